@@ -1,0 +1,1 @@
+//! Heartbeat, fencing and service takeover (see the issues: built after the replicated device)

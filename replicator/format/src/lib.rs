@@ -1,0 +1,1 @@
+//! What is on the disk and on the wire: metadata, frames, control messages, authentication

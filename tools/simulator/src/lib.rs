@@ -1,0 +1,1 @@
+//! A whole cluster in one process, under every fault, from a seed

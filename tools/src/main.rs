@@ -1,0 +1,2 @@
+//! The one binary: serve, status, promote, demo and the rest.
+fn main() {}
