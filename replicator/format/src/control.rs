@@ -1,0 +1,139 @@
+//! Control messages: everything peers say that is rare and of variable length.
+
+use bincode::{Decode, Encode};
+
+use crate::{
+    ids::{BootId, GenerationId, NodeId, Term},
+    lineage::Lineage,
+    superblock::StoredDisk,
+};
+
+/// A control message. `DESIGN` section 6 and 7 name the rules behind each.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum ControlMessage {
+    /// The first frame of each side: who has which data.
+    State(PeerState),
+    /// The follower has stored what the comparison made of it and sent its bits; the leader may go on.
+    Ready {
+        /// The follower recorded itself Outdated or worse in this term: a `release` receipt for the leader.
+        released: bool,
+    },
+    /// Leader to follower: become Inconsistent, a resync begins.
+    BeginResync {
+        /// Size that the follower must have when it ends, in blocks.
+        size_blocks: u64,
+    },
+    /// The follower is durably Inconsistent and takes blocks.
+    ResyncBegun,
+    /// Leader to followers: the in-sync set and lineage that hold from now on.
+    Membership(Membership),
+    /// The follower has stored it.
+    MembershipStored {
+        /// Echo of [`Membership::change`].
+        change: u64,
+    },
+    /// May I have this term?
+    TermRequest {
+        /// The term asked for.
+        term: Term,
+        /// The candidate's lineage.
+        lineage: Lineage,
+        /// The candidate has dirty bits for the receiver: it cannot stay in sync without a resync.
+        dirty: bool,
+    },
+    /// Yes: stored, and no lower term will be followed from here.
+    TermGranted {
+        /// The term granted.
+        term: Term,
+        /// The granter recorded itself Outdated: it needs a resync.
+        released: bool,
+    },
+    /// No.
+    TermRefused {
+        /// The refuser's term.
+        term: Term,
+        /// For the operator.
+        why: String,
+    },
+    /// Standby to primary: please hand over to me.
+    SwitchoverRequest,
+    /// The primary that was has demoted itself, everything is stable on the receiver: promote now.
+    TakeOver,
+    /// I refuse to follow a request of yours (switchover, resize, resolve).
+    Refused {
+        /// For the operator.
+        why: String,
+    },
+    /// I have recorded myself Outdated and leave: a `release` receipt.
+    Released,
+    /// The receiver of `Released` (or `DiskFailed`) has stored the receipt: the sender may go.
+    ReleaseStored,
+    /// My backing device failed.
+    DiskFailed {
+        /// It is stored in my metadata: a `release` receipt.
+        stored: bool,
+    },
+    /// Primary to standby: can you hold this size, and will you from now on?
+    Resize {
+        /// In blocks.
+        size_blocks: u64,
+    },
+    /// Stored.
+    Resized {
+        /// In blocks.
+        size_blocks: u64,
+    },
+    /// Split brain: the receiver shall save its changed blocks and give up its fork.
+    Discard,
+    /// The link is being closed on purpose.
+    Goodbye {
+        /// For the log.
+        why: String,
+    },
+}
+
+/// What a replica tells a peer when they meet.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct PeerState {
+    /// This run of the process.
+    pub boot: BootId,
+    /// It is primary now.
+    pub primary: bool,
+    /// Its disk, as stored; `Failed` also when there is none.
+    pub disk: StoredDisk,
+    /// Its disk may be given to clients now (UpToDate, not only Consistent).
+    pub up_to_date: bool,
+    /// It was not stopped cleanly and has not been compared since.
+    pub crashed: bool,
+    /// Its lineage.
+    pub lineage: Lineage,
+    /// Its in-sync set, itself among them.
+    pub in_sync: Vec<NodeId>,
+    /// Blocks it holds dirty for the receiver.
+    pub dirty_blocks: u64,
+    /// What those bits count from.
+    pub base: Option<GenerationId>,
+    /// Size of the device in blocks.
+    pub size_blocks: u64,
+    /// Largest size its backing device and metadata can hold, in blocks.
+    pub capacity_blocks: u64,
+}
+
+/// An in-sync set with the lineage it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Membership {
+    /// Number of the change, echoed in the answer.
+    pub change: u64,
+    /// Term from now on.
+    pub term: Term,
+    /// Lineage from now on.
+    pub lineage: Lineage,
+    /// Nodes in sync, the leader among them unless its disk has failed.
+    pub in_sync: Vec<NodeId>,
+    /// The leader is primary (else it is the standby that both agreed to start from).
+    pub primary: bool,
+    /// The leader knows that its data is the newest.
+    pub up_to_date: bool,
+    /// Size of the device in blocks.
+    pub size_blocks: u64,
+}

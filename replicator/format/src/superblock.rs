@@ -1,0 +1,92 @@
+//! The superblock's contents: everything about a replica that must survive its process (DESIGN section 5).
+
+use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Term},
+    lineage::Lineage,
+};
+
+/// The durable state of a replica, apart from activity log and bitmaps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Superblock {
+    /// The cluster it belongs to.
+    pub cluster: ClusterId,
+    /// The resource it belongs to.
+    pub resource: ResourceId,
+    /// The node it belongs to.
+    pub node: NodeId,
+    /// Size of the replicated device in blocks.
+    pub size_blocks: u64,
+    /// Largest size the metadata has room for, in blocks.
+    pub max_size_blocks: u64,
+    /// The highest term this node has accepted or promised (R4).
+    pub term: Term,
+    /// Whose writes the backing device contains.
+    pub lineage: Lineage,
+    /// What the backing device is known to be.
+    pub disk: StoredDisk,
+    /// This node was primary when this was written (a crash of a primary is told by it).
+    pub primary: bool,
+    /// The replica took part since this was written; cleared by a clean stop only.
+    pub active: bool,
+    /// One record per peer, in slot order; their number is fixed by `init`.
+    pub peers: Vec<PeerRecord>,
+}
+
+/// What the superblock says of the backing device.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
+)]
+pub enum StoredDisk {
+    /// A write or flush failed: never trusted again without a resync.
+    Failed,
+    /// A mixture of old and new: a resync into it has begun and not ended.
+    Inconsistent,
+    /// Consistent but known to be old. Sticky: only a resync ends it (R3).
+    Outdated,
+    /// Had every acknowledged write of its newest generation.
+    UpToDate,
+}
+
+/// What is durably known of one peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerRecord {
+    /// The peer's node number.
+    pub node: NodeId,
+    /// The generation that the slot's dirty bits count from: the newest one which the peer was known to have whole.
+    /// `None`: never in sync, every block must be compared.
+    pub base: Option<GenerationId>,
+    /// The peer belongs to the in-sync set of the newest generation (R1).
+    pub in_sync: bool,
+    /// A right about this peer that is in force.
+    pub receipt: Option<Receipt>,
+}
+
+/// Proof that a node can acknowledge no more writes in `term` (DESIGN section 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// What kind of proof.
+    pub kind: ReceiptKind,
+    /// The node it is about.
+    pub about: NodeId,
+    /// The term in which it was granted; it is void in any other.
+    pub term: Term,
+    /// The boot of the node that holds it: a `Fence` receipt dies with it, since the peer may have been started and
+    /// may have fenced this node in between.
+    pub boot: BootId,
+}
+
+/// The kinds of receipts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ReceiptKind {
+    /// The peer durably recorded itself Outdated or standby, and said so.
+    Release,
+    /// The peer was powered off and its power was read as off afterwards.
+    Fence,
+    /// The arbiter granted the term.
+    Arbiter,
+    /// A person forced it.
+    Operator,
+}
