@@ -1,1 +1,34 @@
-//! The replica as a pure state machine: no clock, no socket, no file, no randomness
+//! The replica as a pure state machine: events in, actions out. No clock, no socket, no file, no randomness.
+//!
+//! Two types to understand first: [`Replica`], one node's part of one resource, and [`Event`] / [`Action`], all that
+//! it hears and all that it asks for. A driver calls [`Replica::handle`] with the time and an event, then takes
+//! [`Replica::poll_action`] until it is empty, then sleeps until the next event or [`Replica::next_deadline`].
+//!
+//! The same code runs in production (`twindisk-engine`), in the simulator and under the fuzzer.
+//!
+//! Architecture invariants: payload bytes never enter (buffers are handles); time is an argument; what depends on
+//! durable state (an acknowledgement, a role, a promise) is emitted only after the driver said it is stored.
+#![forbid(unsafe_code)]
+
+mod action;
+mod command;
+mod config;
+mod event;
+pub mod limits;
+mod replica;
+mod status;
+mod time;
+
+pub use action::{Action, DiskIo, ExportState, LinkIntent, Report};
+pub use command::{Command, CommandReply, Refusal, RefusalCode};
+pub use config::{Config, OnDiskError, OnPeerLoss, PeerConfig, Protocol, Timings};
+pub use event::{
+    BufId, ClientOp, ClientRequest, CommandId, ConnectionId, DiskDone, DiskError, Event, Failure,
+    Fill, LinkId, OpId, RequestId,
+};
+pub use replica::{Replica, Start};
+pub use status::{
+    Activity, ConnectionState, DiskState, PeerStatus, Progress, ReceiptStatus, Role, Status,
+    Suspension,
+};
+pub use time::Time;

@@ -1,1 +1,11 @@
-//! Drives a core with a real ring, real disks and real sockets: one thread per resource
+//! Drives a replica core with a real ring, real disks and real sockets: one thread and one ring per resource.
+//!
+//! The engine takes connections that are ready to use: the control plane accepts, authenticates and negotiates, then
+//! hands the socket over. It decides nothing: whatever is a decision lives in `twindisk-core`.
+
+mod api;
+
+pub use api::{
+    BufferSizes, BusyPoll, CommandOutcome, Host, Input, NbdConnection, Notice, PeerLink,
+    ReplicaOptions,
+};

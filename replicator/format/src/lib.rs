@@ -9,4 +9,5 @@ pub mod frame;
 pub mod ids;
 pub mod limits;
 pub mod lineage;
+pub mod meta_block;
 pub mod superblock;

@@ -1,0 +1,105 @@
+//! What a replica is told at its start and keeps for its life.
+
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use twindisk_format::ids::NodeId;
+
+/// Settings of one replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The name of this node, for messages.
+    pub name: String,
+    /// Its peers, in slot order; the same nodes as in the metadata's records.
+    pub peers: Vec<PeerConfig>,
+    /// What a primary does when an in-sync peer is lost.
+    pub on_peer_loss: OnPeerLoss,
+    /// What a primary does when its own disk fails.
+    pub on_disk_error: OnDiskError,
+    /// How long things may take.
+    pub timings: Timings,
+    /// Buffers of `MAX_DATA_BLOCKS` each that the driver has set aside for resync and verify, with the handles
+    /// `first_resync_buf`, `first_resync_buf + 1`, …
+    pub resync_bufs: u32,
+    /// The first of them.
+    pub first_resync_buf: u32,
+    /// Most extents in the activity log before cold ones are dropped.
+    pub al_extents: usize,
+}
+
+/// One peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// Its number.
+    pub node: NodeId,
+    /// Its name, for messages.
+    pub name: String,
+    /// When a write counts as done there.
+    pub protocol: Protocol,
+}
+
+/// Replication protocol (DESIGN section 4).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum Protocol {
+    /// A write is done when it is handed to the connection. Such a peer is never in the in-sync set.
+    A,
+    /// A write is done when the peer has received and verified it.
+    B,
+    /// A write is done when the peer has written it.
+    #[default]
+    C,
+}
+
+/// What a primary does when an in-sync peer is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnPeerLoss {
+    /// Writes wait for a receipt.
+    #[default]
+    Suspend,
+    /// Unsafe: goes on alone without any right. Stays visible in the status.
+    Continue,
+}
+
+/// What a primary does when its own disk fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDiskError {
+    /// Detach it and go on through the in-sync peers.
+    #[default]
+    Detach,
+    /// Hand over to an in-sync peer.
+    FailOver,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timings {
+    /// A peer that was silent for so long is asked whether it is there.
+    pub ping_interval: Duration,
+    /// A peer that was silent for so long is lost.
+    pub peer_timeout: Duration,
+    /// A peer that leaves a request unanswered for so long is lost, even if it answers pings.
+    pub request_timeout: Duration,
+    /// A frozen primary answers reads for so long after it last heard the peer (R9).
+    pub read_lease: Duration,
+    /// Writes become stable everywhere within about this time even if no client flushes.
+    pub flush_interval: Duration,
+    /// A stop or hand-over that could not finish in this time is cut short.
+    pub stop_timeout: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            ping_interval: Duration::from_millis(1000),
+            peer_timeout: Duration::from_millis(5000),
+            request_timeout: Duration::from_secs(30),
+            read_lease: Duration::from_millis(3000),
+            flush_interval: Duration::from_millis(1000),
+            stop_timeout: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Every bound of the core, each with its reason.
+
+/// Client requests (parts) that may wait while I/O is suspended: the driver's buffers bound them too, this bounds
+/// flushes and zeros, which have none.
+pub const MAX_HELD_REQUESTS: usize = 4096;
+
+/// Mutations in flight or waiting at one replica. A driver stops reading from clients long before, for want of buffers.
+pub const MAX_MUTATIONS: usize = 8192;
+
+/// Ranges sent to a peer and not yet known to be stable there; a flush is asked for at half of it.
+pub const MAX_UNSTABLE: usize = 8192;
+
+/// Blocks of one resync or verify step: one frame.
+pub const SWEEP_BLOCKS: u32 = twindisk_format::limits::MAX_DATA_BLOCKS;
+
+/// A resync of more blocks than this compares hashes before it sends (256 MiB).
+pub const HASH_FIRST_BLOCKS: u64 = 65_536;
+
+/// Differences that a verify reports one by one; after that it only counts.
+pub const MAX_REPORTED_DIFFERENCES: usize = 1000;

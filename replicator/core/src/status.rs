@@ -1,0 +1,189 @@
+//! What a replica says of itself. Field names are stable: the CLI, HTTP and tests all read this.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{OnPeerLoss, Protocol};
+
+/// Everything an operator may want to know of one resource on one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// Role of this node.
+    pub role: Role,
+    /// Term it has accepted.
+    pub term: u64,
+    /// State of its disk.
+    pub disk: DiskState,
+    /// Why the disk is in that state, when it is not UpToDate.
+    pub disk_why: Option<String>,
+    /// Size of the device in bytes.
+    pub size_bytes: u64,
+    /// Clients may open the device.
+    pub export_open: bool,
+    /// Set while I/O waits.
+    pub suspended: Option<Suspension>,
+    /// The newest generation: `term/id/node`, or `None` when there is no data yet.
+    pub generation: Option<String>,
+    /// Number of generations remembered.
+    pub generations: usize,
+    /// Node numbers of the in-sync set.
+    pub in_sync: Vec<u8>,
+    /// What would have to be true to promote this node; empty when it can be promoted now (or is primary).
+    pub promote_needs: Vec<String>,
+    /// The configured loss policy; `continue` is unsafe and shown for ever.
+    pub on_peer_loss: OnPeerLoss,
+    /// Each peer.
+    pub peers: Vec<PeerStatus>,
+    /// Requests under way.
+    pub activity: Activity,
+    /// Things that an operator should know, in sentences.
+    pub warnings: Vec<String>,
+}
+
+/// One peer as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PeerStatus {
+    /// Node number.
+    pub node: u8,
+    /// Node name.
+    pub name: String,
+    /// Replication protocol towards it.
+    pub protocol: Protocol,
+    /// Connection.
+    pub connection: ConnectionState,
+    /// Why the connection is in that state.
+    pub connection_why: String,
+    /// Its role, when connected.
+    pub role: Option<Role>,
+    /// Its disk, when connected (or as last known).
+    pub disk: Option<DiskState>,
+    /// It belongs to the in-sync set.
+    pub in_sync: bool,
+    /// Bytes dirty for it here.
+    pub dirty_bytes: u64,
+    /// Bytes sent to it and not yet known to be stable there.
+    pub unstable_bytes: u64,
+    /// Mutations sent to it and not yet answered.
+    pub in_flight: u64,
+    /// A right about it that is in force.
+    pub receipt: Option<ReceiptStatus>,
+    /// A resync or verify with it that is under way.
+    pub progress: Option<Progress>,
+}
+
+/// A resync or verify under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Progress {
+    /// `resync-source`, `resync-target`, `verify-source`, `verify-target`.
+    pub kind: String,
+    /// Bytes done.
+    pub done_bytes: u64,
+    /// Bytes in all, as known now.
+    pub total_bytes: u64,
+    /// Milliseconds since it began.
+    pub elapsed_ms: u64,
+    /// Bytes sent over the wire.
+    pub sent_bytes: u64,
+    /// Bytes found equal and not sent.
+    pub equal_bytes: u64,
+    /// Bytes found different by a verify.
+    pub different_bytes: u64,
+}
+
+/// A receipt in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ReceiptStatus {
+    /// `release`, `fence`, `arbiter` or `operator`.
+    pub kind: String,
+    /// Term of it.
+    pub term: u64,
+}
+
+/// Why I/O waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Suspension {
+    /// In a sentence.
+    pub why: String,
+    /// What would release it.
+    pub release: String,
+    /// Milliseconds since it began.
+    pub for_ms: u64,
+}
+
+/// Requests under way at this replica, and counts since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Activity {
+    /// Client requests not yet answered (parts of requests).
+    pub requests: u64,
+    /// Age of the oldest mutation in flight, milliseconds.
+    pub oldest_ms: u64,
+    /// Extents hot in the activity log.
+    pub al_extents: u64,
+    /// Metadata blocks of the activity log written since the start.
+    pub al_writes: u64,
+    /// Mutations done since the start.
+    pub writes: u64,
+    /// Reads done since the start.
+    pub reads: u64,
+    /// Client flushes done since the start.
+    pub flushes: u64,
+    /// Flushes that the disk was asked for since the start.
+    pub disk_flushes: u64,
+}
+
+/// Role of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Takes writes from clients.
+    Primary,
+    /// Takes writes from the primary.
+    Standby,
+}
+
+/// State of a backing device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub enum DiskState {
+    /// There is none.
+    Diskless,
+    /// It failed.
+    Failed,
+    /// A mixture of old and new.
+    Inconsistent,
+    /// Consistent and known to be old.
+    Outdated,
+    /// Consistent; not known whether it is the newest.
+    Consistent,
+    /// The newest there is.
+    UpToDate,
+}
+
+/// State of the connection to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConnectionState {
+    /// None, and none is wanted.
+    Standalone,
+    /// None, one is being tried for.
+    Connecting,
+    /// The two are comparing lineages.
+    Negotiating,
+    /// Connected; both are standby and neither can start the other.
+    Waiting,
+    /// Connected; the peer is being brought up to date from here.
+    SyncSource,
+    /// Connected; this node is being brought up to date from there.
+    SyncTarget,
+    /// Connected and replicating.
+    Established,
+    /// Connected; both went on from a common generation and refuse to mix.
+    SplitBrain,
+    /// Connected; the two have nothing in common and refuse to mix.
+    Unrelated,
+}
