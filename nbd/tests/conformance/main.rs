@@ -1,0 +1,8 @@
+//! Conformance to the NBD specification, row by row of the checklist in the crate's README.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod common;
+mod handshake;
+mod meta_context;
+mod transmission;
