@@ -9,6 +9,7 @@
 #![deny(clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+pub mod client;
 pub mod limits;
 pub mod protocol;
 pub mod reply;

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod client;
 mod common;
 mod handshake;
 mod meta_context;
+mod properties;
+mod server;
 mod transmission;
