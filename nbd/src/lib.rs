@@ -9,7 +9,10 @@
 #![deny(clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+pub mod attach;
 pub mod client;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod limits;
 pub mod protocol;
 pub mod reply;

@@ -100,14 +100,20 @@ impl FromStr for Uri {
 
 impl fmt::Display for Uri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let export = escape(self.export.as_bytes());
+        let export = escape(self.export.as_bytes(), b"/");
         match &self.address {
             Address::Tcp { host, port } if host.contains(':') => {
-                write!(f, "nbd://[{host}]:{port}/{export}")
+                write!(
+                    f,
+                    "nbd://[{}]:{port}/{export}",
+                    escape(host.as_bytes(), b":")
+                )
             }
-            Address::Tcp { host, port } => write!(f, "nbd://{host}:{port}/{export}"),
+            Address::Tcp { host, port } => {
+                write!(f, "nbd://{}:{port}/{export}", escape(host.as_bytes(), b""))
+            }
             Address::Unix(path) => {
-                let path = escape(path.as_os_str().as_encoded_bytes());
+                let path = escape(path.as_os_str().as_encoded_bytes(), b"/");
                 write!(f, "nbd+unix:///{export}?socket={path}")
             }
         }
@@ -182,10 +188,11 @@ fn unescape(text: &str) -> Result<String, InvalidUri> {
     String::from_utf8(out).map_err(|_| wrong())
 }
 
-fn escape(bytes: &[u8]) -> String {
+/// Letters, digits, `-._~` and the bytes in `plain` stay, all others are escaped.
+fn escape(bytes: &[u8], plain: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || plain.contains(&byte) {
             out.push(char::from(byte));
         } else {
             out.push_str(&format!("%{byte:02X}"));

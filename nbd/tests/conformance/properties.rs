@@ -217,6 +217,26 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn addresses_survive_the_round_trip(
+        scheme in prop::sample::select(vec!["nbd://", "nbd+unix://", ""]),
+        rest in "([a-z:/?=&%@\\[\\]]|%2[0-9A-F]|%3A|socket=|\\PC){0,20}",
+    ) {
+        twindisk_nbd::fuzzing::fuzz_uri(format!("{scheme}{rest}").as_bytes());
+    }
+
+    #[test]
+    fn noise_from_the_kernel_makes_no_decoder_panic(
+        bytes in prop::collection::vec(prop_oneof![0..40_u8, any::<u8>()], 0..200),
+    ) {
+        twindisk_nbd::fuzzing::fuzz_netlink(&bytes);
+        twindisk_nbd::fuzzing::fuzz_reply(&bytes);
+        twindisk_nbd::fuzzing::fuzz_server(&bytes);
+        twindisk_nbd::fuzzing::fuzz_request(&bytes);
+    }
+}
+
 /// What a message looks like after it was cut for sending and made printable on arrival.
 fn cut(text: &str) -> String {
     let mut end = text.len().min(120);
