@@ -2,12 +2,23 @@
 //!
 //! Invariant: this crate knows layouts, not behaviour. It reads no file and no socket; it turns values into bytes
 //! and foreign bytes into values or errors.
+//!
+//! On the disk: [`meta_block`] is what every metadata block has in common, [`superblock`], [`activity_log`] and
+//! [`bitmap`] are the three kinds, [`layout`] says where each is, [`metadata`] loads and repairs the whole.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test that panics has failed")
+)]
 
+pub mod activity_log;
+pub mod bitmap;
 pub mod control;
 pub mod frame;
 pub mod ids;
+pub mod layout;
 pub mod limits;
 pub mod lineage;
 pub mod meta_block;
+pub mod metadata;
 pub mod superblock;

@@ -1,0 +1,340 @@
+//! The superblock's byte layout. `FORMAT.md` draws it.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+use zerocopy::{
+    FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, LE, U32, U64, U128, Unaligned,
+};
+
+use super::{PeerRecord, Receipt, ReceiptKind, StoredDisk, Superblock};
+use crate::{
+    ids::{BootId, ClusterId, GenerationId, NodeId, Term},
+    limits::{MAX_DEVICE_BLOCKS, MAX_GENERATIONS, MAX_PEERS},
+    lineage::{Generation, Lineage},
+    meta_block::{BODY_BYTES, Body, Fault, MetaBlock, Place, open, seal},
+};
+
+impl Superblock {
+    /// The block to write at `Layout::superblock_block(counter)`. Each write uses the next counter, so that the two
+    /// copies take turns and a cut write leaves the previous state.
+    ///
+    /// # Panics
+    /// When the contents break a limit; [`Superblock::decode`] would refuse them.
+    #[must_use]
+    pub fn encode(&self, counter: u64) -> Box<MetaBlock> {
+        let layout = self.to_layout();
+        if let Err(fault) = Self::from_layout(&layout, self.resource) {
+            panic!(
+                "superblock of node {} can't be written: it {fault}",
+                self.node
+            );
+        }
+        let body = zerocopy::transmute!(layout);
+        let copy = (counter & 1) as u8;
+        seal(Place::Superblock { copy }, self.resource, counter, &body)
+    }
+
+    /// Reads the copy at block `copy` (0 or 1); gives the counter as well.
+    ///
+    /// # Errors
+    /// When it is not exactly what [`Superblock::encode`] makes for that copy.
+    pub fn decode(copy: u8, block: &MetaBlock) -> Result<(Self, u64), Fault> {
+        let opened = open(block, Place::Superblock { copy }, None)?;
+        let layout = SuperblockLayout::ref_from_bytes(opened.body.as_bytes())
+            .expect("a body has the size of the superblock's layout");
+        let superblock = Self::from_layout(layout, opened.resource)?;
+        Ok((superblock, opened.counter))
+    }
+
+    fn to_layout(&self) -> SuperblockLayout {
+        let mut layout = SuperblockLayout::new_zeroed();
+        layout.cluster = U128::new(self.cluster.0);
+        layout.size_blocks = U64::new(self.size_blocks);
+        layout.max_size_blocks = U64::new(self.max_size_blocks);
+        layout.term = U64::new(self.term.0);
+        layout.node = self.node.0;
+        layout.disk = encode_disk(self.disk);
+        layout.flags = flag(self.primary, FLAG_PRIMARY) | flag(self.active, FLAG_ACTIVE);
+        assert!(
+            self.peers.len() <= MAX_PEERS,
+            "{} peers in a superblock",
+            self.peers.len()
+        );
+        layout.peer_count = self.peers.len() as u8;
+        let generations = self.lineage.generations();
+        assert!(
+            generations.len() <= MAX_GENERATIONS,
+            "{} generations",
+            generations.len()
+        );
+        layout.generation_count = generations.len() as u8;
+        for (bytes, peer) in layout.peers.iter_mut().zip(&self.peers) {
+            *bytes = encode_peer(peer);
+        }
+        for (bytes, generation) in layout.generations.iter_mut().zip(generations) {
+            bytes.term = U64::new(generation.term.0);
+            bytes.id = U64::new(generation.id.0);
+            bytes.node = generation.node.0;
+        }
+        layout
+    }
+
+    fn from_layout(
+        layout: &SuperblockLayout,
+        resource: crate::ids::ResourceId,
+    ) -> Result<Self, Fault> {
+        let size_blocks = layout.size_blocks.get();
+        let max_size_blocks = layout.max_size_blocks.get();
+        ensure(
+            max_size_blocks <= MAX_DEVICE_BLOCKS,
+            "the largest size is above 1 PiB",
+        )?;
+        ensure(
+            size_blocks <= max_size_blocks,
+            "the size is above the largest size",
+        )?;
+        ensure(
+            layout.flags & !(FLAG_PRIMARY | FLAG_ACTIVE) == 0,
+            "an unknown flag is set",
+        )?;
+        ensure(layout.reserved_a == [0; 3], "reserved bytes are not zero")?;
+        ensure(
+            layout.reserved_b.iter().all(|byte| *byte == 0),
+            "reserved bytes are not zero",
+        )?;
+
+        let node = NodeId(layout.node);
+        let peers = decode_peers(layout, node)?;
+        let lineage = decode_lineage(layout)?;
+        Ok(Self {
+            cluster: ClusterId(layout.cluster.get()),
+            resource,
+            node,
+            size_blocks,
+            max_size_blocks,
+            term: Term(layout.term.get()),
+            lineage,
+            disk: decode_disk(layout.disk)?,
+            primary: layout.flags & FLAG_PRIMARY != 0,
+            active: layout.flags & FLAG_ACTIVE != 0,
+            peers,
+        })
+    }
+}
+
+fn decode_peers(layout: &SuperblockLayout, own: NodeId) -> Result<Vec<PeerRecord>, Fault> {
+    let count = usize::from(layout.peer_count);
+    let (used, unused) = layout
+        .peers
+        .split_at_checked(count)
+        .ok_or(Fault::Impossible {
+            what: "there are more peers than slots",
+        })?;
+    for peer in unused {
+        ensure(
+            peer.as_bytes().iter().all(|byte| *byte == 0),
+            "an unused peer slot is not zero",
+        )?;
+    }
+    let peers = used
+        .iter()
+        .map(decode_peer)
+        .collect::<Result<Vec<_>, _>>()?;
+    for (at, peer) in peers.iter().enumerate() {
+        ensure(peer.node != own, "a peer has this node's own number")?;
+        let twice = peers
+            .iter()
+            .skip(at + 1)
+            .any(|other| other.node == peer.node);
+        ensure(!twice, "two peers have the same number")?;
+    }
+    Ok(peers)
+}
+
+fn decode_lineage(layout: &SuperblockLayout) -> Result<Lineage, Fault> {
+    let count = usize::from(layout.generation_count);
+    let (used, unused) = layout
+        .generations
+        .split_at_checked(count)
+        .ok_or(Fault::Impossible {
+            what: "there are more generations than fit",
+        })?;
+    for generation in unused {
+        let zero = generation.as_bytes().iter().all(|byte| *byte == 0);
+        ensure(zero, "an unused generation is not zero")?;
+    }
+    for generation in used {
+        ensure(
+            generation.reserved == [0; 7],
+            "a generation's reserved bytes are not zero",
+        )?;
+    }
+    Ok(Lineage::new(
+        used.iter()
+            .map(|generation| Generation {
+                term: Term(generation.term.get()),
+                id: GenerationId(generation.id.get()),
+                node: NodeId(generation.node),
+            })
+            .collect(),
+    ))
+}
+
+fn encode_peer(peer: &PeerRecord) -> PeerLayout {
+    let mut layout = PeerLayout::new_zeroed();
+    layout.node = peer.node.0;
+    layout.flags = flag(peer.base.is_some(), PEER_HAS_BASE) | flag(peer.in_sync, PEER_IN_SYNC);
+    layout.base = U64::new(peer.base.map_or(0, |base| base.0));
+    if let Some(receipt) = peer.receipt {
+        layout.receipt_kind = encode_receipt_kind(receipt.kind);
+        layout.receipt_about = receipt.about.0;
+        layout.receipt_term = U64::new(receipt.term.0);
+        layout.receipt_boot = U64::new(receipt.boot.0);
+    }
+    layout
+}
+
+fn decode_peer(layout: &PeerLayout) -> Result<PeerRecord, Fault> {
+    ensure(
+        layout.flags & !(PEER_HAS_BASE | PEER_IN_SYNC) == 0,
+        "a peer's flag is unknown",
+    )?;
+    ensure(
+        layout.reserved.get() == 0,
+        "a peer's reserved bytes are not zero",
+    )?;
+    let has_base = layout.flags & PEER_HAS_BASE != 0;
+    let base = layout.base.get();
+    ensure(
+        has_base || base == 0,
+        "a peer without a base generation names one",
+    )?;
+    Ok(PeerRecord {
+        node: NodeId(layout.node),
+        base: has_base.then_some(GenerationId(base)),
+        in_sync: layout.flags & PEER_IN_SYNC != 0,
+        receipt: decode_receipt(layout)?,
+    })
+}
+
+fn decode_receipt(layout: &PeerLayout) -> Result<Option<Receipt>, Fault> {
+    let kind = match layout.receipt_kind {
+        0 => {
+            let empty = layout.receipt_about == 0
+                && layout.receipt_term.get() == 0
+                && layout.receipt_boot.get() == 0;
+            ensure(empty, "a receipt has contents but no kind")?;
+            return Ok(None);
+        }
+        1 => ReceiptKind::Release,
+        2 => ReceiptKind::Fence,
+        3 => ReceiptKind::Arbiter,
+        4 => ReceiptKind::Operator,
+        _ => {
+            return Err(Fault::Impossible {
+                what: "the kind of a receipt is unknown",
+            });
+        }
+    };
+    Ok(Some(Receipt {
+        kind,
+        about: NodeId(layout.receipt_about),
+        term: Term(layout.receipt_term.get()),
+        boot: BootId(layout.receipt_boot.get()),
+    }))
+}
+
+const fn encode_receipt_kind(kind: ReceiptKind) -> u8 {
+    match kind {
+        ReceiptKind::Release => 1,
+        ReceiptKind::Fence => 2,
+        ReceiptKind::Arbiter => 3,
+        ReceiptKind::Operator => 4,
+    }
+}
+
+const fn encode_disk(disk: StoredDisk) -> u8 {
+    match disk {
+        StoredDisk::Failed => 1,
+        StoredDisk::Inconsistent => 2,
+        StoredDisk::Outdated => 3,
+        StoredDisk::UpToDate => 4,
+    }
+}
+
+fn decode_disk(number: u8) -> Result<StoredDisk, Fault> {
+    match number {
+        1 => Ok(StoredDisk::Failed),
+        2 => Ok(StoredDisk::Inconsistent),
+        3 => Ok(StoredDisk::Outdated),
+        4 => Ok(StoredDisk::UpToDate),
+        _ => Err(Fault::Impossible {
+            what: "the disk state is unknown",
+        }),
+    }
+}
+
+const fn flag(set: bool, bit: u8) -> u8 {
+    if set { bit } else { 0 }
+}
+
+fn ensure(holds: bool, otherwise: &'static str) -> Result<(), Fault> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Fault::Impossible { what: otherwise })
+    }
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct SuperblockLayout {
+    pub(crate) cluster: U128<LE>,
+    pub(crate) size_blocks: U64<LE>,
+    pub(crate) max_size_blocks: U64<LE>,
+    pub(crate) term: U64<LE>,
+    pub(crate) node: u8,
+    pub(crate) disk: u8,
+    pub(crate) flags: u8,
+    pub(crate) peer_count: u8,
+    pub(crate) generation_count: u8,
+    pub(crate) reserved_a: [u8; 3],
+    pub(crate) peers: [PeerLayout; MAX_PEERS],
+    pub(crate) generations: [GenerationLayout; MAX_GENERATIONS],
+    pub(crate) reserved_b: [u8; RESERVED_BYTES],
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct PeerLayout {
+    pub(crate) node: u8,
+    pub(crate) flags: u8,
+    pub(crate) receipt_kind: u8,
+    pub(crate) receipt_about: u8,
+    pub(crate) reserved: U32<LE>,
+    pub(crate) base: U64<LE>,
+    pub(crate) receipt_term: U64<LE>,
+    pub(crate) receipt_boot: U64<LE>,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct GenerationLayout {
+    pub(crate) term: U64<LE>,
+    pub(crate) id: U64<LE>,
+    pub(crate) node: u8,
+    pub(crate) reserved: [u8; 7],
+}
+
+const FLAG_PRIMARY: u8 = 1;
+const FLAG_ACTIVE: u8 = 2;
+const PEER_HAS_BASE: u8 = 1;
+const PEER_IN_SYNC: u8 = 2;
+const RESERVED_BYTES: usize = BODY_BYTES - 48 - MAX_PEERS * 32 - MAX_GENERATIONS * 24;
+
+const _: () = assert!(size_of::<PeerLayout>() == 32);
+const _: () = assert!(size_of::<GenerationLayout>() == 24);
+const _: () = assert!(size_of::<SuperblockLayout>() == size_of::<Body>());
+const _: () = assert!(MAX_GENERATIONS <= 255); // counted in a byte
+
+#[cfg(test)]
+mod tests;

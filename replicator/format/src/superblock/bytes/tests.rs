@@ -1,0 +1,145 @@
+//! Round trips, limits and refusals of the superblock's layout.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::ids::ResourceId;
+
+fn receipts() -> impl Strategy<Value = Option<Receipt>> {
+    let kinds = prop::sample::select(vec![
+        ReceiptKind::Release,
+        ReceiptKind::Fence,
+        ReceiptKind::Arbiter,
+        ReceiptKind::Operator,
+    ]);
+    prop::option::of((kinds, any::<u8>(), any::<u64>(), any::<u64>()).prop_map(
+        |(kind, about, term, boot)| Receipt {
+            kind,
+            about: NodeId(about),
+            term: Term(term),
+            boot: BootId(boot),
+        },
+    ))
+}
+
+fn peers() -> impl Strategy<Value = Vec<PeerRecord>> {
+    let numbers = prop::collection::btree_set(1..=u8::MAX, 0..=MAX_PEERS);
+    let records = prop::collection::vec(
+        (prop::option::of(any::<u64>()), any::<bool>(), receipts()),
+        MAX_PEERS,
+    );
+    (numbers, records).prop_map(|(numbers, records)| {
+        let zipped = numbers.into_iter().zip(records);
+        zipped
+            .map(|(node, (base, in_sync, receipt))| PeerRecord {
+                node: NodeId(node),
+                base: base.map(GenerationId),
+                in_sync,
+                receipt,
+            })
+            .collect()
+    })
+}
+
+prop_compose! {
+    fn superblocks()(
+        ids: (u128, u128),
+        size in 0..=MAX_DEVICE_BLOCKS,
+        more in 0..1u64 << 30,
+        term: u64,
+        generations in prop::collection::vec((any::<u64>(), any::<u64>(), any::<u8>()), 0..=MAX_GENERATIONS),
+        disk in prop::sample::select(vec![
+            StoredDisk::Failed, StoredDisk::Inconsistent, StoredDisk::Outdated, StoredDisk::UpToDate,
+        ]),
+        primary: bool,
+        active: bool,
+        peers in peers(),
+    ) -> Superblock {
+        let generation = |(term, id, node)| Generation {
+            term: Term(term),
+            id: GenerationId(id),
+            node: NodeId(node),
+        };
+        Superblock {
+            cluster: ClusterId(ids.0),
+            resource: ResourceId(ids.1),
+            node: NodeId(0),
+            size_blocks: size,
+            max_size_blocks: (size + more).min(MAX_DEVICE_BLOCKS),
+            term: Term(term),
+            lineage: Lineage::new(generations.into_iter().map(generation).collect()),
+            disk,
+            primary,
+            active,
+            peers,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn round_trip(superblock in superblocks(), counter: u64) {
+        let block = superblock.encode(counter);
+        let copy = (counter & 1) as u8;
+        prop_assert_eq!(Superblock::decode(copy, &block), Ok((superblock, counter)));
+        prop_assert!(Superblock::decode(1 - copy, &block).is_err());
+    }
+
+    /// Bytes that are sealed but were not made by `encode` are refused or mean exactly themselves.
+    #[test]
+    fn a_sealed_body_decodes_to_itself_or_not_at_all(
+        superblock in superblocks(),
+        at in 0..BODY_BYTES,
+        value: u8,
+    ) {
+        let mut body: Body = zerocopy::transmute!(superblock.to_layout());
+        body[at] = value;
+        let place = Place::Superblock { copy: 0 };
+        let block = seal(place, superblock.resource, 0, &body);
+        if let Ok((decoded, _)) = Superblock::decode(0, &block) {
+            prop_assert_eq!(decoded.encode(0), block);
+        }
+    }
+}
+
+#[test]
+fn impossible_values_are_refused_by_name() {
+    let plain = Superblock {
+        cluster: ClusterId(1),
+        resource: ResourceId(2),
+        node: NodeId(0),
+        size_blocks: 10,
+        max_size_blocks: 20,
+        term: Term(3),
+        lineage: Lineage::default(),
+        disk: StoredDisk::UpToDate,
+        primary: false,
+        active: false,
+        peers: vec![],
+    };
+    let why = |change: fn(&mut SuperblockLayout)| {
+        let mut layout = plain.to_layout();
+        change(&mut layout);
+        let Err(Fault::Impossible { what }) = Superblock::from_layout(&layout, plain.resource)
+        else {
+            panic!("accepted");
+        };
+        what
+    };
+    assert!(why(|layout| layout.size_blocks = U64::new(21)).contains("above the largest"));
+    assert!(why(|layout| layout.max_size_blocks = U64::new(1 << 39)).contains("1 PiB"));
+    assert!(why(|layout| layout.disk = 0).contains("disk state"));
+    assert!(why(|layout| layout.flags = 4).contains("flag"));
+    assert!(why(|layout| layout.peer_count = 8).contains("more peers"));
+    assert!(why(|layout| layout.peer_count = 1).contains("own number"));
+    assert!(why(|layout| layout.generation_count = 65).contains("more generations"));
+    assert!(why(|layout| layout.reserved_b[9] = 1).contains("reserved"));
+    assert!(why(|layout| layout.peers[6].flags = 1).contains("unused peer"));
+    assert!(why(|layout| layout.generations[0].node = 1).contains("unused generation"));
+    let twins = |layout: &mut SuperblockLayout| {
+        layout.peer_count = 2;
+        layout.peers[0].node = 4;
+        layout.peers[1].node = 4;
+    };
+    assert!(why(twins).contains("same number"));
+}
