@@ -31,3 +31,8 @@ pub use request::{
     BadMagic, CloseReason, Command, ContextId, Cookie, Header, Negotiated, Rejected, ReplyStyle,
     Request, Verdict, decode_header, validate,
 };
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

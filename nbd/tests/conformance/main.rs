@@ -5,7 +5,11 @@
 mod client;
 mod common;
 mod handshake;
+mod interop;
 mod meta_context;
 mod properties;
+mod readme;
+mod replies;
+mod seeds;
 mod server;
 mod transmission;

@@ -27,11 +27,12 @@ pub(crate) fn serve(exports: Vec<Export>, manner: Manner) -> (UnixStream, JoinHa
     let (ours, theirs) = UnixStream::pair().unwrap();
     (
         theirs,
-        std::thread::spawn(move || run(ours, &exports, manner)),
+        std::thread::spawn(move || serve_stream(ours, &exports, manner)),
     )
 }
 
-fn run(mut stream: UnixStream, exports: &[Export], manner: Manner) -> Vec<u8> {
+/// Serves one connection; gives the disk back.
+pub(crate) fn serve_stream(mut stream: UnixStream, exports: &[Export], manner: Manner) -> Vec<u8> {
     let mut handshake = Handshake::new();
     let mut input = Vec::new();
     let negotiated = loop {

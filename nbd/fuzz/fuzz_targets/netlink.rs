@@ -1,0 +1,5 @@
+//! Bytes in place of the kernel's answers.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| twindisk_nbd::fuzzing::fuzz_netlink(data));

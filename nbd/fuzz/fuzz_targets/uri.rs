@@ -1,0 +1,5 @@
+//! Addresses.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| twindisk_nbd::fuzzing::fuzz_uri(data));
