@@ -234,8 +234,9 @@ impl Kernel {
         .map(drop)
     }
 
-    /// Takes a device down: what is in flight is finished, then the server gets its goodbye.
-    /// A device that is down already is no error.
+    /// Takes a device down at once: the server gets its goodbye and what is still in flight fails
+    /// with I/O errors, so unmount or stop its users first. A device that is down already is no
+    /// error.
     ///
     /// # Errors
     /// If the kernel refuses.

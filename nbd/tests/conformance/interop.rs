@@ -12,18 +12,26 @@ use twindisk_nbd::{Errno, Export};
 use crate::common::disk;
 use crate::server::{Manner, serve_stream};
 
-/// Whether a program can be run here.
+/// Whether a program can be run here, with whatever it needs itself.
 fn installed(program: &str) -> bool {
-    let found = Process::new(program)
+    let found = process(program)
         .arg("--version")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
-        .is_ok();
+        .is_ok_and(|status| status.success());
     if !found {
         eprintln!("{program} is not installed: not tested with it");
     }
     found
+}
+
+fn process(program: &str) -> Process {
+    // The bindings of the distribution belong to the Python of the distribution.
+    let path = format!("/usr/bin:{}", std::env::var("PATH").unwrap_or_default());
+    let mut process = Process::new(program);
+    process.env("PATH", path);
+    process
 }
 
 /// Serves any number of connections, in memory, at a socket in `folder`; each has its own disk.
@@ -44,13 +52,7 @@ fn listen(folder: &Path, exports: Vec<Export>, manner: Manner) -> Uri {
 
 /// What a successful program printed.
 fn run(program: &str, arguments: &[&str]) -> String {
-    // The bindings of the distribution belong to the Python of the distribution.
-    let path = format!("/usr/bin:{}", std::env::var("PATH").unwrap_or_default());
-    let output = Process::new(program)
-        .args(arguments)
-        .env("PATH", path)
-        .output()
-        .unwrap();
+    let output = process(program).args(arguments).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
@@ -153,7 +155,7 @@ h.shutdown()
 fn nbdkit(arguments: &[&str]) -> (UnixStream, std::process::Child) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let output = theirs.try_clone().unwrap();
-    let child = Process::new("nbdkit")
+    let child = process("nbdkit")
         .arg("--single")
         .args(arguments)
         .stdin(OwnedFd::from(theirs))
