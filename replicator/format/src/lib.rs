@@ -5,6 +5,8 @@
 //!
 //! On the disk: [`meta_block`] is what every metadata block has in common, [`superblock`], [`activity_log`] and
 //! [`bitmap`] are the three kinds, [`layout`] says where each is, [`metadata`] loads and repairs the whole.
+//!
+//! On the wire: [`frame`] and [`control`] are what is said, [`wire`] and [`codec`] turn it into bytes.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     test,
@@ -12,7 +14,11 @@
 )]
 
 pub mod activity_log;
+#[cfg(test)]
+mod arbitrary;
 pub mod bitmap;
+pub mod checksum;
+pub mod codec;
 pub mod control;
 pub mod frame;
 pub mod ids;
@@ -22,3 +28,4 @@ pub mod lineage;
 pub mod meta_block;
 pub mod metadata;
 pub mod superblock;
+pub mod wire;

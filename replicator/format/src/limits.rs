@@ -22,5 +22,8 @@ pub const MAX_GENERATIONS: usize = 64;
 /// Most bytes of one encoded control message.
 pub const MAX_CONTROL_BYTES: usize = 64 * 1024;
 
+/// Most bytes of a reason given to a peer's operator: a few lines of a log.
+pub const MAX_WHY_BYTES: usize = 1024;
+
 /// Largest device: 1 PiB in blocks.
 pub const MAX_DEVICE_BLOCKS: u64 = 1 << 38;

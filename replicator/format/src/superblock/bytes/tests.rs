@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::ids::ResourceId;
+use crate::{
+    arbitrary::{disks, lineages},
+    ids::ResourceId,
+};
 
 fn receipts() -> impl Strategy<Value = Option<Receipt>> {
     let kinds = prop::sample::select(vec![
@@ -47,19 +50,12 @@ prop_compose! {
         size in 0..=MAX_DEVICE_BLOCKS,
         more in 0..1u64 << 30,
         term: u64,
-        generations in prop::collection::vec((any::<u64>(), any::<u64>(), any::<u8>()), 0..=MAX_GENERATIONS),
-        disk in prop::sample::select(vec![
-            StoredDisk::Failed, StoredDisk::Inconsistent, StoredDisk::Outdated, StoredDisk::UpToDate,
-        ]),
+        lineage in lineages(),
+        disk in disks(),
         primary: bool,
         active: bool,
         peers in peers(),
     ) -> Superblock {
-        let generation = |(term, id, node)| Generation {
-            term: Term(term),
-            id: GenerationId(id),
-            node: NodeId(node),
-        };
         Superblock {
             cluster: ClusterId(ids.0),
             resource: ResourceId(ids.1),
@@ -67,7 +63,7 @@ prop_compose! {
             size_blocks: size,
             max_size_blocks: (size + more).min(MAX_DEVICE_BLOCKS),
             term: Term(term),
-            lineage: Lineage::new(generations.into_iter().map(generation).collect()),
+            lineage,
             disk,
             primary,
             active,

@@ -1,0 +1,148 @@
+//! Control messages as bytes. The only place that calls bincode.
+//!
+//! The decoder is bounded: without a limit, twelve bytes that claim a long vector would abort the process. Messages
+//! change only together with the protocol version; a golden test guards their bytes.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+use bincode::config::{self, Configuration, Limit, LittleEndian, NoLimit, Varint};
+use thiserror::Error;
+
+use crate::{
+    control::{ControlMessage, Membership, PeerState},
+    ids::NodeId,
+    limits::{MAX_CONTROL_BYTES, MAX_GENERATIONS, MAX_PEERS, MAX_WHY_BYTES},
+    lineage::Lineage,
+};
+
+/// Appends the bytes of `message` to `out`. A reason for the operator is cut at [`MAX_WHY_BYTES`].
+///
+/// # Panics
+/// When the message is longer than [`MAX_CONTROL_BYTES`], which takes a lineage or set above its own limit.
+pub fn encode(message: &ControlMessage, out: &mut Vec<u8>) {
+    let before = out.len();
+    let mut shortened = None;
+    if why(message).is_some_and(|why| why.len() > MAX_WHY_BYTES) {
+        let message = shortened.insert(message.clone());
+        if let Some(why) = why_mut(message) {
+            let cut = (0..=MAX_WHY_BYTES).rfind(|at| why.is_char_boundary(*at));
+            why.truncate(cut.unwrap_or(0));
+        }
+    }
+    let message = shortened.as_ref().unwrap_or(message);
+    bincode::encode_into_std_write(message, out, WRITING).expect("writing to memory succeeds");
+    let bytes = out.len() - before;
+    assert!(
+        bytes <= MAX_CONTROL_BYTES,
+        "control message of {bytes} bytes"
+    );
+}
+
+/// Reads the bytes of one message.
+///
+/// # Errors
+/// When they are not exactly one message within its limits.
+pub fn decode(bytes: &[u8]) -> Result<ControlMessage, CodecError> {
+    if bytes.len() > MAX_CONTROL_BYTES {
+        return Err(CodecError::TooLong { bytes: bytes.len() });
+    }
+    let (message, used): (ControlMessage, usize) = bincode::decode_from_slice(bytes, READING)
+        .map_err(|error| CodecError::Malformed {
+            why: error.to_string(),
+        })?;
+    if used != bytes.len() {
+        return Err(CodecError::Trailing {
+            bytes: bytes.len() - used,
+        });
+    }
+    within_limits(&message)?;
+    Ok(message)
+}
+
+/// Why bytes are not a control message.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CodecError {
+    /// More bytes than any message has.
+    #[error("control message of {bytes} bytes, {MAX_CONTROL_BYTES} are allowed")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// They don't decode.
+    #[error(
+        "control message can't be decoded ({why}): the peer runs another version, or has an error"
+    )]
+    Malformed {
+        /// In the decoder's words.
+        why: String,
+    },
+    /// Something follows the message.
+    #[error("control message is followed by {bytes} bytes that don't belong to it")]
+    Trailing {
+        /// How many.
+        bytes: usize,
+    },
+    /// A part is larger than it can be.
+    #[error("control message has {found} {what}, {limit} are allowed")]
+    AboveLimit {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+}
+
+fn within_limits(message: &ControlMessage) -> Result<(), CodecError> {
+    if let Some(why) = why(message) {
+        at_most(why.len(), MAX_WHY_BYTES, "bytes of reason")?;
+    }
+    let (lineage, in_sync): (Option<&Lineage>, &[NodeId]) = match message {
+        ControlMessage::State(PeerState {
+            lineage, in_sync, ..
+        })
+        | ControlMessage::Membership(Membership {
+            lineage, in_sync, ..
+        }) => (Some(lineage), in_sync),
+        ControlMessage::TermRequest { lineage, .. } => (Some(lineage), &[]),
+        _ => (None, &[]),
+    };
+    at_most(in_sync.len(), MAX_PEERS + 1, "nodes in sync")?;
+    let generations = lineage.map_or(0, |lineage| lineage.generations().len());
+    at_most(generations, MAX_GENERATIONS, "generations")
+}
+
+fn at_most(found: usize, limit: usize, what: &'static str) -> Result<(), CodecError> {
+    if found <= limit {
+        Ok(())
+    } else {
+        Err(CodecError::AboveLimit { what, found, limit })
+    }
+}
+
+/// The reason for the operator that some messages carry.
+fn why(message: &ControlMessage) -> Option<&str> {
+    match message {
+        ControlMessage::TermRefused { why, .. }
+        | ControlMessage::Refused { why }
+        | ControlMessage::Goodbye { why } => Some(why),
+        _ => None,
+    }
+}
+
+fn why_mut(message: &mut ControlMessage) -> Option<&mut String> {
+    match message {
+        ControlMessage::TermRefused { why, .. }
+        | ControlMessage::Refused { why }
+        | ControlMessage::Goodbye { why } => Some(why),
+        _ => None,
+    }
+}
+
+type Config<L> = Configuration<LittleEndian, Varint, L>;
+
+const WRITING: Config<NoLimit> = config::standard();
+const READING: Config<Limit<MAX_CONTROL_BYTES>> = config::standard().with_limit();
+
+#[cfg(test)]
+mod tests;

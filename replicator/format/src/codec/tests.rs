@@ -1,0 +1,93 @@
+//! Round trips, and what hostile bytes get.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    arbitrary::control_messages,
+    ids::{GenerationId, Term},
+    lineage::Generation,
+};
+
+fn bytes_of(message: &ControlMessage) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode(message, &mut bytes);
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn round_trip(message in control_messages()) {
+        prop_assert_eq!(decode(&bytes_of(&message)), Ok(message));
+    }
+
+    #[test]
+    fn cut_or_followed_by_more_it_is_refused(message in control_messages(), extra: u8, cut in any::<prop::sample::Index>()) {
+        let mut bytes = bytes_of(&message);
+        let at = cut.index(bytes.len());
+        prop_assert!(decode(&bytes[..at]).is_err());
+        bytes.push(extra);
+        prop_assert_eq!(decode(&bytes), Err(CodecError::Trailing { bytes: 1 }));
+    }
+
+    #[test]
+    fn any_bytes_are_a_message_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        if let Ok(message) = decode(&bytes) {
+            prop_assert_eq!(decode(&bytes_of(&message)), Ok(message));
+        }
+    }
+}
+
+#[test]
+fn claimed_lengths_allocate_nothing() {
+    // Goodbye (the last variant), then a string of 2^45 bytes.
+    let variants = bytes_of(&ControlMessage::Goodbye { why: String::new() });
+    let mut hostile = variants[..1].to_vec();
+    hostile.push(253);
+    hostile.extend_from_slice(&(1u64 << 45).to_le_bytes());
+    assert!(matches!(
+        decode(&hostile),
+        Err(CodecError::Malformed { .. })
+    ));
+    let long = vec![0; MAX_CONTROL_BYTES + 1];
+    assert_eq!(
+        decode(&long),
+        Err(CodecError::TooLong { bytes: long.len() })
+    );
+}
+
+#[test]
+fn a_long_reason_is_cut_between_characters() {
+    let why = "ä".repeat(MAX_WHY_BYTES);
+    let bytes = bytes_of(&ControlMessage::Refused {
+        why: format!("x{why}"),
+    });
+    let Ok(ControlMessage::Refused { why }) = decode(&bytes) else {
+        panic!("a shortened reason is readable");
+    };
+    assert_eq!(why.len(), MAX_WHY_BYTES - 1);
+}
+
+#[test]
+fn parts_above_their_limits_are_refused() {
+    let generation = Generation {
+        term: Term(1),
+        id: GenerationId(1),
+        node: NodeId(1),
+    };
+    let mut bytes = bytes_of(&ControlMessage::TermRequest {
+        term: Term(1),
+        lineage: Lineage::new(vec![generation; MAX_GENERATIONS]),
+        dirty: false,
+    });
+    // variant, term, number of generations, 64 times three bytes, flag
+    assert_eq!(bytes[2], 64);
+    bytes[2] = 65;
+    bytes.splice(3..3, [1, 1, 1]);
+    let error = CodecError::AboveLimit {
+        what: "generations",
+        found: 65,
+        limit: 64,
+    };
+    assert_eq!(decode(&bytes), Err(error));
+}
