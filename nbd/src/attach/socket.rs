@@ -1,9 +1,6 @@
 //! The generic netlink socket: the only place of this crate with system calls of its own.
 
-#![allow(
-    unsafe_code,
-    reason = "two socket options that no safe wrapper carries"
-)]
+#![allow(unsafe_code, reason = "socket options that no safe wrapper carries")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
