@@ -6,7 +6,7 @@
 //! On the disk: [`meta_block`] is what every metadata block has in common, [`superblock`], [`activity_log`] and
 //! [`bitmap`] are the three kinds, [`layout`] says where each is, [`metadata`] loads and repairs the whole.
 //!
-//! On the wire: [`frame`] and [`control`] are what is said, [`wire`] and [`codec`] turn it into bytes.
+//! On the wire: [`auth`] comes first; [`frame`] and [`control`] are what is said, [`wire`] and [`codec`] turn it into bytes.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     test,
@@ -16,6 +16,7 @@
 pub mod activity_log;
 #[cfg(test)]
 mod arbitrary;
+pub mod auth;
 pub mod bitmap;
 pub mod checksum;
 pub mod codec;
