@@ -32,8 +32,9 @@ pub enum Action {
         /// The contents.
         data: Box<MetaBlock>,
     },
-    /// Send this. The buffer stays valid until the core releases it, which it does only after the peer has answered
-    /// or the link was reported down.
+    /// Send this. The buffer of a `Write` stays the core's; it is not used for anything else before the peer has
+    /// answered or the link was reported down. The buffer of a `ReadReply` is the driver's until it gives it back
+    /// with `Event::Sent`.
     Send {
         /// To whom.
         peer: Slot,
@@ -143,8 +144,7 @@ pub enum DiskIo {
         /// The part to keep.
         fill: Fill,
     },
-    /// The same from another buffer that holds the first block and, when `range` has more than one, the last block
-    /// behind it.
+    /// The same from another buffer that holds all of `range`. No disk is touched.
     FillFrom {
         /// The range of the buffer.
         range: BlockRange,

@@ -2,7 +2,7 @@
 
 use twindisk_format::{
     frame::Envelope,
-    ids::{BlockRange, BootId, Slot},
+    ids::{BlockRange, Slot},
 };
 
 use crate::Command;
@@ -62,8 +62,6 @@ pub enum Event {
         peer: Slot,
         /// The connection.
         link: LinkId,
-        /// The peer's run, as authenticated.
-        boot: BootId,
     },
     /// The connection is gone. The driver says so only when no send of this link is under way any more, so that its
     /// buffers are free.
@@ -86,6 +84,11 @@ pub enum Event {
         envelope: Envelope,
         /// The block data, handed over.
         payload: Option<BufId>,
+    },
+    /// The buffer of a `ReadReply` that was sent, or dropped with its link, is free again.
+    Sent {
+        /// Which.
+        buf: BufId,
     },
     /// The operator (or a cluster manager) wants something.
     Command {

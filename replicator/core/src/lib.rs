@@ -11,13 +11,38 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod activity;
+mod admin;
+mod bitmap;
+mod bitmap_store;
+mod client;
 mod command;
+mod compare;
 mod config;
+mod control;
+mod disk_failure;
 mod event;
+mod flush;
+mod handshake;
+mod jobs;
 pub mod limits;
+mod locks;
+mod membership;
+mod mutation;
+mod peer;
+mod reads;
 mod replica;
+mod report;
+mod resize;
+mod roles;
+mod split_brain;
+mod standby;
 mod status;
+mod store;
+mod sweep;
 mod time;
+mod timers;
+mod window;
 
 pub use action::{Action, DiskIo, ExportState, LinkIntent, Report};
 pub use command::{Command, CommandReply, Refusal, RefusalCode};

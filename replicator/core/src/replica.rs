@@ -1,13 +1,96 @@
-//! The replica: state, dispatch of events, and nothing else.
+//! The replica: its state, the dispatch of events, and nothing else.
 
-use twindisk_format::ids::BootId;
+use std::collections::{BTreeSet, VecDeque};
 
-use crate::{Action, Config, Event, Status, Time};
+use slab::Slab;
+use twindisk_format::{
+    control::PeerState,
+    frame::{Envelope, Frame},
+    ids::{BlockRange, BootId, GenerationId, Seq, Slot, SlotSet, Term},
+    layout::Layout,
+    lineage::Generation,
+    metadata::Loaded,
+    superblock::StoredDisk,
+};
+
+use crate::{
+    Action, BufId, ClientRequest, CommandId, Config, DiskDone, DiskIo, DiskState, Event,
+    ExportState, LinkId, LinkIntent, OpId, Report, Role, Time,
+    activity::ActivityLog,
+    bitmap::Bitmap,
+    flush::{ClientFlush, Flusher},
+    jobs::Job,
+    locks::RangeLocks,
+    membership::{Change, PendingMembership},
+    mutation::Mutation,
+    peer::{Peer, Phase, Received, Sent},
+    reads::{Read, Repair, ServedRead},
+    store::Store,
+    sweep::{Compare, StepId},
+    window::Window,
+};
 
 /// One node's part of one resource.
 #[derive(Debug)]
 pub struct Replica {
-    config: Config,
+    pub(crate) config: Config,
+    pub(crate) boot: BootId,
+    pub(crate) capacity_blocks: u64,
+    ids: u64,
+    pub(crate) now: Time,
+    pub(crate) role: Role,
+    pub(crate) disk: DiskState,
+    pub(crate) disk_why: String,
+    pub(crate) export_open: bool,
+    /// Not stopped cleanly before this run, and not compared since.
+    pub(crate) crashed: bool,
+    pub(crate) store: Store<Then>,
+    /// The metadata can no longer be written: nothing new can be promised.
+    pub(crate) metadata_failed: bool,
+    pub(crate) al: ActivityLog,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) locks: RangeLocks<LockOwner>,
+    pub(crate) mutations: Slab<Mutation>,
+    pub(crate) window: Window,
+    /// Mutations that are ready but for a suspension.
+    pub(crate) frozen: VecDeque<usize>,
+    /// Requests that arrived while I/O was suspended.
+    pub(crate) held: VecDeque<ClientRequest>,
+    pub(crate) reads: Slab<Read>,
+    pub(crate) repairs: Slab<Repair>,
+    pub(crate) served_reads: Slab<ServedRead>,
+    /// Served reads that have their range and wait for a buffer.
+    pub(crate) served_waiting: VecDeque<usize>,
+    pub(crate) compares: Slab<Compare>,
+    pub(crate) flushes: Slab<ClientFlush>,
+    pub(crate) flusher: Flusher,
+    ops: Slab<Op>,
+    seq: Seq,
+    /// The change of the in-sync set that is being stored.
+    pub(crate) change: Option<Change>,
+    pub(crate) changes: u64,
+    pub(crate) suspended: Option<Suspended>,
+    pub(crate) job: Option<Job>,
+    pub(crate) resize: Option<crate::resize::Resize>,
+    pub(crate) saving: Option<crate::split_brain::Saving>,
+    pub(crate) sweep_bufs: Vec<BufId>,
+    pub(crate) pace: crate::sweep::Pace,
+    pub(crate) sweeps: u32,
+    /// Steps of stopped sweeps that the disk still works for, with their buffers.
+    pub(crate) abandoned_steps: Vec<(StepId, Option<BufId>)>,
+    /// A membership that waits until what came before it is stable here.
+    pub(crate) pending: Option<PendingMembership>,
+    /// This node's disk has failed, and the in-sync set must go on without it.
+    pub(crate) detach_wanted: bool,
+    /// Something is done everywhere, and its completion waits until `may_complete`.
+    pub(crate) parked: bool,
+    pub(crate) fail_over_wanted: bool,
+    /// Sizes that peers asked for, while the backing device is being looked at.
+    pub(crate) peer_resizes: VecDeque<(Slot, LinkId, u64)>,
+    pub(crate) bitmap_writes: BTreeSet<(Slot, u32)>,
+    pub(crate) counts: Counts,
+    pub(crate) halted: bool,
+    actions: VecDeque<Action>,
 }
 
 /// What a replica is started with.
@@ -23,27 +106,558 @@ pub struct Start {
     pub capacity_blocks: u64,
 }
 
+/// What a disk or metadata operation was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Op {
+    Mutation(usize),
+    Edges(usize),
+    EdgesFrom { mutation: usize, edges: BufId },
+    Read(usize),
+    ReadCopy { read: usize, from: BufId },
+    Repair(usize),
+    ServedRead(usize),
+    Flush,
+    SweepHash(StepId),
+    SweepRead(StepId),
+    Compare(usize),
+    Superblock,
+    AlPage(u32),
+    BitmapPage(Slot, u32),
+    Capacity,
+    Save,
+}
+
+/// What is to be done once the superblock is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// The change of the in-sync set numbered so is stored here.
+    Changed(u64),
+    /// A follower has recorded what the comparison made of it.
+    Prepared {
+        slot: Slot,
+        link: LinkId,
+        released: bool,
+    },
+    /// A leader may send `BeginResync`.
+    BeginResync { slot: Slot, link: LinkId },
+    /// A follower is durably Inconsistent.
+    Inconsistent { slot: Slot, link: LinkId },
+    /// A follower has stored a membership.
+    MembershipStored {
+        slot: Slot,
+        link: LinkId,
+        change: u64,
+    },
+    /// A granted term is stored.
+    Granted {
+        slot: Slot,
+        link: LinkId,
+        term: Term,
+        released: bool,
+    },
+    /// A candidate's own state is stored.
+    Demoted,
+    /// A leaver is recorded as Outdated.
+    LeaveStored,
+    /// A receipt of a leaver is stored.
+    ReleaseStored { slot: Slot, link: LinkId },
+    /// A failed disk is recorded.
+    DiskFailureStored,
+    /// A receipt by the operator is stored.
+    ReceiptStored { command: CommandId, slot: Slot },
+    /// This standby is recorded as Outdated.
+    Outdated { command: CommandId },
+    /// A new size is stored (follower).
+    Resized {
+        slot: Slot,
+        link: LinkId,
+        size_blocks: u64,
+    },
+    /// A new size is stored (primary).
+    ResizeDone,
+    /// A fork is given up.
+    Discarded { slot: Slot },
+    /// The clean stop is stored.
+    Stopped,
+}
+
+/// Who holds or waits for a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LockOwner {
+    Mutation(usize),
+    Repair(usize),
+    ServedRead(usize),
+    Compare(usize),
+    Sweep { slot: Slot, step: usize },
+}
+
+/// I/O waits.
+#[derive(Clone, Debug)]
+pub(crate) struct Suspended {
+    pub(crate) since: Time,
+    pub(crate) why: String,
+    pub(crate) release: String,
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) writes: u64,
+    pub(crate) reads: u64,
+    pub(crate) flushes: u64,
+    pub(crate) disk_flushes: u64,
+}
+
 impl Replica {
+    /// A replica that starts with `metadata` as it was found. It is standby, its disk at most Consistent (R5).
+    #[must_use]
+    pub fn new(now: Time, start: Start, metadata: Loaded) -> Self {
+        let Start {
+            config,
+            boot,
+            seed,
+            capacity_blocks,
+        } = start;
+        let superblock = metadata.superblock;
+        assert_eq!(
+            config.peers.len(),
+            superblock.peers.len(),
+            "one peer for each record"
+        );
+        let mut superblock = superblock;
+        let crashed = superblock.active || metadata.superblock_doubtful;
+        if metadata.superblock_doubtful && superblock.disk == StoredDisk::UpToDate {
+            // It may lack a promise that this node has given.
+            superblock.disk = StoredDisk::Outdated;
+        }
+        let layout = Layout::of(&superblock);
+        let size = superblock.size_blocks;
+        let al = ActivityLog::new(layout, superblock.resource, metadata.al.pages);
+        let mut bitmaps = metadata.bitmaps.into_iter();
+        let peers = config
+            .peers
+            .iter()
+            .map(|peer| Peer {
+                node: peer.node,
+                name: peer.name.clone(),
+                protocol: peer.protocol,
+                wanted: true,
+                link: None,
+                phase: Phase::Down,
+                why: "not connected since the start".into(),
+                said: None,
+                heard: now,
+                confirmed: None,
+                bitmap: Bitmap::new(bitmaps.next().unwrap_or_default(), size),
+                sent: Sent::default(),
+                received: Received::default(),
+                sweep: None,
+            })
+            .collect();
+        let sweep_bufs = (0..config.resync_bufs)
+            .rev()
+            .map(|number| BufId(config.first_resync_buf + number))
+            .collect();
+        let mut replica = Self {
+            config,
+            boot,
+            capacity_blocks,
+            ids: seed,
+            now,
+            role: Role::Standby,
+            disk: DiskState::Consistent,
+            disk_why: String::new(),
+            export_open: false,
+            crashed,
+            store: Store::new(superblock, metadata.counter),
+            metadata_failed: false,
+            al,
+            peers,
+            locks: RangeLocks::new(),
+            mutations: Slab::new(),
+            window: Window::default(),
+            frozen: VecDeque::new(),
+            held: VecDeque::new(),
+            reads: Slab::new(),
+            repairs: Slab::new(),
+            served_reads: Slab::new(),
+            served_waiting: VecDeque::new(),
+            compares: Slab::new(),
+            flushes: Slab::new(),
+            flusher: Flusher::default(),
+            ops: Slab::new(),
+            seq: Seq(0),
+            change: None,
+            changes: 0,
+            suspended: None,
+            job: None,
+            resize: None,
+            saving: None,
+            sweep_bufs,
+            pace: crate::sweep::Pace::default(),
+            sweeps: 0,
+            abandoned_steps: Vec::new(),
+            pending: None,
+            detach_wanted: false,
+            parked: false,
+            fail_over_wanted: false,
+            peer_resizes: VecDeque::new(),
+            bitmap_writes: BTreeSet::new(),
+            counts: Counts::default(),
+            halted: false,
+            actions: VecDeque::new(),
+        };
+        replica.boot();
+        replica
+    }
+
     /// Takes something that happened. Follow it with `poll_action` until that is empty.
-    pub fn handle(&mut self, _now: Time, _event: Event) {}
+    pub fn handle(&mut self, now: Time, event: Event) {
+        self.now = self.now.max(now);
+        if self.halted {
+            return;
+        }
+        match event {
+            Event::Client(request) => self.client_request(request),
+            Event::ConnectionClosed { connection } => self.connection_closed(connection),
+            Event::DiskDone { op, result } => self.disk_done(op, result),
+            Event::MetaDone { op, result } => self.meta_done(op, result.map_err(|e| e.to_string())),
+            Event::LinkUp { peer, link } => self.link_up(peer, link),
+            Event::LinkDown { peer, link, why } => self.link_down(peer, link, &why),
+            Event::Frame {
+                peer,
+                link,
+                envelope,
+                payload,
+            } => {
+                self.frame(peer, link, envelope, payload);
+            }
+            Event::Sent { buf } => self.sweep_buf_free(buf),
+            Event::Command { id, command } => self.command(id, command),
+            Event::Capacity { op, blocks } => self.capacity_known(op, blocks),
+            Event::Saved { op, result } => self.saved(op, result),
+            Event::Tick => {}
+        }
+        self.timers();
+        self.settle();
+    }
 
     /// The next thing to do.
     pub fn poll_action(&mut self) -> Option<Action> {
-        None
+        self.actions.pop_front()
     }
 
-    /// When to call `handle` with `Event::Tick`, at the latest.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Time> {
-        None
+    /// Goes on with everything that the event has made possible, until nothing more is.
+    fn settle(&mut self) {
+        loop {
+            while let Some(owner) = self.locks.next_granted() {
+                match owner {
+                    LockOwner::Mutation(index) => self.mutation_locked(index),
+                    LockOwner::Repair(index) => self.repair_locked(index),
+                    LockOwner::ServedRead(index) => self.served_read_locked(index),
+                    LockOwner::Compare(index) => self.compare_locked(index),
+                    LockOwner::Sweep { slot, step } => self.sweep_locked(slot, step),
+                }
+            }
+            self.write_metadata();
+            if let Some(then) = self.store.next_then() {
+                self.stored(then);
+                continue;
+            }
+            if !self.decide() && !self.locks.has_granted() && !self.metadata_due() {
+                break;
+            }
+        }
     }
 
-    /// Everything an operator may want to know. Not for the data path: it allocates.
-    #[must_use]
-    pub fn status(&self, _now: Time) -> Status {
-        unreachable!("{:?}", self.config)
+    /// Begins every metadata write that is due.
+    fn write_metadata(&mut self) {
+        if self.metadata_failed {
+            return;
+        }
+        while let Some((page, block, data)) = self.al.next_write() {
+            let op = self.op(Op::AlPage(page));
+            self.act(Action::MetaWrite { op, block, data });
+        }
+        if let Some((block, data)) = self.store.next_write() {
+            let op = self.op(Op::Superblock);
+            self.act(Action::MetaWrite { op, block, data });
+        }
     }
 
-    /// Panics when a rule is broken. The simulator calls it after every event.
-    pub fn check_invariants(&self) {}
+    /// Whether a metadata write can be begun.
+    fn metadata_due(&self) -> bool {
+        !self.metadata_failed && (self.al.is_due() || self.store.is_due())
+    }
+
+    /// Begins the writes that the start has made necessary.
+    pub(crate) fn start_writing(&mut self) {
+        self.write_metadata();
+    }
+
+    fn disk_done(&mut self, op: OpId, result: Result<DiskDone, crate::DiskError>) {
+        let op = self.ops.remove(op.0 as usize);
+        let done = result.clone().map(|_| ());
+        match op {
+            Op::Mutation(index) => self.mutation_written(index, done),
+            Op::Edges(index) => self.edges_filled(index, done),
+            Op::EdgesFrom { mutation, edges } => {
+                self.act(Action::Release { buf: edges });
+                self.edges_filled(mutation, done);
+            }
+            Op::Read(index) => self.read_done(index, done),
+            Op::ReadCopy { read, from } => {
+                self.act(Action::Release { buf: from });
+                self.read_copied(read);
+            }
+            Op::Repair(index) => self.repair_written(index, done),
+            Op::ServedRead(index) => self.served_read_done(index, done),
+            Op::Flush => self.disk_flushed(done),
+            Op::SweepHash(id) => self.sweep_hashed(id, result),
+            Op::SweepRead(id) => self.sweep_read(id, done),
+            Op::Compare(index) => self.compare_hashed(index, result),
+            Op::Superblock | Op::AlPage(_) | Op::BitmapPage(..) | Op::Capacity | Op::Save => {
+                unreachable!("{op:?} is no disk operation")
+            }
+        }
+    }
+
+    fn meta_done(&mut self, op: OpId, result: Result<(), String>) {
+        let op = self.ops.remove(op.0 as usize);
+        if let Err(error) = &result {
+            self.metadata_write_failed(op, error);
+            return;
+        }
+        match op {
+            Op::Superblock => self.store.written(),
+            Op::AlPage(page) => {
+                for mutation in self.al.page_written(page) {
+                    self.issue(mutation);
+                }
+            }
+            Op::BitmapPage(slot, page) => self.bitmap_page_written(slot, page),
+            other => unreachable!("{other:?} is no metadata write"),
+        }
+    }
+
+    fn frame(&mut self, slot: Slot, link: LinkId, envelope: Envelope, payload: Option<BufId>) {
+        let current = self.peers[slot.index()].link;
+        if current.is_none_or(|current| current.id != link || current.closing) {
+            if let Some(buf) = payload {
+                self.act(Action::Release { buf });
+            }
+            return;
+        }
+        let now = self.now;
+        let peer = &mut self.peers[slot.index()];
+        peer.heard = now;
+        if let Some(link) = &mut peer.link {
+            link.pinged = false;
+        }
+        self.heard_term(slot, envelope.term, &envelope.frame);
+        self.heard_stable(slot, envelope.stable);
+        let term = envelope.term;
+        match envelope.frame {
+            Frame::Write {
+                seq,
+                depends_on,
+                range,
+                how,
+            } => {
+                let buf = payload.expect("the driver hands the payload over");
+                let body = crate::mutation::Body::Write { buf, fill: None };
+                self.receive(slot, term, seq, depends_on, range, how, body);
+            }
+            Frame::Zero {
+                seq,
+                depends_on,
+                range,
+                how,
+                unmap,
+            } => {
+                let body = crate::mutation::Body::Zero { unmap };
+                self.receive(slot, term, seq, depends_on, range, how, body);
+            }
+            Frame::Flush { seq } => self.receive_flush(slot, seq),
+            Frame::Received { seq } => self.peer_answered(slot, seq, false),
+            Frame::Written { seq } => {
+                self.sweep_written(slot, seq);
+                self.peer_answered(slot, seq, true);
+            }
+            Frame::Stable { seq } => self.peer_stable(slot, seq),
+            Frame::Read { tag, range } => self.serve_read(slot, tag, range),
+            Frame::ReadReply { tag, .. } => {
+                let buf = payload.expect("the driver hands the payload over");
+                self.read_replied(slot, tag, Some(buf));
+            }
+            Frame::ReadFailed { tag } => self.read_replied(slot, tag, None),
+            Frame::Hash { tag, range, hashes } => self.compare(slot, tag, range, hashes),
+            Frame::Differ { tag, mask } => self.sweep_compared(slot, tag, mask),
+            Frame::Bits { first, words } => self.receive_bits(slot, first, &words),
+            Frame::Ping => self.send(slot, Frame::Pong),
+            Frame::Pong => {}
+            Frame::Control(message) => self.control(slot, term, message),
+        }
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    pub(crate) fn report(&mut self, report: Report) {
+        self.act(Action::Report(report));
+    }
+
+    pub(crate) fn op(&mut self, op: Op) -> OpId {
+        OpId(self.ops.insert(op) as u64)
+    }
+
+    pub(crate) fn take_op(&mut self, op: OpId) -> Op {
+        self.ops.remove(op.0 as usize)
+    }
+
+    pub(crate) fn disk(&mut self, op: Op, io: DiskIo) {
+        let op = self.op(op);
+        self.act(Action::Disk { op, io });
+    }
+
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+        (0..self.peers.len()).filter_map(Slot::new)
+    }
+
+    pub(crate) fn peer(&self, slot: Slot) -> &Peer {
+        &self.peers[slot.index()]
+    }
+
+    pub(crate) fn peer_mut(&mut self, slot: Slot) -> &mut Peer {
+        &mut self.peers[slot.index()]
+    }
+
+    /// The next sequence number: above everything this node has sent or received.
+    pub(crate) const fn next_seq(&mut self) -> Seq {
+        self.seq = self.seq.next();
+        self.seq
+    }
+
+    pub(crate) const fn newest_seq(&self) -> Seq {
+        self.seq
+    }
+
+    pub(crate) fn seen_seq(&mut self, seq: Seq) {
+        self.seq = self.seq.max(seq);
+    }
+
+    /// A generation of this node in `term`.
+    pub(crate) fn new_generation(&mut self, term: Term) -> Generation {
+        // splitmix64: a fresh name each time, from the seed alone.
+        self.ids = self.ids.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut id = self.ids;
+        id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Generation {
+            term,
+            id: GenerationId(id ^ (id >> 31)),
+            node: self.store.get().node,
+        }
+    }
+
+    /// The whole device.
+    pub(crate) fn size_blocks(&self) -> u64 {
+        self.store.get().size_blocks
+    }
+
+    /// There is a backing device that may be read and written.
+    pub(crate) const fn disk_attached(&self) -> bool {
+        !matches!(self.disk, DiskState::Failed | DiskState::Diskless)
+    }
+
+    pub(crate) fn set_disk(&mut self, disk: DiskState, why: &str) {
+        if self.disk != disk {
+            self.disk = disk;
+            self.report(Report::Disk {
+                disk,
+                why: why.to_owned(),
+            });
+        }
+        self.disk_why = why.to_owned();
+    }
+
+    pub(crate) fn set_phase(&mut self, slot: Slot, phase: Phase, why: impl Into<String>) {
+        let peer = self.peer_mut(slot);
+        let before = peer.connection();
+        peer.phase = phase;
+        peer.why = why.into();
+        let (node, state, why) = (peer.node.0, peer.connection(), peer.why.clone());
+        if before != state {
+            self.report(Report::Connection {
+                peer: node,
+                state,
+                why,
+            });
+        }
+    }
+
+    pub(crate) fn set_export(&mut self, state: ExportState) {
+        self.export_open = matches!(state, ExportState::Open { .. });
+        self.act(Action::Export(state));
+    }
+
+    pub(crate) fn drop_link(&mut self, slot: Slot, why: impl Into<String>) {
+        let why = why.into();
+        let peer = self.peer_mut(slot);
+        peer.why.clone_from(&why);
+        if let Some(link) = &mut peer.link {
+            link.closing = true;
+        }
+        self.act(Action::Link {
+            peer: slot,
+            intent: LinkIntent::Reconnect { why },
+        });
+    }
+
+    /// What this node says of itself to a peer.
+    pub(crate) fn my_state(&self, slot: Slot) -> PeerState {
+        let superblock = self.store.get();
+        let mut in_sync: Vec<_> = superblock
+            .peers
+            .iter()
+            .filter(|peer| peer.in_sync)
+            .map(|peer| peer.node)
+            .collect();
+        if superblock.disk != StoredDisk::Failed {
+            in_sync.push(superblock.node);
+        }
+        PeerState {
+            boot: self.boot,
+            primary: self.role == Role::Primary,
+            disk: if self.disk_attached() {
+                superblock.disk
+            } else {
+                StoredDisk::Failed
+            },
+            up_to_date: self.disk == DiskState::UpToDate,
+            crashed: self.crashed,
+            lineage: superblock.lineage.clone(),
+            in_sync,
+            dirty_blocks: self.peer(slot).bitmap.dirty(),
+            base: self.store.peer(slot).base,
+            size_blocks: superblock.size_blocks,
+            capacity_blocks: self.capacity_blocks,
+        }
+    }
+
+    /// The peers of the in-sync set that are not here to answer in this term.
+    pub(crate) fn missing(&self) -> SlotSet {
+        let term = self.store.get().term;
+        self.store
+            .in_sync()
+            .iter()
+            .filter(|slot| self.peer(*slot).confirmed != Some(term))
+            .collect()
+    }
+
+    /// The range of the whole device, in pieces that fit a `BlockRange`.
+    pub(crate) const fn within(&self, range: BlockRange, size_blocks: u64) -> bool {
+        range.blocks > 0 && range.end() <= size_blocks
+    }
 }

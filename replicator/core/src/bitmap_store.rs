@@ -1,0 +1,116 @@
+//! Storing dirty bits, and letting extents go cold once theirs are stored.
+
+use twindisk_format::{
+    bitmap::{encode_bitmap_page, page_of_block, page_words},
+    ids::Slot,
+    layout::Layout,
+    limits::EXTENT_BLOCKS,
+};
+
+use crate::{
+    Action, Report,
+    replica::{Op, Replica},
+};
+
+impl Replica {
+    /// Takes extents out of the activity log while it holds more than it should: those whose writes are stable
+    /// everywhere and whose dirty bits are stored.
+    pub(crate) fn cool(&mut self) {
+        let excess = self.al.len().saturating_sub(self.config.al_extents);
+        if excess == 0 || self.metadata_failed {
+            return;
+        }
+        let margin = (self.config.al_extents / 8).max(1);
+        for extent in self.al.coldest(excess + margin, self.stable_up_to()) {
+            if self.bits_stored(extent) {
+                self.al.drop_extent(extent);
+            }
+        }
+    }
+
+    /// Whether the dirty bits of an extent are on the disk; begins to store them if not.
+    fn bits_stored(&mut self, extent: u32) -> bool {
+        let first = u64::from(extent) * EXTENT_BLOCKS;
+        let last = (first + EXTENT_BLOCKS).min(self.size_blocks()) - 1;
+        let mut stored = true;
+        for slot in self.slots() {
+            for page in page_of_block(first)..=page_of_block(last) {
+                if self.peer(slot).bitmap.stale_pages().contains(&page) {
+                    self.write_bitmap_page(slot, page);
+                    stored = false;
+                }
+                stored &= !self.bitmap_writes.contains(&(slot, page));
+            }
+        }
+        stored
+    }
+
+    /// Begins to store every page of dirty bits that is not on the disk as it is here.
+    pub(crate) fn write_all_bitmaps(&mut self) {
+        for slot in self.slots() {
+            let stale: Vec<u32> = self
+                .peer(slot)
+                .bitmap
+                .stale_pages()
+                .iter()
+                .copied()
+                .collect();
+            for page in stale {
+                self.write_bitmap_page(slot, page);
+            }
+        }
+    }
+
+    /// Whether every dirty bit is stored.
+    pub(crate) fn all_bitmaps_stored(&self) -> bool {
+        self.bitmap_writes.is_empty()
+            && self
+                .peers
+                .iter()
+                .all(|peer| peer.bitmap.stale_pages().is_empty())
+    }
+
+    fn write_bitmap_page(&mut self, slot: Slot, page: u32) {
+        // One write of a page at a time; what changes meanwhile makes it stale again.
+        if self.metadata_failed || !self.bitmap_writes.insert((slot, page)) {
+            return;
+        }
+        let superblock = self.store.get();
+        let block = Layout::of(superblock).bitmap_block(slot, page);
+        let resource = superblock.resource;
+        let bitmap = &mut self.peers[slot.index()].bitmap;
+        let data = encode_bitmap_page(resource, slot, page, page_words(bitmap.words(), page));
+        bitmap.page_written(page);
+        let op = self.op(Op::BitmapPage(slot, page));
+        self.act(Action::MetaWrite { op, block, data });
+    }
+
+    pub(crate) fn bitmap_page_written(&mut self, slot: Slot, page: u32) {
+        self.bitmap_writes.remove(&(slot, page));
+        self.cool();
+    }
+
+    /// A metadata block could not be written. Without metadata nothing can be promised: the disk is given up.
+    pub(crate) fn metadata_write_failed(&mut self, op: Op, error: &str) {
+        match op {
+            Op::Superblock => self.store.failed(),
+            Op::AlPage(page) => self.al.page_failed(page),
+            Op::BitmapPage(slot, page) => {
+                self.bitmap_writes.remove(&(slot, page));
+                self.peer_mut(slot).bitmap.page_stale(page);
+            }
+            other => unreachable!("{other:?} is no metadata write"),
+        }
+        let unstored = self.change.as_ref().map(|change| change.id);
+        if !self.metadata_failed {
+            self.metadata_failed = true;
+            let what = format!("metadata can't be written: {error}");
+            self.report(Report::Warning { what: what.clone() });
+            self.disk_failed(&what);
+            if let Some(id) = unstored {
+                // The members' copies are what counts now.
+                self.change_stored(id);
+            }
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Clients' requests on the primary: taken, held while I/O is suspended, given up when the client is gone.
+
+use crate::{
+    Action, ClientOp, ClientRequest, ConnectionId, DiskState, Failure, Report, RequestId, Role,
+    limits::{MAX_HELD_REQUESTS, MAX_MUTATIONS},
+    mutation::{Body, Mutation, Origin, Stage},
+    replica::{Replica, Suspended},
+};
+use twindisk_format::ids::{Seq, SlotSet};
+
+impl Replica {
+    /// A client asks for something.
+    pub(crate) fn client_request(&mut self, request: ClientRequest) {
+        if self.role != Role::Primary || !self.export_open {
+            return self.refuse(&request, Failure::NotPrimary);
+        }
+        if self.giving_up() {
+            return self.refuse(&request, Failure::Shutdown);
+        }
+        let full = self.mutations.len() >= MAX_MUTATIONS || !self.held.is_empty();
+        let waits = match request.op {
+            ClientOp::Read { .. } => self.frozen() && !self.lease_holds(),
+            ClientOp::Write { .. } | ClientOp::Zero { .. } | ClientOp::Flush => {
+                self.frozen() || full
+            }
+        };
+        if !waits {
+            return self.serve(request);
+        }
+        if self.held.len() >= MAX_HELD_REQUESTS {
+            return self.refuse(&request, Failure::Io);
+        }
+        self.held.push_back(request);
+    }
+
+    fn serve(&mut self, request: ClientRequest) {
+        let ClientRequest {
+            request: id,
+            connection,
+            op,
+        } = request;
+        let size = self.size_blocks();
+        match op {
+            ClientOp::Read { range, .. }
+            | ClientOp::Write { range, .. }
+            | ClientOp::Zero { range, .. }
+                if !self.within(range, size) =>
+            {
+                self.refuse(&request, Failure::Io);
+            }
+            ClientOp::Read { range, buf } => self.begin_read(id, connection, range, buf),
+            ClientOp::Write {
+                range,
+                buf,
+                fill,
+                fua,
+            } => {
+                self.begin_client_mutation(id, connection, Body::Write { buf, fill }, range, fua);
+            }
+            ClientOp::Zero { range, unmap, fua } => {
+                self.begin_client_mutation(id, connection, Body::Zero { unmap }, range, fua);
+            }
+            ClientOp::Flush => self.client_flush(id, connection),
+        }
+    }
+
+    fn begin_client_mutation(
+        &mut self,
+        request: RequestId,
+        connection: ConnectionId,
+        body: Body,
+        range: twindisk_format::ids::BlockRange,
+        fua: bool,
+    ) {
+        let began = self.now;
+        self.begin_mutation(Mutation {
+            origin: Origin::Client {
+                request,
+                connection,
+            },
+            body,
+            range,
+            fua,
+            seq: Seq(0),
+            depends_on: Seq(0),
+            lock: None,
+            heated: false,
+            stage: Stage::Locking,
+            waiting: SlotSet::EMPTY,
+            outstanding: SlotSet::EMPTY,
+            answered: false,
+            cancelled: false,
+            began,
+        });
+    }
+
+    fn refuse(&mut self, request: &ClientRequest, failure: Failure) {
+        if let ClientOp::Write { buf, .. } = request.op {
+            self.act(Action::Release { buf });
+        }
+        self.act(Action::Complete {
+            request: request.request,
+            result: Err(failure),
+        });
+    }
+
+    fn forget_request(&mut self, request: &ClientRequest) {
+        if let ClientOp::Write { buf, .. } = request.op {
+            self.act(Action::Release { buf });
+        }
+        self.act(Action::Forget {
+            request: request.request,
+        });
+    }
+
+    /// A client's connection is gone: what has not begun is dropped, what has is finished silently.
+    pub(crate) fn connection_closed(&mut self, connection: ConnectionId) {
+        self.give_up(|other| other == connection);
+    }
+
+    /// Gives up the requests of the connections that `of` names.
+    pub(crate) fn give_up(&mut self, of: impl Fn(ConnectionId) -> bool) {
+        let held = std::mem::take(&mut self.held);
+        for request in held {
+            if of(request.connection) {
+                self.forget_request(&request);
+            } else {
+                self.held.push_back(request);
+            }
+        }
+        let mut ready = Vec::new();
+        for (index, mutation) in &mut self.mutations {
+            if matches!(mutation.origin, Origin::Client { connection, .. } if of(connection))
+                && !mutation.answered
+            {
+                mutation.cancelled = true;
+                if matches!(mutation.stage, Stage::Locking | Stage::Frozen) {
+                    ready.push(index);
+                }
+            }
+        }
+        for index in ready {
+            self.frozen.retain(|&other| other != index);
+            self.drop_unissued(index);
+        }
+        for (_, flush) in &mut self.flushes {
+            flush.abandoned |= of(flush.connection);
+        }
+        self.check_flushes();
+        for (_, read) in &mut self.reads {
+            read.abandon(&of);
+        }
+    }
+
+    /// This node stops being the place to write to: no client of it is answered any more.
+    pub(crate) fn give_up_all_clients(&mut self) {
+        self.give_up(|_| true);
+        self.give_up_resize();
+        let issued: Vec<usize> = self
+            .mutations
+            .iter_mut()
+            .filter(|(_, mutation)| mutation.cancelled && !mutation.answered)
+            .map(|(index, mutation)| {
+                // What it still misses on peers is covered by their dirty bits.
+                mutation.waiting = SlotSet::EMPTY;
+                index
+            })
+            .collect();
+        for index in issued {
+            self.check_done(index);
+        }
+    }
+
+    /// New writes must wait: this node may not be the one primary, or a change of the in-sync set is under way.
+    pub(crate) fn frozen(&self) -> bool {
+        self.role != Role::Primary
+            || self.suspended.is_some()
+            || self.detach_wanted
+            || self.change.as_ref().is_some_and(|change| change.freezes())
+            || !self.missing().is_empty() && !self.joining()
+    }
+
+    /// R1: whether what all in-sync replicas have done may be told to clients now.
+    pub(crate) fn may_complete(&self) -> bool {
+        self.role == Role::Primary
+            && !self.detach_wanted
+            && self.change.as_ref().is_none_or(|change| !change.freezes())
+            && self.missing().is_empty()
+    }
+
+    /// R9: a frozen primary may answer reads while every missing peer was heard recently.
+    fn lease_holds(&self) -> bool {
+        self.role == Role::Primary
+            && self
+                .missing()
+                .iter()
+                .all(|slot| self.now.since(self.peer(slot).heard) < self.config.timings.read_lease)
+    }
+
+    /// Notices that I/O must wait, or may go on.
+    pub(crate) fn watch_suspension(&mut self) -> bool {
+        let wanted = self.suspension();
+        match (&mut self.suspended, wanted) {
+            (Some(suspended), Some((why, release))) => {
+                suspended.why = why;
+                suspended.release = release;
+                false
+            }
+            (None, Some((why, release))) => {
+                let since = self.now;
+                self.report(Report::Suspended {
+                    why: why.clone(),
+                    release: release.clone(),
+                });
+                self.suspended = Some(Suspended {
+                    since,
+                    why,
+                    release,
+                });
+                true
+            }
+            (Some(_), None) => {
+                self.suspended = None;
+                let why = "every replica of the in-sync set answers in this term".to_owned();
+                self.report(Report::Resumed { why });
+                true
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// Why I/O must wait, and what would release it.
+    fn suspension(&self) -> Option<(String, String)> {
+        if self.role != Role::Primary || self.change.is_some() || self.joining() {
+            return None;
+        }
+        let missing: Vec<_> = self.missing().iter().collect();
+        let first = *missing.first()?;
+        let names: Vec<&str> = missing.iter().map(|slot| &*self.peer(*slot).name).collect();
+        let names = names.join(", ");
+        let why = format!(
+            "the in-sync replica on {names} is lost: {}",
+            self.peer(first).why
+        );
+        let release = format!(
+            "{names} comes back, or proof that it can't be primary: after powering it off \
+             `twindisk receipt --fenced`, after `twindisk outdate` on it `twindisk receipt \
+             --released`, or at your own risk `twindisk receipt --force`"
+        );
+        Some((why, release))
+    }
+
+    /// A peer is on its way into the in-sync set and has not confirmed yet.
+    fn joining(&self) -> bool {
+        self.change.as_ref().is_some_and(|change| !change.freezes())
+    }
+
+    /// Goes on with what waited for a suspension to end.
+    pub(crate) fn thaw(&mut self) -> bool {
+        if self.frozen() {
+            // Reads may go on while the lease lasts; they wait with the others once it has not.
+            return false;
+        }
+        if self.parked && self.may_complete() {
+            self.parked = false;
+            let issued: Vec<usize> = self.window.iter().collect();
+            issued.into_iter().for_each(|index| self.check_done(index));
+            self.check_flushes();
+            return true;
+        }
+        if let Some(index) = self.frozen.pop_front() {
+            self.issue(index);
+            return true;
+        }
+        if self.mutations.len() < MAX_MUTATIONS
+            && let Some(request) = self.held.pop_front()
+        {
+            if self.giving_up() {
+                self.refuse(&request, Failure::Shutdown);
+            } else {
+                self.serve(request);
+            }
+            return true;
+        }
+        false
+    }
+
+    /// The disk can be given to clients: the newest data there is.
+    pub(crate) fn disk_is_up_to_date(&self) -> bool {
+        self.disk == DiskState::UpToDate
+    }
+}

@@ -1,0 +1,188 @@
+//! Control messages and stored changes: which part of the replica each of them belongs to.
+
+use twindisk_format::{
+    control::ControlMessage,
+    frame::Frame,
+    ids::{Slot, Term},
+};
+
+use crate::{
+    Role,
+    jobs::{After, Step},
+    peer::Phase,
+    replica::{Replica, Then},
+};
+
+impl Replica {
+    /// A peer says something rare.
+    pub(crate) fn control(&mut self, slot: Slot, term: Term, message: ControlMessage) {
+        // R4: a lower term is refused and told the higher one, which every frame of ours carries.
+        let stale = term < self.store.get().term;
+        match message {
+            ControlMessage::State(state) if self.peer(slot).phase == Phase::Comparing => {
+                self.peer_state(slot, state);
+            }
+            ControlMessage::State(state) => self.peer_mut(slot).said = Some(state),
+            ControlMessage::Ready { released } => self.follower_ready(slot, released),
+            ControlMessage::BeginResync { size_blocks } => self.begin_resync(slot, size_blocks),
+            ControlMessage::ResyncBegun => self.resync_begun(slot),
+            ControlMessage::Membership(membership) => self.receive_membership(slot, membership),
+            ControlMessage::MembershipStored { change } => self.membership_stored(slot, change),
+            ControlMessage::TermRequest {
+                term,
+                lineage,
+                dirty,
+            } => {
+                self.term_requested(slot, term, &lineage, dirty);
+            }
+            ControlMessage::TermGranted { term, released } => {
+                self.term_granted(slot, term, released);
+            }
+            ControlMessage::TermRefused { term, why } => self.term_refused(slot, term, &why),
+            ControlMessage::SwitchoverRequest => self.switchover_requested(slot),
+            ControlMessage::TakeOver if stale => {}
+            ControlMessage::TakeOver => self.take_over(slot),
+            ControlMessage::Refused { why } => self.peer_refused(slot, &why),
+            ControlMessage::Released => self.peer_released(slot, "it has left in good order"),
+            ControlMessage::ReleaseStored => self.release_stored(slot),
+            ControlMessage::DiskFailed { stored: true } => {
+                self.peer_released(slot, "its backing device has failed");
+            }
+            ControlMessage::DiskFailed { stored: false } => {
+                self.peer_left(slot, "its backing device and its metadata have failed");
+            }
+            ControlMessage::Resize { size_blocks } => self.peer_resize(slot, size_blocks),
+            ControlMessage::Resized { size_blocks } => self.peer_resized(slot, size_blocks),
+            ControlMessage::Discard => self.discard_asked(slot),
+            ControlMessage::Goodbye { why } => self.goodbye(slot, &why),
+        }
+    }
+
+    /// The superblock with this change is stored.
+    pub(crate) fn stored(&mut self, then: Then) {
+        match then {
+            Then::Changed(id) => self.change_stored(id),
+            Then::Prepared {
+                slot,
+                link,
+                released,
+            } => self.prepared(slot, link, released),
+            Then::BeginResync { slot, link } => self.send_begin_resync(slot, link),
+            Then::Inconsistent { slot, link } => self.send_resync_begun(slot, link),
+            Then::MembershipStored { slot, link, change } => {
+                self.membership_adopted(slot, link, change);
+            }
+            Then::Granted {
+                slot,
+                link,
+                term,
+                released,
+            } => {
+                self.send_grant(slot, link, term, released);
+            }
+            Then::Demoted => self.demoted(),
+            Then::LeaveStored => self.leave_stored(),
+            Then::ReleaseStored { slot, link } => {
+                if self
+                    .peer(slot)
+                    .link
+                    .is_some_and(|current| current.id == link)
+                {
+                    self.send(slot, Frame::Control(ControlMessage::ReleaseStored));
+                }
+            }
+            Then::DiskFailureStored => self.tell_disk_failed(true),
+            Then::ReceiptStored { command, slot } => self.receipt_stored(command, slot),
+            Then::Outdated { command } => self.outdated(command),
+            Then::Resized {
+                slot,
+                link,
+                size_blocks,
+            } => {
+                self.send_resized(slot, link, size_blocks);
+            }
+            Then::ResizeDone => self.resize_done(),
+            Then::Discarded { slot } => self.discarded(slot),
+            Then::Stopped => self.halt(),
+        }
+    }
+
+    /// The link is being closed on purpose. A standby whose primary parts from it leaves in good order, so that the
+    /// primary may go on.
+    fn goodbye(&mut self, slot: Slot, why: &str) {
+        let follows = self.peer(slot).phase == Phase::Established
+            && self
+                .peer(slot)
+                .said
+                .as_ref()
+                .is_some_and(|said| said.primary);
+        if self.role == Role::Standby && follows && self.job.is_none() && self.stored_up_to_date() {
+            self.start_job(
+                None,
+                Step::Releasing {
+                    after: After::Disconnect(slot),
+                },
+            );
+            self.release_self(After::Disconnect(slot));
+            // It may come back when the other side connects again.
+            self.peer_mut(slot).wanted = true;
+            return;
+        }
+        self.drop_link(slot, why.to_owned());
+    }
+
+    fn peer_refused(&mut self, slot: Slot, why: &str) {
+        let name = self.peer(slot).name.clone();
+        self.resize_refused(&format!("{name}: {why}"));
+        if let Some(job) = &self.job
+            && matches!(job.step, Step::HandingOver { to } if to == slot)
+        {
+            self.finish_job(Err(crate::Refusal {
+                code: crate::RefusalCode::PeerRefused,
+                why: format!("{name} refused to take over: {why}"),
+                next: "this node is standby now: `twindisk promote` makes it primary again".into(),
+            }));
+            return;
+        }
+        self.report(crate::Report::Warning {
+            what: format!("{name} refused: {why}"),
+        });
+    }
+
+    /// The next decision that is possible now, if any.
+    pub(crate) fn decide(&mut self) -> bool {
+        for slot in self.slots() {
+            if self.lead(slot) {
+                return true;
+            }
+        }
+        self.store_membership()
+            || self.end_change()
+            || self.begin_change()
+            || self.promote_disk()
+            || self.advance_job()
+            || self.fail_over()
+            || self.watch_suspension()
+            || self.thaw()
+            || self.end_verifies()
+            || self.step_sweeps()
+    }
+
+    /// The operator prefers a fail-over to serving without a local disk.
+    fn fail_over(&mut self) -> bool {
+        if !self.fail_over_wanted || self.role == Role::Standby || self.job.is_some() {
+            return false;
+        }
+        if self.frozen() {
+            return false;
+        }
+        self.fail_over_wanted = false;
+        let to = self.slots().find(|slot| {
+            self.peer(*slot).phase == Phase::Established && self.store.peer(*slot).in_sync
+        });
+        if let Some(to) = to {
+            self.begin_demotion(None, false, After::TakeOver(to));
+        }
+        to.is_some()
+    }
+}

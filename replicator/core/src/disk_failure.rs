@@ -1,0 +1,72 @@
+//! The local disk fails: it is never trusted again without a resync. No retry, no downgrade.
+
+use core::mem;
+
+use twindisk_format::{control::ControlMessage, frame::Frame, superblock::StoredDisk};
+
+use crate::{
+    DiskState, OnDiskError, Role,
+    mutation::{Origin, Stage},
+    peer::Phase,
+    replica::{Replica, Then},
+};
+
+impl Replica {
+    /// A write, a flush or the metadata failed.
+    pub(crate) fn disk_failed(&mut self, why: &str) {
+        if !self.disk_attached() {
+            return;
+        }
+        self.set_disk(DiskState::Failed, why);
+        self.store
+            .change(|superblock| superblock.disk = StoredDisk::Failed);
+        self.give_up_heating();
+        if self.role == Role::Primary {
+            // The in-sync peers store a generation without this disk before anything more is acknowledged (R1).
+            self.detach_wanted = true;
+            if self.config.on_disk_error == OnDiskError::FailOver {
+                self.fail_over_wanted = true;
+            }
+        } else if self.metadata_failed {
+            self.tell_disk_failed(false);
+        } else {
+            self.store.then(Then::DiskFailureStored);
+        }
+        self.check_flushes();
+    }
+
+    /// Tells every peer. Only what is stored is a receipt.
+    pub(crate) fn tell_disk_failed(&mut self, stored: bool) {
+        for slot in self.slots() {
+            self.send(slot, Frame::Control(ControlMessage::DiskFailed { stored }));
+            if self.peer(slot).phase == Phase::Established {
+                self.set_phase(
+                    slot,
+                    Phase::Waiting,
+                    "the backing device of this node has failed",
+                );
+            }
+        }
+    }
+
+    /// Mutations that wait for the activity log go on without it: there is no disk that it could speak of.
+    fn give_up_heating(&mut self) {
+        let waiting: Vec<usize> = self
+            .mutations
+            .iter()
+            .filter(|(_, mutation)| mutation.stage == Stage::Heating)
+            .map(|(index, _)| index)
+            .collect();
+        for index in waiting {
+            let mutation = &mut self.mutations[index];
+            if mem::take(&mut mutation.heated) {
+                self.al.leave(mutation.range, index, mutation.seq);
+            }
+            if matches!(self.mutations[index].origin, Origin::Peer { .. }) {
+                self.drop_unissued(index);
+            } else {
+                self.issue(index);
+            }
+        }
+    }
+}

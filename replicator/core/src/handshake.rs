@@ -1,0 +1,411 @@
+//! Two replicas connect: they say what they have, compare, and one follows the other until both are equal.
+//!
+//! ```text
+//! both      State ──────────────► compare
+//! follower  stores Outdated if blocks may differ, sends its dirty bits, Ready
+//! leader    if the follower was in sync: goes on without it first (it has released itself)
+//! leader    BeginResync ─► follower stores Inconsistent ─► ResyncBegun ─► blocks (see `sweep`)
+//! leader    Membership with the follower in it (see `membership`) ─► both Established
+//! ```
+
+use twindisk_format::{
+    control::ControlMessage,
+    frame::{BITS_WORDS, Frame},
+    ids::{Slot, Term},
+    superblock::{ReceiptKind, StoredDisk},
+};
+
+use crate::{
+    DiskState, LinkId, Report, Role,
+    compare::{Reason, Side, Verdict, compare},
+    peer::{FollowStep, LeadStep, Link, Phase, Received, Sent},
+    replica::{Replica, Then},
+};
+
+impl Replica {
+    /// A peer is connected: tell it who we are.
+    pub(crate) fn link_up(&mut self, slot: Slot, link: LinkId) {
+        if self.peer(slot).link.is_some() {
+            self.lose_link(slot, "a new connection has taken its place");
+        }
+        let now = self.now;
+        let receipt = self.store.peer(slot).receipt;
+        if receipt.is_some_and(|receipt| receipt.kind != ReceiptKind::Release) {
+            // Whoever connects is neither off nor gone.
+            self.store
+                .change(|superblock| superblock.peers[slot.index()].receipt = None);
+        }
+        let peer = self.peer_mut(slot);
+        peer.link = Some(Link {
+            id: link,
+            pinged: false,
+            closing: false,
+        });
+        peer.heard = now;
+        peer.said = None;
+        self.set_phase(slot, Phase::Comparing, "comparing what both have");
+        let state = self.my_state(slot);
+        self.send(slot, Frame::Control(ControlMessage::State(state)));
+    }
+
+    /// The driver reports a connection as gone.
+    pub(crate) fn link_down(&mut self, slot: Slot, link: LinkId, why: &str) {
+        if self
+            .peer(slot)
+            .link
+            .is_some_and(|current| current.id == link)
+        {
+            // A reason of our own says more than the broken socket that follows from it.
+            let closing = self.peer(slot).link.is_some_and(|current| current.closing);
+            let why = if closing {
+                self.peer(slot).why.clone()
+            } else {
+                why.to_owned()
+            };
+            self.lose_link(slot, &why);
+        }
+    }
+
+    /// Nothing more will come over this link: whatever is not known to be stable on the peer is dirty.
+    fn lose_link(&mut self, slot: Slot, why: &str) {
+        self.drop_held_mutations(slot);
+        self.stop_sweep(slot);
+        self.recent_becomes_dirty(slot);
+        let peer = self.peer_mut(slot);
+        peer.link = None;
+        peer.confirmed = None;
+        let sent = std::mem::replace(&mut peer.sent, Sent::default());
+        for entry in &sent.unstable {
+            peer.bitmap.set(entry.range);
+        }
+        peer.received = Received::default();
+        self.set_phase(slot, Phase::Down, why);
+        let outstanding: Vec<usize> = self.window.iter().collect();
+        for index in outstanding {
+            // `waiting` stays: only a right takes a peer out of the in-sync set (R1).
+            if self.mutations[index].outstanding.remove(slot) {
+                self.check_done(index);
+            }
+        }
+        self.abandon_remote_reads(slot);
+        self.job_lost_peer(slot, why);
+        self.change_lost_peer(slot);
+    }
+
+    /// The peer has said what it has.
+    pub(crate) fn peer_state(&mut self, slot: Slot, state: twindisk_format::control::PeerState) {
+        let mine = self.my_state(slot);
+        let me = Side {
+            node: self.store.get().node,
+            state: &mine,
+        };
+        let it = Side {
+            node: self.peer(slot).node,
+            state: &state,
+        };
+        let verdict = compare(me, it);
+        let too_small =
+            state.size_blocks > self.capacity_blocks || mine.size_blocks > state.capacity_blocks;
+        let sizes = (mine.size_blocks, state.size_blocks, state.capacity_blocks);
+        self.peer_mut(slot).said = Some(state);
+        if too_small {
+            let why = format!(
+                "its device has {} blocks (room for {}), this one {} (room for {}): grow the smaller \
+                 backing device",
+                sizes.1, sizes.2, sizes.0, self.capacity_blocks
+            );
+            return self.set_phase(slot, Phase::Waiting, why);
+        }
+        match verdict {
+            Verdict::Lead(reason) => {
+                let phase = Phase::Leading {
+                    step: LeadStep::AwaitReady,
+                    reason,
+                };
+                self.set_phase(slot, phase, reason.why);
+            }
+            Verdict::Follow(reason) => self.prepare_to_follow(slot, reason),
+            Verdict::Wait(why) => self.set_phase(slot, Phase::Waiting, why),
+            Verdict::Unrelated => {
+                let why = "the two have no generation in common: `twindisk init` one of them anew";
+                self.set_phase(slot, Phase::Unrelated, why);
+            }
+            Verdict::SplitBrain { last_common } => self.split_brain(slot, last_common),
+        }
+    }
+
+    /// This side follows: whatever it can't vouch for is stored before the leader is told.
+    fn prepare_to_follow(&mut self, slot: Slot, reason: Reason) {
+        let Some(link) = self.peer(slot).link else {
+            return;
+        };
+        if self.role == Role::Primary {
+            let term = self.store.get().term;
+            let name = self.peer(slot).name.clone();
+            self.step_down(term, &format!("{name} has newer data"));
+        }
+        self.set_phase(
+            slot,
+            Phase::Following {
+                step: FollowStep::Preparing,
+                reason,
+            },
+            reason.why,
+        );
+        if reason.resync {
+            self.outdate(&format!("{} has newer data", self.peer(slot).name.clone()));
+        }
+        self.store.then(Then::Prepared {
+            slot,
+            link: link.id,
+            released: reason.resync,
+        });
+    }
+
+    /// Records that this disk is not the newest. Sticky: only a resync ends it (R3).
+    pub(crate) fn outdate(&mut self, why: &str) {
+        if self.store.get().disk == StoredDisk::UpToDate {
+            self.store
+                .change(|superblock| superblock.disk = StoredDisk::Outdated);
+        }
+        if self.disk_attached() && self.disk > DiskState::Outdated {
+            self.set_disk(DiskState::Outdated, why);
+        }
+    }
+
+    /// What the comparison made of this side is stored: the leader gets our bits and may begin.
+    pub(crate) fn prepared(&mut self, slot: Slot, link: LinkId, released: bool) {
+        let Phase::Following {
+            step: FollowStep::Preparing,
+            reason,
+        } = self.peer(slot).phase
+        else {
+            return;
+        };
+        if self
+            .peer(slot)
+            .link
+            .is_none_or(|current| current.id != link)
+        {
+            return;
+        }
+        if reason.resync && !reason.full {
+            self.send_bits(slot);
+        }
+        let phase = Phase::Following {
+            step: FollowStep::Ready,
+            reason,
+        };
+        self.set_phase(slot, phase, reason.why);
+        self.send(slot, Frame::Control(ControlMessage::Ready { released }));
+    }
+
+    fn send_bits(&mut self, slot: Slot) {
+        let words = self.peer(slot).bitmap.words();
+        let frames: Vec<Frame> = words
+            .chunks(BITS_WORDS)
+            .enumerate()
+            .filter(|(_, chunk)| chunk.iter().any(|word| *word != 0))
+            .map(|(at, chunk)| Frame::Bits {
+                first: (at * BITS_WORDS * 64) as u64,
+                words: chunk.to_vec(),
+            })
+            .collect();
+        for frame in frames {
+            self.send(slot, frame);
+        }
+    }
+
+    /// Blocks in which the follower may differ join ours: the union is what must move.
+    pub(crate) fn receive_bits(&mut self, slot: Slot, first: u64, words: &[u64]) {
+        if matches!(
+            self.peer(slot).phase,
+            Phase::Leading {
+                step: LeadStep::AwaitReady,
+                ..
+            }
+        ) {
+            self.peer_mut(slot).bitmap.merge(first, words);
+        }
+    }
+
+    /// The follower is ready.
+    pub(crate) fn follower_ready(&mut self, slot: Slot, released: bool) {
+        let Phase::Leading {
+            step: LeadStep::AwaitReady,
+            reason,
+        } = self.peer(slot).phase
+        else {
+            return self.drop_link(slot, "it was ready although nobody had asked");
+        };
+        // Blocks may have become dirty since both said what they had.
+        let resync = reason.resync || self.peer(slot).bitmap.dirty() > 0;
+        if resync && !released {
+            return self.drop_link(
+                slot,
+                "blocks became dirty while the two compared: once more",
+            );
+        }
+        if released {
+            self.store_receipt(slot, ReceiptKind::Release, "it recorded itself as outdated");
+        }
+        let reason = Reason { resync, ..reason };
+        self.set_phase(
+            slot,
+            Phase::Leading {
+                step: LeadStep::Ready,
+                reason,
+            },
+            reason.why,
+        );
+    }
+
+    /// Goes on with a follower that is ready, as far as the in-sync set allows.
+    pub(crate) fn lead(&mut self, slot: Slot) -> bool {
+        let Phase::Leading { step, reason } = self.peer(slot).phase else {
+            return false;
+        };
+        match step {
+            LeadStep::Ready if !reason.resync => {
+                self.set_phase(
+                    slot,
+                    Phase::Leading {
+                        step: LeadStep::Complete,
+                        reason,
+                    },
+                    reason.why,
+                );
+                true
+            }
+            // Its release takes it out of the set first: see `membership`.
+            LeadStep::Ready if self.store.peer(slot).in_sync || self.change.is_some() => false,
+            LeadStep::Ready => {
+                let Some(link) = self.peer(slot).link else {
+                    return false;
+                };
+                let phase = Phase::Leading {
+                    step: LeadStep::AwaitBegun,
+                    reason,
+                };
+                self.set_phase(slot, phase, reason.why);
+                if reason.full {
+                    // Bits that only this process knows must not be missed by the next one.
+                    self.store
+                        .change(|superblock| superblock.peers[slot.index()].base = None);
+                    self.peer_mut(slot).bitmap.set_all();
+                }
+                self.store.then(Then::BeginResync {
+                    slot,
+                    link: link.id,
+                });
+                true
+            }
+            LeadStep::Sweeping => self.sweep_ended(slot),
+            LeadStep::AwaitReady
+            | LeadStep::AwaitBegun
+            | LeadStep::Complete
+            | LeadStep::Joining => false,
+        }
+    }
+
+    pub(crate) fn send_begin_resync(&mut self, slot: Slot, link: LinkId) {
+        if self
+            .peer(slot)
+            .link
+            .is_some_and(|current| current.id == link)
+        {
+            let size_blocks = self.size_blocks();
+            self.send(
+                slot,
+                Frame::Control(ControlMessage::BeginResync { size_blocks }),
+            );
+        }
+    }
+
+    /// The leader begins a resync: this side is Inconsistent before the first block is overwritten.
+    pub(crate) fn begin_resync(&mut self, slot: Slot, size_blocks: u64) {
+        let Phase::Following {
+            step: FollowStep::Ready,
+            reason,
+        } = self.peer(slot).phase
+        else {
+            return self.drop_link(slot, "it began a resync although this node was not ready");
+        };
+        let Some(link) = self.peer(slot).link else {
+            return;
+        };
+        if size_blocks > self.capacity_blocks {
+            return self.drop_link(slot, "its device is larger than this one can be");
+        }
+        if self.store.get().disk == StoredDisk::Failed && self.metadata_failed {
+            return self.drop_link(slot, "this node's metadata can't be written");
+        }
+        self.peer_mut(slot).phase = Phase::Following {
+            step: FollowStep::Target,
+            reason,
+        };
+        self.adopt_size(size_blocks);
+        let was = self.store.get().disk;
+        self.store
+            .change(|superblock| superblock.disk = StoredDisk::Inconsistent);
+        let why = format!("a resync into it is under way; it was {was:?} before");
+        self.set_disk(DiskState::Inconsistent, &why);
+        self.store.then(Then::Inconsistent {
+            slot,
+            link: link.id,
+        });
+    }
+
+    pub(crate) fn send_resync_begun(&mut self, slot: Slot, link: LinkId) {
+        if self
+            .peer(slot)
+            .link
+            .is_some_and(|current| current.id == link)
+        {
+            self.send(slot, Frame::Control(ControlMessage::ResyncBegun));
+        }
+    }
+
+    /// R4: a peer speaks in a term. Who hears a higher one is not primary any more.
+    pub(crate) fn heard_term(&mut self, slot: Slot, term: Term, frame: &Frame) {
+        if term <= self.store.get().term {
+            return;
+        }
+        let name = self.peer(slot).name.clone();
+        if self.role == Role::Primary {
+            self.step_down(term, &format!("{name} speaks in the higher term {term}"));
+        } else if !matches!(frame, Frame::Control(ControlMessage::Membership(_))) {
+            // A membership brings its term with everything that belongs to it.
+            self.store.change(|superblock| superblock.term = term);
+        }
+    }
+
+    /// A right about a peer, kept until the term ends.
+    pub(crate) fn store_receipt(&mut self, slot: Slot, kind: ReceiptKind, detail: &str) {
+        let (about, boot) = (self.peer(slot).node, self.boot);
+        let term = self.store.get().term;
+        self.store.change(|superblock| {
+            superblock.peers[slot.index()].receipt = Some(twindisk_format::superblock::Receipt {
+                kind,
+                about,
+                term,
+                boot,
+            });
+        });
+        self.report(Report::Receipt {
+            about: about.0,
+            kind: format!("{kind:?}").to_lowercase(),
+            term: term.0,
+            detail: detail.to_owned(),
+        });
+    }
+
+    /// A receipt about this peer is in force: of this term, and a fence or an operator's word of this boot.
+    pub(crate) fn receipt_holds(&self, slot: Slot) -> bool {
+        let receipt = self.store.peer(slot).receipt;
+        receipt.is_some_and(|receipt| {
+            receipt.term == self.store.get().term
+                && (receipt.kind == ReceiptKind::Release || receipt.boot == self.boot)
+        })
+    }
+}

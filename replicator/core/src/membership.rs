@@ -1,0 +1,568 @@
+//! The in-sync set: who must have a write before it is acknowledged. It changes only here.
+//!
+//! Every change is stored by the leader first, then by every member, and only then counts. A change that takes
+//! somebody out (or promotes) begins a new term and generation, and nothing is acknowledged until it is done.
+
+use twindisk_format::{
+    control::{ControlMessage, Membership},
+    frame::Frame,
+    ids::{NodeId, Slot, SlotSet},
+    lineage::Relation,
+    superblock::{ReceiptKind, StoredDisk},
+};
+
+use crate::{
+    DiskState, LinkId, OnPeerLoss, Protocol, Report, Role,
+    peer::{FollowStep, LeadStep, Phase},
+    replica::{Replica, Then},
+};
+
+/// A change of the in-sync set that is being stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) id: u64,
+    pub(crate) kind: Kind,
+    /// It is stored here.
+    stored: bool,
+    /// Members that have not stored it yet.
+    awaiting: SlotSet,
+}
+
+/// What changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// These peers leave: there is a right about each.
+    Leave(SlotSet, String),
+    /// This peer is equal and joins.
+    Join(Slot),
+    /// This node's own disk leaves.
+    Detach,
+    /// This node becomes primary.
+    Promote,
+}
+
+/// A follower's membership that waits until what came before it is stable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PendingMembership {
+    slot: Slot,
+    link: LinkId,
+    membership: Membership,
+    /// The disk flush that must be done; `None`: writes that came before are not done yet.
+    flush: Option<u64>,
+}
+
+impl Change {
+    /// Nothing is acknowledged and no write begins until it is done.
+    pub(crate) const fn freezes(&self) -> bool {
+        !matches!(self.kind, Kind::Join(_))
+    }
+}
+
+impl Replica {
+    /// Begins the change that is due, if any. One is under way at a time.
+    pub(crate) fn begin_change(&mut self) -> bool {
+        if self.change.is_some() {
+            return false;
+        }
+        if self.detach_wanted {
+            self.detach_wanted = false;
+            if self.role == Role::Primary {
+                self.start_change(Kind::Detach);
+                return true;
+            }
+        }
+        if self.role == Role::Primary && self.begin_leave() {
+            return true;
+        }
+        if self.role == Role::Standby && self.leave_as_standby() {
+            return true;
+        }
+        let ready = self.slots().find(|slot| {
+            matches!(
+                self.peer(*slot).phase,
+                Phase::Leading {
+                    step: LeadStep::Complete,
+                    ..
+                }
+            )
+        });
+        ready.is_some_and(|slot| {
+            self.start_change(Kind::Join(slot));
+            true
+        })
+    }
+
+    /// R1: a peer leaves the in-sync set of a primary only by a right.
+    fn begin_leave(&mut self) -> bool {
+        let missing = self.missing();
+        if self.config.on_peer_loss == OnPeerLoss::Continue {
+            for slot in missing.iter() {
+                if self.peer(slot).phase == Phase::Down && !self.receipt_holds(slot) {
+                    let detail = "UNSAFE: on-peer-loss = \"continue\" went on without any proof";
+                    self.store_receipt(slot, ReceiptKind::Operator, detail);
+                }
+            }
+        }
+        let leaving: SlotSet = missing
+            .iter()
+            .filter(|slot| self.receipt_holds(*slot))
+            .collect();
+        if leaving.is_empty() {
+            return false;
+        }
+        let names: Vec<&str> = leaving.iter().map(|slot| &*self.peer(slot).name).collect();
+        let why = format!("going on without {}", names.join(", "));
+        self.start_change(Kind::Leave(leaving, why));
+        true
+    }
+
+    /// A standby that leads a resync of a node which released itself: no new writes, so no new generation.
+    fn leave_as_standby(&mut self) -> bool {
+        let leaving = self.slots().find(|slot| {
+            let ready = matches!(
+                &self.peer(*slot).phase,
+                Phase::Leading { step: LeadStep::Ready, reason } if reason.resync
+            );
+            ready && self.store.peer(*slot).in_sync && self.receipt_holds(*slot)
+        });
+        let Some(slot) = leaving else { return false };
+        self.store
+            .change(|superblock| superblock.peers[slot.index()].in_sync = false);
+        true
+    }
+
+    /// Changes the superblock and begins to store it.
+    pub(crate) fn start_change(&mut self, kind: Kind) {
+        self.changes += 1;
+        let id = self.changes;
+        if !matches!(kind, Kind::Join(_) | Kind::Promote) {
+            let term = self.store.get().term.next();
+            let generation = self.new_generation(term);
+            self.store.change(|superblock| {
+                superblock.term = term;
+                superblock.lineage.begin(generation);
+            });
+        }
+        match &kind {
+            Kind::Leave(leaving, _) => self.store.change(|superblock| {
+                for slot in leaving.iter() {
+                    superblock.peers[slot.index()].in_sync = false;
+                    superblock.peers[slot.index()].receipt = None;
+                }
+            }),
+            Kind::Join(slot) => self.store_join(*slot),
+            Kind::Detach => {
+                self.store
+                    .change(|superblock| superblock.disk = StoredDisk::Failed);
+            }
+            Kind::Promote => {}
+        }
+        self.change = Some(Change {
+            id,
+            kind,
+            stored: false,
+            awaiting: SlotSet::EMPTY,
+        });
+        if self.metadata_failed {
+            // The members' copies are what counts now.
+            self.change_stored(id);
+        } else {
+            self.store.then(Then::Changed(id));
+        }
+    }
+
+    fn store_join(&mut self, slot: Slot) {
+        assert_eq!(
+            self.peer(slot).bitmap.dirty(),
+            0,
+            "a peer joins when nothing is dirty for it"
+        );
+        // Protocol A peers are kept equal, but never counted on (R1).
+        let in_sync = self.peer(slot).protocol != Protocol::A;
+        let newest = self.knows_it_has_the_newest(slot);
+        self.store.change(|superblock| {
+            let record = &mut superblock.peers[slot.index()];
+            record.in_sync = in_sync;
+            record.receipt = None;
+            if newest && superblock.disk == StoredDisk::Outdated {
+                superblock.disk = StoredDisk::UpToDate;
+            }
+        });
+        if newest && self.disk_attached() {
+            self.set_disk(
+                DiskState::UpToDate,
+                "compared with every replica of the in-sync set",
+            );
+        }
+        if let Phase::Leading { reason, .. } = self.peer(slot).phase {
+            self.set_phase(
+                slot,
+                Phase::Leading {
+                    step: LeadStep::Joining,
+                    reason,
+                },
+                reason.why,
+            );
+        }
+    }
+
+    /// R5: whether this node's data is the newest, now that `joining` is equal to it.
+    fn knows_it_has_the_newest(&self, joining: Slot) -> bool {
+        if self.disk == DiskState::UpToDate || self.role == Role::Primary {
+            return true;
+        }
+        if self.disk < DiskState::Outdated {
+            return false;
+        }
+        let compared = self.store.in_sync().iter().all(|slot| {
+            slot == joining
+                || self.peer(slot).phase == Phase::Established
+                || self.receipt_holds(slot)
+        });
+        let outdated = self.store.get().disk == StoredDisk::Outdated;
+        // Two that both released themselves, with nobody else to know better, are the newest there is.
+        let peer_of_same_set = self.peer(joining).said.as_ref().is_some_and(|said| {
+            said.disk >= StoredDisk::Outdated
+                && said.lineage.relation(&self.store.get().lineage) == Relation::Same
+        });
+        compared && (!outdated || peer_of_same_set)
+    }
+
+    /// The change is stored here: the members store it next.
+    pub(crate) fn change_stored(&mut self, id: u64) {
+        if self.change.as_ref().is_none_or(|change| change.id != id) {
+            return;
+        }
+        let joining = match self.change.as_ref().map(|change| &change.kind) {
+            Some(Kind::Join(slot)) => Some(*slot),
+            _ => None,
+        };
+        let membership = self.membership(id);
+        let told: SlotSet = self
+            .slots()
+            .filter(|slot| self.peer(*slot).phase == Phase::Established || Some(*slot) == joining)
+            .collect();
+        for slot in told.iter() {
+            self.send(
+                slot,
+                Frame::Control(ControlMessage::Membership(membership.clone())),
+            );
+        }
+        let awaiting = told
+            .iter()
+            .filter(|slot| self.store.peer(*slot).in_sync || Some(*slot) == joining)
+            .collect();
+        if let Some(change) = &mut self.change {
+            change.stored = true;
+            change.awaiting = awaiting;
+        }
+    }
+
+    fn membership(&self, change: u64) -> Membership {
+        let superblock = self.store.get();
+        Membership {
+            change,
+            term: superblock.term,
+            lineage: superblock.lineage.clone(),
+            in_sync: self.in_sync_nodes(),
+            // A candidate becomes primary only once its change is done; for the others it is already.
+            primary: self.role == Role::Primary
+                || self
+                    .change
+                    .as_ref()
+                    .is_some_and(|change| change.kind == Kind::Promote),
+            up_to_date: self.disk == DiskState::UpToDate || !self.disk_attached(),
+            size_blocks: superblock.size_blocks,
+        }
+    }
+
+    /// The nodes of the in-sync set.
+    pub(crate) fn in_sync_nodes(&self) -> Vec<NodeId> {
+        let superblock = self.store.get();
+        let mut nodes: Vec<NodeId> = self
+            .store
+            .in_sync()
+            .iter()
+            .map(|s| self.peer(s).node)
+            .collect();
+        if superblock.disk == StoredDisk::UpToDate {
+            nodes.push(superblock.node);
+        }
+        nodes.sort_unstable();
+        nodes
+    }
+
+    /// A member has stored the change.
+    pub(crate) fn membership_stored(&mut self, slot: Slot, id: u64) {
+        let term = self.store.get().term;
+        if let Some(change) = &mut self.change
+            && change.id == id
+        {
+            change.awaiting.remove(slot);
+            self.peer_mut(slot).confirmed = Some(term);
+        }
+    }
+
+    /// A member is lost: it can't be waited for. If it belongs to the set it is missed there.
+    pub(crate) fn change_lost_peer(&mut self, slot: Slot) {
+        let Some(change) = &mut self.change else {
+            return;
+        };
+        change.awaiting.remove(slot);
+        if change.kind == Kind::Join(slot) {
+            self.change = None;
+        }
+    }
+
+    /// Ends the change once everybody has stored it.
+    pub(crate) fn end_change(&mut self) -> bool {
+        if self
+            .change
+            .as_ref()
+            .is_none_or(|change| !change.stored || !change.awaiting.is_empty())
+        {
+            return false;
+        }
+        let Some(change) = self.change.take() else {
+            return false;
+        };
+        let why = match change.kind {
+            Kind::Leave(leaving, why) => {
+                self.no_longer_wait_for(leaving);
+                why
+            }
+            Kind::Join(slot) => {
+                let newest = self.store.get().lineage.newest().map(|newest| newest.id);
+                self.store
+                    .change(|superblock| superblock.peers[slot.index()].base = newest);
+                self.crashed = false;
+                self.set_phase(slot, Phase::Established, "equal, and kept equal");
+                self.write_all_bitmaps();
+                format!("{} is equal", self.peer(slot).name)
+            }
+            Kind::Detach => "going on without the disk of this node".into(),
+            Kind::Promote => {
+                self.promoted();
+                "promoted".into()
+            }
+        };
+        let nodes = self.in_sync_nodes().iter().map(|node| node.0).collect();
+        let term = self.store.get().term.0;
+        self.report(Report::InSync { nodes, term, why });
+        self.check_flushes();
+        true
+    }
+
+    /// Peers that have left the in-sync set by a right are not waited for any more.
+    pub(crate) fn no_longer_wait_for(&mut self, gone: SlotSet) {
+        for (_, mutation) in &mut self.mutations {
+            gone.iter()
+                .for_each(|slot| _ = mutation.waiting.remove(slot));
+        }
+        for (_, flush) in &mut self.flushes {
+            gone.iter().for_each(|slot| _ = flush.waiting.remove(slot));
+        }
+    }
+
+    /// The leader tells the in-sync set that holds from now on.
+    pub(crate) fn receive_membership(&mut self, slot: Slot, membership: Membership) {
+        let Some(link) = self.peer(slot).link else {
+            return;
+        };
+        if let Err(why) = self.may_follow(slot, &membership) {
+            return self.drop_link(slot, why);
+        }
+        if let Phase::Following { reason, .. } = self.peer(slot).phase {
+            self.peer_mut(slot).phase = Phase::Following {
+                step: FollowStep::Joining,
+                reason,
+            };
+        }
+        self.pending = Some(PendingMembership {
+            slot,
+            link: link.id,
+            membership,
+            flush: None,
+        });
+    }
+
+    fn may_follow(&self, slot: Slot, membership: &Membership) -> Result<(), String> {
+        let mine = self.store.get();
+        let follows = match &self.peer(slot).phase {
+            Phase::Established => true,
+            Phase::Following {
+                step: FollowStep::Ready,
+                reason,
+            } => !reason.resync,
+            Phase::Following {
+                step: FollowStep::Target,
+                ..
+            } => true,
+            _ => false,
+        };
+        let relation = mine.lineage.relation(&membership.lineage);
+        if membership.term < mine.term {
+            Err(format!(
+                "it speaks for term {}, this node is in term {}",
+                membership.term, mine.term
+            ))
+        } else if self.role == Role::Primary || !follows {
+            Err("it sent an in-sync set although this node does not follow it".into())
+        } else if !matches!(relation, Relation::Same | Relation::Behind) {
+            Err("its lineage does not contain what this node has".into())
+        } else if membership.size_blocks > self.capacity_blocks {
+            Err("its device is larger than this one can be".into())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Stores a membership once everything that came before it is stable here.
+    pub(crate) fn store_membership(&mut self) -> bool {
+        let Some(pending) = &self.pending else {
+            return false;
+        };
+        let (slot, link) = (pending.slot, pending.link);
+        if self
+            .peer(slot)
+            .link
+            .is_none_or(|current| current.id != link)
+        {
+            self.pending = None;
+            return true;
+        }
+        let established = self.peer(slot).phase == Phase::Established;
+        if !established && !self.stable_before_joining(slot) {
+            return false;
+        }
+        if !established && self.peer(slot).bitmap.dirty() > 0 {
+            self.pending = None;
+            self.drop_link(
+                slot,
+                "it took this node for equal although blocks here are dirty",
+            );
+            return true;
+        }
+        if let Some(pending) = self.pending.take() {
+            self.adopt_membership(slot, &pending.membership);
+            let change = pending.membership.change;
+            self.store
+                .then(Then::MembershipStored { slot, link, change });
+        }
+        true
+    }
+
+    fn stable_before_joining(&mut self, slot: Slot) -> bool {
+        if !self.all_applied(slot) {
+            return false;
+        }
+        let flush = self.pending.as_ref().and_then(|pending| pending.flush);
+        let needed = flush.unwrap_or_else(|| self.flush_for_join());
+        self.flusher.is_done(needed)
+    }
+
+    fn flush_for_join(&mut self) -> u64 {
+        let needed = self.flusher.need();
+        if let Some(pending) = &mut self.pending {
+            pending.flush = Some(needed);
+        }
+        self.begin_disk_flush();
+        needed
+    }
+
+    fn adopt_membership(&mut self, slot: Slot, membership: &Membership) {
+        let newest = membership.lineage.newest().map(|newest| newest.id);
+        let node = self.store.get().node;
+        let member = membership.in_sync.contains(&node);
+        let has_disk = self.disk_attached();
+        self.adopt_size(membership.size_blocks);
+        self.store.change(|superblock| {
+            superblock.term = membership.term;
+            superblock.lineage = membership.lineage.clone();
+            if has_disk {
+                // A protocol A standby may lack what was acknowledged last: it is not to be promoted as it is.
+                let newest = member && membership.up_to_date;
+                superblock.disk = if newest {
+                    StoredDisk::UpToDate
+                } else {
+                    StoredDisk::Outdated
+                };
+            }
+            for (index, record) in superblock.peers.iter_mut().enumerate() {
+                record.in_sync = membership.in_sync.contains(&record.node);
+                if record.in_sync || index == slot.index() {
+                    record.base = newest;
+                    record.receipt = None;
+                }
+            }
+        });
+        for other in self.slots().filter(|other| *other != slot) {
+            let peer = self.peer_mut(other);
+            if membership.in_sync.contains(&peer.node) && peer.bitmap.dirty() > 0 {
+                // The leader saw every one of these blocks stable on that peer, or it would not be in the set.
+                let runs: Vec<_> = peer.bitmap.runs().collect();
+                runs.into_iter().for_each(|run| peer.bitmap.clear(run));
+            }
+            if membership.primary
+                && let Some(said) = &mut peer.said
+            {
+                said.primary = false;
+            }
+        }
+        if let Some(said) = &mut self.peer_mut(slot).said {
+            said.primary = membership.primary;
+            said.up_to_date = membership.up_to_date;
+        }
+    }
+
+    /// A membership is stored here.
+    pub(crate) fn membership_adopted(&mut self, slot: Slot, link: LinkId, change: u64) {
+        if self
+            .peer(slot)
+            .link
+            .is_none_or(|current| current.id != link)
+        {
+            return;
+        }
+        self.crashed = false;
+        let disk = match self.store.get().disk {
+            StoredDisk::UpToDate => DiskState::UpToDate,
+            StoredDisk::Outdated => DiskState::Consistent,
+            StoredDisk::Inconsistent => DiskState::Inconsistent,
+            StoredDisk::Failed => DiskState::Failed,
+        };
+        let name = self.peer(slot).name.clone();
+        if self.disk_attached() {
+            self.set_disk(disk, &format!("kept equal by {name}"));
+        }
+        self.set_phase(slot, Phase::Established, "equal, and kept equal");
+        self.write_all_bitmaps();
+        self.send(
+            slot,
+            Frame::Control(ControlMessage::MembershipStored { change }),
+        );
+        self.handover_done(slot);
+    }
+
+    /// A peer has recorded itself Outdated (or its disk as failed) and said so: a right about it.
+    pub(crate) fn peer_released(&mut self, slot: Slot, why: &str) {
+        let Some(link) = self.peer(slot).link else {
+            return;
+        };
+        self.store_receipt(slot, ReceiptKind::Release, why);
+        self.peer_left(slot, why);
+        self.store.then(Then::ReleaseStored {
+            slot,
+            link: link.id,
+        });
+    }
+
+    /// A peer is no longer to be counted on, though it is connected.
+    pub(crate) fn peer_left(&mut self, slot: Slot, why: &str) {
+        self.peer_mut(slot).confirmed = None;
+        self.set_phase(slot, Phase::Waiting, why);
+        if self.peer(slot).sweep.is_some() {
+            self.drop_link(slot, why);
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! A mutation on its way through a replica: a client's on the primary, a frame's on a standby. Both go the same way:
+//! range lock, activity log, disk; only what precedes and follows differs.
+
+use twindisk_format::{
+    frame::{Envelope, Frame, How},
+    ids::{BlockRange, Seq, Slot, SlotSet},
+};
+
+use crate::{
+    Action, BufId, ConnectionId, DiskError, DiskIo, Failure, Fill, LinkId, Protocol, RequestId,
+    Role, Time,
+    locks::LockId,
+    peer::Unstable,
+    replica::{LockOwner, Op, Replica},
+};
+
+/// One mutation.
+#[derive(Debug)]
+pub(crate) struct Mutation {
+    pub(crate) origin: Origin,
+    pub(crate) body: Body,
+    pub(crate) range: BlockRange,
+    pub(crate) fua: bool,
+    /// Its place in the stream; 0 on the primary until it is issued.
+    pub(crate) seq: Seq,
+    /// On a standby: the flush that must be stable here first.
+    pub(crate) depends_on: Seq,
+    pub(crate) lock: Option<LockId>,
+    /// It uses its extents of the activity log.
+    pub(crate) heated: bool,
+    pub(crate) stage: Stage,
+    /// In-sync peers whose answer is needed before it is done.
+    pub(crate) waiting: SlotSet,
+    /// Peers that have it and have not answered: the buffer is still theirs.
+    pub(crate) outstanding: SlotSet,
+    /// The client was told, or is gone.
+    pub(crate) answered: bool,
+    /// Given up before it was issued.
+    pub(crate) cancelled: bool,
+    pub(crate) began: Time,
+}
+
+/// Who wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Client {
+        request: RequestId,
+        connection: ConnectionId,
+    },
+    Peer {
+        slot: Slot,
+        link: LinkId,
+        resync: bool,
+    },
+    /// Zeroing what a resize added.
+    Resize,
+}
+
+impl Origin {
+    /// The peer that sent it.
+    pub(crate) const fn peer(self) -> Option<Slot> {
+        match self {
+            Self::Peer { slot, .. } => Some(slot),
+            Self::Client { .. } | Self::Resize => None,
+        }
+    }
+}
+
+/// What it does to the blocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Body {
+    Write { buf: BufId, fill: Option<Fill> },
+    Zero { unmap: bool },
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Waits for its range.
+    Locking,
+    /// The rest of its edge blocks is being read.
+    Edges,
+    /// Waits for a flush that it depends on (standby).
+    Held,
+    /// Waits for the activity log.
+    Heating,
+    /// Ready, but I/O is suspended (primary).
+    Frozen,
+    /// On the local disk and, from a primary, on its way to the peers.
+    Running,
+    /// Done here, or there is no local disk.
+    Settled { locally: bool },
+}
+
+impl Replica {
+    /// A mutation begins: it gets in line for its range.
+    pub(crate) fn begin_mutation(&mut self, mutation: Mutation) {
+        let range = mutation.range;
+        let index = self.mutations.insert(mutation);
+        let lock = self.locks.acquire(range, LockOwner::Mutation(index));
+        self.mutations[index].lock = Some(lock);
+    }
+
+    /// Its range is its own.
+    pub(crate) fn mutation_locked(&mut self, index: usize) {
+        let mutation = &self.mutations[index];
+        match (mutation.origin, mutation.body) {
+            (
+                Origin::Client { .. },
+                Body::Write {
+                    buf,
+                    fill: Some(fill),
+                },
+            ) => {
+                self.mutations[index].stage = Stage::Edges;
+                self.fill_edges(index, buf, fill);
+            }
+            (Origin::Peer { slot, .. }, _)
+                if mutation.depends_on > self.peer(slot).received.stable =>
+            {
+                self.mutations[index].stage = Stage::Held;
+            }
+            _ => self.heat(index),
+        }
+    }
+
+    /// The extents of the mutation must be active before it is issued.
+    pub(crate) fn heat(&mut self, index: usize) {
+        if self.mutations[index].cancelled {
+            return self.drop_unissued(index);
+        }
+        let logs = self.logs_activity(index);
+        let mutation = &mut self.mutations[index];
+        mutation.stage = Stage::Heating;
+        mutation.heated = logs;
+        if !logs || self.al.enter(mutation.range, index) {
+            self.issue(index);
+        }
+    }
+
+    /// A standby needs the log only if a third replica may have to be brought up from it.
+    fn logs_activity(&self, index: usize) -> bool {
+        self.disk_attached()
+            && match self.mutations[index].origin {
+                Origin::Client { .. } | Origin::Resize => true,
+                Origin::Peer { .. } => self.peers.len() > 1,
+            }
+    }
+
+    /// Everything is ready for it.
+    pub(crate) fn issue(&mut self, index: usize) {
+        let mutation = &self.mutations[index];
+        if mutation.cancelled {
+            return self.drop_unissued(index);
+        }
+        match mutation.origin {
+            Origin::Peer { .. } => self.issue_locally(index),
+            Origin::Client { .. } | Origin::Resize => {
+                // R1, R4: no write leaves here while this node may not be the one primary.
+                if self.frozen() {
+                    self.mutations[index].stage = Stage::Frozen;
+                    self.frozen.push_back(index);
+                } else {
+                    self.issue_everywhere(index);
+                }
+            }
+        }
+    }
+
+    /// Forwards first, then the local disk: the wire takes longer.
+    fn issue_everywhere(&mut self, index: usize) {
+        let seq = self.next_seq();
+        let mutation = &mut self.mutations[index];
+        mutation.seq = seq;
+        self.window.push(seq, index);
+        let (range, fua, body) = (mutation.range, mutation.fua, mutation.body);
+        for slot in self.slots() {
+            if !self.peers[slot.index()].takes(range) {
+                self.peers[slot.index()].bitmap.set(range);
+                continue;
+            }
+            self.send_mutation(slot, seq, range, How { fua, resync: false }, body);
+            let mutation = &mut self.mutations[index];
+            mutation.outstanding.insert(slot);
+            if self.store.peer(slot).in_sync {
+                mutation.waiting.insert(slot);
+            }
+        }
+        self.issue_locally(index);
+    }
+
+    /// Sends a mutation and remembers that it is not stable there yet.
+    pub(crate) fn send_mutation(
+        &mut self,
+        slot: Slot,
+        seq: Seq,
+        range: BlockRange,
+        how: How,
+        body: Body,
+    ) {
+        let now = self.now;
+        let sent = &mut self.peers[slot.index()].sent;
+        sent.push(Unstable {
+            seq,
+            range,
+            resync: how.resync,
+        });
+        sent.asked(now);
+        let depends_on = sent.flush_seen;
+        let (frame, payload) = match body {
+            Body::Write { buf, .. } => (
+                Frame::Write {
+                    seq,
+                    depends_on,
+                    range,
+                    how,
+                },
+                Some((buf, 0)),
+            ),
+            Body::Zero { unmap } => (
+                Frame::Zero {
+                    seq,
+                    depends_on,
+                    range,
+                    how,
+                    unmap,
+                },
+                None,
+            ),
+        };
+        self.send_with(slot, frame, payload);
+    }
+
+    fn issue_locally(&mut self, index: usize) {
+        if !self.disk_attached() {
+            return self.settle_mutation(index, false);
+        }
+        let mutation = &mut self.mutations[index];
+        mutation.stage = Stage::Running;
+        let (range, fua) = (mutation.range, mutation.fua);
+        let io = match mutation.body {
+            Body::Write { buf, .. } => DiskIo::Write {
+                range,
+                buf,
+                at: 0,
+                fua,
+            },
+            Body::Zero { unmap } => DiskIo::Zero { range, unmap, fua },
+        };
+        self.disk(Op::Mutation(index), io);
+    }
+
+    /// The local disk has answered.
+    pub(crate) fn mutation_written(&mut self, index: usize, result: Result<(), DiskError>) {
+        match result {
+            Ok(()) => {
+                self.flusher.dirty = true;
+                self.settle_mutation(index, true);
+            }
+            Err(error) => {
+                self.disk_failed(&format!("a write failed: {error}"));
+                self.settle_mutation(index, false);
+            }
+        }
+    }
+
+    /// Nothing more happens to it on the local disk: the next one may have the range.
+    fn settle_mutation(&mut self, index: usize, locally: bool) {
+        self.mutations[index].stage = Stage::Settled { locally };
+        self.unlock_mutation(index);
+        match self.mutations[index].origin {
+            Origin::Peer { slot, link, .. } => self.applied(index, slot, link, locally),
+            Origin::Client { .. } | Origin::Resize => self.check_done(index),
+        }
+    }
+
+    pub(crate) fn unlock_mutation(&mut self, index: usize) {
+        if let Some(lock) = self.mutations[index].lock.take() {
+            self.locks.release(lock);
+        }
+    }
+
+    /// A peer has answered for a mutation: received it (protocol B) or written it.
+    pub(crate) fn peer_answered(&mut self, slot: Slot, seq: Seq, written: bool) {
+        let Some(index) = self.window.get(seq) else {
+            return;
+        };
+        let enough = written || self.peers[slot.index()].protocol == Protocol::B;
+        let mutation = &mut self.mutations[index];
+        if enough && (written || !mutation.fua) {
+            mutation.waiting.remove(slot);
+        }
+        if written && mutation.outstanding.remove(slot) {
+            self.peers[slot.index()].sent.answered(self.now);
+        }
+        self.check_done(index);
+    }
+
+    /// Completes a primary's mutation when it is done everywhere, and forgets it when nobody has its buffer any more.
+    pub(crate) fn check_done(&mut self, index: usize) {
+        let mutation = &self.mutations[index];
+        let Stage::Settled { locally } = mutation.stage else {
+            return;
+        };
+        if !mutation.answered && mutation.waiting.is_empty() {
+            // R1: checked at completion, in the term of this moment.
+            if self.role == Role::Primary && !self.may_complete() {
+                self.parked = true;
+                return;
+            }
+            let result = if locally || self.done_elsewhere(index) {
+                Ok(())
+            } else {
+                Err(Failure::Io)
+            };
+            self.answer(index, result);
+        }
+        let mutation = &self.mutations[index];
+        if mutation.answered && mutation.outstanding.is_empty() {
+            self.forget_mutation(index);
+        }
+    }
+
+    /// Without a local disk at least one in-sync peer must have it.
+    fn done_elsewhere(&self, index: usize) -> bool {
+        let seq = self.mutations[index].seq;
+        seq > Seq(0) && !self.store.in_sync().is_empty()
+    }
+
+    fn answer(&mut self, index: usize, result: Result<(), Failure>) {
+        let sweeping = self.peers.iter().any(|peer| peer.sweep.is_some());
+        let mutation = &mut self.mutations[index];
+        mutation.answered = true;
+        self.counts.writes += 1;
+        self.pace.saw(self.now.since(mutation.began), sweeping);
+        match mutation.origin {
+            Origin::Client { request, .. } if mutation.cancelled => {
+                self.act(Action::Forget { request });
+            }
+            Origin::Client { request, .. } => self.act(Action::Complete { request, result }),
+            Origin::Resize => self.resize_zeroed(result),
+            Origin::Peer { .. } => unreachable!("a standby answers in `applied`"),
+        }
+    }
+
+    /// It was given up before it was issued.
+    pub(crate) fn drop_unissued(&mut self, index: usize) {
+        self.unlock_mutation(index);
+        if let Origin::Client { request, .. } = self.mutations[index].origin {
+            self.act(Action::Forget { request });
+        }
+        self.forget_mutation(index);
+    }
+
+    /// The end of a mutation: nobody needs its buffer.
+    pub(crate) fn forget_mutation(&mut self, index: usize) {
+        let mutation = self.mutations.remove(index);
+        assert!(mutation.lock.is_none(), "a mutation ends without its lock");
+        if mutation.seq > Seq(0) && !matches!(mutation.origin, Origin::Peer { .. }) {
+            self.window.remove(mutation.seq);
+        }
+        if mutation.heated {
+            self.al.leave(mutation.range, index, mutation.seq);
+        }
+        if let Body::Write { buf, .. } = mutation.body {
+            self.act(Action::Release { buf });
+        }
+    }
+
+    /// Sends a frame without payload.
+    pub(crate) fn send(&mut self, slot: Slot, frame: Frame) {
+        self.send_with(slot, frame, None);
+    }
+
+    /// Sends a frame on the peer's present link; without one it is dropped.
+    pub(crate) fn send_with(&mut self, slot: Slot, frame: Frame, payload: Option<(BufId, u32)>) {
+        let Some(link) = self.peers[slot.index()].link else {
+            return;
+        };
+        let envelope = Envelope {
+            term: self.store.get().term,
+            stable: self.stable_everywhere(),
+            frame,
+        };
+        self.act(Action::Send {
+            peer: slot,
+            link: link.id,
+            envelope,
+            payload,
+        });
+    }
+}

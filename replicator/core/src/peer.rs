@@ -1,0 +1,237 @@
+//! What a replica knows of one peer while both run.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use twindisk_format::{
+    control::PeerState,
+    ids::{BlockRange, NodeId, Seq, Term},
+    lineage::Generation,
+};
+
+use crate::{
+    ConnectionState, LinkId, Protocol, Time, bitmap::Bitmap, compare::Reason, sweep::Sweep,
+};
+
+/// One peer.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) node: NodeId,
+    pub(crate) name: String,
+    pub(crate) protocol: Protocol,
+    /// The operator wants a connection.
+    pub(crate) wanted: bool,
+    pub(crate) link: Option<Link>,
+    pub(crate) phase: Phase,
+    /// Why the connection is in that phase.
+    pub(crate) why: String,
+    /// What it said when it connected last, kept up to date with what it said since.
+    pub(crate) said: Option<PeerState>,
+    /// When it was heard last, on whatever link.
+    pub(crate) heard: Time,
+    /// The term in which it last confirmed to be of the in-sync set.
+    pub(crate) confirmed: Option<Term>,
+    /// Blocks in which it may differ from here.
+    pub(crate) bitmap: Bitmap,
+    /// The mutations sent to it and not known to be stable there.
+    pub(crate) sent: Sent,
+    /// The mutations received from it.
+    pub(crate) received: Received,
+    /// A resync or verify that is led from here.
+    pub(crate) sweep: Option<Sweep>,
+}
+
+/// A connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    pub(crate) id: LinkId,
+    /// A ping was sent since the peer was heard last.
+    pub(crate) pinged: bool,
+    /// The driver was asked to drop it: nothing that it still brings counts.
+    pub(crate) closing: bool,
+}
+
+/// How far the two have come since they connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Not connected.
+    Down,
+    /// Its state is awaited.
+    Comparing,
+    /// This side leads.
+    Leading { step: LeadStep, reason: Reason },
+    /// The peer leads.
+    Following { step: FollowStep, reason: Reason },
+    /// Equal, and kept equal.
+    Established,
+    /// Connected, and nothing can be done yet.
+    Waiting,
+    /// Both went on from here.
+    SplitBrain { last_common: Generation },
+    /// Nothing in common.
+    Unrelated,
+}
+
+/// Steps of the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeadStep {
+    /// The follower stores what the comparison made of it and sends its bits.
+    AwaitReady,
+    /// It is ready. If it was in the in-sync set and needs a resync, it must leave the set first.
+    Ready,
+    /// It stores that it is Inconsistent.
+    AwaitBegun,
+    /// Blocks go over.
+    Sweeping,
+    /// It has everything; it is to be taken into the in-sync set.
+    Complete,
+    /// The new in-sync set is being stored on all sides.
+    Joining,
+}
+
+/// Steps of the follower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FollowStep {
+    /// Storing what the comparison made of this side.
+    Preparing,
+    /// Bits and `Ready` are sent.
+    Ready,
+    /// Inconsistent: takes blocks.
+    Target,
+    /// Everything received before is made stable before the new in-sync set is stored.
+    Joining,
+}
+
+/// What was sent to a peer.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    /// In order of their sequence numbers: written there perhaps, not known to be stable.
+    pub(crate) unstable: VecDeque<Unstable>,
+    pub(crate) unstable_blocks: u64,
+    /// Mutations not answered.
+    pub(crate) in_flight: u64,
+    /// When the oldest request was sent that has not been answered since.
+    pub(crate) waiting_since: Option<Time>,
+    /// The newest flush sent.
+    pub(crate) flush: Option<Seq>,
+    /// When the oldest flush was sent that has not been answered.
+    pub(crate) flush_since: Option<Time>,
+    /// Something was sent after it.
+    pub(crate) dirty: bool,
+    /// Everything up to here is stable there.
+    pub(crate) stable: Seq,
+    /// The newest flush of this link that a client has seen complete.
+    pub(crate) flush_seen: Seq,
+}
+
+/// A range that was sent and is not known to be stable.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unstable {
+    pub(crate) seq: Seq,
+    pub(crate) range: BlockRange,
+    /// Its dirty bits are to be cleared once it is stable.
+    pub(crate) resync: bool,
+}
+
+/// What was received from a peer.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    /// Mutations that are not done yet.
+    pub(crate) applying: BTreeSet<Seq>,
+    /// The newest mutation received.
+    pub(crate) newest: Seq,
+    /// Flushes that wait for mutations before them, or for the disk flush of that number.
+    pub(crate) flushes: VecDeque<(Seq, Option<u64>)>,
+    /// Everything up to here is stable here.
+    pub(crate) stable: Seq,
+    /// Received, and not known to be stable on every in-sync replica: what other standbys may lack.
+    pub(crate) recent: VecDeque<(Seq, BlockRange)>,
+    /// Ranges that resync made equal; their bits are cleared here once they are stable here.
+    pub(crate) equal: VecDeque<(Seq, BlockRange)>,
+}
+
+impl Peer {
+    /// The connection as an operator sees it.
+    pub(crate) const fn connection(&self) -> ConnectionState {
+        match &self.phase {
+            Phase::Down if self.wanted => ConnectionState::Connecting,
+            Phase::Down => ConnectionState::Standalone,
+            Phase::Comparing => ConnectionState::Negotiating,
+            Phase::Leading { reason, step } => match step {
+                LeadStep::Complete | LeadStep::Joining => ConnectionState::Negotiating,
+                _ if reason.resync => ConnectionState::SyncSource,
+                _ => ConnectionState::Negotiating,
+            },
+            Phase::Following { reason, .. } if reason.resync => ConnectionState::SyncTarget,
+            Phase::Following { .. } => ConnectionState::Negotiating,
+            Phase::Established => ConnectionState::Established,
+            Phase::Waiting => ConnectionState::Waiting,
+            Phase::SplitBrain { .. } => ConnectionState::SplitBrain,
+            Phase::Unrelated => ConnectionState::Unrelated,
+        }
+    }
+
+    /// What becomes of a mutation of `range` for this peer: sent, or remembered as dirty.
+    pub(crate) fn takes(&self, range: BlockRange) -> bool {
+        match &self.phase {
+            Phase::Established => true,
+            Phase::Leading {
+                step: LeadStep::Complete | LeadStep::Joining,
+                ..
+            } => true,
+            Phase::Leading {
+                step: LeadStep::Sweeping,
+                ..
+            } => {
+                // Past the cursor everything is or will be read again, so the bit alone is enough. A block that is
+                // clean is equal on both sides, and stays so.
+                let swept = self
+                    .sweep
+                    .as_ref()
+                    .is_some_and(|sweep| range.start < sweep.cursor());
+                swept || !self.bitmap.any(range)
+            }
+            Phase::Down
+            | Phase::Comparing
+            | Phase::Leading { .. }
+            | Phase::Following { .. }
+            | Phase::Waiting
+            | Phase::SplitBrain { .. }
+            | Phase::Unrelated => false,
+        }
+    }
+}
+
+impl Sent {
+    /// A mutation was sent that must be answered.
+    pub(crate) fn asked(&mut self, now: Time) {
+        self.in_flight += 1;
+        self.waiting_since.get_or_insert(now);
+    }
+
+    /// One of the mutations sent was answered.
+    pub(crate) fn answered(&mut self, now: Time) {
+        self.in_flight -= 1;
+        self.waiting_since = (self.in_flight > 0).then_some(now);
+    }
+
+    /// Remembers that `range` was sent as `seq`.
+    pub(crate) fn push(&mut self, entry: Unstable) {
+        assert!(
+            self.unstable.back().is_none_or(|last| last.seq < entry.seq),
+            "sent out of order"
+        );
+        self.unstable_blocks += u64::from(entry.range.blocks);
+        self.unstable.push_back(entry);
+        self.dirty = true;
+    }
+
+    /// Everything up to `seq` is stable. Returns the next entry that is done with, until there is none.
+    pub(crate) fn pop_stable(&mut self, seq: Seq) -> Option<Unstable> {
+        if self.unstable.front()?.seq > seq {
+            return None;
+        }
+        let entry = self.unstable.pop_front()?;
+        self.unstable_blocks -= u64::from(entry.range.blocks);
+        Some(entry)
+    }
+}

@@ -1,0 +1,464 @@
+//! Reads: from the local disk, from a peer when there is none or it fails, and the repair of what could not be read.
+
+use twindisk_format::{
+    frame::Frame,
+    ids::{BlockRange, Slot, SlotSet},
+};
+
+use crate::{
+    Action, BufId, ConnectionId, DiskError, DiskIo, Failure, Fill, LinkId, Report, RequestId,
+    locks::LockId,
+    peer::Phase,
+    replica::{LockOwner, Op, Replica},
+};
+
+/// A read of this node's own: for a client, or of the edges of an unaligned write.
+#[derive(Debug)]
+pub(crate) struct Read {
+    purpose: Purpose,
+    range: BlockRange,
+    /// Peers that were asked in vain.
+    tried: SlotSet,
+    /// The peer that is being asked.
+    asked: Option<Slot>,
+    /// The local disk could not read it.
+    broken_here: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Purpose {
+    Client {
+        request: RequestId,
+        connection: ConnectionId,
+        buf: BufId,
+        abandoned: bool,
+    },
+    Edges {
+        mutation: usize,
+        buf: BufId,
+        fill: Fill,
+    },
+}
+
+/// A range that could not be read here is written again with what a peer has.
+#[derive(Debug)]
+pub(crate) struct Repair {
+    range: BlockRange,
+    lock: Option<LockId>,
+    from: Slot,
+    buf: Option<BufId>,
+}
+
+/// A peer's read that is served from here.
+#[derive(Debug)]
+pub(crate) struct ServedRead {
+    slot: Slot,
+    link: LinkId,
+    tag: u64,
+    range: BlockRange,
+    lock: LockId,
+    buf: Option<BufId>,
+}
+
+/// Tags of repairs are told from those of reads by this bit.
+const REPAIR_TAG: u64 = 1 << 63;
+
+impl Read {
+    pub(crate) fn abandon(&mut self, of: impl Fn(ConnectionId) -> bool) {
+        if let Purpose::Client {
+            connection,
+            abandoned,
+            ..
+        } = &mut self.purpose
+        {
+            *abandoned |= of(*connection);
+        }
+    }
+}
+
+impl Replica {
+    pub(crate) fn begin_read(
+        &mut self,
+        request: RequestId,
+        connection: ConnectionId,
+        range: BlockRange,
+        buf: BufId,
+    ) {
+        let purpose = Purpose::Client {
+            request,
+            connection,
+            buf,
+            abandoned: false,
+        };
+        let index = self.add_read(purpose, range);
+        if self.disk_attached() {
+            self.disk(Op::Read(index), DiskIo::Read { range, buf, at: 0 });
+        } else {
+            self.read_elsewhere(index);
+        }
+    }
+
+    fn add_read(&mut self, purpose: Purpose, range: BlockRange) -> usize {
+        self.reads.insert(Read {
+            purpose,
+            range,
+            tried: SlotSet::EMPTY,
+            asked: None,
+            broken_here: false,
+        })
+    }
+
+    /// The bytes around an unaligned write are needed.
+    pub(crate) fn fill_edges(&mut self, mutation: usize, buf: BufId, fill: Fill) {
+        let range = self.mutations[mutation].range;
+        if self.disk_attached() {
+            self.disk(Op::Edges(mutation), DiskIo::FillEdges { range, buf, fill });
+        } else {
+            let index = self.add_read(
+                Purpose::Edges {
+                    mutation,
+                    buf,
+                    fill,
+                },
+                range,
+            );
+            self.read_elsewhere(index);
+        }
+    }
+
+    pub(crate) fn edges_filled(&mut self, mutation: usize, result: Result<(), DiskError>) {
+        if self.mutations[mutation].cancelled {
+            return self.drop_unissued(mutation);
+        }
+        match result {
+            Ok(()) => self.heat(mutation),
+            Err(_) => {
+                let crate::mutation::Body::Write {
+                    buf,
+                    fill: Some(fill),
+                } = self.mutations[mutation].body
+                else {
+                    unreachable!("only unaligned writes have edges")
+                };
+                let range = self.mutations[mutation].range;
+                let index = self.add_read(
+                    Purpose::Edges {
+                        mutation,
+                        buf,
+                        fill,
+                    },
+                    range,
+                );
+                self.read_elsewhere(index);
+            }
+        }
+    }
+
+    pub(crate) fn read_done(&mut self, index: usize, result: Result<(), DiskError>) {
+        match result {
+            Ok(()) => self.finish_read(index, true),
+            Err(error) => {
+                let range = self.reads[index].range;
+                let what = format!("blocks {range} can't be read from the backing device: {error}");
+                self.report(Report::Warning { what });
+                self.reads[index].broken_here = true;
+                self.read_elsewhere(index);
+            }
+        }
+    }
+
+    /// Asks the next in-sync peer, or gives up.
+    fn read_elsewhere(&mut self, index: usize) {
+        let read = &self.reads[index];
+        let tried = read.tried;
+        let range = read.range;
+        let next = self.slots().find(|slot| {
+            !tried.contains(*slot)
+                && self.peer(*slot).phase == Phase::Established
+                && self.store.peer(*slot).in_sync
+        });
+        let Some(slot) = next else {
+            return self.finish_read(index, false);
+        };
+        self.reads[index].tried.insert(slot);
+        self.reads[index].asked = Some(slot);
+        self.send(
+            slot,
+            Frame::Read {
+                tag: index as u64,
+                range,
+            },
+        );
+    }
+
+    /// A peer has answered one of our reads.
+    pub(crate) fn read_replied(&mut self, slot: Slot, tag: u64, buf: Option<BufId>) {
+        if tag & REPAIR_TAG != 0 {
+            return self.repair_replied((tag & !REPAIR_TAG) as usize, slot, buf);
+        }
+        let index = tag as usize;
+        let expected = self
+            .reads
+            .get(index)
+            .is_some_and(|read| read.asked == Some(slot));
+        if !expected {
+            if let Some(buf) = buf {
+                self.act(Action::Release { buf });
+            }
+            return;
+        }
+        self.reads[index].asked = None;
+        let Some(from) = buf else {
+            return self.read_elsewhere(index);
+        };
+        let read = &self.reads[index];
+        let (range, broken) = (read.range, read.broken_here);
+        match read.purpose {
+            Purpose::Client { buf: to, .. } => {
+                let io = DiskIo::Copy {
+                    blocks: range.blocks,
+                    from,
+                    to,
+                };
+                self.disk(Op::ReadCopy { read: index, from }, io);
+            }
+            Purpose::Edges {
+                mutation,
+                buf,
+                fill,
+            } => {
+                self.reads.remove(index);
+                let io = DiskIo::FillFrom {
+                    range,
+                    buf,
+                    fill,
+                    edges: from,
+                };
+                self.disk(
+                    Op::EdgesFrom {
+                        mutation,
+                        edges: from,
+                    },
+                    io,
+                );
+            }
+        }
+        if broken && self.disk_attached() {
+            self.begin_repair(slot, range);
+        }
+    }
+
+    pub(crate) fn read_copied(&mut self, index: usize) {
+        self.finish_read(index, true);
+    }
+
+    fn finish_read(&mut self, index: usize, done: bool) {
+        let read = self.reads.remove(index);
+        match read.purpose {
+            Purpose::Client {
+                request,
+                abandoned: true,
+                ..
+            } => {
+                self.act(Action::Forget { request });
+            }
+            Purpose::Client { request, .. } => {
+                self.counts.reads += 1;
+                let result = if done { Ok(()) } else { Err(Failure::Io) };
+                self.act(Action::Complete { request, result });
+            }
+            Purpose::Edges { mutation, .. } => self.fail_unissued(mutation),
+        }
+    }
+
+    /// The edges of an unaligned write can't be had: it fails before anything was written.
+    fn fail_unissued(&mut self, mutation: usize) {
+        if let crate::mutation::Origin::Client { request, .. } = self.mutations[mutation].origin
+            && !self.mutations[mutation].cancelled
+        {
+            self.mutations[mutation].answered = true;
+            self.unlock_mutation(mutation);
+            self.act(Action::Complete {
+                request,
+                result: Err(Failure::Io),
+            });
+            return self.forget_mutation(mutation);
+        }
+        self.drop_unissued(mutation);
+    }
+
+    /// A link is gone: whoever waits for an answer over it asks elsewhere.
+    pub(crate) fn abandon_remote_reads(&mut self, slot: Slot) {
+        let waiting: Vec<usize> = self
+            .reads
+            .iter()
+            .filter(|(_, read)| read.asked == Some(slot))
+            .map(|(index, _)| index)
+            .collect();
+        for index in waiting {
+            self.reads[index].asked = None;
+            self.read_elsewhere(index);
+        }
+        let repairs: Vec<usize> = self
+            .repairs
+            .iter()
+            .filter(|(_, repair)| repair.from == slot && repair.buf.is_none())
+            .map(|(index, _)| index)
+            .collect();
+        for index in repairs {
+            self.end_repair(index);
+        }
+    }
+
+    fn begin_repair(&mut self, from: Slot, range: BlockRange) {
+        let index = self.repairs.insert(Repair {
+            range,
+            lock: None,
+            from,
+            buf: None,
+        });
+        let lock = self.locks.acquire(range, LockOwner::Repair(index));
+        self.repairs[index].lock = Some(lock);
+    }
+
+    /// Under the lock the peer's blocks are read again: a write may have come between.
+    pub(crate) fn repair_locked(&mut self, index: usize) {
+        let Repair { range, from, .. } = self.repairs[index];
+        if self.peer(from).phase != Phase::Established || !self.disk_attached() {
+            return self.end_repair(index);
+        }
+        self.send(
+            from,
+            Frame::Read {
+                tag: REPAIR_TAG | index as u64,
+                range,
+            },
+        );
+    }
+
+    fn repair_replied(&mut self, index: usize, slot: Slot, buf: Option<BufId>) {
+        let expected = self
+            .repairs
+            .get(index)
+            .is_some_and(|repair| repair.from == slot && repair.buf.is_none());
+        match buf {
+            Some(buf) if expected && self.disk_attached() => {
+                let range = self.repairs[index].range;
+                self.repairs[index].buf = Some(buf);
+                self.disk(
+                    Op::Repair(index),
+                    DiskIo::Write {
+                        range,
+                        buf,
+                        at: 0,
+                        fua: false,
+                    },
+                );
+            }
+            Some(buf) => {
+                self.act(Action::Release { buf });
+                if expected {
+                    self.end_repair(index);
+                }
+            }
+            None if expected => self.end_repair(index),
+            None => {}
+        }
+    }
+
+    pub(crate) fn repair_written(&mut self, index: usize, result: Result<(), DiskError>) {
+        let range = self.repairs[index].range;
+        match result {
+            Ok(()) => {
+                self.flusher.dirty = true;
+                self.report(Report::ReadRepaired {
+                    block: range.start,
+                    blocks: range.blocks,
+                });
+            }
+            Err(error) => self.disk_failed(&format!("a repair could not be written: {error}")),
+        }
+        self.end_repair(index);
+    }
+
+    fn end_repair(&mut self, index: usize) {
+        let repair = self.repairs.remove(index);
+        if let Some(lock) = repair.lock {
+            self.locks.release(lock);
+        }
+        if let Some(buf) = repair.buf {
+            self.act(Action::Release { buf });
+        }
+    }
+
+    /// A peer wants blocks of ours. It gets in line behind the writes that it sent before.
+    pub(crate) fn serve_read(&mut self, slot: Slot, tag: u64, range: BlockRange) {
+        let Some(link) = self.peer(slot).link else {
+            return;
+        };
+        if !self.within(range, self.size_blocks()) || !self.disk_attached() {
+            return self.send(slot, Frame::ReadFailed { tag });
+        }
+        let entry = self.served_reads.vacant_key();
+        let lock = self.locks.acquire(range, LockOwner::ServedRead(entry));
+        self.served_reads.insert(ServedRead {
+            slot,
+            link: link.id,
+            tag,
+            range,
+            lock,
+            buf: None,
+        });
+    }
+
+    pub(crate) fn served_read_locked(&mut self, index: usize) {
+        match self.sweep_bufs.pop() {
+            Some(buf) => self.read_for_peer(index, buf),
+            None => self.served_waiting.push_back(index),
+        }
+    }
+
+    fn read_for_peer(&mut self, index: usize, buf: BufId) {
+        let range = self.served_reads[index].range;
+        self.served_reads[index].buf = Some(buf);
+        self.disk(Op::ServedRead(index), DiskIo::Read { range, buf, at: 0 });
+    }
+
+    /// A buffer for resync and served reads is free again.
+    pub(crate) fn sweep_buf_free(&mut self, buf: BufId) {
+        match self.served_waiting.pop_front() {
+            Some(index) => self.read_for_peer(index, buf),
+            None => self.sweep_bufs.push(buf),
+        }
+    }
+
+    pub(crate) fn served_read_done(&mut self, index: usize, result: Result<(), DiskError>) {
+        self.end_served_read(index, result.is_ok());
+    }
+
+    fn end_served_read(&mut self, index: usize, done: bool) {
+        let served = self.served_reads.remove(index);
+        self.locks.release(served.lock);
+        let ServedRead {
+            slot, tag, range, ..
+        } = served;
+        let current = self
+            .peer(slot)
+            .link
+            .is_some_and(|link| link.id == served.link);
+        match served.buf {
+            // The driver gives the buffer back with `Event::Sent`.
+            Some(buf) if done && current => {
+                self.send_with(slot, Frame::ReadReply { tag, range }, Some((buf, 0)));
+            }
+            buf => {
+                if current {
+                    self.send(slot, Frame::ReadFailed { tag });
+                }
+                if let Some(buf) = buf {
+                    self.sweep_buf_free(buf);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! What a replica says of itself.
+
+use twindisk_format::ids::Slot;
+
+use crate::{
+    Activity, DiskState, OnPeerLoss, PeerStatus, Progress, ReceiptStatus, Role, Status, Suspension,
+    Time,
+    mutation::Stage,
+    peer::{FollowStep, Phase},
+    replica::Replica,
+    sweep::Purpose,
+};
+
+impl Replica {
+    /// Everything an operator may want to know. Not for the data path: it allocates.
+    #[must_use]
+    pub fn status(&self, now: Time) -> Status {
+        let superblock = self.store.get();
+        Status {
+            role: self.role,
+            term: superblock.term.0,
+            disk: self.disk,
+            disk_why: (!self.disk_is_up_to_date()).then(|| self.disk_why.clone()),
+            size_bytes: superblock.size_blocks * 4096,
+            export_open: self.export_open,
+            suspended: self.suspended.as_ref().map(|suspended| Suspension {
+                why: suspended.why.clone(),
+                release: suspended.release.clone(),
+                for_ms: millis(now, suspended.since),
+            }),
+            generation: superblock.lineage.newest().map(|generation| {
+                format!(
+                    "{}/{:016x}/{}",
+                    generation.term, generation.id.0, generation.node
+                )
+            }),
+            generations: superblock.lineage.generations().len(),
+            in_sync: self.in_sync_nodes().iter().map(|node| node.0).collect(),
+            promote_needs: self.promote_needs(),
+            on_peer_loss: self.config.on_peer_loss,
+            peers: self
+                .slots()
+                .map(|slot| self.peer_status(slot, now))
+                .collect(),
+            activity: self.activity(now),
+            warnings: self.warnings(),
+        }
+    }
+
+    fn peer_status(&self, slot: Slot, now: Time) -> PeerStatus {
+        let peer = self.peer(slot);
+        let record = self.store.peer(slot);
+        let said = peer.said.as_ref().filter(|_| peer.link.is_some());
+        PeerStatus {
+            node: peer.node.0,
+            name: peer.name.clone(),
+            protocol: peer.protocol,
+            connection: peer.connection(),
+            connection_why: peer.why.clone(),
+            role: said.map(|said| {
+                if said.primary {
+                    Role::Primary
+                } else {
+                    Role::Standby
+                }
+            }),
+            disk: self.peer_disk(slot),
+            in_sync: record.in_sync,
+            dirty_bytes: peer.bitmap.dirty() * 4096,
+            unstable_bytes: peer.sent.unstable_blocks * 4096,
+            in_flight: peer.sent.in_flight,
+            receipt: record
+                .receipt
+                .filter(|_| self.receipt_holds(slot))
+                .map(|receipt| ReceiptStatus {
+                    kind: format!("{:?}", receipt.kind).to_lowercase(),
+                    term: receipt.term.0,
+                }),
+            progress: self.progress(slot, now),
+        }
+    }
+
+    /// The peer's disk, as far as it is known.
+    fn peer_disk(&self, slot: Slot) -> Option<DiskState> {
+        use twindisk_format::superblock::StoredDisk;
+        let peer = self.peer(slot);
+        match &peer.phase {
+            Phase::Established => Some(DiskState::UpToDate),
+            Phase::Leading { reason, .. } if reason.resync => Some(DiskState::Inconsistent),
+            _ => peer.said.as_ref().map(|said| match said.disk {
+                StoredDisk::Failed => DiskState::Failed,
+                StoredDisk::Inconsistent => DiskState::Inconsistent,
+                StoredDisk::Outdated => DiskState::Outdated,
+                StoredDisk::UpToDate if said.up_to_date => DiskState::UpToDate,
+                StoredDisk::UpToDate => DiskState::Consistent,
+            }),
+        }
+    }
+
+    fn progress(&self, slot: Slot, now: Time) -> Option<Progress> {
+        let peer = self.peer(slot);
+        if let Some(sweep) = &peer.sweep {
+            let kind = match sweep.purpose {
+                Purpose::Resync { .. } => "resync-source",
+                Purpose::Verify { .. } => "verify-source",
+            };
+            return Some(Progress {
+                kind: kind.into(),
+                done_bytes: sweep.done_blocks * 4096,
+                total_bytes: sweep.total_blocks.max(sweep.done_blocks) * 4096,
+                elapsed_ms: millis(now, sweep.started),
+                sent_bytes: sweep.sent_blocks * 4096,
+                equal_bytes: sweep.equal_blocks * 4096,
+                different_bytes: sweep.different_blocks * 4096,
+            });
+        }
+        let target = matches!(
+            peer.phase,
+            Phase::Following {
+                step: FollowStep::Target,
+                ..
+            }
+        );
+        target.then(|| Progress {
+            kind: "resync-target".into(),
+            done_bytes: 0,
+            total_bytes: 0,
+            elapsed_ms: 0,
+            sent_bytes: 0,
+            equal_bytes: 0,
+            different_bytes: 0,
+        })
+    }
+
+    fn activity(&self, now: Time) -> Activity {
+        let running = |mutation: &&crate::mutation::Mutation| mutation.stage != Stage::Frozen;
+        let oldest = self
+            .mutations
+            .iter()
+            .map(|(_, mutation)| mutation)
+            .filter(running);
+        let oldest = oldest.map(|mutation| mutation.began).min();
+        Activity {
+            requests: (self.mutations.len()
+                + self.reads.len()
+                + self.flushes.len()
+                + self.held.len()) as u64,
+            oldest_ms: oldest.map_or(0, |began| millis(now, began)),
+            al_extents: self.al.len() as u64,
+            al_writes: self.al.writes(),
+            writes: self.counts.writes,
+            reads: self.counts.reads,
+            flushes: self.counts.flushes,
+            disk_flushes: self.counts.disk_flushes,
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.config.on_peer_loss == OnPeerLoss::Continue {
+            warnings.push(
+                "on-peer-loss = \"continue\" is UNSAFE: a primary goes on without proof that no \
+                 other node is primary"
+                    .into(),
+            );
+        }
+        if self.metadata_failed {
+            warnings.push("the metadata can't be written: replace the disk of this node".into());
+        }
+        if self.role == Role::Primary && self.store.in_sync().is_empty() && !self.peers.is_empty() {
+            warnings
+                .push("no other node has the newest data: if this one is lost, it is lost".into());
+        }
+        if self.role == Role::Primary && !self.disk_attached() {
+            warnings.push("serving without a local disk, through the peers".into());
+        }
+        warnings
+    }
+
+    /// Panics when a rule is broken. The simulator calls it after every event.
+    pub fn check_invariants(&self) {
+        let superblock = self.store.get();
+        if self.role == Role::Primary {
+            assert!(superblock.primary, "a primary is recorded as one");
+            assert!(
+                superblock.lineage.newest().is_some_and(
+                    |newest| newest.term == superblock.term && newest.node == superblock.node
+                ),
+                "a primary writes its own generation, in its own term"
+            );
+            assert!(self.export_open, "a primary serves");
+        } else {
+            assert!(!self.export_open, "only a primary serves");
+        }
+        for peer in &self.peers {
+            let mut last = None;
+            for entry in &peer.sent.unstable {
+                assert!(last < Some(entry.seq), "unstable ranges are in order");
+                last = Some(entry.seq);
+            }
+            if peer.link.is_none() {
+                assert_eq!(peer.phase, Phase::Down, "no phase without a link");
+                assert!(
+                    peer.sent.unstable.is_empty(),
+                    "what was unstable is dirty without a link"
+                );
+                assert!(peer.confirmed.is_none(), "nobody confirms without a link");
+            }
+            if peer.phase == Phase::Established && self.role == Role::Primary {
+                assert_eq!(peer.bitmap.dirty(), 0, "an equal peer has no dirty blocks");
+            }
+        }
+        for (index, mutation) in &self.mutations {
+            assert!(mutation.lock.is_some() || matches!(mutation.stage, Stage::Settled { .. }));
+            if mutation.stage == Stage::Frozen {
+                assert!(
+                    self.frozen.contains(&index),
+                    "a frozen mutation is remembered"
+                );
+            }
+        }
+    }
+}
+
+fn millis(now: Time, since: Time) -> u64 {
+    u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,270 @@
+//! Growing the device on line: every peer stores the new size, the new blocks are zeroed everywhere, then clients see it.
+
+use twindisk_format::{
+    control::ControlMessage,
+    frame::Frame,
+    ids::{BlockRange, Seq, Slot, SlotSet},
+    limits::MAX_ZERO_BLOCKS,
+};
+
+use crate::{
+    Action, CommandId, ExportState, Failure, LinkId, OpId, RefusalCode, Report, Role,
+    mutation::{Body, Mutation, Origin, Stage},
+    peer::Phase,
+    replica::{Op, Replica, Then},
+};
+
+/// A resize that is led from here.
+#[derive(Debug)]
+pub(crate) struct Resize {
+    command: CommandId,
+    wanted: Option<u64>,
+    to: u64,
+    waiting: SlotSet,
+    /// Next block to be zeroed.
+    zeroed: u64,
+}
+
+impl Replica {
+    /// The operator wants a larger device.
+    pub(crate) fn resize(&mut self, id: CommandId, wanted: Option<u64>) {
+        if self.role != Role::Primary || self.frozen() {
+            return self.refuse_command(
+                id,
+                RefusalCode::WrongRole,
+                "only a primary whose I/O is not suspended can resize the device",
+                "promote a node, or release the suspension, then try again",
+            );
+        }
+        let not_equal = self
+            .slots()
+            .find(|slot| self.peer(*slot).phase != Phase::Established);
+        if let Some(slot) = not_equal {
+            let name = self.peer(slot).name.clone();
+            return self.refuse_command(
+                id,
+                RefusalCode::PeerNotConnected,
+                format!("{name} is not connected and equal"),
+                "every peer must take part: connect it and let its resync finish",
+            );
+        }
+        if self.resize.is_some() {
+            return self.refuse_command(
+                id,
+                RefusalCode::Busy,
+                "a resize is under way",
+                "wait for it",
+            );
+        }
+        let size = self.size_blocks();
+        self.resize = Some(Resize {
+            command: id,
+            wanted,
+            to: size,
+            waiting: SlotSet::EMPTY,
+            zeroed: size,
+        });
+        let op = self.op(Op::Capacity);
+        self.act(Action::ProbeCapacity { op });
+    }
+
+    /// How large the backing device is now.
+    pub(crate) fn capacity_known(&mut self, op: OpId, blocks: u64) {
+        assert_eq!(
+            self.take_op(op),
+            Op::Capacity,
+            "the answer belongs to a probe"
+        );
+        let most = blocks.min(self.store.get().max_size_blocks);
+        self.capacity_blocks = self.capacity_blocks.max(most);
+        if let Some((slot, link, size_blocks)) = self.peer_resizes.pop_front() {
+            return self.answer_peer_resize(slot, link, size_blocks);
+        }
+        let Some(resize) = &mut self.resize else {
+            return;
+        };
+        resize.to = resize.wanted.unwrap_or(self.capacity_blocks);
+        let (id, to) = (resize.command, resize.to);
+        let size = self.size_blocks();
+        if to <= size || to > self.capacity_blocks {
+            let most = self.capacity_blocks;
+            self.resize = None;
+            return self.refuse_command(
+                id,
+                RefusalCode::BadArgument,
+                format!("{to} blocks were asked for; the device has {size}, and there is room for {most}"),
+                "a device can only grow; grow the backing devices first (metadata made by `init` has \
+                 room up to its --max-size)",
+            );
+        }
+        let slots: SlotSet = self.slots().collect();
+        if let Some(resize) = &mut self.resize {
+            resize.waiting = slots;
+        }
+        for slot in slots.iter() {
+            self.send(
+                slot,
+                Frame::Control(ControlMessage::Resize { size_blocks: to }),
+            );
+        }
+        if slots.is_empty() {
+            self.zero_next();
+        }
+    }
+
+    /// The primary asks whether this node can hold a new size.
+    pub(crate) fn peer_resize(&mut self, slot: Slot, size_blocks: u64) {
+        let Some(link) = self.peer(slot).link else {
+            return;
+        };
+        self.peer_resizes.push_back((slot, link.id, size_blocks));
+        let op = self.op(Op::Capacity);
+        self.act(Action::ProbeCapacity { op });
+    }
+
+    fn answer_peer_resize(&mut self, slot: Slot, link: LinkId, size_blocks: u64) {
+        if self
+            .peer(slot)
+            .link
+            .is_none_or(|current| current.id != link)
+        {
+            return;
+        }
+        if size_blocks > self.capacity_blocks || size_blocks < self.size_blocks() {
+            let why = format!("there is room for {} blocks here", self.capacity_blocks);
+            return self.send(slot, Frame::Control(ControlMessage::Refused { why }));
+        }
+        self.adopt_size(size_blocks);
+        self.store.then(Then::Resized {
+            slot,
+            link,
+            size_blocks,
+        });
+    }
+
+    /// Takes over the leader's size. What is added is zeroed, or resynced, by the leader.
+    pub(crate) fn adopt_size(&mut self, size_blocks: u64) {
+        if size_blocks <= self.size_blocks() {
+            return;
+        }
+        self.store
+            .change(|superblock| superblock.size_blocks = size_blocks);
+        for peer in &mut self.peers {
+            peer.bitmap.grow(size_blocks);
+        }
+        self.report(Report::Resized { size_blocks });
+    }
+
+    pub(crate) fn send_resized(&mut self, slot: Slot, link: LinkId, size_blocks: u64) {
+        if self
+            .peer(slot)
+            .link
+            .is_some_and(|current| current.id == link)
+        {
+            self.send(
+                slot,
+                Frame::Control(ControlMessage::Resized { size_blocks }),
+            );
+        }
+    }
+
+    /// A peer has stored the new size.
+    pub(crate) fn peer_resized(&mut self, slot: Slot, size_blocks: u64) {
+        let Some(resize) = &mut self.resize else {
+            return;
+        };
+        if resize.to == size_blocks && resize.waiting.remove(slot) && resize.waiting.is_empty() {
+            for peer in &mut self.peers {
+                peer.bitmap.grow(size_blocks);
+            }
+            self.zero_next();
+        }
+    }
+
+    pub(crate) fn resize_refused(&mut self, why: &str) {
+        if let Some(resize) = self.resize.take() {
+            self.refuse_command(
+                resize.command,
+                RefusalCode::PeerRefused,
+                format!("the size is as before: {why}"),
+                "grow the backing device there, then try again",
+            );
+        }
+    }
+
+    /// This node stops being primary: what is added stays unseen.
+    pub(crate) fn give_up_resize(&mut self) {
+        self.resize_refused("this node stops being primary");
+        let waiting: Vec<usize> = self
+            .mutations
+            .iter()
+            .filter(|(_, mutation)| mutation.origin == Origin::Resize)
+            .filter(|(_, mutation)| matches!(mutation.stage, Stage::Locking | Stage::Frozen))
+            .map(|(index, _)| index)
+            .collect();
+        for index in waiting {
+            self.frozen.retain(|&other| other != index);
+            self.drop_unissued(index);
+        }
+    }
+
+    /// Zeroes the next part of what is added, on every replica.
+    fn zero_next(&mut self) {
+        let began = self.now;
+        let Some(resize) = &mut self.resize else {
+            return;
+        };
+        if resize.zeroed == resize.to {
+            let to = resize.to;
+            self.store.change(|superblock| superblock.size_blocks = to);
+            return self.store.then(Then::ResizeDone);
+        }
+        let blocks = (resize.to - resize.zeroed).min(u64::from(MAX_ZERO_BLOCKS)) as u32;
+        let range = BlockRange::new(resize.zeroed, blocks);
+        resize.zeroed = range.end();
+        self.begin_mutation(Mutation {
+            origin: Origin::Resize,
+            body: Body::Zero { unmap: true },
+            range,
+            fua: true,
+            seq: Seq(0),
+            depends_on: Seq(0),
+            lock: None,
+            heated: false,
+            stage: Stage::Locking,
+            waiting: SlotSet::EMPTY,
+            outstanding: SlotSet::EMPTY,
+            answered: false,
+            cancelled: false,
+            began,
+        });
+    }
+
+    /// A part is zeroed everywhere.
+    pub(crate) fn resize_zeroed(&mut self, result: Result<(), Failure>) {
+        match result {
+            Ok(()) => self.zero_next(),
+            Err(_) => self.resize_refused("the new blocks could not be zeroed"),
+        }
+    }
+
+    /// The new size is stored: clients may see it.
+    pub(crate) fn resize_done(&mut self) {
+        let Some(resize) = self.resize.take() else {
+            return;
+        };
+        for peer in &mut self.peers {
+            peer.bitmap.grow(resize.to);
+        }
+        self.report(Report::Resized {
+            size_blocks: resize.to,
+        });
+        self.act(Action::Export(ExportState::Open {
+            size_blocks: resize.to,
+        }));
+        self.done(
+            resize.command,
+            format!("the device has {} blocks now", resize.to),
+        );
+    }
+}

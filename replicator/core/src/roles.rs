@@ -1,0 +1,268 @@
+//! Who may be primary: the boot rule, and what a promotion needs (R2, R3, R5).
+
+use twindisk_format::{
+    ids::Slot,
+    limits::EXTENT_BLOCKS,
+    superblock::{ReceiptKind, StoredDisk},
+};
+
+use crate::{
+    Action, DiskState, LinkIntent, Refusal, RefusalCode, Report, Role,
+    jobs::{After, Step},
+    peer::Phase,
+    replica::Replica,
+};
+
+impl Replica {
+    /// R5: always standby, the disk at most Consistent, unless this node alone held the newest term.
+    pub(crate) fn boot(&mut self) {
+        let stored = self.store.get();
+        let alone = self.store.in_sync().is_empty();
+        let (disk, why) = match stored.disk {
+            StoredDisk::Failed => (
+                DiskState::Failed,
+                "it failed before and was not resynced since",
+            ),
+            StoredDisk::Inconsistent if stored.lineage.newest().is_none() => {
+                (DiskState::Inconsistent, "it has no data yet")
+            }
+            StoredDisk::Inconsistent => (
+                DiskState::Inconsistent,
+                "a resync into it had begun and not ended",
+            ),
+            StoredDisk::Outdated => (DiskState::Outdated, "it is recorded as outdated"),
+            StoredDisk::UpToDate if alone => (DiskState::UpToDate, ""),
+            StoredDisk::UpToDate => (
+                DiskState::Consistent,
+                "not compared with the other replicas since the start",
+            ),
+        };
+        self.disk = disk;
+        why.clone_into(&mut self.disk_why);
+        if self.crashed {
+            self.extents_become_dirty();
+        }
+        // From now on, not to be stopped cleanly is to have crashed.
+        self.store.change(|superblock| {
+            superblock.active = true;
+            superblock.primary = false;
+        });
+        for slot in self.slots() {
+            self.act(Action::Link {
+                peer: slot,
+                intent: LinkIntent::Connect,
+            });
+        }
+        let term = self.store.get().term.0;
+        self.report(Report::Role {
+            role: Role::Standby,
+            term,
+            why: "started".into(),
+        });
+        self.start_writing();
+    }
+
+    /// After a crash any block of an active extent may differ from any peer.
+    fn extents_become_dirty(&mut self) {
+        let size = self.size_blocks();
+        let extents: Vec<u32> = self.al.extents().collect();
+        for peer in &mut self.peers {
+            for &extent in &extents {
+                let start = u64::from(extent) * EXTENT_BLOCKS;
+                let blocks = size.saturating_sub(start).min(EXTENT_BLOCKS) as u32;
+                if blocks > 0 {
+                    peer.bitmap
+                        .set(twindisk_format::ids::BlockRange::new(start, blocks));
+                }
+            }
+        }
+    }
+
+    /// A Consistent disk is known to be the newest once every replica of its in-sync set is accounted for (R5).
+    pub(crate) fn promote_disk(&mut self) -> bool {
+        if self.disk != DiskState::Consistent || self.store.get().disk != StoredDisk::UpToDate {
+            return false;
+        }
+        let accounted = self.store.in_sync().iter().all(|slot| {
+            self.store.peer(slot).receipt.is_some_and(|receipt| {
+                receipt.kind == ReceiptKind::Release && self.receipt_holds(slot)
+            })
+        });
+        if accounted {
+            self.set_disk(
+                DiskState::UpToDate,
+                "every other replica of its set has left in good order",
+            );
+        }
+        accounted
+    }
+
+    /// Begins a promotion.
+    pub(crate) fn promote(&mut self, command: crate::CommandId, force: Option<String>) {
+        if self.role == Role::Primary {
+            return self.refuse_command(
+                command,
+                RefusalCode::NothingToDo,
+                "this node is primary already",
+                "nothing is to be done",
+            );
+        }
+        if let Err(refusal) = self.may_promote(force.is_some(), None) {
+            return self.reply(command, Err(refusal));
+        }
+        self.start_job(
+            Some(command),
+            Step::Applying {
+                force,
+                handover: None,
+            },
+        );
+    }
+
+    /// Why this node can't be promoted, and what would make it possible (R2, R3).
+    pub(crate) fn may_promote(&self, forced: bool, handover: Option<Slot>) -> Result<(), Refusal> {
+        let refuse = |code, why: String, next: String| Err(Refusal { code, why, next });
+        if let Some(primary) = self.connected_primary(handover) {
+            let name = &self.peer(primary).name;
+            return refuse(
+                RefusalCode::PeerIsPrimary,
+                format!("{name} is primary and connected"),
+                "use `twindisk switchover` to hand the role over".into(),
+            );
+        }
+        if !self.disk_attached() || self.store.get().lineage.newest().is_none() {
+            return refuse(
+                RefusalCode::DiskNotUpToDate,
+                format!(
+                    "the disk of this node is {:?}: {}",
+                    self.disk, self.disk_why
+                ),
+                "only a resync from another node, or `twindisk init --first`, gives it data".into(),
+            );
+        }
+        if self.pending.is_some() {
+            return refuse(
+                RefusalCode::Busy,
+                "this node is just joining the in-sync set".into(),
+                "try again in a moment".into(),
+            );
+        }
+        if forced {
+            return Ok(());
+        }
+        if self.disk != DiskState::UpToDate && handover.is_none() {
+            return refuse(
+                RefusalCode::DiskNotUpToDate,
+                format!(
+                    "the disk of this node is {:?}: {}",
+                    self.disk, self.disk_why
+                ),
+                self.how_to_be_up_to_date(),
+            );
+        }
+        let missing: Vec<&str> = self
+            .store
+            .in_sync()
+            .iter()
+            .filter(|slot| self.peer(*slot).phase != Phase::Established)
+            .filter(|slot| !self.receipt_holds(*slot))
+            .map(|slot| &*self.peer(slot).name)
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let names = missing.join(", ");
+        refuse(
+            RefusalCode::NoRight,
+            format!("{names} may still be primary: silence is no proof that it is not"),
+            format!(
+                "connect to {names}; or power it off and say so with `twindisk receipt --fenced \
+                 --about {names}`; or stop it there with `twindisk outdate` and say so with \
+                 `twindisk receipt --released`"
+            ),
+        )
+    }
+
+    fn connected_primary(&self, handover: Option<Slot>) -> Option<Slot> {
+        self.slots().find(|slot| {
+            let peer = self.peer(*slot);
+            Some(*slot) != handover
+                && peer.link.is_some()
+                && peer.said.as_ref().is_some_and(|said| said.primary)
+        })
+    }
+
+    fn how_to_be_up_to_date(&self) -> String {
+        let names: Vec<&str> = self
+            .store
+            .in_sync()
+            .iter()
+            .map(|slot| &*self.peer(slot).name)
+            .collect();
+        let names = if names.is_empty() {
+            "another replica".into()
+        } else {
+            names.join(", ")
+        };
+        match self.disk {
+            DiskState::Consistent => format!(
+                "connect to {names} so that the two can be compared; if it is gone for good, \
+                 `twindisk promote --force` takes this copy as it is"
+            ),
+            _ => format!(
+                "connect to {names} and let the resync finish; if every newer copy is gone for \
+                 good, `twindisk promote --force` takes this copy as it is"
+            ),
+        }
+    }
+
+    /// What an operator would have to do to promote this node; empty when nothing.
+    pub(crate) fn promote_needs(&self) -> Vec<String> {
+        if self.role == Role::Primary {
+            return Vec::new();
+        }
+        match self.may_promote(false, None) {
+            Ok(()) => Vec::new(),
+            Err(refusal) => vec![format!("{}: {}", refusal.why, refusal.next)],
+        }
+    }
+
+    /// Begins to give the role up.
+    pub(crate) fn begin_demotion(
+        &mut self,
+        command: Option<crate::CommandId>,
+        abandon: bool,
+        after: After,
+    ) {
+        self.start_job(command, Step::Draining { abandon, after });
+        if !self.held.is_empty() {
+            let held = std::mem::take(&mut self.held);
+            for request in held {
+                self.client_request(request);
+            }
+        }
+    }
+
+    /// The primary that was hands over to this node.
+    pub(crate) fn take_over(&mut self, from: Slot) {
+        if let Some(said) = &mut self.peer_mut(from).said {
+            said.primary = false;
+        }
+        if self.job.is_some() || self.role == Role::Primary {
+            let why = "something else is under way".to_owned();
+            return self.send(
+                from,
+                twindisk_format::frame::Frame::Control(
+                    twindisk_format::control::ControlMessage::Refused { why },
+                ),
+            );
+        }
+        self.start_job(
+            None,
+            Step::Applying {
+                force: None,
+                handover: Some(from),
+            },
+        );
+    }
+}

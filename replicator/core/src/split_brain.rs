@@ -1,0 +1,167 @@
+//! Both sides went on from a common generation. Nothing is mixed before a person has said whose changes are given up
+//! (R11), and what is given up is kept in a file first.
+
+use twindisk_format::{
+    control::ControlMessage,
+    frame::Frame,
+    ids::{GenerationId, Slot},
+    lineage::Generation,
+    superblock::StoredDisk,
+};
+
+use crate::{
+    Action, CommandId, OpId, RefusalCode, Report, Role,
+    peer::Phase,
+    replica::{Op, Replica, Then},
+};
+
+/// This side's changes are being copied into a file before they are given up.
+#[derive(Debug)]
+pub(crate) struct Saving {
+    command: Option<CommandId>,
+    keep: Slot,
+    last_common: GenerationId,
+    path: Option<String>,
+}
+
+impl Replica {
+    /// The peer's lineage and ours fork.
+    pub(crate) fn split_brain(&mut self, slot: Slot, last_common: Generation) {
+        let changed_here = self.peer(slot).bitmap.dirty();
+        let changed_there = self
+            .peer(slot)
+            .said
+            .as_ref()
+            .map_or(0, |said| said.dirty_blocks);
+        let peer = self.peer(slot).node.0;
+        let last_common_term = last_common.term.0;
+        let why = format!(
+            "both went on after term {last_common_term}: {changed_here} blocks changed here, \
+             {changed_there} there; `twindisk resolve --discard NODE` gives up one side's changes"
+        );
+        self.set_phase(slot, Phase::SplitBrain { last_common }, why);
+        self.report(Report::SplitBrain {
+            peer,
+            last_common_term,
+            changed_here,
+            changed_there,
+        });
+    }
+
+    /// The operator decides a split brain.
+    pub(crate) fn discard(&mut self, id: CommandId, peer: Option<Slot>, keep: Option<Slot>) {
+        let wanted = peer.or(keep);
+        let split: Vec<Slot> = self
+            .slots()
+            .filter(|slot| matches!(self.peer(*slot).phase, Phase::SplitBrain { .. }))
+            .filter(|slot| wanted.is_none_or(|wanted| wanted == *slot))
+            .collect();
+        let [slot] = split[..] else {
+            return self.refuse_command(
+                id,
+                RefusalCode::NothingToDo,
+                "no connected peer is in split brain with this node, or several are",
+                "`twindisk status` shows the peers; name one",
+            );
+        };
+        if peer.is_some() {
+            self.send(slot, Frame::Control(ControlMessage::Discard));
+            let name = self.peer(slot).name.clone();
+            return self.done(
+                id,
+                format!("{name} was told to save its changes and to follow"),
+            );
+        }
+        self.save_changes(Some(id), slot);
+    }
+
+    /// The other side was told to be kept.
+    pub(crate) fn discard_asked(&mut self, slot: Slot) {
+        if matches!(self.peer(slot).phase, Phase::SplitBrain { .. }) {
+            self.save_changes(None, slot);
+        }
+    }
+
+    fn save_changes(&mut self, command: Option<CommandId>, keep: Slot) {
+        let Phase::SplitBrain { last_common } = self.peer(keep).phase else {
+            return;
+        };
+        let refusal = if self.role == Role::Primary {
+            Some("this node is primary: demote it before its changes are given up")
+        } else if self.saving.is_some() || self.job.is_some() {
+            Some("something else is under way")
+        } else if !self.disk_attached() {
+            Some("this node has no disk")
+        } else {
+            None
+        };
+        if let Some(why) = refusal {
+            match command {
+                Some(id) => self.refuse_command(id, RefusalCode::WrongRole, why, "then try again"),
+                None => {
+                    let why = why.to_owned();
+                    self.send(keep, Frame::Control(ControlMessage::Refused { why }));
+                }
+            }
+            return;
+        }
+        let ranges = self.peer(keep).bitmap.runs().collect();
+        self.saving = Some(Saving {
+            command,
+            keep,
+            last_common: last_common.id,
+            path: None,
+        });
+        let op = self.op(Op::Save);
+        self.act(Action::SaveBlocks { op, ranges });
+    }
+
+    /// The changes are in a file, or could not be kept: then nothing is given up.
+    pub(crate) fn saved(&mut self, op: OpId, result: Result<String, String>) {
+        assert_eq!(self.take_op(op), Op::Save, "the answer belongs to a save");
+        let Some(mut saving) = self.saving.take() else {
+            return;
+        };
+        match result {
+            Ok(path) => {
+                let (keep, last_common) = (saving.keep, saving.last_common);
+                saving.path = Some(path);
+                self.saving = Some(saving);
+                self.store.change(|superblock| {
+                    superblock.lineage.cut_after(last_common);
+                    if superblock.disk == StoredDisk::UpToDate {
+                        superblock.disk = StoredDisk::Outdated;
+                    }
+                });
+                self.set_disk(crate::DiskState::Outdated, "its changes were given up");
+                self.store.then(Then::Discarded { slot: keep });
+            }
+            Err(error) => {
+                let why = format!("this node's changes can't be saved, so they are kept: {error}");
+                match saving.command {
+                    Some(id) => self.refuse_command(
+                        id,
+                        RefusalCode::Interrupted,
+                        why,
+                        "make room in the directory for discarded blocks, then try again",
+                    ),
+                    None => self.report(Report::Warning { what: why }),
+                }
+            }
+        }
+    }
+
+    /// The fork is given up durably: meet the peer again, behind it now.
+    pub(crate) fn discarded(&mut self, slot: Slot) {
+        let Some(saving) = self.saving.take() else {
+            return;
+        };
+        let path = saving.path.unwrap_or_default();
+        let message = format!("the changed blocks are kept in {path}; this node follows now");
+        match saving.command {
+            Some(id) => self.done(id, message),
+            None => self.report(Report::Warning { what: message }),
+        }
+        self.drop_link(slot, "the split brain was resolved");
+    }
+}

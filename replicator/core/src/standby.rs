@@ -1,0 +1,190 @@
+//! The standby's half of a write: checked, put in line, applied, answered.
+
+use twindisk_format::{
+    frame::{Frame, How},
+    ids::{BlockRange, Seq, Slot, SlotSet, Term},
+};
+
+use crate::{
+    Action, LinkId, Protocol, Role,
+    mutation::{Body, Mutation, Origin, Stage},
+    peer::{FollowStep, Phase},
+    replica::Replica,
+};
+
+impl Replica {
+    /// A mutation arrived from a peer.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they are the fields of one frame"
+    )]
+    pub(crate) fn receive(
+        &mut self,
+        slot: Slot,
+        term: Term,
+        seq: Seq,
+        depends_on: Seq,
+        range: BlockRange,
+        how: How,
+        body: Body,
+    ) {
+        if let Err(why) = self.may_receive(slot, term, seq, range) {
+            if let Body::Write { buf, .. } = body {
+                self.act(Action::Release { buf });
+            }
+            return self.drop_link(slot, why);
+        }
+        let Some(link) = self.peer(slot).link else {
+            return;
+        };
+        self.seen_seq(seq);
+        let peer = self.peer_mut(slot);
+        peer.received.newest = seq;
+        peer.received.applying.insert(seq);
+        if how.resync {
+            peer.received.equal.push_back((seq, range));
+        }
+        if peer.protocol == Protocol::B {
+            self.send(slot, Frame::Received { seq });
+        }
+        let began = self.now;
+        self.begin_mutation(Mutation {
+            origin: Origin::Peer {
+                slot,
+                link: link.id,
+                resync: how.resync,
+            },
+            body,
+            range,
+            fua: how.fua,
+            seq,
+            depends_on,
+            lock: None,
+            heated: false,
+            stage: Stage::Locking,
+            waiting: SlotSet::EMPTY,
+            outstanding: SlotSet::EMPTY,
+            answered: true,
+            cancelled: false,
+            began,
+        });
+        self.remember_for_others(slot, seq, range);
+    }
+
+    /// Why a mutation of this peer must not be applied.
+    fn may_receive(
+        &self,
+        slot: Slot,
+        term: Term,
+        seq: Seq,
+        range: BlockRange,
+    ) -> Result<(), String> {
+        let mine = self.store.get().term;
+        let peer = self.peer(slot);
+        let follows = matches!(
+            peer.phase,
+            Phase::Established
+                | Phase::Following {
+                    step: FollowStep::Target | FollowStep::Joining,
+                    ..
+                }
+        ) || self.equal_and_joining(slot);
+        if term != mine {
+            // R4.
+            Err(format!(
+                "it sent a write of term {term}, this node is in term {mine}"
+            ))
+        } else if self.role == Role::Primary || !follows {
+            Err("it sent a write although this node does not follow it".into())
+        } else if seq <= peer.received.newest {
+            Err(format!(
+                "its write {seq} came after {}",
+                peer.received.newest
+            ))
+        } else if !self.within(range, self.size_blocks()) {
+            Err(format!(
+                "its write of blocks {range} lies beyond the device"
+            ))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Nothing had to be resynced: writes may come before the in-sync set with this node in it does.
+    fn equal_and_joining(&self, slot: Slot) -> bool {
+        let phase = &self.peer(slot).phase;
+        matches!(phase, Phase::Following { step: FollowStep::Ready, reason } if !reason.resync)
+    }
+
+    /// With a third replica about: what it may lack, should the primary be lost now.
+    fn remember_for_others(&mut self, from: Slot, seq: Seq, range: BlockRange) {
+        if self.peers.len() < 2 {
+            return;
+        }
+        self.peer_mut(from).received.recent.push_back((seq, range));
+        for slot in self.slots() {
+            if slot != from && !self.store.peer(slot).in_sync {
+                self.peer_mut(slot).bitmap.set(range);
+            }
+        }
+    }
+
+    /// Everything up to `stable` is stable on every in-sync replica, says the primary.
+    pub(crate) fn heard_stable(&mut self, slot: Slot, stable: Seq) {
+        let recent = &mut self.peer_mut(slot).received.recent;
+        while recent.front().is_some_and(|&(seq, _)| seq <= stable) {
+            recent.pop_front();
+        }
+    }
+
+    /// The primary is lost: other standbys may lack what it sent last, and it may lack it itself.
+    pub(crate) fn recent_becomes_dirty(&mut self, slot: Slot) {
+        let recent = std::mem::take(&mut self.peer_mut(slot).received.recent);
+        for other in self.slots().filter(|other| *other != slot) {
+            for &(_, range) in &recent {
+                self.peer_mut(other).bitmap.set(range);
+            }
+        }
+    }
+
+    /// A mutation of a peer has ended on the local disk.
+    pub(crate) fn applied(&mut self, index: usize, slot: Slot, link: LinkId, locally: bool) {
+        let seq = self.mutations[index].seq;
+        let current = self
+            .peer(slot)
+            .link
+            .is_some_and(|current| current.id == link);
+        self.forget_mutation(index);
+        if !current {
+            return;
+        }
+        self.peer_mut(slot).received.applying.remove(&seq);
+        if locally {
+            self.send(slot, Frame::Written { seq });
+            self.pump_flushes(slot);
+        }
+    }
+
+    /// The link is gone: mutations that wait for a flush which will not come are dropped. They were never
+    /// acknowledged as written, and the peer remembers them as dirty.
+    pub(crate) fn drop_held_mutations(&mut self, slot: Slot) {
+        let held: Vec<usize> = self
+            .mutations
+            .iter()
+            .filter(|(_, mutation)| {
+                mutation.origin.peer() == Some(slot)
+                    && mutation.depends_on > self.peers[slot.index()].received.stable
+                    && matches!(mutation.stage, Stage::Held | Stage::Locking)
+            })
+            .map(|(index, _)| index)
+            .collect();
+        for index in held {
+            self.drop_unissued(index);
+        }
+    }
+
+    /// Whether everything that this peer sent is applied.
+    pub(crate) fn all_applied(&self, slot: Slot) -> bool {
+        self.peer(slot).received.applying.is_empty()
+    }
+}

@@ -1,0 +1,112 @@
+//! The superblock in memory and on the disk: changes are made here, stored, and only then does anything that depends
+//! on them happen.
+
+use std::collections::VecDeque;
+
+use twindisk_format::{
+    ids::{Slot, SlotSet},
+    layout::Layout,
+    meta_block::MetaBlock,
+    superblock::{PeerRecord, Superblock},
+};
+
+/// The superblock, with the changes that are not stored yet. `T` says what is to be done once a change is stored.
+#[derive(Debug)]
+pub(crate) struct Store<T> {
+    superblock: Superblock,
+    /// Of the newest copy on the disk, or on its way there.
+    counter: u64,
+    changes: u64,
+    stored: u64,
+    /// Which state is on its way to the disk.
+    writing: Option<u64>,
+    then: VecDeque<(u64, T)>,
+}
+
+impl<T> Store<T> {
+    pub(crate) const fn new(superblock: Superblock, counter: u64) -> Self {
+        Self {
+            superblock,
+            counter,
+            changes: 0,
+            stored: 0,
+            writing: None,
+            then: VecDeque::new(),
+        }
+    }
+
+    /// The newest state, stored or not.
+    pub(crate) const fn get(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    /// Changes the state. It is stored by the next write, which `next_write` asks for.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Superblock)) {
+        change(&mut self.superblock);
+        self.changes += 1;
+    }
+
+    /// Does `then` once everything changed so far is stored.
+    pub(crate) fn then(&mut self, then: T) {
+        self.then.push_back((self.changes, then));
+    }
+
+    /// The write that is due now: block number and contents. One is under way at a time.
+    pub(crate) fn next_write(&mut self) -> Option<(u64, Box<MetaBlock>)> {
+        if self.writing.is_some() || self.stored == self.changes {
+            return None;
+        }
+        self.writing = Some(self.changes);
+        self.counter += 1;
+        let block = Layout::superblock_block(self.counter);
+        Some((block, self.superblock.encode(self.counter)))
+    }
+
+    /// The write succeeded.
+    pub(crate) fn written(&mut self) {
+        self.stored = self
+            .writing
+            .take()
+            .expect("a superblock write was under way");
+    }
+
+    /// The write failed. The copy it went to is not to be counted on: the next write goes there again.
+    pub(crate) fn failed(&mut self) {
+        self.writing = None;
+        self.counter -= 1;
+        // Nothing is tried again by itself, or a dead metadata device would be written to for ever.
+        self.stored = self.changes;
+        self.then.clear();
+    }
+
+    /// The next thing to do whose state is stored.
+    pub(crate) fn next_then(&mut self) -> Option<T> {
+        let &(change, _) = self.then.front()?;
+        if change > self.stored {
+            None
+        } else {
+            self.then.pop_front().map(|(_, then)| then)
+        }
+    }
+
+    /// Whether `next_write` has a write.
+    pub(crate) const fn is_due(&self) -> bool {
+        self.stored != self.changes && self.writing.is_none()
+    }
+
+    pub(crate) fn peer(&self, slot: Slot) -> &PeerRecord {
+        &self.superblock.peers[slot.index()]
+    }
+
+    /// The peers of the in-sync set.
+    pub(crate) fn in_sync(&self) -> SlotSet {
+        self.slots()
+            .filter(|slot| self.peer(*slot).in_sync)
+            .collect()
+    }
+
+    /// The slots in use.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> + use<T> {
+        (0..self.superblock.peers.len()).filter_map(Slot::new)
+    }
+}

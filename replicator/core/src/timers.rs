@@ -1,0 +1,65 @@
+//! What happens because time passes: pings, lost peers, background flushes, jobs that take too long.
+
+use twindisk_format::{frame::Frame, ids::Slot};
+
+use crate::{Time, replica::Replica};
+
+impl Replica {
+    /// Does what is due.
+    pub(crate) fn timers(&mut self) {
+        for slot in self.slots() {
+            self.watch_peer(slot);
+        }
+        self.flush_in_background();
+        self.job_timers();
+    }
+
+    /// A silent peer is asked; one that stays silent, or answers pings but no requests, is lost.
+    fn watch_peer(&mut self, slot: Slot) {
+        let (now, timings) = (self.now, self.config.timings);
+        let peer = self.peer(slot);
+        let Some(link) = peer.link.filter(|link| !link.closing) else {
+            return;
+        };
+        let silent = now.since(peer.heard);
+        let oldest = [peer.sent.waiting_since, peer.sent.flush_since]
+            .into_iter()
+            .flatten()
+            .min();
+        if silent >= timings.peer_timeout {
+            self.drop_link(slot, format!("it was silent for {} ms", silent.as_millis()));
+        } else if oldest.is_some_and(|oldest| now.since(oldest) >= timings.request_timeout) {
+            let ms = timings.request_timeout.as_millis();
+            self.drop_link(slot, format!("it left a request unanswered for {ms} ms"));
+        } else if silent >= timings.ping_interval && !link.pinged {
+            if let Some(link) = &mut self.peer_mut(slot).link {
+                link.pinged = true;
+            }
+            self.send(slot, Frame::Ping);
+        }
+    }
+
+    /// When `handle` is to be called at the latest.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        let timings = self.config.timings;
+        let peers = self.peers.iter().filter_map(|peer| {
+            let link = peer.link.filter(|link| !link.closing)?;
+            let silent = peer.heard
+                + if link.pinged {
+                    timings.peer_timeout
+                } else {
+                    timings.ping_interval
+                };
+            let oldest = [peer.sent.waiting_since, peer.sent.flush_since]
+                .into_iter()
+                .flatten();
+            oldest
+                .map(|since| since + timings.request_timeout)
+                .chain([silent])
+                .min()
+        });
+        let job = self.job.as_ref().and_then(crate::jobs::Job::deadline);
+        peers.chain(self.flusher.due).chain(job).min()
+    }
+}
