@@ -111,3 +111,6 @@ impl Lineage {
             })
     }
 }
+
+#[cfg(test)]
+mod tests;
