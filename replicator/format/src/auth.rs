@@ -20,7 +20,7 @@
 
 mod dialer;
 mod listener;
-mod messages;
+pub(crate) mod messages;
 
 use core::{fmt, ops::RangeInclusive};
 

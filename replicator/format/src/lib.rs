@@ -6,6 +6,8 @@
 //! On the disk: [`meta_block`] is what every metadata block has in common, [`superblock`], [`activity_log`] and
 //! [`bitmap`] are the three kinds, [`layout`] says where each is, [`metadata`] loads and repairs the whole.
 //!
+//! `FORMAT.md` draws every layout as a byte table.
+//!
 //! On the wire: [`auth`] comes first; [`frame`] and [`control`] are what is said, [`wire`] and [`codec`] turn it into bytes.
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -21,7 +23,11 @@ pub mod bitmap;
 pub mod checksum;
 pub mod codec;
 pub mod control;
+#[cfg(test)]
+mod format_doc;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ids;
 pub mod layout;
 pub mod limits;

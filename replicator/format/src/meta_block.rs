@@ -253,7 +253,7 @@ pub(crate) fn salvage_counter(block: &MetaBlock) -> Option<u64> {
     (header.magic == MAGIC).then(|| header.counter.get())
 }
 
-fn seal_content(content: &Content) -> Box<MetaBlock> {
+pub(crate) fn seal_content(content: &Content) -> Box<MetaBlock> {
     let block_crc = crc32fast::hash(content.as_bytes());
     let mut block = Box::new([0; BLOCK_BYTES]);
     let sectors =
@@ -352,9 +352,9 @@ pub(crate) struct Header {
 /// What the sectors carry, put together.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct Content {
-    header: Header,
-    body: Body,
+pub(crate) struct Content {
+    pub(crate) header: Header,
+    pub(crate) body: Body,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

@@ -1,6 +1,6 @@
 //! The superblock's contents: everything about a replica that must survive its process (DESIGN section 5).
 
-mod bytes;
+pub(crate) mod bytes;
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,7 @@
 //! data is never seen here: it travels beside the header, and [`crate::checksum`] checks it.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-mod decode;
+pub(crate) mod decode;
 mod encode;
 
 use thiserror::Error;
@@ -118,7 +118,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Write,
         Self::Zero,
         Self::Flush,
@@ -163,7 +163,7 @@ pub(crate) struct RawHeader {
 
 impl RawHeader {
     /// The value that belongs into `chain` when the header before this one had `previous`.
-    fn chain_after(&self, previous: u32) -> u32 {
+    pub(crate) fn chain_after(&self, previous: u32) -> u32 {
         let mut hasher = crc32fast::Hasher::new_with_initial(previous);
         let (chained, _) = self.as_bytes().split_at(HEADER_BYTES - size_of::<u32>());
         hasher.update(chained);
@@ -172,7 +172,7 @@ impl RawHeader {
 }
 
 /// "TWDK" on the wire.
-const MAGIC: u32 = u32::from_le_bytes(*b"TWDK");
+pub(crate) const MAGIC: u32 = u32::from_le_bytes(*b"TWDK");
 const FLAG_FUA: u8 = 1;
 const FLAG_RESYNC: u8 = 2;
 const FLAG_UNMAP: u8 = 4;

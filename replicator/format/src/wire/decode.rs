@@ -275,21 +275,21 @@ pub(super) fn validate(raw: &RawHeader) -> Result<Kind, WireError> {
 }
 
 /// What the fields of a header may hold.
-struct Rules {
-    flags: u8,
-    seq: bool,
-    depends_on: bool,
-    place: Place,
-    payload: Payload,
+pub(crate) struct Rules {
+    pub(crate) flags: u8,
+    pub(crate) seq: bool,
+    pub(crate) depends_on: bool,
+    pub(crate) place: Place,
+    pub(crate) payload: Payload,
 }
 
-enum Place {
+pub(crate) enum Place {
     None,
     Range { most_blocks: u32 },
     Words,
 }
 
-enum Payload {
+pub(crate) enum Payload {
     None,
     PerCount(usize),
     Fixed(usize),
@@ -297,7 +297,7 @@ enum Payload {
 }
 
 impl Rules {
-    const fn of(kind: Kind) -> Self {
+    pub(crate) const fn of(kind: Kind) -> Self {
         const BARE: Rules = Rules {
             flags: 0,
             seq: false,
@@ -353,6 +353,29 @@ impl Rules {
                 payload: Payload::UpTo(MAX_CONTROL_BYTES),
                 ..BARE
             },
+        }
+    }
+}
+
+#[cfg(test)]
+impl core::fmt::Display for Place {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Range { most_blocks } => write!(f, "1 to {most_blocks} blocks"),
+            Self::Words => write!(f, "up to {BITS_WORDS} words"),
+        }
+    }
+}
+
+#[cfg(test)]
+impl core::fmt::Display for Payload {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::PerCount(bytes) => write!(f, "{bytes} per count"),
+            Self::Fixed(bytes) => write!(f, "{bytes}"),
+            Self::UpTo(most) => write!(f, "up to {most}"),
         }
     }
 }
