@@ -18,7 +18,7 @@ use twindisk_format::{
 use crate::{
     DiskState, LinkId, Report, Role,
     compare::{Reason, Side, Verdict, compare},
-    peer::{FollowStep, LeadStep, Link, Phase, Received, Sent},
+    peer::{FollowStep, LeadStep, Link, Phase, Received},
     replica::{Replica, Then},
 };
 
@@ -74,7 +74,7 @@ impl Replica {
         let peer = self.peer_mut(slot);
         peer.link = None;
         peer.confirmed = None;
-        let sent = std::mem::replace(&mut peer.sent, Sent::default());
+        let sent = std::mem::take(&mut peer.sent);
         for entry in &sent.unstable {
             peer.bitmap.set(entry.range);
         }

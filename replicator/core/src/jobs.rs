@@ -63,8 +63,10 @@ pub(crate) enum After {
     Nothing,
     /// Let this peer be primary.
     TakeOver(Slot),
-    /// Close the connection to this peer.
+    /// Close the connection to this peer, and stay apart.
     Disconnect(Slot),
+    /// Close the connection to this peer, which wants to part; come back when it does.
+    Part(Slot),
     Stop,
 }
 
@@ -412,7 +414,8 @@ impl Replica {
         if busy {
             return false;
         }
-        if !self.all_stable() && !(abandon && self.frozen()) {
+        let cut_short = abandon && self.frozen();
+        if !self.all_stable() && !cut_short {
             for slot in self.slots() {
                 self.flush_peer(slot);
             }
@@ -468,7 +471,7 @@ impl Replica {
                 }
                 self.send(to, Frame::Control(ControlMessage::TakeOver));
             }
-            After::Disconnect(_) | After::Stop => self.release_self(after),
+            After::Disconnect(_) | After::Part(_) | After::Stop => self.release_self(after),
         }
     }
 
@@ -512,7 +515,9 @@ impl Replica {
     fn parting_from(&self, after: After) -> SlotSet {
         let established = |slot: &Slot| self.peer(*slot).phase == Phase::Established;
         match after {
-            After::Disconnect(slot) => [slot].into_iter().filter(established).collect(),
+            After::Disconnect(slot) | After::Part(slot) => {
+                [slot].into_iter().filter(established).collect()
+            }
             After::Nothing | After::TakeOver(_) | After::Stop => {
                 self.slots().filter(established).collect()
             }
@@ -556,6 +561,12 @@ impl Replica {
                 self.disconnect_now(slot, "disconnected by the operator");
                 let message = format!("disconnected from {}", self.peer(slot).name);
                 self.finish_job(Ok(CommandReply { message }));
+            }
+            After::Part(slot) => {
+                self.drop_link(slot, "the other side disconnects");
+                self.finish_job(Ok(CommandReply {
+                    message: "parted".into(),
+                }));
             }
             After::Stop => {
                 if let Some(job) = &mut self.job {

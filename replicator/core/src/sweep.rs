@@ -216,8 +216,11 @@ impl Replica {
 
     /// Begins as many steps as the pace and the buffers allow.
     pub(crate) fn step_sweeps(&mut self) -> bool {
-        self.slots()
-            .fold(false, |any, slot| self.step_sweep(slot) || any)
+        let mut any = false;
+        for slot in self.slots() {
+            any |= self.step_sweep(slot);
+        }
+        any
     }
 
     fn step_sweep(&mut self, slot: Slot) -> bool {
