@@ -4,8 +4,16 @@
 //! hands the socket over. It decides nothing: whatever is a decision lives in `twindisk-core`.
 
 mod api;
+mod buffers;
+mod clock;
+mod limits;
+mod mailbox;
+mod memory;
+mod ring;
+mod tokens;
 
 pub use api::{
     BufferSizes, BusyPoll, CommandOutcome, Host, Input, NbdConnection, Notice, PeerLink,
     ReplicaOptions,
 };
+pub use mailbox::{InputSender, SendError};

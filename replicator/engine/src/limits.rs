@@ -1,0 +1,80 @@
+//! Every bound of the engine, each with its reason.
+
+use std::time::Duration;
+
+/// Entries of the submission queue. More than fit are pushed in several calls, so this bounds a batch, not the load.
+pub(crate) const RING_ENTRIES: u32 = 1024;
+
+/// Completions that the queue holds, per submission entry: a batch of sends, writes and receives may end at once.
+pub(crate) const COMPLETIONS_PER_ENTRY: u32 = 4;
+
+/// Messages of the control plane that wait for the resource's thread. More means that the thread is stuck.
+pub(crate) const MAILBOX_MESSAGES: usize = 256;
+
+/// Clients' connections to one export: the Linux kernel opens at most one per CPU, QEMU up to 16.
+pub(crate) const MAX_CLIENTS: usize = 256;
+
+/// Requests of one client connection that may be under way. The Linux kernel keeps 128 (`nbds_max` queue depth).
+pub(crate) const MAX_CLIENT_REQUESTS: usize = 256;
+
+/// Parts of clients' requests that may be under way in all: what the core holds while I/O is suspended is bounded by
+/// it (`twindisk_core::limits::MAX_HELD_REQUESTS`).
+pub(crate) const MAX_PARTS: usize = twindisk_core::limits::MAX_HELD_REQUESTS;
+
+/// Bytes read ahead of a client's requests. A batch of small requests comes in one receive; of a large payload at
+/// most this much is copied instead of being received in place.
+pub(crate) const CLIENT_READAHEAD_BYTES: usize = 32 * 1024;
+
+/// Bytes read ahead of a peer's frames: large enough for a header and the largest inline body.
+pub(crate) const LINK_READAHEAD_BYTES: usize = 256 * 1024;
+
+/// Bytes that one receive between frames asks for: as for clients.
+pub(crate) const LINK_RECEIVE_BYTES: usize = 32 * 1024;
+
+/// Frames or replies in one `sendmsg`: each has at most two pieces, and the kernel takes 1024 (`UIO_MAXIOV`).
+pub(crate) const MAX_SEND_BATCH: usize = 256;
+
+/// Pieces of one `sendmsg`.
+pub(crate) const MAX_SEND_PIECES: usize = 1024;
+
+/// Bytes of one `sendmsg`: a batch that is larger gains nothing and makes the others wait.
+pub(crate) const MAX_SEND_BYTES: usize = 4 * 1024 * 1024;
+
+/// Hashes computed at the same time; each needs a buffer of the largest frame.
+pub(crate) const HASH_BUFFERS: u32 = 4;
+
+/// Unaligned writes whose edges are read at the same time; each needs two blocks.
+pub(crate) const EDGE_BUFFERS: u32 = 64;
+
+/// Metadata blocks written at the same time; the others wait.
+pub(crate) const META_BUFFERS: u32 = 64;
+
+/// Metadata blocks that are waiting from which on they are written together with one flush instead of one each.
+pub(crate) const META_GROUP: usize = 4;
+
+/// Zeros written by one request when the device can't zero by itself.
+pub(crate) const ZERO_BUFFER_BLOCKS: u32 = 256;
+
+/// Extents in one block status reply: each costs two system calls on the resource's thread.
+pub(crate) const MAX_STATUS_EXTENTS: usize = 128;
+
+/// Spinning never takes longer than this without a completion (`BusyPoll::Auto`).
+pub(crate) const MAX_SPIN: Duration = Duration::from_micros(200);
+
+/// A link or client that is being closed in good order gets this long to take what is queued for it.
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// At the end the thread waits this long for operations that are still under way, then leaves their memory behind.
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Socket buffers of a link, where the process may set them beyond the system's limit.
+pub(crate) const LINK_SOCKET_BYTES: i32 = 8 * 1024 * 1024;
+
+/// Smallest pool for clients: two requests of the largest payload with unaligned edges.
+pub(crate) const MIN_CLIENT_BYTES: usize = 2 * (32 + 1) * 1024 * 1024;
+
+/// Smallest pool for peers: several of the largest frames.
+pub(crate) const MIN_PEER_BYTES: usize = 8 * 1024 * 1024;
+
+/// Smallest pool for resync: one step under way while another one is answered.
+pub(crate) const MIN_RESYNC_BYTES: usize = 4 * 1024 * 1024;
