@@ -9,7 +9,12 @@ mod clock;
 mod limits;
 mod mailbox;
 mod memory;
+mod disk;
+mod probe;
 mod ring;
+mod slab;
+pub mod store;
+pub mod shim;
 mod tokens;
 
 pub use api::{

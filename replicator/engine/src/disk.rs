@@ -1,0 +1,261 @@
+//! Operations on the backing device: each goes through one or more operations of the ring, one at a time.
+//!
+//! Checks only what would destroy data (ranges stay within the data area); what is done when, the core decides.
+
+mod steps;
+
+use std::collections::VecDeque;
+
+use twindisk_core::{BufId, DiskDone, DiskError, DiskIo, Fill, OpId, Time};
+use twindisk_format::{ids::BlockRange, limits::BLOCK_BYTES};
+
+use self::steps::Step;
+use crate::{
+    buffers::{Buffers, Class},
+    clock::UsualTime,
+    limits::{EDGE_BUFFERS, HASH_BUFFERS},
+    ring::{Completion, Ring, RingFile},
+    slab::Slab,
+    store::BackingKind,
+};
+
+/// What an operation needs besides itself.
+pub(crate) struct Context<'a> {
+    pub(crate) ring: &'a mut Ring,
+    pub(crate) buffers: &'a mut Buffers,
+    pub(crate) now: Time,
+}
+
+/// The end of an operation that the core asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) op: OpId,
+    pub(crate) result: Result<DiskDone, DiskError>,
+}
+
+/// The backing device.
+pub(crate) struct Disk {
+    file: RingFile,
+    /// Blocks of the data area: internal metadata lies behind them.
+    data_blocks: u64,
+    ops: Slab<Op>,
+    /// Operations that wait for a scratch buffer.
+    waiting: VecDeque<(OpId, DiskIo)>,
+    hash_bufs: Vec<BufId>,
+    edge_bufs: Vec<BufId>,
+    zeroing: Zeroing,
+    usual: UsualTime,
+    failed: bool,
+}
+
+/// Ways of zeroing that have not been refused yet.
+#[derive(Clone, Copy, Debug)]
+struct Zeroing {
+    punch: bool,
+    zero_range: bool,
+}
+
+struct Op {
+    id: OpId,
+    io: DiskIo,
+    step: Step,
+    /// Bytes of the present step that are done.
+    done: usize,
+    since: Time,
+    scratch: Option<BufId>,
+}
+
+impl Disk {
+    pub(crate) fn new(
+        file: RingFile,
+        kind: BackingKind,
+        data_blocks: u64,
+        buffers: &mut Buffers,
+    ) -> Self {
+        let mut scratch = |count: u32, blocks: u32| -> Vec<BufId> {
+            (0..count)
+                .map(|_| buffers.take(Class::Scratch, blocks).expect("set aside"))
+                .collect()
+        };
+        Self {
+            file,
+            data_blocks,
+            ops: Slab::new(MAX_OPS),
+            waiting: VecDeque::new(),
+            hash_bufs: scratch(HASH_BUFFERS, twindisk_format::limits::MAX_DATA_BLOCKS),
+            edge_bufs: scratch(EDGE_BUFFERS, 2),
+            zeroing: match kind {
+                BackingKind::File | BackingKind::BlockDevice => Zeroing {
+                    punch: true,
+                    zero_range: true,
+                },
+            },
+            usual: UsualTime::default(),
+            failed: false,
+        }
+    }
+
+    /// Operations under way or waiting.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.ops.len() + self.waiting.len()
+    }
+
+    /// How long operations usually take.
+    pub(crate) const fn usual_time(&self) -> UsualTime {
+        self.usual
+    }
+
+    /// Whether a write or flush has failed: what the device holds means nothing any more.
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Whether zeros can be had without writing them.
+    pub(crate) const fn zeroes_fast(&self) -> bool {
+        self.zeroing.punch || self.zeroing.zero_range
+    }
+
+    /// The device was found to have grown.
+    pub(crate) fn set_data_blocks(&mut self, blocks: u64) {
+        self.data_blocks = blocks;
+    }
+
+    /// Begins an operation. What needs no disk ends at once.
+    pub(crate) fn start(&mut self, id: OpId, io: DiskIo, context: &mut Context<'_>) -> Option<Ended> {
+        self.check(&io);
+        let scratch = match io {
+            DiskIo::Copy { blocks, from, to } => {
+                let bytes = blocks as usize * BLOCK_BYTES;
+                context.buffers.copy((from, 0), (to, 0), bytes);
+                return Some(done(id));
+            }
+            DiskIo::FillFrom {
+                range,
+                buf,
+                fill,
+                edges,
+            } => {
+                fill_edges(context.buffers, range, buf, fill, edges);
+                return Some(done(id));
+            }
+            DiskIo::Hash { .. } => self.hash_bufs.pop().map(Some),
+            DiskIo::FillEdges { .. } => self.edge_bufs.pop().map(Some),
+            DiskIo::Read { buf, .. } => {
+                context.buffers.changed(buf);
+                Some(None)
+            }
+            DiskIo::Write { .. } | DiskIo::Zero { .. } | DiskIo::Flush => Some(None),
+        };
+        let Some(scratch) = scratch else {
+            self.waiting.push_back((id, io));
+            return None;
+        };
+        let slot = self.ops.insert(Op {
+            id,
+            io,
+            step: steps::first(&io, self.zeroing),
+            done: 0,
+            since: context.now,
+            scratch,
+        });
+        self.issue(slot, context);
+        None
+    }
+
+    /// Takes a completion of the ring; `None` while the operation goes on.
+    pub(crate) fn complete(
+        &mut self,
+        completion: Completion,
+        context: &mut Context<'_>,
+    ) -> Option<Ended> {
+        let slot = completion.token.slot;
+        assert!(
+            completion.token.is_of(self.ops.generation(slot)),
+            "a completion of an operation that has ended: {completion:?}"
+        );
+        let outcome = self.advance(slot, completion, context);
+        let result = match outcome {
+            steps::Outcome::Again => {
+                self.issue(slot, context);
+                return None;
+            }
+            steps::Outcome::Ended(result) => result,
+        };
+        let op = self.ops.remove(slot);
+        let changes = matches!(
+            op.io,
+            DiskIo::Write { .. } | DiskIo::Zero { .. } | DiskIo::Flush
+        );
+        if result.is_err() && changes {
+            self.failed = true;
+        }
+        if matches!(op.io, DiskIo::Read { .. } | DiskIo::Write { .. }) {
+            self.usual.add(context.now.since(op.since));
+        }
+        if let Some(scratch) = op.scratch {
+            match op.io {
+                DiskIo::Hash { .. } => self.hash_bufs.push(scratch),
+                _ => self.edge_bufs.push(scratch),
+            }
+            self.start_waiting(context);
+        }
+        Some(Ended { op: op.id, result })
+    }
+
+    fn start_waiting(&mut self, context: &mut Context<'_>) {
+        let ready = self.waiting.iter().position(|(_, io)| match io {
+            DiskIo::Hash { .. } => !self.hash_bufs.is_empty(),
+            _ => !self.edge_bufs.is_empty(),
+        });
+        if let Some((id, io)) = ready.and_then(|index| self.waiting.remove(index)) {
+            let ended = self.start(id, io, context);
+            assert_eq!(ended, None, "what waits for a buffer needs the disk");
+        }
+    }
+
+    /// Internal metadata lies behind the data: a range that reaches it is a bug that must not get to the disk.
+    fn check(&self, io: &DiskIo) {
+        let range = match io {
+            DiskIo::Read { range, .. }
+            | DiskIo::Write { range, .. }
+            | DiskIo::Zero { range, .. }
+            | DiskIo::FillEdges { range, .. }
+            | DiskIo::Hash { range } => range,
+            DiskIo::Flush | DiskIo::FillFrom { .. } | DiskIo::Copy { .. } => return,
+        };
+        assert!(range.blocks > 0, "an operation on no blocks");
+        assert!(
+            range.end() <= self.data_blocks,
+            "{range} ends behind the data area of {} blocks",
+            self.data_blocks
+        );
+    }
+}
+
+const fn done(op: OpId) -> Ended {
+    Ended {
+        op,
+        result: Ok(DiskDone::Done),
+    }
+}
+
+/// Puts the bytes outside of `fill` from `edges` (first block, then the last one if it is another) into `buf`.
+fn fill_edges(buffers: &mut Buffers, range: BlockRange, buf: BufId, fill: Fill, edges: BufId) {
+    let (from, to) = (fill.from as usize, fill.to as usize);
+    let bytes = range.blocks as usize * BLOCK_BYTES;
+    assert!(from < BLOCK_BYTES && from < to && to <= bytes, "{fill:?} of {range}");
+    if from > 0 {
+        buffers.copy((edges, 0), (buf, 0), from);
+    }
+    if to < bytes {
+        let last_in_edges = if range.blocks > 1 { BLOCK_BYTES } else { 0 };
+        let within = to - (bytes - BLOCK_BYTES);
+        buffers.copy((edges, last_in_edges + within), (buf, to), bytes - to);
+    }
+}
+
+/// More than the core may ever have under way; a sanity bound of the table.
+const MAX_OPS: usize = 4 * twindisk_core::limits::MAX_MUTATIONS;
+
+#[cfg(test)]
+mod tests;

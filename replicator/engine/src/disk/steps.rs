@@ -1,0 +1,305 @@
+//! The steps of an operation: what to ask of the ring next, and what its answer means.
+
+use io_uring::{opcode, squeue, types};
+use twindisk_core::{DiskDone, DiskError, DiskIo};
+use twindisk_format::{ids::BlockRange, limits::BLOCK_BYTES};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{Context, Disk, Op, Zeroing, fill_edges};
+use crate::{
+    limits::ZERO_BUFFER_BLOCKS,
+    ring::{Completion, Turn},
+    tokens::{Kind, Token},
+};
+
+/// Where an operation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Read or write the blocks.
+    Transfer,
+    /// Read the first block into the scratch buffer.
+    FirstEdge,
+    /// Read the last block behind it.
+    LastEdge,
+    /// Zero and unmap.
+    Punch,
+    /// Zero and keep allocated.
+    ZeroRange,
+    /// Zero by writing.
+    WriteZeros,
+    /// Make stable.
+    Sync,
+}
+
+/// What a completion made of an operation.
+pub(super) enum Outcome {
+    /// There is more to ask of the ring.
+    Again,
+    /// It is over.
+    Ended(Result<DiskDone, DiskError>),
+}
+
+pub(super) fn first(io: &DiskIo, zeroing: Zeroing) -> Step {
+    match io {
+        DiskIo::Read { .. } | DiskIo::Write { .. } | DiskIo::Hash { .. } => Step::Transfer,
+        DiskIo::FillEdges { fill, .. } if fill.from > 0 => Step::FirstEdge,
+        DiskIo::FillEdges { .. } => Step::LastEdge,
+        DiskIo::Zero { unmap: true, .. } if zeroing.punch => Step::Punch,
+        DiskIo::Zero { .. } if zeroing.zero_range => Step::ZeroRange,
+        DiskIo::Zero { .. } => Step::WriteZeros,
+        DiskIo::Flush => Step::Sync,
+        DiskIo::Copy { .. } | DiskIo::FillFrom { .. } => unreachable!("these need no disk"),
+    }
+}
+
+impl Disk {
+    /// Asks the ring for the rest of the present step.
+    pub(super) fn issue(&mut self, slot: u32, context: &mut Context<'_>) {
+        let op = self.ops.get(slot).expect("in use");
+        let entry = self.entry(op, context);
+        let token = Token::new(Kind::Disk, self.ops.generation(slot), slot);
+        // SAFETY: the memory belongs to a buffer of `op`, which its owner gives up only after the operation has ended
+        // (the core's contract for its buffers, this table's for scratch).
+        unsafe { context.ring.stage(Turn::Disk, self.file, entry, token) };
+    }
+
+    fn entry(&self, op: &Op, context: &Context<'_>) -> squeue::Entry {
+        let fd = self.file.fd();
+        match op.step {
+            Step::Sync => {
+                return opcode::Fsync::new(fd)
+                    .flags(types::FsyncFlags::DATASYNC)
+                    .build();
+            }
+            Step::Punch | Step::ZeroRange => {
+                let range = op.range();
+                let mode = if op.step == Step::Punch {
+                    libc::FALLOC_FL_PUNCH_HOLE
+                } else {
+                    libc::FALLOC_FL_ZERO_RANGE
+                };
+                return opcode::Fallocate::new(fd, range.bytes())
+                    .offset(range.byte_offset())
+                    .mode(mode | libc::FALLOC_FL_KEEP_SIZE)
+                    .build();
+            }
+            Step::Transfer | Step::FirstEdge | Step::LastEdge | Step::WriteZeros => {}
+        }
+        let (buf, at) = op.memory(context);
+        let len = op.step_bytes() - op.done;
+        let len = match op.step {
+            Step::WriteZeros => len.min(ZERO_BUFFER_BLOCKS as usize * BLOCK_BYTES),
+            _ => len,
+        };
+        let address = context.buffers.address(buf, at, len);
+        let piece = context.buffers.piece(buf, address, len);
+        let pointer = address.as_ptr();
+        let len = u32::try_from(len).expect("at most 64 MiB");
+        let offset = op.step_offset() + op.done as u64;
+        if op.writes() {
+            let flags = if op.step == Step::Transfer && op.fua() {
+                libc::RWF_DSYNC
+            } else {
+                0
+            };
+            match piece {
+                Some(piece) => opcode::WriteFixed::new(fd, pointer, len, piece)
+                    .offset(offset)
+                    .rw_flags(flags)
+                    .build(),
+                None => opcode::Write::new(fd, pointer, len)
+                    .offset(offset)
+                    .rw_flags(flags)
+                    .build(),
+            }
+        } else {
+            match piece {
+                Some(piece) => opcode::ReadFixed::new(fd, pointer, len, piece)
+                    .offset(offset)
+                    .build(),
+                None => opcode::Read::new(fd, pointer, len).offset(offset).build(),
+            }
+        }
+    }
+
+    /// What a completion means.
+    pub(super) fn advance(
+        &mut self,
+        slot: u32,
+        completion: Completion,
+        context: &mut Context<'_>,
+    ) -> Outcome {
+        let op = self.ops.get_mut(slot).expect("in use");
+        let moved = match completion.bytes() {
+            Ok(moved) => moved,
+            // Interrupted before anything was done: the same again.
+            Err(libc::EINTR | libc::EAGAIN) => return Outcome::Again,
+            Err(libc::EOPNOTSUPP | libc::ENOSYS) if op.step == Step::Punch => {
+                self.zeroing.punch = false;
+                op.step = first(&op.io, self.zeroing);
+                return Outcome::Again;
+            }
+            Err(libc::EOPNOTSUPP | libc::ENOSYS) if op.step == Step::ZeroRange => {
+                self.zeroing.zero_range = false;
+                op.step = first(&op.io, self.zeroing);
+                return Outcome::Again;
+            }
+            Err(errno) => return Outcome::Ended(Err(op.error(errno))),
+        };
+        if op.step.transfers() {
+            op.done += moved;
+            assert!(op.done <= op.step_bytes(), "more bytes than asked for");
+            if op.done < op.step_bytes() {
+                if moved == 0 {
+                    return Outcome::Ended(Err(op.ended_early()));
+                }
+                return Outcome::Again;
+            }
+        }
+        op.done = 0;
+        op.next(context)
+    }
+}
+
+impl Step {
+    const fn transfers(self) -> bool {
+        match self {
+            Self::Transfer | Self::FirstEdge | Self::LastEdge | Self::WriteZeros => true,
+            Self::Punch | Self::ZeroRange | Self::Sync => false,
+        }
+    }
+}
+
+impl Op {
+    /// The present step is done: to the next one.
+    fn next(&mut self, context: &mut Context<'_>) -> Outcome {
+        match (self.step, self.io) {
+            (Step::FirstEdge, DiskIo::FillEdges { range, fill, .. })
+                if u64::from(fill.to) < range.bytes() && range.blocks > 1 =>
+            {
+                self.step = Step::LastEdge;
+                Outcome::Again
+            }
+            (
+                Step::FirstEdge | Step::LastEdge,
+                DiskIo::FillEdges {
+                    range, buf, fill, ..
+                },
+            ) => {
+                let edges = self.scratch.expect("taken at the start");
+                fill_edges(context.buffers, range, buf, fill, edges);
+                Outcome::Ended(Ok(DiskDone::Done))
+            }
+            (Step::Transfer, DiskIo::Hash { range }) => {
+                let buf = self.scratch.expect("taken at the start");
+                let bytes = context.buffers.bytes(buf, 0, range.blocks as usize * BLOCK_BYTES);
+                let hashes = bytes.chunks_exact(BLOCK_BYTES).map(xxh3_128).collect();
+                Outcome::Ended(Ok(DiskDone::Hashes(hashes)))
+            }
+            (Step::Punch | Step::ZeroRange | Step::WriteZeros, _) if self.fua() => {
+                self.step = Step::Sync;
+                Outcome::Again
+            }
+            _ => Outcome::Ended(Ok(DiskDone::Done)),
+        }
+    }
+
+    fn range(&self) -> BlockRange {
+        match self.io {
+            DiskIo::Read { range, .. }
+            | DiskIo::Write { range, .. }
+            | DiskIo::Zero { range, .. }
+            | DiskIo::FillEdges { range, .. }
+            | DiskIo::FillFrom { range, .. }
+            | DiskIo::Hash { range } => range,
+            DiskIo::Flush | DiskIo::Copy { .. } => unreachable!("no range"),
+        }
+    }
+
+    fn fua(&self) -> bool {
+        match self.io {
+            DiskIo::Write { fua, .. } | DiskIo::Zero { fua, .. } => fua,
+            DiskIo::Read { .. }
+            | DiskIo::Flush
+            | DiskIo::FillEdges { .. }
+            | DiskIo::FillFrom { .. }
+            | DiskIo::Copy { .. }
+            | DiskIo::Hash { .. } => false,
+        }
+    }
+
+    fn writes(&self) -> bool {
+        match self.step {
+            Step::WriteZeros => true,
+            Step::Transfer => matches!(self.io, DiskIo::Write { .. }),
+            Step::FirstEdge | Step::LastEdge | Step::Punch | Step::ZeroRange | Step::Sync => false,
+        }
+    }
+
+    /// Bytes that the present step moves.
+    fn step_bytes(&self) -> usize {
+        match self.step {
+            Step::FirstEdge | Step::LastEdge => BLOCK_BYTES,
+            Step::Transfer | Step::WriteZeros => self.range().blocks as usize * BLOCK_BYTES,
+            Step::Punch | Step::ZeroRange | Step::Sync => 0,
+        }
+    }
+
+    /// Where on the device the present step begins.
+    fn step_offset(&self) -> u64 {
+        let range = self.range();
+        match self.step {
+            Step::LastEdge => (range.end() - 1) * BLOCK_BYTES as u64,
+            _ => range.byte_offset(),
+        }
+    }
+
+    /// The buffer that the present step goes on with, and the byte in it.
+    fn memory(&self, context: &Context<'_>) -> (twindisk_core::BufId, usize) {
+        match (self.step, self.io) {
+            (Step::WriteZeros, _) => (context.buffers.zeros(), 0),
+            (_, DiskIo::Read { buf, at, .. } | DiskIo::Write { buf, at, .. }) => {
+                (buf, at as usize * BLOCK_BYTES + self.done)
+            }
+            // A single block stands first, whichever edge it is.
+            (Step::LastEdge, DiskIo::FillEdges { range, .. }) if range.blocks > 1 => (
+                self.scratch.expect("taken at the start"),
+                BLOCK_BYTES + self.done,
+            ),
+            _ => (self.scratch.expect("taken at the start"), self.done),
+        }
+    }
+
+    fn error(&self, errno: i32) -> DiskError {
+        DiskError {
+            errno,
+            what: format!(
+                "{} failed: {}",
+                self.words(),
+                std::io::Error::from_raw_os_error(errno)
+            ),
+        }
+    }
+
+    fn ended_early(&self) -> DiskError {
+        DiskError {
+            errno: libc::EIO,
+            what: format!(
+                "{} met the end of the backing device: it is smaller than it was at the start",
+                self.words()
+            ),
+        }
+    }
+
+    fn words(&self) -> String {
+        match self.io {
+            DiskIo::Read { range, .. }
+            | DiskIo::FillEdges { range, .. }
+            | DiskIo::Hash { range } => format!("reading blocks {range}"),
+            DiskIo::Write { range, .. } => format!("writing blocks {range}"),
+            DiskIo::Zero { range, .. } => format!("zeroing blocks {range}"),
+            DiskIo::Flush => "the flush".to_owned(),
+            DiskIo::FillFrom { .. } | DiskIo::Copy { .. } => unreachable!("these need no disk"),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+use std::{fs, os::fd::AsRawFd, path::PathBuf};
+
+use twindisk_format::limits::BLOCK_BYTES;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::*;
+use crate::{
+    buffers::tests::small,
+    clock::Clock,
+    store::{Access, Backing},
+};
+
+/// A disk on a file of `blocks` blocks of which each byte is its block's number.
+struct Bench {
+    ring: Ring,
+    buffers: Buffers,
+    disk: Disk,
+    clock: Clock,
+    path: PathBuf,
+    next: u64,
+    _backing: Backing,
+    _directory: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(blocks: u64) -> Self {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("backing");
+        let contents: Vec<u8> = (0..blocks)
+            .flat_map(|block| std::iter::repeat_n(block as u8, BLOCK_BYTES))
+            .collect();
+        fs::write(&path, contents).expect("write");
+        let backing = Backing::open(&path, Access::Exclusive).expect("open");
+        let mut ring = Ring::new(8).expect("ring");
+        let mut buffers = Buffers::new(small(), &mut ring).expect("buffers");
+        let file = ring.add_file(backing.as_raw_fd());
+        let disk = Disk::new(file, backing.kind(), blocks, &mut buffers);
+        Self {
+            ring,
+            buffers,
+            disk,
+            clock: Clock::start(),
+            path,
+            next: 0,
+            _backing: backing,
+            _directory: directory,
+        }
+    }
+
+    fn start(&mut self, io: DiskIo) -> Option<Ended> {
+        self.next += 1;
+        let mut context = Context {
+            ring: &mut self.ring,
+            buffers: &mut self.buffers,
+            now: self.clock.now(),
+        };
+        self.disk.start(OpId(self.next), io, &mut context)
+    }
+
+    fn wait(&mut self) -> Vec<Ended> {
+        let mut ended = Vec::new();
+        let mut completions = Vec::new();
+        while self.disk.in_flight() > 0 {
+            self.ring
+                .turn(None, std::time::Duration::ZERO, &mut completions)
+                .expect("turn");
+            for completion in completions.drain(..) {
+                let mut context = Context {
+                    ring: &mut self.ring,
+                    buffers: &mut self.buffers,
+                    now: self.clock.now(),
+                };
+                ended.extend(self.disk.complete(completion, &mut context));
+            }
+        }
+        ended
+    }
+
+    fn run(&mut self, io: DiskIo) -> Result<DiskDone, DiskError> {
+        if let Some(ended) = self.start(io) {
+            return ended.result;
+        }
+        let mut ended = self.wait();
+        assert_eq!(ended.len(), 1);
+        ended.remove(0).result
+    }
+
+    fn buf(&mut self, blocks: u32, fill: u8) -> BufId {
+        let buf = self.buffers.take(Class::Client, blocks).expect("room");
+        self.buffers
+            .bytes_mut(buf, 0, blocks as usize * BLOCK_BYTES)
+            .fill(fill);
+        buf
+    }
+
+    fn on_disk(&self, block: usize) -> Vec<u8> {
+        fs::read(&self.path).expect("read")[block * BLOCK_BYTES..][..BLOCK_BYTES].to_vec()
+    }
+}
+
+const fn range(start: u64, blocks: u32) -> BlockRange {
+    BlockRange::new(start, blocks)
+}
+
+#[test]
+fn reads_and_writes_use_the_named_part_of_the_buffer() {
+    let mut bench = Bench::new(16);
+    let buf = bench.buf(4, 0xee);
+    let read = DiskIo::Read {
+        range: range(5, 2),
+        buf,
+        at: 1,
+    };
+    assert_eq!(bench.run(read), Ok(DiskDone::Done));
+    let first_bytes: Vec<u8> = (0..4)
+        .map(|block| bench.buffers.bytes(buf, block * BLOCK_BYTES, 1)[0])
+        .collect();
+    assert_eq!(first_bytes, [0xee, 5, 6, 0xee]);
+    for (at, fua) in [(0, false), (3, true)] {
+        let write = DiskIo::Write {
+            range: range(9 + u64::from(at), 1),
+            buf,
+            at,
+            fua,
+        };
+        assert_eq!(bench.run(write), Ok(DiskDone::Done));
+        assert_eq!(bench.on_disk(9 + at as usize), [0xee; BLOCK_BYTES]);
+    }
+    assert_eq!(bench.run(DiskIo::Flush), Ok(DiskDone::Done));
+    assert_eq!(bench.on_disk(10), [10; BLOCK_BYTES]);
+}
+
+#[test]
+fn zeros_are_zeros_in_every_way_of_making_them() {
+    for (punch, zero_range) in [(true, true), (false, true), (false, false)] {
+        for unmap in [true, false] {
+            let mut bench = Bench::new(600);
+            bench.disk.zeroing = Zeroing { punch, zero_range };
+            let zero = DiskIo::Zero {
+                range: range(1, 598),
+                unmap,
+                fua: unmap,
+            };
+            assert_eq!(bench.run(zero), Ok(DiskDone::Done));
+            let bytes = fs::read(&bench.path).expect("read");
+            assert_eq!(bytes.len(), 600 * BLOCK_BYTES);
+            assert!(bytes[..BLOCK_BYTES].iter().all(|&byte| byte == 0));
+            assert!(bytes[BLOCK_BYTES..599 * BLOCK_BYTES].iter().all(|&byte| byte == 0));
+            assert!(bytes[599 * BLOCK_BYTES..].iter().all(|&byte| byte == (599 % 256) as u8));
+        }
+    }
+}
+
+#[test]
+fn edges_are_filled_around_what_the_client_wrote() {
+    for (blocks, from, to) in [(1, 10, 20), (1, 0, 7), (1, 9, 4096), (3, 5, 8200), (3, 0, 12_287), (2, 1, 8192)] {
+        let mut bench = Bench::new(16);
+        let buf = bench.buf(blocks, 0xee);
+        let fill = Fill { from, to };
+        let io = DiskIo::FillEdges {
+            range: range(4, blocks),
+            buf,
+            fill,
+        };
+        assert_eq!(bench.run(io), Ok(DiskDone::Done));
+        let expected: Vec<u8> = (0..blocks as usize * BLOCK_BYTES)
+            .map(|at| match at {
+                at if at < from as usize || at >= to as usize => 4 + (at / BLOCK_BYTES) as u8,
+                _ => 0xee,
+            })
+            .collect();
+        let bytes = bench.buffers.bytes(buf, 0, expected.len()).to_vec();
+        assert!(bytes == expected, "{blocks} blocks, {fill:?}");
+
+        // The same from a buffer with the two edges.
+        let again = bench.buf(blocks, 0xee);
+        let edges = bench.buf(2, 4);
+        let last = 4 + blocks as u8 - 1;
+        if blocks > 1 {
+            bench.buffers.bytes_mut(edges, BLOCK_BYTES, BLOCK_BYTES).fill(last);
+        }
+        let io = DiskIo::FillFrom {
+            range: range(4, blocks),
+            buf: again,
+            fill,
+            edges,
+        };
+        assert_eq!(bench.run(io), Ok(DiskDone::Done));
+        assert!(bench.buffers.bytes(again, 0, expected.len()) == expected, "{fill:?}");
+    }
+}
+
+#[test]
+fn hashes_wait_for_a_buffer_and_are_right() {
+    let mut bench = Bench::new(40);
+    for start in 0..20 {
+        let io = DiskIo::Hash {
+            range: range(start, 3),
+        };
+        assert_eq!(bench.start(io), None);
+    }
+    let ended = bench.wait();
+    assert_eq!(ended.len(), 20);
+    for done in ended {
+        let start = done.op.0 - 1;
+        let expected: Vec<u128> = (start..start + 3)
+            .map(|block| xxh3_128(&[block as u8; BLOCK_BYTES]))
+            .collect();
+        assert_eq!(done.result, Ok(DiskDone::Hashes(expected)));
+    }
+}
+
+#[test]
+fn a_device_that_shrank_gives_an_error_and_not_zeros() {
+    let mut bench = Bench::new(16);
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&bench.path)
+        .and_then(|file| file.set_len(6 * BLOCK_BYTES as u64))
+        .expect("cut");
+    let buf = bench.buf(4, 0);
+    let read = DiskIo::Read {
+        range: range(4, 4),
+        buf,
+        at: 0,
+    };
+    let error = bench.run(read).expect_err("ends after two blocks");
+    assert_eq!(error.errno, libc::EIO);
+    assert!(error.what.contains("4+4"), "{error}");
+    assert!(!bench.disk.has_failed());
+}
+
+#[test]
+fn copies_move_payloads() {
+    let mut bench = Bench::new(1);
+    let (from, to) = (bench.buf(3, 7), bench.buf(3, 0));
+    let copy = DiskIo::Copy {
+        blocks: 2,
+        from,
+        to,
+    };
+    assert_eq!(bench.run(copy), Ok(DiskDone::Done));
+    assert_eq!(bench.buffers.bytes(to, 2 * BLOCK_BYTES - 1, 2), [7, 0]);
+}

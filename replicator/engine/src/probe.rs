@@ -1,0 +1,119 @@
+//! What the engine runs on: kernel, ring, filesystem, and what of it an operator should know.
+
+use std::{fs, os::fd::AsFd};
+
+use nix::sys::{
+    statfs::{FsType, XFS_SUPER_MAGIC, fstatfs},
+    utsname::uname,
+};
+use twindisk_format::limits::BLOCK_BYTES;
+
+use crate::store::{Backing, BackingKind, StoreError};
+
+/// Sentences about a backing device and its surroundings, for `status` and for `twindisk init`.
+///
+/// # Errors
+/// When the system can't tell.
+pub fn storage_warnings(backing: &Backing) -> Result<Vec<String>, StoreError> {
+    let mut warnings = Vec::new();
+    let path = backing.path().display();
+    if !backing.is_direct() {
+        warnings.push(format!(
+            "{path} has no direct I/O: every write goes through the page cache, and a failing disk is noticed late"
+        ));
+    }
+    if backing.kind() == BackingKind::BlockDevice {
+        return Ok(warnings);
+    }
+    let size = backing.blocks()? * BLOCK_BYTES as u64;
+    let allocated = backing.allocated_bytes()?;
+    if allocated < size {
+        warnings.push(format!(
+            "{path} is a sparse file ({allocated} of {size} bytes allocated): writes to holes are several times \
+             slower, and fail when the filesystem is full; write it with zeros, or use a block device"
+        ));
+    }
+    let kernel = kernel_version();
+    if filesystem(backing) == Some(XFS_SUPER_MAGIC) && kernel.is_some_and(|kernel| kernel < (7, 0)) {
+        warnings.push(format!(
+            "{path} is on XFS and the kernel is older than 7.0: writes through io_uring take a detour through worker \
+             threads; use a block device, or ext4"
+        ));
+    }
+    Ok(warnings)
+}
+
+/// Sentences about this host's kernel.
+#[must_use]
+pub fn kernel_warnings() -> Vec<String> {
+    let Some(kernel) = kernel_version() else {
+        return vec!["the kernel's version can't be read".to_owned()];
+    };
+    if kernel < (6, 1) {
+        return vec![format!(
+            "kernel {}.{} is older than 6.1: the ring works without deferred task work, slower",
+            kernel.0, kernel.1
+        )];
+    }
+    Vec::new()
+}
+
+/// Whether the backing device says that it can zero without being sent zeros. Files can, where the filesystem knows
+/// how; that is found out at the first try.
+#[must_use]
+pub(crate) fn zeroes_fast(backing: &Backing) -> bool {
+    match backing.kind() {
+        BackingKind::File => true,
+        BackingKind::BlockDevice => write_zeroes_max_bytes(backing).is_some_and(|bytes| bytes > 0),
+    }
+}
+
+fn write_zeroes_max_bytes(backing: &Backing) -> Option<u64> {
+    let device = nix::sys::stat::fstat(backing.as_fd()).ok()?.st_rdev;
+    let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    let device = format!("/sys/dev/block/{major}:{minor}");
+    // A partition has its queue in the directory of the whole disk.
+    ["queue", "../queue"]
+        .iter()
+        .find_map(|queue| fs::read_to_string(format!("{device}/{queue}/write_zeroes_max_bytes")).ok())?
+        .trim()
+        .parse()
+        .ok()
+}
+
+fn filesystem(backing: &Backing) -> Option<FsType> {
+    Some(fstatfs(backing.as_fd()).ok()?.filesystem_type())
+}
+
+fn kernel_version() -> Option<(u32, u32)> {
+    let release = uname().ok()?.release().to_str()?.to_owned();
+    let mut numbers = release.split(['.', '-']).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Access;
+
+    #[test]
+    fn a_sparse_file_is_warned_about_and_a_written_one_is_not() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("backing");
+        fs::File::create(&path)
+            .and_then(|file| file.set_len(1 << 20))
+            .expect("file");
+        let warnings =
+            storage_warnings(&Backing::open(&path, Access::ReadOnly).expect("open")).expect("look");
+        assert!(warnings.iter().any(|warning| warning.contains("sparse")), "{warnings:?}");
+        fs::write(&path, vec![1u8; 1 << 20]).expect("write");
+        let backing = Backing::open(&path, Access::ReadOnly).expect("open");
+        backing.file().sync_all().expect("sync");
+        let warnings = storage_warnings(&backing).expect("look");
+        assert!(!warnings.iter().any(|warning| warning.contains("sparse")), "{warnings:?}");
+        assert!(kernel_version().is_some());
+    }
+}

@@ -1,0 +1,271 @@
+//! One file or block device, opened for direct I/O.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+        unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use tracing::warn;
+use twindisk_format::limits::BLOCK_BYTES;
+
+use super::StoreError;
+
+/// A file or block device. While it exists no other process that asks for it exclusively gets it.
+#[derive(Debug)]
+pub struct Backing {
+    file: File,
+    path: PathBuf,
+    kind: BackingKind,
+    direct: bool,
+}
+
+/// What a backing device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackingKind {
+    /// A regular file.
+    File,
+    /// A block device.
+    BlockDevice,
+}
+
+/// What it is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To look at, also while someone else has it.
+    ReadOnly,
+    /// To read and write, alone.
+    Exclusive,
+}
+
+/// 4 KiB at an address that direct I/O takes.
+#[derive(Clone)]
+#[repr(C, align(4096))]
+pub struct AlignedBlock(pub [u8; BLOCK_BYTES]);
+
+impl Backing {
+    /// Opens what is at `path`.
+    ///
+    /// # Errors
+    /// When it is missing, in use, not writable, of another kind, or has sectors that are too large.
+    pub fn open(path: &Path, access: Access) -> Result<Self, StoreError> {
+        let metadata = std::fs::metadata(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => StoreError::Missing { path: path.into() },
+            _ => StoreError::Io {
+                doing: "looking at",
+                path: path.into(),
+                source,
+            },
+        })?;
+        let kind = if metadata.file_type().is_file() {
+            BackingKind::File
+        } else if metadata.file_type().is_block_device() {
+            BackingKind::BlockDevice
+        } else {
+            return Err(StoreError::WrongKind { path: path.into() });
+        };
+        let (file, direct) = open_direct(path, kind, access)?;
+        let backing = Self {
+            file,
+            path: path.into(),
+            kind,
+            direct,
+        };
+        if access == Access::Exclusive && kind == BackingKind::File {
+            backing.lock()?;
+        }
+        let bytes = backing.sector_bytes()?;
+        if bytes as usize > BLOCK_BYTES {
+            return Err(StoreError::LargeSectors {
+                path: path.into(),
+                bytes,
+            });
+        }
+        Ok(backing)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn kind(&self) -> BackingKind {
+        self.kind
+    }
+
+    /// Whether I/O goes past the page cache.
+    #[must_use]
+    pub const fn is_direct(&self) -> bool {
+        self.direct
+    }
+
+    /// Its size now, in whole blocks.
+    ///
+    /// # Errors
+    /// When the system can't tell.
+    pub fn blocks(&self) -> Result<u64, StoreError> {
+        use std::io::{Seek, SeekFrom};
+        let bytes = (&self.file)
+            .seek(SeekFrom::End(0))
+            .map_err(|source| self.io_error("measuring", source))?;
+        Ok(bytes / BLOCK_BYTES as u64)
+    }
+
+    /// Bytes that are allocated for it, when it is a file.
+    ///
+    /// # Errors
+    /// When the system can't tell.
+    pub fn allocated_bytes(&self) -> Result<u64, StoreError> {
+        let metadata = self
+            .file
+            .metadata()
+            .map_err(|source| self.io_error("looking at", source))?;
+        Ok(metadata.blocks() * 512)
+    }
+
+    /// Whether both are the same file or device.
+    ///
+    /// # Errors
+    /// When the system can't tell.
+    pub fn is_same_as(&self, other: &Self) -> Result<bool, StoreError> {
+        let identity = |backing: &Self| {
+            let metadata = backing
+                .file
+                .metadata()
+                .map_err(|source| backing.io_error("looking at", source))?;
+            Ok(match backing.kind {
+                BackingKind::File => (metadata.dev(), metadata.ino()),
+                BackingKind::BlockDevice => (u64::MAX, metadata.rdev()),
+            })
+        };
+        Ok(identity(self)? == identity(other)?)
+    }
+
+    /// Reads one block.
+    ///
+    /// # Errors
+    /// When the system can't, or it ends before.
+    pub fn read_block(&self, block: u64) -> io::Result<Box<AlignedBlock>> {
+        let mut data = Box::new(AlignedBlock([0; BLOCK_BYTES]));
+        self.file
+            .read_exact_at(&mut data.0, block * BLOCK_BYTES as u64)?;
+        Ok(data)
+    }
+
+    /// Writes one block. It is stable only after `sync`.
+    ///
+    /// # Errors
+    /// When the system can't.
+    pub fn write_block(&self, block: u64, data: &AlignedBlock) -> io::Result<()> {
+        self.file
+            .write_all_at(&data.0, block * BLOCK_BYTES as u64)
+    }
+
+    /// Makes everything written stable.
+    ///
+    /// # Errors
+    /// When the system can't; what was written before is then unknown.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// The open file, for other calls.
+    pub(crate) const fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(super) fn io_error(&self, doing: &'static str, source: io::Error) -> StoreError {
+        StoreError::Io {
+            doing,
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    fn lock(&self) -> Result<(), StoreError> {
+        self.file.try_lock().map_err(|error| match error {
+            std::fs::TryLockError::WouldBlock => StoreError::InUse {
+                path: self.path.clone(),
+            },
+            std::fs::TryLockError::Error(source) => self.io_error("locking", source),
+        })
+    }
+
+    fn sector_bytes(&self) -> Result<u32, StoreError> {
+        if self.kind == BackingKind::File {
+            return Ok(512);
+        }
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: the call writes one int to `bytes`.
+        let result = unsafe { libc::ioctl(self.file.as_raw_fd(), libc::BLKSSZGET, &mut bytes) };
+        if result < 0 {
+            return Err(self.io_error("asking for the sector size of", io::Error::last_os_error()));
+        }
+        Ok(u32::try_from(bytes).unwrap_or(u32::MAX))
+    }
+}
+
+impl AsFd for Backing {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl AsRawFd for Backing {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
+fn open_direct(
+    path: &Path,
+    kind: BackingKind,
+    access: Access,
+) -> Result<(File, bool), StoreError> {
+    let exclusive = match (kind, access) {
+        // On a block device O_EXCL means: not mounted, and nobody else with O_EXCL.
+        (BackingKind::BlockDevice, Access::Exclusive) => libc::O_EXCL,
+        _ => 0,
+    };
+    let open = |direct: i32| {
+        OpenOptions::new()
+            .read(true)
+            .write(access == Access::Exclusive)
+            .custom_flags(exclusive | direct)
+            .open(path)
+    };
+    let error = match open(libc::O_DIRECT) {
+        Ok(file) => return Ok((file, true)),
+        Err(error) => error,
+    };
+    let error = match error.raw_os_error() {
+        // tmpfs before 6.6, some FUSE and network filesystems.
+        Some(libc::EINVAL) => match open(0) {
+            Ok(file) => {
+                warn!(path = %path.display(), "no direct I/O here: writes go through the page cache");
+                return Ok((file, false));
+            }
+            Err(error) => error,
+        },
+        _ => error,
+    };
+    Err(match error.raw_os_error() {
+        Some(libc::EBUSY) => StoreError::InUse { path: path.into() },
+        Some(libc::EROFS | libc::EACCES | libc::EPERM) => StoreError::NotWritable {
+            path: path.into(),
+            source: error,
+        },
+        _ => StoreError::Io {
+            doing: "opening",
+            path: path.into(),
+            source: error,
+        },
+    })
+}
