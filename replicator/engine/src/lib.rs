@@ -5,6 +5,7 @@
 
 mod api;
 mod buffers;
+mod clients;
 mod clock;
 mod limits;
 mod mailbox;
@@ -12,6 +13,7 @@ mod memory;
 mod disk;
 mod probe;
 mod ring;
+mod send;
 mod slab;
 pub mod store;
 pub mod shim;
