@@ -203,6 +203,17 @@ impl Buffers {
         unsafe { std::slice::from_raw_parts_mut(address.as_ptr(), len) }
     }
 
+    /// Copies received bytes to byte `offset` of a buffer.
+    pub(crate) fn write(&mut self, buf: BufId, offset: usize, bytes: &[u8]) {
+        let to = self.bytes_mut(buf, offset, bytes.len());
+        // In pieces below the length from which on the C library uses `rep movsb`: that is 20 times slower on some
+        // CPUs when source and target lie 1 to 31 bytes apart in their pages, and headers of 28 bytes see to it that
+        // some payloads do.
+        for (to, from) in to.chunks_mut(COPY_BYTES).zip(bytes.chunks(COPY_BYTES)) {
+            to.copy_from_slice(from);
+        }
+    }
+
     /// Copies bytes from one buffer to another.
     pub(crate) fn copy(&mut self, from: (BufId, usize), to: (BufId, usize), len: usize) {
         assert_ne!(from.0, to.0, "a copy within one buffer");
@@ -258,6 +269,8 @@ impl Buffers {
 }
 
 const CLASSES: usize = 4;
+
+const COPY_BYTES: usize = 2048;
 
 const FREE: Entry = Entry {
     class: Class::Scratch,

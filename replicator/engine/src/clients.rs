@@ -1,1 +1,309 @@
+//! Clients' connections in their transmission phase: bytes to parts of requests, outcomes to replies.
+//!
+//! **No ghost writes**: the engine hands in hang-ups before received bytes, and a connection that has hung up executes
+//! nothing more; what of it has begun is the core's to order. Over a Unix socket (the default) a hang-up is seen even
+//! with unread bytes before it.
+
+mod connection;
+mod receive;
+mod replies;
+mod requests;
 mod split;
+mod status;
+
+use std::{collections::VecDeque, io, os::fd::AsRawFd};
+
+use io_uring::opcode;
+use tracing::{debug, info};
+use twindisk_core::{Event, ExportState, Failure, RequestId, Time};
+use twindisk_format::limits::BLOCK_BYTES;
+use twindisk_nbd::Export;
+
+use self::{
+    connection::{Connection, State},
+    requests::Requests,
+};
+use crate::{
+    NbdConnection,
+    buffers::Buffers,
+    clock::UsualTime,
+    disk::Disk,
+    limits::{DRAIN_TIMEOUT, MAX_CLIENTS},
+    mailbox::set_blocking,
+    ring::{Completion, Ring, Turn},
+    slab::Slab,
+    store::Backing,
+    tokens::{Kind, Token},
+};
+
+/// What a client's request needs besides itself.
+pub(crate) struct Context<'a> {
+    pub(crate) ring: &'a mut Ring,
+    pub(crate) buffers: &'a mut Buffers,
+    pub(crate) events: &'a mut VecDeque<Event>,
+    pub(crate) disk: &'a Disk,
+    pub(crate) backing: &'a Backing,
+    pub(crate) now: Time,
+}
+
+/// All connections to one export.
+pub(crate) struct Clients {
+    connections: Slab<Connection>,
+    requests: Requests,
+    /// Connections whose next request waits for memory, in the order in which they asked.
+    waiting: VecDeque<u32>,
+    export: Export,
+    open: bool,
+    /// Connections to be looked at before the thread sleeps.
+    dirty: Vec<u32>,
+    usual: UsualTime,
+}
+
+impl Clients {
+    pub(crate) fn new() -> Self {
+        Self {
+            connections: Slab::new(MAX_CLIENTS),
+            requests: Requests::new(),
+            waiting: VecDeque::new(),
+            export: Export::new("", 0).expect("an empty name is legal"),
+            open: false,
+            dirty: Vec::new(),
+            usual: UsualTime::default(),
+        }
+    }
+
+    /// Requests that the core has not finished.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub(crate) const fn usual_time(&self) -> UsualTime {
+        self.usual
+    }
+
+    /// Nothing of a client is under way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// Takes over a client that has finished its negotiation.
+    pub(crate) fn add(&mut self, client: NbdConnection, context: &mut Context<'_>) {
+        if !self.open {
+            info!("a client came after the device was closed: sent away");
+            return;
+        }
+        if self.connections.room() == 0 {
+            info!(limit = MAX_CLIENTS, "too many clients: one sent away");
+            return;
+        }
+        if let Err(error) = set_blocking(&client.socket) {
+            info!(%error, "a client's socket can't be used");
+            return;
+        }
+        let file = context.ring.add_file(client.socket.as_raw_fd());
+        let slot = self.connections.insert(Connection::new(client, file));
+        let generation = self.connections.generation(slot);
+        let connection = self.connection(slot);
+        connection.name(slot, generation);
+        let entry = opcode::PollAdd::new(file.fd(), HANG_UP).build();
+        let token = Token::new(Kind::ClientHangUp, generation, slot);
+        // SAFETY: a poll points to no memory.
+        unsafe { context.ring.stage(Turn::Receive, file, entry, token) };
+        self.connection(slot).polling = true;
+        self.pump(slot, context);
+    }
+
+    /// A client hung up. To be called before anything that was received in the same batch is handed in.
+    pub(crate) fn hung_up(&mut self, completion: Completion, context: &mut Context<'_>) {
+        let slot = self.slot_of(completion);
+        self.connection(slot).polling = false;
+        self.drop_connection(slot, "the client hung up", context);
+    }
+
+    /// A request's part is done.
+    pub(crate) fn completed(
+        &mut self,
+        part: RequestId,
+        result: Result<(), Failure>,
+        context: &mut Context<'_>,
+    ) {
+        if let Some(request) = self.requests.completed(part, result) {
+            self.answer(request, context);
+        }
+    }
+
+    /// A request's part will not be answered.
+    pub(crate) fn forgotten(&mut self, part: RequestId, context: &mut Context<'_>) {
+        if let Some(request) = self.requests.forgotten(part) {
+            self.answer(request, context);
+        }
+    }
+
+    /// Opens or closes the device.
+    pub(crate) fn set_export(&mut self, state: &ExportState, context: &mut Context<'_>) {
+        match state {
+            ExportState::Open { size_blocks } => {
+                self.open = true;
+                self.export.size_bytes = size_blocks * BLOCK_BYTES as u64;
+            }
+            ExportState::Closed { why } => {
+                self.open = false;
+                self.close_all(why, context);
+            }
+        }
+    }
+
+    /// Sends every client away. What was answered before still goes out.
+    pub(crate) fn close_all(&mut self, why: &str, context: &mut Context<'_>) {
+        let slots: Vec<u32> = self.connections.indexes().collect();
+        for slot in slots {
+            let deadline = context.now + DRAIN_TIMEOUT;
+            let connection = self.connection(slot);
+            match connection.state {
+                State::Open | State::Leaving => {
+                    debug!(client = connection.id.0, why, "the client is sent away");
+                    connection.state = State::Closing { deadline };
+                    let id = connection.id;
+                    context.events.push_back(Event::ConnectionClosed { connection: id });
+                    self.stop_receiving(slot, context);
+                    self.mark(slot);
+                }
+                State::Closing { .. } | State::Dead => {}
+            }
+        }
+    }
+
+    /// When `flush` must be called at the latest.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        self.connections
+            .indexes()
+            .filter_map(|slot| match self.connections.get(slot)?.state {
+                State::Closing { deadline } => Some(deadline),
+                State::Open | State::Leaving | State::Dead => None,
+            })
+            .min()
+    }
+
+    /// Sends what there is to send, goes on with what waited for memory, closes what is done. To be called before
+    /// the thread sleeps.
+    pub(crate) fn flush(&mut self, context: &mut Context<'_>) {
+        if self.next_deadline().is_some_and(|deadline| deadline <= context.now) {
+            self.cut_off_late(context);
+        }
+        self.serve_waiting(context);
+        // Looking at a connection may mark others.
+        let mut index = 0;
+        while index < self.dirty.len() {
+            let slot = self.dirty[index];
+            index += 1;
+            if let Some(connection) = self.connections.get_mut(slot) {
+                connection.dirty = false;
+                self.look_at(slot, context);
+            }
+        }
+        self.dirty.clear();
+    }
+
+    fn look_at(&mut self, slot: u32, context: &mut Context<'_>) {
+        self.send_replies(slot, context);
+        let connection = self.connection(slot);
+        match connection.state {
+            State::Open => self.pump(slot, context),
+            State::Leaving if connection.owed == 0 => {
+                self.drop_connection(slot, "the client disconnected", context);
+            }
+            State::Closing { .. } if !connection.is_sending() => {
+                self.drop_connection(slot, "the device was closed", context);
+            }
+            State::Leaving | State::Closing { .. } => {}
+            State::Dead => self.remove_if_quiet(slot, context),
+        }
+    }
+
+    fn cut_off_late(&mut self, context: &mut Context<'_>) {
+        let slots: Vec<u32> = self.connections.indexes().collect();
+        for slot in slots {
+            if let State::Closing { deadline } = self.connection(slot).state
+                && deadline <= context.now
+            {
+                self.drop_connection(slot, "the client did not take its last replies", context);
+            }
+        }
+    }
+
+    /// First come, first served: whoever waits longest gets the memory that becomes free, and nobody passes by.
+    fn serve_waiting(&mut self, context: &mut Context<'_>) {
+        while let Some(&slot) = self.waiting.front() {
+            if !self.begin_waiting(slot, context) {
+                return;
+            }
+            self.waiting.pop_front();
+            self.pump(slot, context);
+        }
+    }
+
+    /// Ends a connection: nothing more is executed or sent. The core is told, once.
+    fn drop_connection(&mut self, slot: u32, why: &str, context: &mut Context<'_>) {
+        let connection = self.connection(slot);
+        let id = connection.id;
+        match connection.state {
+            State::Dead => return self.mark(slot),
+            State::Open | State::Leaving => {
+                context.events.push_back(Event::ConnectionClosed { connection: id });
+            }
+            State::Closing { .. } => {}
+        }
+        debug!(client = id.0, why, "a client is gone");
+        connection.state = State::Dead;
+        connection.shut_down();
+        self.waiting.retain(|&other| other != slot);
+        self.stop_receiving(slot, context);
+        self.drop_replies(slot, context);
+        self.mark(slot);
+    }
+
+    /// A slot belongs to the driver until every operation on it has ended.
+    fn remove_if_quiet(&mut self, slot: u32, context: &mut Context<'_>) {
+        let connection = self.connection(slot);
+        if connection.is_quiet() {
+            let connection = self.connections.remove(slot);
+            context.ring.forget_file(connection.file);
+        }
+    }
+
+    fn mark(&mut self, slot: u32) {
+        let connection = self.connection(slot);
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    fn connection(&mut self, slot: u32) -> &mut Connection {
+        self.connections.get_mut(slot).expect("a connection in use")
+    }
+
+    fn slot_of(&self, completion: Completion) -> u32 {
+        let slot = completion.token.slot;
+        assert!(
+            completion.token.is_of(self.connections.generation(slot)),
+            "{completion:?} belongs to a connection that is gone"
+        );
+        slot
+    }
+}
+
+/// A socket is told to end both directions; what is under way on it ends with it.
+fn shut_down(socket: &impl std::os::fd::AsRawFd) {
+    // SAFETY: the descriptor is open; the call touches no memory.
+    if unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) } < 0 {
+        let error = io::Error::last_os_error();
+        debug!(%error, "shutting a socket down");
+    }
+}
+
+/// Errors are always polled for.
+const HANG_UP: u32 = (libc::POLLRDHUP | libc::POLLHUP) as u32;
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ mod slab;
 pub mod store;
 pub mod shim;
 mod tokens;
+mod window;
 
 pub use api::{
     BufferSizes, BusyPoll, CommandOutcome, Host, Input, NbdConnection, Notice, PeerLink,
