@@ -61,8 +61,7 @@ impl Buffers {
             u32::try_from(bytes.max(least) / BLOCK_BYTES)
                 .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))
         };
-        let resync_bufs =
-            block_count(sizes.resync_bytes, MIN_RESYNC_BYTES)? / MAX_DATA_BLOCKS;
+        let resync_bufs = block_count(sizes.resync_bytes, MIN_RESYNC_BYTES)? / MAX_DATA_BLOCKS;
         let scratch =
             HASH_BUFFERS * MAX_DATA_BLOCKS + EDGE_BUFFERS * 2 + META_BUFFERS + ZERO_BUFFER_BLOCKS;
         let regions = [
@@ -85,7 +84,11 @@ impl Buffers {
         buffers.register(ring);
         for index in 0..resync_bufs {
             let buf = buffers.take(Class::Resync, MAX_DATA_BLOCKS);
-            assert_eq!(buf, Some(BufId(index)), "the first handles are the resync buffers");
+            assert_eq!(
+                buf,
+                Some(BufId(index)),
+                "the first handles are the resync buffers"
+            );
         }
         buffers.zeros = buffers
             .take(Class::Scratch, ZERO_BUFFER_BLOCKS)
@@ -332,6 +335,11 @@ pub(crate) mod tests {
         buffers.give_back(BufId(0));
         assert_eq!(buffers.bytes(BufId(0), 0, 1), [0]);
         assert_eq!(buffers.take(Class::Resync, 1), None);
-        assert!(buffers.bytes(buffers.zeros(), 0, BLOCK_BYTES).iter().all(|&byte| byte == 0));
+        assert!(
+            buffers
+                .bytes(buffers.zeros(), 0, BLOCK_BYTES)
+                .iter()
+                .all(|&byte| byte == 0)
+        );
     }
 }

@@ -56,6 +56,8 @@ pub(crate) struct Clients {
     open: bool,
     /// Connections to be looked at before the thread sleeps.
     dirty: Vec<u32>,
+    /// Some connection may be closing.
+    closing: bool,
     usual: UsualTime,
 }
 
@@ -68,6 +70,7 @@ impl Clients {
             export: Export::new("", 0).expect("an empty name is legal"),
             open: false,
             dirty: Vec::new(),
+            closing: false,
             usual: UsualTime::default(),
         }
     }
@@ -155,6 +158,7 @@ impl Clients {
 
     /// Sends every client away. What was answered before still goes out.
     pub(crate) fn close_all(&mut self, why: &str, context: &mut Context<'_>) {
+        self.closing = true;
         let slots: Vec<u32> = self.connections.indexes().collect();
         for slot in slots {
             let deadline = context.now + DRAIN_TIMEOUT;
@@ -164,7 +168,9 @@ impl Clients {
                     debug!(client = connection.id.0, why, "the client is sent away");
                     connection.state = State::Closing { deadline };
                     let id = connection.id;
-                    context.events.push_back(Event::ConnectionClosed { connection: id });
+                    context
+                        .events
+                        .push_back(Event::ConnectionClosed { connection: id });
                     self.stop_receiving(slot, context);
                     self.mark(slot);
                 }
@@ -175,6 +181,9 @@ impl Clients {
 
     /// When `flush` must be called at the latest.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
+        if !self.closing {
+            return None;
+        }
         self.connections
             .indexes()
             .filter_map(|slot| match self.connections.get(slot)?.state {
@@ -187,9 +196,13 @@ impl Clients {
     /// Sends what there is to send, goes on with what waited for memory, closes what is done. To be called before
     /// the thread sleeps.
     pub(crate) fn flush(&mut self, context: &mut Context<'_>) {
-        if self.next_deadline().is_some_and(|deadline| deadline <= context.now) {
+        if self
+            .next_deadline()
+            .is_some_and(|deadline| deadline <= context.now)
+        {
             self.cut_off_late(context);
         }
+        self.closing = self.next_deadline().is_some();
         self.serve_waiting(context);
         // Looking at a connection may mark others.
         let mut index = 0;
@@ -249,7 +262,9 @@ impl Clients {
         match connection.state {
             State::Dead => return self.mark(slot),
             State::Open | State::Leaving => {
-                context.events.push_back(Event::ConnectionClosed { connection: id });
+                context
+                    .events
+                    .push_back(Event::ConnectionClosed { connection: id });
             }
             State::Closing { .. } => {}
         }
@@ -294,7 +309,7 @@ impl Clients {
 }
 
 /// A socket is told to end both directions; what is under way on it ends with it.
-fn shut_down(socket: &impl std::os::fd::AsRawFd) {
+fn shut_down(socket: &impl AsRawFd) {
     // SAFETY: the descriptor is open; the call touches no memory.
     if unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) } < 0 {
         let error = io::Error::last_os_error();

@@ -30,7 +30,9 @@ pub(crate) struct UsualTime {
 
 impl UsualTime {
     pub(crate) fn add(&mut self, took: Duration) {
-        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).min(SANE_NANOS);
+        let took = u64::try_from(took.as_nanos())
+            .unwrap_or(u64::MAX)
+            .min(SANE_NANOS);
         self.nanos = if self.nanos == 0 {
             took
         } else {

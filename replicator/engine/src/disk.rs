@@ -16,7 +16,6 @@ use crate::{
     limits::{EDGE_BUFFERS, HASH_BUFFERS},
     ring::{Completion, Ring, RingFile},
     slab::Slab,
-    store::BackingKind,
 };
 
 /// What an operation needs besides itself.
@@ -44,6 +43,7 @@ pub(crate) struct Disk {
     hash_bufs: Vec<BufId>,
     edge_bufs: Vec<BufId>,
     zeroing: Zeroing,
+    zeroes_fast: bool,
     usual: UsualTime,
     failed: bool,
 }
@@ -68,7 +68,7 @@ struct Op {
 impl Disk {
     pub(crate) fn new(
         file: RingFile,
-        kind: BackingKind,
+        zeroes_fast: bool,
         data_blocks: u64,
         buffers: &mut Buffers,
     ) -> Self {
@@ -84,12 +84,11 @@ impl Disk {
             waiting: VecDeque::new(),
             hash_bufs: scratch(HASH_BUFFERS, twindisk_format::limits::MAX_DATA_BLOCKS),
             edge_bufs: scratch(EDGE_BUFFERS, 2),
-            zeroing: match kind {
-                BackingKind::File | BackingKind::BlockDevice => Zeroing {
-                    punch: true,
-                    zero_range: true,
-                },
+            zeroing: Zeroing {
+                punch: true,
+                zero_range: true,
             },
+            zeroes_fast,
             usual: UsualTime::default(),
             failed: false,
         }
@@ -112,16 +111,21 @@ impl Disk {
 
     /// Whether zeros can be had without writing them.
     pub(crate) const fn zeroes_fast(&self) -> bool {
-        self.zeroing.punch || self.zeroing.zero_range
+        self.zeroes_fast && (self.zeroing.punch || self.zeroing.zero_range)
     }
 
     /// The device was found to have grown.
-    pub(crate) fn set_data_blocks(&mut self, blocks: u64) {
-        self.data_blocks = blocks;
+    pub(crate) fn grow(&mut self, blocks: u64) {
+        self.data_blocks = self.data_blocks.max(blocks);
     }
 
     /// Begins an operation. What needs no disk ends at once.
-    pub(crate) fn start(&mut self, id: OpId, io: DiskIo, context: &mut Context<'_>) -> Option<Ended> {
+    pub(crate) fn start(
+        &mut self,
+        id: OpId,
+        io: DiskIo,
+        context: &mut Context<'_>,
+    ) -> Option<Ended> {
         self.check(&io);
         let scratch = match io {
             DiskIo::Copy { blocks, from, to } => {
@@ -243,7 +247,10 @@ const fn done(op: OpId) -> Ended {
 fn fill_edges(buffers: &mut Buffers, range: BlockRange, buf: BufId, fill: Fill, edges: BufId) {
     let (from, to) = (fill.from as usize, fill.to as usize);
     let bytes = range.blocks as usize * BLOCK_BYTES;
-    assert!(from < BLOCK_BYTES && from < to && to <= bytes, "{fill:?} of {range}");
+    assert!(
+        from < BLOCK_BYTES && from < to && to <= bytes,
+        "{fill:?} of {range}"
+    );
     if from > 0 {
         buffers.copy((edges, 0), (buf, 0), from);
     }

@@ -7,16 +7,21 @@ mod api;
 mod buffers;
 mod clients;
 mod clock;
+mod disk;
+mod engine;
 mod limits;
+mod links;
 mod mailbox;
 mod memory;
-mod disk;
+mod meta;
 mod probe;
 mod ring;
+mod save;
 mod send;
-mod slab;
-pub mod store;
 pub mod shim;
+mod slab;
+mod spawn;
+pub mod store;
 mod tokens;
 mod window;
 
@@ -25,3 +30,5 @@ pub use api::{
     ReplicaOptions,
 };
 pub use mailbox::{InputSender, SendError};
+pub use probe::{kernel_warnings, storage_warnings};
+pub use spawn::{ReplicaThread, StartError, spawn};

@@ -78,3 +78,7 @@ pub(crate) const MIN_PEER_BYTES: usize = 8 * 1024 * 1024;
 
 /// Smallest pool for resync: one step under way while another one is answered.
 pub(crate) const MIN_RESYNC_BYTES: usize = 4 * 1024 * 1024;
+
+/// Files that are registered with the ring: clients, links, devices, mailbox.
+pub(crate) const RING_FILES: u32 =
+    MAX_CLIENTS as u32 + 2 * twindisk_format::limits::MAX_PEERS as u32 + 8;

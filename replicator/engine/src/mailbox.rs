@@ -63,13 +63,20 @@ pub(crate) struct Sender {
 
 impl Sender {
     pub(crate) fn send(&self, message: Message) -> Result<(), SendError> {
-        self.channel.try_send(message).map_err(|error| match error {
-            TrySendError::Full(_) => SendError::Full,
-            TrySendError::Disconnected(_) => SendError::Stopped,
-        })?;
+        self.channel
+            .try_send(message)
+            .map_err(|error| match error {
+                TrySendError::Full(_) => SendError::Full,
+                TrySendError::Disconnected(_) => SendError::Stopped,
+            })?;
         // The counter can't overflow: the thread would have to miss 2^64 messages.
-        let _ = self.wake.write(1);
+        self.wake();
         Ok(())
+    }
+
+    /// Ends the thread's wait without a message.
+    pub(crate) fn wake(&self) {
+        let _ = self.wake.write(1);
     }
 
     pub(crate) const fn for_control(self) -> InputSender {
@@ -109,6 +116,9 @@ impl Mailbox {
 pub(crate) fn set_blocking(socket: &OwnedFd) -> io::Result<()> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
-    fcntl(socket, FcntlArg::F_SETFL(flags.difference(OFlag::O_NONBLOCK)))?;
+    fcntl(
+        socket,
+        FcntlArg::F_SETFL(flags.difference(OFlag::O_NONBLOCK)),
+    )?;
     Ok(())
 }

@@ -34,7 +34,8 @@ pub fn storage_warnings(backing: &Backing) -> Result<Vec<String>, StoreError> {
         ));
     }
     let kernel = kernel_version();
-    if filesystem(backing) == Some(XFS_SUPER_MAGIC) && kernel.is_some_and(|kernel| kernel < (7, 0)) {
+    if filesystem(backing) == Some(XFS_SUPER_MAGIC) && kernel.is_some_and(|kernel| kernel < (7, 0))
+    {
         warnings.push(format!(
             "{path} is on XFS and the kernel is older than 7.0: writes through io_uring take a detour through worker \
              threads; use a block device, or ext4"
@@ -75,7 +76,9 @@ fn write_zeroes_max_bytes(backing: &Backing) -> Option<u64> {
     // A partition has its queue in the directory of the whole disk.
     ["queue", "../queue"]
         .iter()
-        .find_map(|queue| fs::read_to_string(format!("{device}/{queue}/write_zeroes_max_bytes")).ok())?
+        .find_map(|queue| {
+            fs::read_to_string(format!("{device}/{queue}/write_zeroes_max_bytes")).ok()
+        })?
         .trim()
         .parse()
         .ok()
@@ -108,12 +111,18 @@ mod tests {
             .expect("file");
         let warnings =
             storage_warnings(&Backing::open(&path, Access::ReadOnly).expect("open")).expect("look");
-        assert!(warnings.iter().any(|warning| warning.contains("sparse")), "{warnings:?}");
+        assert!(
+            warnings.iter().any(|warning| warning.contains("sparse")),
+            "{warnings:?}"
+        );
         fs::write(&path, vec![1u8; 1 << 20]).expect("write");
         let backing = Backing::open(&path, Access::ReadOnly).expect("open");
         backing.file().sync_all().expect("sync");
         let warnings = storage_warnings(&backing).expect("look");
-        assert!(!warnings.iter().any(|warning| warning.contains("sparse")), "{warnings:?}");
+        assert!(
+            !warnings.iter().any(|warning| warning.contains("sparse")),
+            "{warnings:?}"
+        );
         assert!(kernel_version().is_some());
     }
 }

@@ -248,7 +248,10 @@ impl Ring {
             result: entry.result(),
         }));
         let taken = completions.len() - before;
-        assert!(taken <= self.in_flight, "the ring completed more than was begun");
+        assert!(
+            taken <= self.in_flight,
+            "the ring completed more than was begun"
+        );
         self.in_flight -= taken;
     }
 }

@@ -230,7 +230,8 @@ mod tests {
         let mut completions = Vec::new();
         batch.stage(&mut ring, &buffers, (file, Turn::Peers), token);
         loop {
-            ring.turn(None, Duration::ZERO, &mut completions).expect("turn");
+            ring.turn(None, Duration::ZERO, &mut completions)
+                .expect("turn");
             let Some(completion) = completions.pop() else {
                 continue;
             };

@@ -33,7 +33,11 @@ impl<T> Slab<T> {
             self.slots[index as usize].value = Some(value);
             return index;
         }
-        assert!(self.slots.len() < self.limit, "more than {} values", self.limit);
+        assert!(
+            self.slots.len() < self.limit,
+            "more than {} values",
+            self.limit
+        );
         self.slots.push(Slot {
             generation: 1,
             value: Some(value),

@@ -7,7 +7,7 @@ mod metadata;
 use std::{io, path::PathBuf};
 
 use thiserror::Error;
-use twindisk_format::{metadata::LoadError, meta_block::Fault};
+use twindisk_format::{meta_block::Fault, metadata::LoadError};
 
 pub use self::{
     backing::{Access, AlignedBlock, Backing, BackingKind},
@@ -64,7 +64,9 @@ pub enum StoreError {
         needs_blocks: u64,
     },
     /// The same file for data and metadata.
-    #[error("{path} is named as the backing device and as its metadata: leave `metadata` out to keep it inside")]
+    #[error(
+        "{path} is named as the backing device and as its metadata: leave `metadata` out to keep it inside"
+    )]
     Same {
         /// Which.
         path: PathBuf,

@@ -26,7 +26,10 @@ impl Window {
     }
 
     pub(crate) fn consume(&mut self, len: usize) {
-        assert!(len <= self.end - self.start, "{len} bytes were never received");
+        assert!(
+            len <= self.end - self.start,
+            "{len} bytes were never received"
+        );
         self.start += len;
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -53,6 +56,9 @@ impl Window {
 
     pub(crate) fn received(&mut self, len: usize) {
         self.end += len;
-        assert!(self.end <= self.bytes.len(), "more bytes than there was room for");
+        assert!(
+            self.end <= self.bytes.len(),
+            "more bytes than there was room for"
+        );
     }
 }

@@ -138,10 +138,7 @@ impl Connection {
 
     /// Neither the ring nor the core refers to it.
     pub(super) fn is_quiet(&self) -> bool {
-        self.receive.is_none()
-            && !self.polling
-            && !self.batch.is_under_way()
-            && self.requests == 0
+        self.receive.is_none() && !self.polling && !self.batch.is_under_way() && self.requests == 0
     }
 }
 

@@ -84,7 +84,11 @@ impl Clients {
             // Goes on when a reply has been sent.
             return Flow::Paused;
         }
-        let Some(bytes) = connection.window.filled().first_chunk::<REQUEST_HEADER_BYTES>() else {
+        let Some(bytes) = connection
+            .window
+            .filled()
+            .first_chunk::<REQUEST_HEADER_BYTES>()
+        else {
             return Flow::Starved;
         };
         let header = match decode_header(bytes) {
@@ -288,7 +292,11 @@ impl Clients {
             assert!(connection.window.filled().is_empty(), "it comes first");
             context.buffers.changed(buf);
             connection.receive = Some(Target::Part);
-            (context.buffers.address(buf, at, len), len, libc::MSG_WAITALL)
+            (
+                context.buffers.address(buf, at, len),
+                len,
+                libc::MSG_WAITALL,
+            )
         } else {
             connection.receive = Some(Target::Window);
             let (address, len) = connection.window.room(CLIENT_READAHEAD_BYTES);
@@ -300,7 +308,11 @@ impl Clients {
             .build();
         let token = Token::new(Kind::ClientReceive, generation, slot);
         // SAFETY: the window is not touched and the part's buffer not given up while `receive` is set.
-        unsafe { context.ring.stage(Turn::Receive, connection.file, entry, token) };
+        unsafe {
+            context
+                .ring
+                .stage(Turn::Receive, connection.file, entry, token)
+        };
     }
 
     /// Gives up the request that is being received, unless the ring still writes to its buffer.

@@ -92,8 +92,7 @@ impl Clients {
                 Reply::Bytes(bytes) => connection.batch.push_small(&bytes),
                 Reply::Read { request } => {
                     let asked = self.requests.get(request).request;
-                    let header =
-                        reply::read_data(style, asked.cookie, asked.offset, asked.length);
+                    let header = reply::read_data(style, asked.cookie, asked.offset, asked.length);
                     connection.batch.push_small(header.as_bytes());
                     for (buf, at, len) in self.requests.read_parts(request) {
                         connection.batch.push_payload(buf, at, len);
@@ -105,7 +104,9 @@ impl Clients {
         }
         let token = Token::new(Kind::ClientSend, generation, slot);
         let to = (connection.file, Turn::Replies);
-        connection.batch.stage(context.ring, context.buffers, to, token);
+        connection
+            .batch
+            .stage(context.ring, context.buffers, to, token);
     }
 
     /// Replies went out, or could not.
@@ -118,7 +119,9 @@ impl Clients {
             Sent::Part if connection.state != State::Dead => {
                 let token = Token::new(Kind::ClientSend, generation, slot);
                 let to = (connection.file, Turn::Replies);
-                connection.batch.stage(context.ring, context.buffers, to, token);
+                connection
+                    .batch
+                    .stage(context.ring, context.buffers, to, token);
                 return;
             }
             Sent::Whole | Sent::Part | Sent::Failed(_) => {}

@@ -153,7 +153,9 @@ impl Requests {
                 return None;
             };
             if matches!(part.kind, PartKind::PartialZero { .. }) {
-                buffers.bytes_mut(buf, 0, part.range.bytes() as usize).fill(0);
+                buffers
+                    .bytes_mut(buf, 0, part.range.bytes() as usize)
+                    .fill(0);
             }
             self.taken.push(Some(buf));
         }
@@ -181,7 +183,12 @@ impl Requests {
     pub(super) fn submit(&mut self, part: u32, connection: ConnectionId) -> ClientRequest {
         let id = RequestId(u64::from(self.parts.generation(part)) << 32 | u64::from(part));
         let entry = self.parts.get_mut(part).expect("in use");
-        let command = self.requests.get(entry.request).expect("in use").request.command;
+        let command = self
+            .requests
+            .get(entry.request)
+            .expect("in use")
+            .request
+            .command;
         let op = match (entry.plan, command) {
             (None, _) => ClientOp::Flush,
             (Some(plan), Command::Read { .. }) => ClientOp::Read {
@@ -272,8 +279,10 @@ impl Requests {
         request: u32,
     ) -> impl Iterator<Item = (BufId, usize, usize)> + '_ {
         let first = self.get(request).first_part;
-        std::iter::successors((first != NONE).then_some(first), |&part| self.next_part(part))
-            .map(|part| self.place(part))
+        std::iter::successors((first != NONE).then_some(first), |&part| {
+            self.next_part(part)
+        })
+        .map(|part| self.place(part))
     }
 
     /// Frees a request and every buffer that it still has.

@@ -130,7 +130,15 @@ mod tests {
     fn requests() -> impl Iterator<Item = (u64, u32)> {
         let near = |at: u64| [at.saturating_sub(1), at, at + 1];
         let offsets = [0, 4096, 8192, 1 << 20].into_iter().flat_map(near);
-        let lengths = [2, 4095, 4096, 8192, 1 << 20, (1 << 20) + 4096, (1 << 26) + 8192];
+        let lengths = [
+            2,
+            4095,
+            4096,
+            8192,
+            1 << 20,
+            (1 << 20) + 4096,
+            (1 << 26) + 8192,
+        ];
         offsets.flat_map(move |offset| {
             lengths
                 .into_iter()
@@ -149,7 +157,10 @@ mod tests {
                 };
                 assert!(part.range.blocks <= MAX_DATA_BLOCKS);
                 assert!(from < 4096 && from < to);
-                assert!(u64::from(to) > part.range.bytes() - 4096, "ends in the last block");
+                assert!(
+                    u64::from(to) > part.range.bytes() - 4096,
+                    "ends in the last block"
+                );
                 assert_eq!(part.range.byte_offset() + u64::from(from), at);
                 at = part.range.byte_offset() + u64::from(to);
             }
@@ -172,7 +183,11 @@ mod tests {
                     PartKind::Data { .. } => panic!("{part:?}"),
                 };
                 assert!(part.range.blocks <= MAX_ZERO_BLOCKS && from < to);
-                assert_eq!(part.range.byte_offset() + u64::from(from), at, "{offset} {length}");
+                assert_eq!(
+                    part.range.byte_offset() + u64::from(from),
+                    at,
+                    "{offset} {length}"
+                );
                 at = part.range.byte_offset() + u64::from(to);
             }
             assert_eq!(at, offset + u64::from(length), "{offset} {length}");
@@ -183,7 +198,9 @@ mod tests {
     fn trims_touch_whole_blocks_only() {
         for (offset, length) in requests() {
             let end = offset + u64::from(length);
-            let blocks: u64 = trim(offset, length).map(|part| u64::from(part.range.blocks)).sum();
+            let blocks: u64 = trim(offset, length)
+                .map(|part| u64::from(part.range.blocks))
+                .sum();
             let whole = (end / 4096).saturating_sub(offset.div_ceil(4096));
             assert_eq!(blocks, whole);
             for part in trim(offset, length) {

@@ -192,7 +192,9 @@ impl Op {
             }
             (Step::Transfer, DiskIo::Hash { range }) => {
                 let buf = self.scratch.expect("taken at the start");
-                let bytes = context.buffers.bytes(buf, 0, range.blocks as usize * BLOCK_BYTES);
+                let bytes = context
+                    .buffers
+                    .bytes(buf, 0, range.blocks as usize * BLOCK_BYTES);
                 let hashes = bytes.chunks_exact(BLOCK_BYTES).map(xxh3_128).collect();
                 Outcome::Ended(Ok(DiskDone::Hashes(hashes)))
             }

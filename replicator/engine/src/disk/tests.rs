@@ -34,7 +34,7 @@ impl Bench {
         let mut ring = Ring::new(8).expect("ring");
         let mut buffers = Buffers::new(small(), &mut ring).expect("buffers");
         let file = ring.add_file(backing.as_raw_fd());
-        let disk = Disk::new(file, backing.kind(), blocks, &mut buffers);
+        let disk = Disk::new(file, true, blocks, &mut buffers);
         Self {
             ring,
             buffers,
@@ -145,15 +145,30 @@ fn zeros_are_zeros_in_every_way_of_making_them() {
             let bytes = fs::read(&bench.path).expect("read");
             assert_eq!(bytes.len(), 600 * BLOCK_BYTES);
             assert!(bytes[..BLOCK_BYTES].iter().all(|&byte| byte == 0));
-            assert!(bytes[BLOCK_BYTES..599 * BLOCK_BYTES].iter().all(|&byte| byte == 0));
-            assert!(bytes[599 * BLOCK_BYTES..].iter().all(|&byte| byte == (599 % 256) as u8));
+            assert!(
+                bytes[BLOCK_BYTES..599 * BLOCK_BYTES]
+                    .iter()
+                    .all(|&byte| byte == 0)
+            );
+            assert!(
+                bytes[599 * BLOCK_BYTES..]
+                    .iter()
+                    .all(|&byte| byte == (599 % 256) as u8)
+            );
         }
     }
 }
 
 #[test]
 fn edges_are_filled_around_what_the_client_wrote() {
-    for (blocks, from, to) in [(1, 10, 20), (1, 0, 7), (1, 9, 4096), (3, 5, 8200), (3, 0, 12_287), (2, 1, 8192)] {
+    for (blocks, from, to) in [
+        (1, 10, 20),
+        (1, 0, 7),
+        (1, 9, 4096),
+        (3, 5, 8200),
+        (3, 0, 12_287),
+        (2, 1, 8192),
+    ] {
         let mut bench = Bench::new(16);
         let buf = bench.buf(blocks, 0xee);
         let fill = Fill { from, to };
@@ -177,7 +192,10 @@ fn edges_are_filled_around_what_the_client_wrote() {
         let edges = bench.buf(2, 4);
         let last = 4 + blocks as u8 - 1;
         if blocks > 1 {
-            bench.buffers.bytes_mut(edges, BLOCK_BYTES, BLOCK_BYTES).fill(last);
+            bench
+                .buffers
+                .bytes_mut(edges, BLOCK_BYTES, BLOCK_BYTES)
+                .fill(last);
         }
         let io = DiskIo::FillFrom {
             range: range(4, blocks),
@@ -186,7 +204,10 @@ fn edges_are_filled_around_what_the_client_wrote() {
             edges,
         };
         assert_eq!(bench.run(io), Ok(DiskDone::Done));
-        assert!(bench.buffers.bytes(again, 0, expected.len()) == expected, "{fill:?}");
+        assert!(
+            bench.buffers.bytes(again, 0, expected.len()) == expected,
+            "{fill:?}"
+        );
     }
 }
 

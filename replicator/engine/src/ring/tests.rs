@@ -29,7 +29,8 @@ fn operations_begin_in_the_order_of_their_turn() {
     assert_eq!(ring.in_flight(), 4);
     let mut completions = Vec::new();
     while completions.len() < 4 {
-        ring.turn(None, Duration::ZERO, &mut completions).expect("turn");
+        ring.turn(None, Duration::ZERO, &mut completions)
+            .expect("turn");
     }
     let slots: Vec<u32> = completions.iter().map(|done| done.token.slot).collect();
     assert_eq!(slots, [0, 1, 2, 3]);
@@ -45,7 +46,8 @@ fn more_than_the_queue_holds_goes_through() {
     }
     let mut completions = Vec::new();
     while completions.len() < many as usize {
-        ring.turn(None, Duration::ZERO, &mut completions).expect("turn");
+        ring.turn(None, Duration::ZERO, &mut completions)
+            .expect("turn");
     }
     assert_eq!(ring.in_flight(), 0);
     let mut slots: Vec<u32> = completions.iter().map(|done| done.token.slot).collect();
@@ -58,8 +60,12 @@ fn a_wait_ends_at_its_timeout() {
     let mut ring = Ring::new(4).expect("ring");
     let mut completions = Vec::new();
     let start = Instant::now();
-    ring.turn(Some(Duration::from_millis(20)), Duration::ZERO, &mut completions)
-        .expect("turn");
+    ring.turn(
+        Some(Duration::from_millis(20)),
+        Duration::ZERO,
+        &mut completions,
+    )
+    .expect("turn");
     assert!(start.elapsed() >= Duration::from_millis(19));
     assert!(completions.is_empty());
 }
@@ -79,10 +85,14 @@ fn spinning_sees_a_receive_on_a_registered_socket() {
         .expect("turn");
     assert!(completions.is_empty());
     ours.write_all(b"12345").expect("write");
-    ring.turn(None, Duration::from_secs(5), &mut completions).expect("turn");
+    ring.turn(None, Duration::from_secs(5), &mut completions)
+        .expect("turn");
     assert_eq!(completions[0].bytes(), Ok(5));
     assert_eq!(&buffer[..5], b"12345");
     ring.forget_file(file);
     drop(theirs);
-    assert!(ours.write_all(b"x").is_err(), "the ring must not keep the socket open");
+    assert!(
+        ours.write_all(b"x").is_err(),
+        "the ring must not keep the socket open"
+    );
 }

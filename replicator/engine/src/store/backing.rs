@@ -164,8 +164,7 @@ impl Backing {
     /// # Errors
     /// When the system can't.
     pub fn write_block(&self, block: u64, data: &AlignedBlock) -> io::Result<()> {
-        self.file
-            .write_all_at(&data.0, block * BLOCK_BYTES as u64)
+        self.file.write_all_at(&data.0, block * BLOCK_BYTES as u64)
     }
 
     /// Makes everything written stable.
@@ -224,11 +223,7 @@ impl AsRawFd for Backing {
     }
 }
 
-fn open_direct(
-    path: &Path,
-    kind: BackingKind,
-    access: Access,
-) -> Result<(File, bool), StoreError> {
+fn open_direct(path: &Path, kind: BackingKind, access: Access) -> Result<(File, bool), StoreError> {
     let exclusive = match (kind, access) {
         // On a block device O_EXCL means: not mounted, and nobody else with O_EXCL.
         (BackingKind::BlockDevice, Access::Exclusive) => libc::O_EXCL,

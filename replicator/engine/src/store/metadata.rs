@@ -4,13 +4,7 @@
 //! number of peers, so the superblock is found by trying each number of peers; a device that changed its size since
 //! has its metadata nowhere that could be computed, and is refused.
 
-use std::{
-    fs::OpenOptions,
-    io,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    sync::Arc,
-};
+use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 
 use twindisk_format::{
     layout::Layout,

@@ -1,0 +1,287 @@
+//! The loop: wait for the ring, hand what happened to the core, do what it asks for, begin everything with one call.
+
+mod act;
+mod start;
+mod stop;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use io_uring::opcode;
+use twindisk_core::{CommandId, Event, Refusal, Time};
+use twindisk_format::ids::Slot;
+
+pub(crate) use self::start::start;
+use crate::{
+    BusyPoll, CommandOutcome, Host, Input, Notice,
+    buffers::Buffers,
+    clients::{self, Clients},
+    clock::Clock,
+    disk::{self, Disk},
+    limits::MAX_SPIN,
+    links::{self, Links},
+    mailbox::{Mailbox, Message, Sender},
+    meta::{Meta, Stored},
+    ring::{Completion, Ring, RingFile, Turn},
+    shim::Replica,
+    store::{Backing, Metadata},
+    tokens::{Kind, Token},
+};
+
+/// One resource's thread. Field order matters: the ring goes first, then the memory that it knew.
+pub(crate) struct Engine {
+    ring: Ring,
+    buffers: Buffers,
+    core: Replica,
+    disk: Disk,
+    meta: Meta,
+    clients: Clients,
+    links: Links,
+    backing: Arc<Backing>,
+    metadata: Metadata,
+    /// The most blocks that the metadata has room for.
+    max_size_blocks: u64,
+    mailbox: Mailbox,
+    mailbox_file: RingFile,
+    /// Takes the eventfd's count.
+    wakes: Box<[u8; 8]>,
+    listening: bool,
+    sender: Sender,
+    host: Box<dyn Host>,
+    commands: HashMap<CommandId, Box<dyn FnOnce(CommandOutcome) + Send>>,
+    command_ids: u64,
+    clock: Clock,
+    now: Time,
+    busy_poll: BusyPoll,
+    /// What happened and has not been handed to the core.
+    events: VecDeque<Event>,
+    completions: Vec<Completion>,
+    stored: Vec<Stored>,
+    broken: Vec<(Slot, String)>,
+    warnings: Vec<String>,
+    discard_dir: PathBuf,
+    halted: Option<String>,
+}
+
+impl Engine {
+    /// Runs until the core halts.
+    ///
+    /// # Panics
+    /// When the ring fails or an invariant breaks; the process must not survive that.
+    pub(crate) fn run(mut self) {
+        self.listen();
+        self.take_actions();
+        self.settle();
+        while self.halted.is_none() {
+            self.turn(self.timeout());
+            if self
+                .core
+                .next_deadline()
+                .is_some_and(|deadline| deadline <= self.now)
+            {
+                self.events.push_back(Event::Tick);
+            }
+            self.settle();
+        }
+        self.stop();
+    }
+
+    /// One call to the kernel, and everything that it brought.
+    fn turn(&mut self, timeout: Option<Duration>) {
+        let spin = self.spin();
+        let mut completions = std::mem::take(&mut self.completions);
+        self.ring
+            .turn(timeout, spin, &mut completions)
+            .unwrap_or_else(|error| panic!("the ring failed: {error}"));
+        self.now = self.clock.now();
+        // No ghost writes: who hung up is known before anything that others sent is executed.
+        for &completion in completions.iter().filter(|done| is_hang_up(done)) {
+            let (clients, mut context) = self.clients();
+            clients.hung_up(completion, &mut context);
+        }
+        for completion in completions.drain(..).filter(|done| !is_hang_up(done)) {
+            self.dispatch(completion);
+        }
+        self.completions = completions;
+    }
+
+    fn dispatch(&mut self, completion: Completion) {
+        match completion.token.kind {
+            Kind::Mailbox => {
+                self.listening = false;
+                while let Some(message) = self.mailbox.take() {
+                    self.take_message(message);
+                }
+                if self.halted.is_none() {
+                    self.listen();
+                }
+            }
+            Kind::Disk => {
+                let mut context = disk::Context {
+                    ring: &mut self.ring,
+                    buffers: &mut self.buffers,
+                    now: self.now,
+                };
+                if let Some(ended) = self.disk.complete(completion, &mut context) {
+                    self.disk_done(ended);
+                }
+            }
+            Kind::Meta => {
+                let (ring, buffers) = (&mut self.ring, &self.buffers);
+                self.meta
+                    .complete(completion, ring, buffers, &mut self.stored);
+                for (op, result) in self.stored.drain(..) {
+                    self.events.push_back(Event::MetaDone { op, result });
+                }
+            }
+            Kind::ClientReceive => {
+                let (clients, mut context) = self.clients();
+                clients.received(completion, &mut context);
+            }
+            Kind::ClientSend => {
+                let (clients, mut context) = self.clients();
+                clients.sent(completion, &mut context);
+            }
+            Kind::LinkReceive => {
+                let (links, mut context) = self.links();
+                links.received(completion, &mut context);
+            }
+            Kind::LinkSend => {
+                let (links, mut context) = self.links();
+                links.sent(completion, &mut context);
+            }
+            Kind::ClientHangUp => unreachable!("handed in before"),
+            Kind::Cancel => {}
+        }
+    }
+
+    /// Hands everything that happened to the core and begins what follows from it, until nothing follows any more.
+    fn settle(&mut self) {
+        loop {
+            while let Some(event) = self.events.pop_front() {
+                self.core.handle(self.now, event);
+                self.take_actions();
+            }
+            let (links, mut context) = self.links();
+            links.flush(&mut context);
+            let (clients, mut context) = self.clients();
+            clients.flush(&mut context);
+            self.meta.flush(&mut self.ring, &mut self.buffers);
+            for (peer, why) in self.broken.drain(..) {
+                self.host.notice(Notice::LinkBroken { peer, why });
+            }
+            if self.events.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn take_actions(&mut self) {
+        while let Some(action) = self.core.poll_action() {
+            self.act(action);
+        }
+    }
+
+    fn disk_done(&mut self, ended: disk::Ended) {
+        let disk::Ended { op, result } = ended;
+        self.events.push_back(Event::DiskDone { op, result });
+    }
+
+    fn take_message(&mut self, message: Message) {
+        match message {
+            Message::Input(Input::Nbd(client)) => {
+                let (clients, mut context) = self.clients();
+                clients.add(client, &mut context);
+            }
+            Message::Input(Input::Peer(link)) => {
+                let (links, mut context) = self.links();
+                links.add(link, &mut context);
+            }
+            Message::Input(Input::Command { command, done }) => {
+                self.command_ids += 1;
+                let id = CommandId(self.command_ids);
+                self.commands.insert(id, done);
+                self.events.push_back(Event::Command { id, command });
+            }
+            Message::Input(Input::Status(take)) => {
+                let mut status = self.core.status(self.now);
+                status.warnings.extend_from_slice(&self.warnings);
+                take(status);
+            }
+            Message::Saved { op, result } => self.events.push_back(Event::Saved { op, result }),
+        }
+    }
+
+    fn listen(&mut self) {
+        let address = self.wakes.as_mut_ptr();
+        let entry = opcode::Read::new(self.mailbox_file.fd(), address, 8).build();
+        let token = Token::new(Kind::Mailbox, 0, 0);
+        // SAFETY: `wakes` is boxed, used for nothing else, and outlives the ring or is left behind.
+        unsafe {
+            self.ring
+                .stage(Turn::Receive, self.mailbox_file, entry, token)
+        };
+        self.listening = true;
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        [
+            self.core.next_deadline(),
+            self.clients.next_deadline(),
+            self.links.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map(|deadline| deadline.since(self.now))
+    }
+
+    /// How long to spin before sleeping: only while I/O is in flight, and only as long as it is likely to end.
+    fn spin(&self) -> Duration {
+        let usual = if self.clients.in_flight() > 0 {
+            self.clients.usual_time()
+        } else if self.disk.in_flight() > 0 {
+            self.disk.usual_time()
+        } else {
+            return Duration::ZERO;
+        };
+        match self.busy_poll {
+            BusyPoll::Off => Duration::ZERO,
+            BusyPoll::For(most) => most,
+            // What usually takes much longer than the budget would be spun for in vain.
+            BusyPoll::Auto if usual.get() > 2 * MAX_SPIN => Duration::ZERO,
+            BusyPoll::Auto => MAX_SPIN.min(2 * usual.get()),
+        }
+    }
+
+    fn clients(&mut self) -> (&mut Clients, clients::Context<'_>) {
+        let context = clients::Context {
+            ring: &mut self.ring,
+            buffers: &mut self.buffers,
+            events: &mut self.events,
+            disk: &self.disk,
+            backing: &self.backing,
+            now: self.now,
+        };
+        (&mut self.clients, context)
+    }
+
+    fn links(&mut self) -> (&mut Links, links::Context<'_>) {
+        let context = links::Context {
+            ring: &mut self.ring,
+            buffers: &mut self.buffers,
+            events: &mut self.events,
+            broken: &mut self.broken,
+            now: self.now,
+        };
+        (&mut self.links, context)
+    }
+}
+
+fn is_hang_up(completion: &Completion) -> bool {
+    completion.token.kind == Kind::ClientHangUp
+}

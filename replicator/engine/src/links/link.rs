@@ -1,0 +1,209 @@
+//! One connection to a peer: its socket, its chains, what is queued and what is being received.
+
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+    time::Duration,
+};
+
+use tracing::debug;
+use twindisk_core::{BufId, LinkId, Time};
+use twindisk_format::{
+    frame::Envelope,
+    wire::{ChainDecoder, ChainEncoder, Header},
+};
+
+use crate::{
+    PeerLink,
+    buffers::Buffers,
+    limits::{LINK_READAHEAD_BYTES, LINK_SOCKET_BYTES},
+    mailbox::set_blocking,
+    ring::{Ring, RingFile},
+    send::SendBatch,
+    window::Window,
+};
+
+/// One connection to a peer.
+pub(super) struct Link {
+    socket: OwnedFd,
+    pub(super) file: RingFile,
+    pub(super) id: LinkId,
+    pub(super) state: State,
+    /// What ended it.
+    pub(super) why: String,
+    pub(super) encoder: ChainEncoder,
+    pub(super) decoder: ChainDecoder,
+    pub(super) queue: VecDeque<Outgoing>,
+    pub(super) batch: SendBatch,
+    /// Pinned for the batch.
+    pub(super) batch_bufs: Vec<BufId>,
+    pub(super) window: Window,
+    pub(super) receiving: Receiving,
+    /// A receive is under way.
+    pub(super) receive: Option<Target>,
+    end_said: bool,
+}
+
+/// Where a link is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Frames go both ways.
+    Open,
+    /// What is queued is sent, what comes is thrown away.
+    Draining { deadline: Time },
+    /// Shut down; gone once nothing of it is under way.
+    Dead,
+}
+
+/// A frame to be sent.
+pub(super) struct Outgoing {
+    pub(super) envelope: Envelope,
+    /// Buffer (pinned) and first block of it.
+    pub(super) payload: Option<(BufId, u32)>,
+}
+
+/// What the next bytes are.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Receiving {
+    /// A header.
+    Header,
+    /// Contents that are no block data.
+    Inline { header: Header, len: usize },
+    /// Nothing is received until there is memory for this frame.
+    NoRoom { header: Header, len: usize },
+    /// Block data.
+    Payload {
+        header: Header,
+        buf: BufId,
+        len: usize,
+        done: usize,
+    },
+}
+
+/// Where a receive puts its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Into the window.
+    Window,
+    /// Into the frame's buffer.
+    Payload,
+}
+
+impl Link {
+    pub(super) fn start(
+        id: LinkId,
+        link: PeerLink,
+        peer_timeout: Duration,
+        ring: &mut Ring,
+    ) -> io::Result<Self> {
+        set_blocking(&link.socket)?;
+        tune(&link.socket, peer_timeout);
+        Ok(Self {
+            file: ring.add_file(link.socket.as_raw_fd()),
+            socket: link.socket,
+            id,
+            state: State::Open,
+            why: String::new(),
+            encoder: ChainEncoder::new(link.session.send_seed),
+            decoder: ChainDecoder::new(link.session.receive_seed),
+            queue: VecDeque::new(),
+            batch: SendBatch::new(),
+            batch_bufs: Vec::new(),
+            window: Window::new(LINK_READAHEAD_BYTES, &link.leftover),
+            receiving: Receiving::Header,
+            receive: None,
+            end_said: false,
+        })
+    }
+
+    /// Ends both directions; what is under way ends with them.
+    pub(super) fn shut_down(&self) {
+        self.shut(libc::SHUT_RDWR);
+    }
+
+    /// Ends this side's direction, once: the peer sees the end after everything that was sent.
+    pub(super) fn say_end(&mut self) {
+        if !self.end_said {
+            self.end_said = true;
+            self.shut(libc::SHUT_WR);
+        }
+    }
+
+    fn shut(&self, how: libc::c_int) {
+        // SAFETY: the descriptor is open; the call touches no memory.
+        if unsafe { libc::shutdown(self.socket.as_raw_fd(), how) } < 0 {
+            let error = io::Error::last_os_error();
+            debug!(%error, "shutting a link down");
+        }
+    }
+
+    /// No operation on it is under way.
+    pub(super) const fn is_quiet(&self) -> bool {
+        self.receive.is_none() && !self.batch.is_under_way()
+    }
+
+    /// Frames that will never be sent give their buffers back.
+    pub(super) fn drop_queue(&mut self, buffers: &mut Buffers) {
+        let queued = self.queue.drain(..).filter_map(|frame| frame.payload);
+        for buf in queued.map(|(buf, _)| buf).chain(self.batch_bufs.drain(..)) {
+            buffers.unpin(buf);
+        }
+        self.batch.clear();
+    }
+}
+
+/// Makes a TCP socket fit for replication. None of it is essential, and a Unix socket knows none of it.
+fn tune(socket: &OwnedFd, peer_timeout: Duration) {
+    let timeout_ms = i32::try_from(peer_timeout.as_millis()).unwrap_or(i32::MAX);
+    let options = [
+        ("TCP_NODELAY", libc::IPPROTO_TCP, libc::TCP_NODELAY, 1),
+        // What the peer's host does not acknowledge for so long is lost: the same patience as the core's.
+        (
+            "TCP_USER_TIMEOUT",
+            libc::IPPROTO_TCP,
+            libc::TCP_USER_TIMEOUT,
+            timeout_ms,
+        ),
+        // Setting them ends the kernel's own tuning, so it is done only where the system's limit can be passed.
+        (
+            "SO_SNDBUFFORCE",
+            libc::SOL_SOCKET,
+            libc::SO_SNDBUFFORCE,
+            LINK_SOCKET_BYTES,
+        ),
+        (
+            "SO_RCVBUFFORCE",
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            LINK_SOCKET_BYTES,
+        ),
+    ];
+    for (name, level, option, value) in options {
+        if let Err(error) = set_option(socket, level, option, value) {
+            debug!(option = name, %error, "not set on a link");
+        }
+    }
+}
+
+fn set_option(
+    socket: &OwnedFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    // SAFETY: the kernel reads one int from `value`.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! From bytes to frames: nothing reaches the core before its chain and its checksum were verified.
+
+use io_uring::opcode;
+use twindisk_core::{Event, LinkId};
+use twindisk_format::{
+    checksum::verify_payload,
+    ids::Slot,
+    limits::BLOCK_BYTES,
+    wire::{HEADER_BYTES, Header, PayloadKind},
+};
+
+use super::{
+    Context, Links, Why,
+    link::{Receiving, State, Target},
+};
+use crate::{
+    buffers::Class,
+    limits::LINK_RECEIVE_BYTES,
+    ring::{Completion, Turn},
+    tokens::{Kind, Token},
+};
+
+/// Whether a link can go on at once.
+enum Flow {
+    On,
+    Starved,
+    Paused,
+}
+
+impl Links {
+    /// Bytes came from a peer.
+    pub(crate) fn received(&mut self, completion: Completion, context: &mut Context<'_>) {
+        let slot = self.slot_of(completion);
+        let link = self.link(slot).expect("just found");
+        let target = link.receive.take().expect("a receive was under way");
+        match completion.bytes() {
+            Ok(0) => self.end(slot, Why::Broken("the peer closed it".into()), context),
+            Err(libc::EINTR | libc::EAGAIN) => {}
+            Err(errno) => {
+                let error = std::io::Error::from_raw_os_error(errno);
+                self.end(
+                    slot,
+                    Why::Broken(format!("receiving failed: {error}")),
+                    context,
+                );
+            }
+            Ok(bytes) => match (target, &mut link.receiving) {
+                (Target::Window, _) => link.window.received(bytes),
+                (Target::Payload, Receiving::Payload { done, .. }) => *done += bytes,
+                (Target::Payload, other) => panic!("payload while {other:?}"),
+            },
+        }
+        let link = self.link(slot).expect("it is still there");
+        if link.state != State::Open {
+            self.stop_receiving(slot, context);
+        }
+        self.pump(slot, context);
+    }
+
+    /// Takes what is in the window, then receives on.
+    pub(super) fn pump(&mut self, slot: Slot, context: &mut Context<'_>) {
+        loop {
+            let Some(link) = self.link(slot) else {
+                return;
+            };
+            if link.receive.is_some() {
+                return;
+            }
+            let flow = match (link.state, link.receiving) {
+                (State::Dead, _) => return,
+                // Thrown away up to the peer's end.
+                (State::Draining { .. }, _) => Flow::Starved,
+                (State::Open, Receiving::Header) => self.take_header(slot, context),
+                (State::Open, Receiving::Inline { header, len }) => {
+                    self.take_inline(slot, header, len, context)
+                }
+                (State::Open, Receiving::NoRoom { .. }) => Flow::Paused,
+                (State::Open, Receiving::Payload { .. }) => self.take_payload(slot, context),
+            };
+            match flow {
+                Flow::On => {}
+                Flow::Starved => return self.receive(slot, context),
+                Flow::Paused => return,
+            }
+        }
+    }
+
+    fn take_header(&mut self, slot: Slot, context: &mut Context<'_>) -> Flow {
+        let link = self.link(slot).expect("in use");
+        let Some(bytes) = link.window.filled().first_chunk::<HEADER_BYTES>() else {
+            return Flow::Starved;
+        };
+        let header = match link.decoder.header(bytes) {
+            Ok(header) => header,
+            Err(error) => {
+                self.end(slot, Why::Broken(error.to_string()), context);
+                return Flow::Paused;
+            }
+        };
+        link.window.consume(HEADER_BYTES);
+        match header.payload() {
+            PayloadKind::None => self.take_inline(slot, header, 0, context),
+            PayloadKind::Inline(len) => {
+                link.receiving = Receiving::Inline { header, len };
+                Flow::On
+            }
+            PayloadKind::Blocks(len) => {
+                link.receiving = Receiving::NoRoom { header, len };
+                if !self.waiting.is_empty() || !self.begin_payload(slot, context) {
+                    // Reading stops here: the peer's stream fills up and slows it down.
+                    self.waiting.push_back(slot);
+                    return Flow::Paused;
+                }
+                Flow::On
+            }
+        }
+    }
+
+    fn take_inline(
+        &mut self,
+        slot: Slot,
+        header: Header,
+        len: usize,
+        context: &mut Context<'_>,
+    ) -> Flow {
+        let link = self.link(slot).expect("in use");
+        let Some(contents) = link.window.filled().get(..len) else {
+            return Flow::Starved;
+        };
+        match header.finish(contents) {
+            Ok(envelope) => {
+                link.window.consume(len);
+                link.receiving = Receiving::Header;
+                context.events.push_back(Event::Frame {
+                    peer: slot,
+                    link: link.id,
+                    envelope,
+                    payload: None,
+                });
+                Flow::On
+            }
+            Err(error) => {
+                self.end(slot, Why::Broken(error.to_string()), context);
+                Flow::Paused
+            }
+        }
+    }
+
+    /// Finds a buffer for the block data that comes next; says whether there was one.
+    pub(super) fn begin_payload(&mut self, slot: Slot, context: &mut Context<'_>) -> bool {
+        let link = self.link(slot).expect("in use");
+        let Receiving::NoRoom { header, len } = link.receiving else {
+            panic!("{:?} waits for no room", link.receiving);
+        };
+        let blocks = u32::try_from(len / BLOCK_BYTES).expect("checked by the decoder");
+        let Some(buf) = context.buffers.take(Class::Peer, blocks) else {
+            return false;
+        };
+        link.receiving = Receiving::Payload {
+            header,
+            buf,
+            len,
+            done: 0,
+        };
+        true
+    }
+
+    fn take_payload(&mut self, slot: Slot, context: &mut Context<'_>) -> Flow {
+        let link = self.link(slot).expect("in use");
+        let Receiving::Payload {
+            header,
+            buf,
+            len,
+            mut done,
+        } = link.receiving
+        else {
+            panic!("{:?} is no payload", link.receiving);
+        };
+        let filled = link.window.filled();
+        let ready = filled.len().min(len - done);
+        if ready > 0 {
+            context.buffers.write(buf, done, &filled[..ready]);
+            link.window.consume(ready);
+            done += ready;
+        }
+        link.receiving = Receiving::Payload {
+            header,
+            buf,
+            len,
+            done,
+        };
+        if done < len {
+            return Flow::Starved;
+        }
+        if let Err(error) = verify_payload(context.buffers.bytes(buf, 0, len), header.payload_crc())
+        {
+            self.end(slot, Why::Broken(error.to_string()), context);
+            return Flow::Paused;
+        }
+        match header.finish(&[]) {
+            Ok(envelope) => {
+                link.receiving = Receiving::Header;
+                let blocks = u32::try_from(len / BLOCK_BYTES).expect("checked by the decoder");
+                context.buffers.set_crc(buf, blocks, header.payload_crc());
+                context.events.push_back(Event::Frame {
+                    peer: slot,
+                    link: link.id,
+                    envelope,
+                    payload: Some(buf),
+                });
+                Flow::On
+            }
+            Err(error) => {
+                self.end(slot, Why::Broken(error.to_string()), context);
+                Flow::Paused
+            }
+        }
+    }
+
+    /// Arms the next receive: large block data goes to its place, everything else to the window.
+    fn receive(&mut self, slot: Slot, context: &mut Context<'_>) {
+        let link = self.link(slot).expect("in use");
+        let direct = match link.receiving {
+            Receiving::Payload { buf, len, done, .. } if len - done > SMALL_PAYLOAD_BYTES => {
+                Some((buf, done, len - done))
+            }
+            _ => None,
+        };
+        let (address, len, flags) = if let Some((buf, at, len)) = direct {
+            assert!(link.window.filled().is_empty(), "it comes first");
+            context.buffers.changed(buf);
+            link.receive = Some(Target::Payload);
+            (
+                context.buffers.address(buf, at, len),
+                len,
+                libc::MSG_WAITALL,
+            )
+        } else {
+            link.receive = Some(Target::Window);
+            let most = match link.receiving {
+                Receiving::Inline { len, .. } => len.max(LINK_RECEIVE_BYTES),
+                _ => LINK_RECEIVE_BYTES,
+            };
+            let (address, len) = link.window.room(most);
+            assert!(len > 0, "a header and the largest contents fit");
+            (address, len, 0)
+        };
+        let len = u32::try_from(len).expect("at most 1 MiB");
+        let entry = opcode::Recv::new(link.file.fd(), address.as_ptr(), len)
+            .flags(flags)
+            .build();
+        let token = token(Kind::LinkReceive, link.id, slot);
+        // SAFETY: the window is not touched and the buffer not given up while `receive` is set.
+        unsafe { context.ring.stage(Turn::Receive, link.file, entry, token) };
+    }
+
+    /// Gives up what is being received, unless the ring still writes to its buffer.
+    pub(super) fn stop_receiving(&mut self, slot: Slot, context: &mut Context<'_>) {
+        let Some(link) = self.link(slot) else {
+            return;
+        };
+        if link.receive.is_some() {
+            return;
+        }
+        link.window.clear();
+        if let Receiving::Payload { buf, .. } =
+            std::mem::replace(&mut link.receiving, Receiving::Header)
+        {
+            context.buffers.give_back(buf);
+        }
+    }
+}
+
+pub(super) const fn token(kind: Kind, link: LinkId, slot: Slot) -> Token {
+    Token::new(kind, link.0, slot.index() as u32)
+}
+
+/// As for clients: payloads up to this length go through the window, several in one receive.
+const SMALL_PAYLOAD_BYTES: usize = 8 * 1024;

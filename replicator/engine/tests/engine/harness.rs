@@ -1,0 +1,287 @@
+//! Nodes in scratch directories, clients over socket pairs, and waiting with a deadline.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::PathBuf,
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+use twindisk_core::{
+    Command, Config, ExportState, OnDiskError, OnPeerLoss, PeerConfig, Protocol, Timings,
+};
+use twindisk_engine::{
+    BufferSizes, BusyPoll, CommandOutcome, Host, Input, InputSender, NbdConnection, Notice,
+    ReplicaOptions, ReplicaThread, StartError, spawn, store::Metadata,
+};
+use twindisk_format::{
+    ids::{BootId, ClusterId, NodeId, ResourceId, Term},
+    lineage::Lineage,
+    superblock::{PeerRecord, StoredDisk, Superblock},
+};
+use twindisk_nbd::{
+    Export, Handshake, Outcome,
+    client::{Client, ConnectOptions},
+};
+
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A node's files; its thread comes and goes.
+pub(crate) struct Node {
+    pub(crate) directory: TempDir,
+    pub(crate) id: u8,
+    pub(crate) blocks: u64,
+    peers: Vec<u8>,
+    running: Option<Running>,
+    boots: u64,
+}
+
+struct Running {
+    thread: ReplicaThread,
+    notices: Receiver<Notice>,
+}
+
+struct Notices(mpsc::Sender<Notice>);
+
+impl Host for Notices {
+    fn notice(&mut self, notice: Notice) {
+        let _ = self.0.send(notice);
+    }
+}
+
+impl Node {
+    /// Files of `blocks` blocks, with metadata of their own. Nothing runs.
+    pub(crate) fn new(id: u8, peers: &[u8], blocks: u64) -> Self {
+        let directory = tempfile::tempdir().expect("directory");
+        let node = Self {
+            directory,
+            id,
+            blocks,
+            peers: peers.to_vec(),
+            running: None,
+            boots: 0,
+        };
+        fs::write(node.backing(), vec![0; blocks as usize * 4096]).expect("backing");
+        Metadata::create_external(&node.metadata(), &node.superblock()).expect("metadata");
+        node
+    }
+
+    pub(crate) fn backing(&self) -> PathBuf {
+        self.directory.path().join("backing")
+    }
+
+    pub(crate) fn metadata(&self) -> PathBuf {
+        self.directory.path().join("metadata")
+    }
+
+    pub(crate) fn superblock(&self) -> Superblock {
+        Superblock {
+            cluster: ClusterId(1),
+            resource: ResourceId(2),
+            node: NodeId(self.id),
+            size_blocks: self.blocks,
+            max_size_blocks: self.blocks,
+            term: Term(0),
+            lineage: Lineage::default(),
+            disk: StoredDisk::UpToDate,
+            primary: false,
+            active: false,
+            peers: self
+                .peers
+                .iter()
+                .map(|&peer| PeerRecord {
+                    node: NodeId(peer),
+                    base: None,
+                    in_sync: false,
+                    receipt: None,
+                })
+                .collect(),
+        }
+    }
+
+    pub(crate) fn options(&self) -> ReplicaOptions {
+        ReplicaOptions {
+            resource: format!("node{}", self.id),
+            config: Config {
+                name: format!("node{}", self.id),
+                peers: self
+                    .peers
+                    .iter()
+                    .map(|&peer| PeerConfig {
+                        node: NodeId(peer),
+                        name: format!("node{peer}"),
+                        protocol: Protocol::C,
+                    })
+                    .collect(),
+                on_peer_loss: OnPeerLoss::Suspend,
+                on_disk_error: OnDiskError::Detach,
+                timings: Timings::default(),
+                resync_bufs: 0,
+                first_resync_buf: 0,
+                al_extents: 64,
+            },
+            backing: self.backing(),
+            metadata: Some(self.metadata()),
+            discard_dir: self.directory.path().join("discarded"),
+            boot: BootId(u64::from(self.id) << 32 | self.boots),
+            seed: u64::from(self.id) + self.boots,
+            buffers: BufferSizes {
+                client_bytes: 0,
+                peer_bytes: 0,
+                resync_bytes: 0,
+            },
+            busy_poll: BusyPoll::Auto,
+        }
+    }
+
+    pub(crate) fn start(&mut self) -> &mut Self {
+        self.try_start(self.options()).expect("start");
+        self
+    }
+
+    pub(crate) fn try_start(&mut self, options: ReplicaOptions) -> Result<(), StartError> {
+        self.boots += 1;
+        let (sender, notices) = mpsc::channel();
+        let thread = spawn(options, Box::new(Notices(sender)))?;
+        self.running = Some(Running { thread, notices });
+        Ok(())
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("started")
+    }
+
+    pub(crate) fn sender(&self) -> InputSender {
+        self.running().thread.sender()
+    }
+
+    /// The first notice from now on that `wanted` makes something of.
+    pub(crate) fn wait<T>(&self, what: &str, mut wanted: impl FnMut(Notice) -> Option<T>) -> T {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let notice = self
+                .running()
+                .notices
+                .recv_timeout(left)
+                .unwrap_or_else(|error| panic!("node {}: {what}: {error}", self.id));
+            if let Some(found) = wanted(notice) {
+                return found;
+            }
+        }
+    }
+
+    pub(crate) fn command(&self, command: Command) -> CommandOutcome {
+        let (answer, outcome) = mpsc::channel();
+        let done = Box::new(move |result| {
+            let _ = answer.send(result);
+        });
+        self.sender()
+            .send(Input::Command { command, done })
+            .expect("running");
+        outcome.recv_timeout(DEADLINE).expect("answered")
+    }
+
+    /// Becomes primary; the device is open when this returns.
+    pub(crate) fn promote(&self) -> &Self {
+        self.command(Command::Promote { force: None })
+            .expect("promoted");
+        self.wait("the device opens", |notice| match notice {
+            Notice::Export(ExportState::Open { .. }) => Some(()),
+            _ => None,
+        });
+        self
+    }
+
+    pub(crate) fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            let (answer, _outcome) = mpsc::channel();
+            let done = Box::new(move |result| {
+                let _ = answer.send(result);
+            });
+            let command = Command::Stop;
+            let _ = running
+                .thread
+                .sender()
+                .send(Input::Command { command, done });
+            running.thread.join();
+        }
+    }
+
+    /// A client in its transmission phase.
+    pub(crate) fn client(&self, options: &ConnectOptions) -> Client<UnixStream> {
+        let (ours, theirs) = UnixStream::pair().expect("pair");
+        ours.set_read_timeout(Some(DEADLINE)).expect("timeout");
+        let export = Export::new("r0", self.blocks * 4096).expect("name");
+        let sender = self.sender();
+        let server = thread::spawn(move || {
+            let connection = negotiate(theirs, &export);
+            sender.send(Input::Nbd(connection)).expect("running");
+        });
+        let client = Client::negotiate(ours, "r0", options).expect("negotiated");
+        server.join().expect("server");
+        client
+    }
+
+    pub(crate) fn kernel_client(&self) -> Client<UnixStream> {
+        self.client(&ConnectOptions::for_the_kernel())
+    }
+
+    pub(crate) fn structured_client(&self) -> Client<UnixStream> {
+        self.client(&ConnectOptions::default())
+    }
+
+    /// What the backing file holds.
+    pub(crate) fn contents(&self) -> Vec<u8> {
+        fs::read(self.backing()).expect("read")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The server's side of a negotiation, as the control plane does it.
+fn negotiate(mut socket: UnixStream, export: &Export) -> NbdConnection {
+    let exports = std::slice::from_ref(export);
+    let mut handshake = Handshake::new();
+    let mut leftover = Vec::new();
+    loop {
+        if let Some(output) = handshake.poll_output() {
+            socket.write_all(&output).expect("write");
+        }
+        match handshake.outcome() {
+            None => {}
+            Some(Outcome::Transmission(negotiated)) => {
+                return NbdConnection {
+                    negotiated: negotiated.clone(),
+                    socket: OwnedFd::from(socket),
+                    leftover,
+                };
+            }
+            Some(other) => panic!("{other:?}"),
+        }
+        let mut bytes = [0; 512];
+        let count = socket.read(&mut bytes).expect("read");
+        let taken = handshake.handle_bytes(&bytes[..count], exports);
+        leftover = bytes[taken..count].to_vec();
+    }
+}
+
+/// Waits until `wanted` gives something.
+pub(crate) fn until<T>(what: &str, mut wanted: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = wanted() {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what}: not in time");
+        thread::yield_now();
+    }
+}

@@ -1,0 +1,9 @@
+//! Whole threads with real files, real sockets and a real ring.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed"
+)]
+
+mod clients;
+mod harness;
