@@ -91,7 +91,7 @@ pub struct PeerLink {
     /// The socket.
     pub socket: OwnedFd,
     /// What the authentication agreed on: the peer's boot, the chain seeds.
-    pub session: crate::shim::Session,
+    pub session: twindisk_format::auth::Session,
     /// Bytes that were read past the authentication.
     pub leftover: Vec<u8>,
 }

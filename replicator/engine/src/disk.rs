@@ -139,7 +139,8 @@ impl Disk {
                 fill,
                 edges,
             } => {
-                fill_edges(context.buffers, range, buf, fill, edges);
+                let last = (range.blocks as usize - 1) * BLOCK_BYTES;
+                fill_edges(context.buffers, (range, buf, fill), (edges, last));
                 return Some(done(id));
             }
             DiskIo::Hash { .. } => self.hash_bufs.pop().map(Some),
@@ -243,8 +244,13 @@ const fn done(op: OpId) -> Ended {
     }
 }
 
-/// Puts the bytes outside of `fill` from `edges` (first block, then the last one if it is another) into `buf`.
-fn fill_edges(buffers: &mut Buffers, range: BlockRange, buf: BufId, fill: Fill, edges: BufId) {
+/// Puts the bytes outside of `fill` into `buf`: from a buffer with the first block at its start and the last one at
+/// byte `last`.
+fn fill_edges(
+    buffers: &mut Buffers,
+    (range, buf, fill): (BlockRange, BufId, Fill),
+    (edges, last): (BufId, usize),
+) {
     let (from, to) = (fill.from as usize, fill.to as usize);
     let bytes = range.blocks as usize * BLOCK_BYTES;
     assert!(
@@ -255,9 +261,8 @@ fn fill_edges(buffers: &mut Buffers, range: BlockRange, buf: BufId, fill: Fill, 
         buffers.copy((edges, 0), (buf, 0), from);
     }
     if to < bytes {
-        let last_in_edges = if range.blocks > 1 { BLOCK_BYTES } else { 0 };
         let within = to - (bytes - BLOCK_BYTES);
-        buffers.copy((edges, last_in_edges + within), (buf, to), bytes - to);
+        buffers.copy((edges, last + within), (buf, to), bytes - to);
     }
 }
 

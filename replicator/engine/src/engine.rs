@@ -12,7 +12,7 @@ use std::{
 };
 
 use io_uring::opcode;
-use twindisk_core::{CommandId, Event, Refusal, Time};
+use twindisk_core::{CommandId, Event, Refusal, Replica, Time};
 use twindisk_format::ids::Slot;
 
 pub(crate) use self::start::start;
@@ -27,7 +27,6 @@ use crate::{
     mailbox::{Mailbox, Message, Sender},
     meta::{Meta, Stored},
     ring::{Completion, Ring, RingFile, Turn},
-    shim::Replica,
     store::{Backing, Metadata},
     tokens::{Kind, Token},
 };

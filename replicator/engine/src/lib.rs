@@ -18,7 +18,6 @@ mod probe;
 mod ring;
 mod save;
 mod send;
-pub mod shim;
 mod slab;
 mod spawn;
 pub mod store;

@@ -77,17 +77,19 @@ impl Links {
         payload: Option<(BufId, u32)>,
         context: &mut Context<'_>,
     ) {
-        let Some(link) = self.link(peer) else {
-            return;
-        };
-        if link.id != id || link.state != State::Open {
-            return;
-        }
         if let Some((buf, _)) = payload {
             // Kept even if the core gives it up: a frame must not carry what comes into the buffer next.
             context.buffers.pin(buf);
         }
-        link.queue.push_back(Outgoing { envelope, payload });
+        let frame = Outgoing { envelope, payload };
+        match self.link(peer) {
+            Some(link) if link.id == id && link.state == State::Open => link.queue.push_back(frame),
+            _ => {
+                if let Some(held) = frame.held() {
+                    held.let_go(context);
+                }
+            }
+        }
     }
 
     /// Does what the core wants with a peer's connection. Having one is the control plane's business.
@@ -201,7 +203,10 @@ impl Links {
         if link.state != State::Dead || !link.is_quiet() {
             return;
         }
-        link.drop_queue(context.buffers);
+        let dropped = link.take_queue();
+        for held in dropped {
+            held.let_go(context);
+        }
         let peer = &mut self.peers[slot.index()];
         let link = peer.current.take().expect("just seen");
         context.ring.forget_file(link.file);
@@ -222,7 +227,6 @@ impl Links {
             return;
         };
         self.ids = self.ids.wrapping_add(1);
-        let boot = next.session.peer_boot;
         let id = LinkId(self.ids);
         match Link::start(id, next, self.peer_timeout, context.ring) {
             Ok(link) => {
@@ -230,7 +234,6 @@ impl Links {
                 context.events.push_back(Event::LinkUp {
                     peer: slot,
                     link: id,
-                    boot,
                 });
                 self.pump(slot, context);
             }

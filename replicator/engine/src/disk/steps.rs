@@ -187,7 +187,8 @@ impl Op {
                 },
             ) => {
                 let edges = self.scratch.expect("taken at the start");
-                fill_edges(context.buffers, range, buf, fill, edges);
+                let last = if range.blocks > 1 { BLOCK_BYTES } else { 0 };
+                fill_edges(context.buffers, (range, buf, fill), (edges, last));
                 Outcome::Ended(Ok(DiskDone::Done))
             }
             (Step::Transfer, DiskIo::Hash { range }) => {

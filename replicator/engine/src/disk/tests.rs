@@ -189,14 +189,12 @@ fn edges_are_filled_around_what_the_client_wrote() {
 
         // The same from a buffer with the two edges.
         let again = bench.buf(blocks, 0xee);
-        let edges = bench.buf(2, 4);
+        let edges = bench.buf(blocks, 4);
         let last = 4 + blocks as u8 - 1;
-        if blocks > 1 {
-            bench
-                .buffers
-                .bytes_mut(edges, BLOCK_BYTES, BLOCK_BYTES)
-                .fill(last);
-        }
+        bench
+            .buffers
+            .bytes_mut(edges, (blocks as usize - 1) * BLOCK_BYTES, BLOCK_BYTES)
+            .fill(last);
         let io = DiskIo::FillFrom {
             range: range(4, blocks),
             buf: again,

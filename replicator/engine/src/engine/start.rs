@@ -7,7 +7,7 @@ use std::{
 };
 
 use tracing::{info, warn};
-use twindisk_core::Start;
+use twindisk_core::{Replica, Start};
 
 use super::Engine;
 use crate::{
@@ -22,7 +22,6 @@ use crate::{
     meta::Meta,
     probe,
     ring::Ring,
-    shim::Replica,
     store::{Access, Backing, Metadata, StoreError},
 };
 

@@ -8,15 +8,15 @@ use std::{
 };
 
 use tracing::debug;
-use twindisk_core::{BufId, LinkId, Time};
+use twindisk_core::{BufId, Event, LinkId, Time};
 use twindisk_format::{
-    frame::Envelope,
+    frame::{Envelope, Frame},
     wire::{ChainDecoder, ChainEncoder, Header},
 };
 
+use super::Context;
 use crate::{
     PeerLink,
-    buffers::Buffers,
     limits::{LINK_READAHEAD_BYTES, LINK_SOCKET_BYTES},
     mailbox::set_blocking,
     ring::{Ring, RingFile},
@@ -36,8 +36,8 @@ pub(super) struct Link {
     pub(super) decoder: ChainDecoder,
     pub(super) queue: VecDeque<Outgoing>,
     pub(super) batch: SendBatch,
-    /// Pinned for the batch.
-    pub(super) batch_bufs: Vec<BufId>,
+    /// Held by the batch.
+    pub(super) batch_bufs: Vec<Held>,
     pub(super) window: Window,
     pub(super) receiving: Receiving,
     /// A receive is under way.
@@ -61,6 +61,15 @@ pub(super) struct Outgoing {
     pub(super) envelope: Envelope,
     /// Buffer (pinned) and first block of it.
     pub(super) payload: Option<(BufId, u32)>,
+}
+
+/// A buffer that a frame refers to; pinned.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Held {
+    /// The core's.
+    Pinned(BufId),
+    /// Lent by the core, which wants to know when it is free.
+    Lent(BufId),
 }
 
 /// What the next bytes are.
@@ -143,13 +152,35 @@ impl Link {
         self.receive.is_none() && !self.batch.is_under_way()
     }
 
-    /// Frames that will never be sent give their buffers back.
-    pub(super) fn drop_queue(&mut self, buffers: &mut Buffers) {
-        let queued = self.queue.drain(..).filter_map(|frame| frame.payload);
-        for buf in queued.map(|(buf, _)| buf).chain(self.batch_bufs.drain(..)) {
-            buffers.unpin(buf);
-        }
+    /// The buffers of frames that will never be sent.
+    pub(super) fn take_queue(&mut self) -> Vec<Held> {
         self.batch.clear();
+        let queued = self.queue.drain(..).filter_map(|frame| frame.held());
+        self.batch_bufs.drain(..).chain(queued).collect()
+    }
+}
+
+impl Outgoing {
+    /// The buffer that the frame holds.
+    pub(super) fn held(&self) -> Option<Held> {
+        let (buf, _) = self.payload?;
+        Some(match self.envelope.frame {
+            Frame::ReadReply { .. } => Held::Lent(buf),
+            _ => Held::Pinned(buf),
+        })
+    }
+}
+
+impl Held {
+    /// The frame is sent, or never will be.
+    pub(super) fn let_go(self, context: &mut Context<'_>) {
+        match self {
+            Self::Pinned(buf) => context.buffers.unpin(buf),
+            Self::Lent(buf) => {
+                context.buffers.unpin(buf);
+                context.events.push_back(Event::Sent { buf });
+            }
+        }
     }
 }
 

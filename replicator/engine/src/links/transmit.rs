@@ -1,6 +1,5 @@
 //! From queued frames to bytes: as many as fit in one call, block data straight from its buffers.
 
-use twindisk_core::BufId;
 use twindisk_format::{
     frame::{Envelope, Frame},
     ids::{BlockRange, Slot},
@@ -47,8 +46,8 @@ impl Links {
         let link = self.link(slot).expect("just found");
         match link.batch.complete(completion) {
             Sent::Whole => {
-                for buf in link.batch_bufs.drain(..) {
-                    context.buffers.unpin(buf);
+                for held in link.batch_bufs.drain(..) {
+                    held.let_go(context);
                 }
             }
             // `transmit` sends the rest.
@@ -80,15 +79,11 @@ impl Link {
         small[at..at + header.len()].copy_from_slice(&header);
         self.batch.end_small();
         if let Some((buf, at, range)) = payload {
-            self.push_payload(buf, at, range);
+            let bytes = range.blocks as usize * BLOCK_BYTES;
+            self.batch
+                .push_payload(buf, at as usize * BLOCK_BYTES, bytes);
+            self.batch_bufs.extend(frame.held());
         }
-    }
-
-    fn push_payload(&mut self, buf: BufId, at: u32, range: BlockRange) {
-        let bytes = range.blocks as usize * BLOCK_BYTES;
-        self.batch
-            .push_payload(buf, at as usize * BLOCK_BYTES, bytes);
-        self.batch_bufs.push(buf);
     }
 }
 

@@ -19,8 +19,8 @@ use twindisk_engine::{
     ReplicaOptions, ReplicaThread, StartError, spawn, store::Metadata,
 };
 use twindisk_format::{
-    ids::{BootId, ClusterId, NodeId, ResourceId, Term},
-    lineage::Lineage,
+    ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Term},
+    lineage::{Generation, Lineage},
     superblock::{PeerRecord, StoredDisk, Superblock},
 };
 use twindisk_nbd::{
@@ -29,6 +29,13 @@ use twindisk_nbd::{
 };
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// All nodes of a test begin with the same data, in sync.
+const GENERATION: Generation = Generation {
+    term: Term(1),
+    id: GenerationId(77),
+    node: NodeId(1),
+};
 
 /// A node's files; its thread comes and goes.
 pub(crate) struct Node {
@@ -85,8 +92,8 @@ impl Node {
             node: NodeId(self.id),
             size_blocks: self.blocks,
             max_size_blocks: self.blocks,
-            term: Term(0),
-            lineage: Lineage::default(),
+            term: GENERATION.term,
+            lineage: Lineage::new(vec![GENERATION]),
             disk: StoredDisk::UpToDate,
             primary: false,
             active: false,
@@ -95,8 +102,8 @@ impl Node {
                 .iter()
                 .map(|&peer| PeerRecord {
                     node: NodeId(peer),
-                    base: None,
-                    in_sync: false,
+                    base: Some(GENERATION.id),
+                    in_sync: true,
                     receipt: None,
                 })
                 .collect(),
@@ -127,7 +134,7 @@ impl Node {
             backing: self.backing(),
             metadata: Some(self.metadata()),
             discard_dir: self.directory.path().join("discarded"),
-            boot: BootId(u64::from(self.id) << 32 | self.boots),
+            boot: BootId(u64::from(self.id) << 32 | (self.boots + 1)),
             seed: u64::from(self.id) + self.boots,
             buffers: BufferSizes {
                 client_bytes: 0,
