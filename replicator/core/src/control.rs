@@ -89,6 +89,9 @@ impl Replica {
                     .is_some_and(|current| current.id == link)
                 {
                     self.send(slot, Frame::Control(ControlMessage::ReleaseStored));
+                    if !self.peer(slot).wanted {
+                        self.disconnect_now(slot, "disconnected by the operator");
+                    }
                 }
             }
             Then::DiskFailureStored => self.tell_disk_failed(true),
@@ -120,13 +123,10 @@ impl Replica {
             self.start_job(
                 None,
                 Step::Releasing {
-                    after: After::Disconnect(slot),
+                    after: After::Part(slot),
                 },
             );
-            self.release_self(After::Disconnect(slot));
-            // It may come back when the other side connects again.
-            self.peer_mut(slot).wanted = true;
-            return;
+            return self.release_self(After::Part(slot));
         }
         self.drop_link(slot, why.to_owned());
     }

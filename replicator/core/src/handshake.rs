@@ -16,7 +16,7 @@ use twindisk_format::{
 };
 
 use crate::{
-    DiskState, LinkId, Report, Role,
+    Action, DiskState, LinkId, LinkIntent, Report, Role,
     compare::{Reason, Side, Verdict, compare},
     peer::{FollowStep, LeadStep, Link, Phase, Received},
     replica::{Replica, Then},
@@ -25,6 +25,13 @@ use crate::{
 impl Replica {
     /// A peer is connected: tell it who we are.
     pub(crate) fn link_up(&mut self, slot: Slot, link: LinkId) {
+        if !self.peer(slot).wanted {
+            let why = "disconnected by the operator".to_owned();
+            return self.act(Action::Link {
+                peer: slot,
+                intent: LinkIntent::Disconnect { why },
+            });
+        }
         if self.peer(slot).link.is_some() {
             self.lose_link(slot, "a new connection has taken its place");
         }
@@ -142,7 +149,7 @@ impl Replica {
         if self.role == Role::Primary {
             let term = self.store.get().term;
             let name = self.peer(slot).name.clone();
-            self.step_down(term, &format!("{name} has newer data"));
+            return self.step_down(term, &format!("{name} has newer data"));
         }
         self.set_phase(
             slot,

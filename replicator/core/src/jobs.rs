@@ -8,7 +8,7 @@ use twindisk_format::{
 };
 
 use crate::{
-    Action, CommandId, CommandReply, DiskState, ExportState, LinkId, LinkIntent, Refusal,
+    Action, CommandId, CommandReply, DiskState, ExportState, LinkId, LinkIntent, Protocol, Refusal,
     RefusalCode, Report, Role, Time,
     membership::Kind,
     mutation::Origin,
@@ -390,10 +390,13 @@ impl Replica {
         }
     }
 
-    /// Peers that released themselves for this promotion meet the new primary afresh.
+    /// Peers that have to be brought up from here meet the new primary afresh.
     fn reconnect_released(&mut self) {
         for slot in self.slots() {
-            if self.peer(slot).phase == Phase::Waiting {
+            let peer = self.peer(slot);
+            let counted = self.store.peer(slot).in_sync || peer.protocol == Protocol::A;
+            let equal = counted && peer.bitmap.dirty() == 0;
+            if peer.phase == Phase::Waiting || peer.phase == Phase::Established && !equal {
                 self.drop_link(slot, "meeting it again as primary");
             }
         }
@@ -745,5 +748,10 @@ impl Replica {
         self.set_export(ExportState::Closed {
             why: why.to_owned(),
         });
+        for slot in self.slots() {
+            if self.peer(slot).link.is_some() {
+                self.drop_link(slot, format!("this node has stepped down: {why}"));
+            }
+        }
     }
 }

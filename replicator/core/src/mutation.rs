@@ -138,12 +138,11 @@ impl Replica {
         }
     }
 
-    /// A standby needs the log only if a third replica may have to be brought up from it.
     fn logs_activity(&self, index: usize) -> bool {
         self.disk_attached()
             && match self.mutations[index].origin {
                 Origin::Client { .. } | Origin::Resize => true,
-                Origin::Peer { .. } => self.peers.len() > 1,
+                Origin::Peer { slot, .. } => self.logs_what_comes(slot),
             }
     }
 

@@ -443,10 +443,7 @@ impl Replica {
     fn frame(&mut self, slot: Slot, link: LinkId, envelope: Envelope, payload: Option<BufId>) {
         let current = self.peers[slot.index()].link;
         if current.is_none_or(|current| current.id != link || current.closing) {
-            if let Some(buf) = payload {
-                self.act(Action::Release { buf });
-            }
-            return;
+            return self.release_payload(payload);
         }
         let now = self.now;
         let peer = &mut self.peers[slot.index()];
@@ -455,6 +452,10 @@ impl Replica {
             link.pinged = false;
         }
         self.heard_term(slot, envelope.term, &envelope.frame);
+        if self.peer(slot).link.is_none_or(|link| link.closing) {
+            // This node has just stepped down, and meets everybody afresh.
+            return self.release_payload(payload);
+        }
         self.heard_stable(slot, envelope.stable);
         let term = envelope.term;
         match envelope.frame {
@@ -497,6 +498,12 @@ impl Replica {
             Frame::Ping => self.send(slot, Frame::Pong),
             Frame::Pong => {}
             Frame::Control(message) => self.control(slot, term, message),
+        }
+    }
+
+    fn release_payload(&mut self, payload: Option<BufId>) {
+        if let Some(buf) = payload {
+            self.act(Action::Release { buf });
         }
     }
 

@@ -116,17 +116,27 @@ impl Replica {
         matches!(phase, Phase::Following { step: FollowStep::Ready, reason } if !reason.resync)
     }
 
-    /// With a third replica about: what it may lack, should the primary be lost now.
+    /// Replicas that are not kept equal lack it; other standbys may lack it, should the primary be lost now.
     fn remember_for_others(&mut self, from: Slot, seq: Seq, range: BlockRange) {
-        if self.peers.len() < 2 {
-            return;
+        if self.peers.len() > 1 {
+            self.peer_mut(from).received.recent.push_back((seq, range));
         }
-        self.peer_mut(from).received.recent.push_back((seq, range));
         for slot in self.slots() {
-            if slot != from && !self.store.peer(slot).in_sync {
+            if self.lacks_what_comes(slot, from) {
                 self.peer_mut(slot).bitmap.set(range);
             }
         }
+    }
+
+    /// Whether `slot` misses what `from` sends here: it is not in the set, or it is the sender and has no disk.
+    fn lacks_what_comes(&self, slot: Slot, from: Slot) -> bool {
+        let established = self.peer(from).phase == Phase::Established;
+        !self.store.peer(slot).in_sync && (slot != from || established)
+    }
+
+    /// A standby needs the activity log only where another replica may have to be brought up from it.
+    pub(crate) fn logs_what_comes(&self, from: Slot) -> bool {
+        self.peers.len() > 1 || self.lacks_what_comes(from, from)
     }
 
     /// Everything up to `stable` is stable on every in-sync replica, says the primary.
