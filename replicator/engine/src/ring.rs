@@ -113,6 +113,15 @@ impl Ring {
         }
     }
 
+    /// Lets go of all files, so that closing them closes them: the end of a ring itself takes its time.
+    pub(crate) fn forget_files(&mut self) {
+        if self.file_slots.take().is_some()
+            && let Err(error) = self.ring.submitter().unregister_files()
+        {
+            warn!(%error, "files can't be taken off the ring");
+        }
+    }
+
     fn give_back(&mut self, slot: u32) {
         if let Some(slots) = &mut self.file_slots {
             slots.free.push(slot);

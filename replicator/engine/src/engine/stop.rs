@@ -26,7 +26,7 @@ impl Engine {
             }));
         }
         let Self {
-            ring,
+            mut ring,
             buffers,
             clients,
             links,
@@ -39,6 +39,7 @@ impl Engine {
             ..
         } = self;
         let left = ring.in_flight();
+        ring.forget_files();
         drop(ring);
         if left > 0 {
             tracing::error!(

@@ -211,6 +211,16 @@ impl Backing {
     }
 }
 
+impl Drop for Backing {
+    fn drop(&mut self) {
+        // Closing alone may leave the lock behind for a while: a ring that is being torn down still refers to the
+        // file.
+        if self.kind == BackingKind::File {
+            let _ = self.file.unlock();
+        }
+    }
+}
+
 impl AsFd for Backing {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

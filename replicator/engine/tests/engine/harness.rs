@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
+    net::{TcpListener, TcpStream},
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::PathBuf,
     sync::mpsc::{self, Receiver},
@@ -12,14 +13,16 @@ use std::{
 
 use tempfile::TempDir;
 use twindisk_core::{
-    Command, Config, ExportState, OnDiskError, OnPeerLoss, PeerConfig, Protocol, Timings,
+    Command, Config, ConnectionState, ExportState, OnDiskError, OnPeerLoss, PeerConfig, Protocol,
+    Status, Timings,
 };
 use twindisk_engine::{
     BufferSizes, BusyPoll, CommandOutcome, Host, Input, InputSender, NbdConnection, Notice,
-    ReplicaOptions, ReplicaThread, StartError, spawn, store::Metadata,
+    PeerLink, ReplicaOptions, ReplicaThread, StartError, spawn, store::Metadata,
 };
 use twindisk_format::{
-    ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Term},
+    auth::Session,
+    ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Slot, Term},
     lineage::{Generation, Lineage},
     superblock::{PeerRecord, StoredDisk, Superblock},
 };
@@ -169,17 +172,37 @@ impl Node {
     /// The first notice from now on that `wanted` makes something of.
     pub(crate) fn wait<T>(&self, what: &str, mut wanted: impl FnMut(Notice) -> Option<T>) -> T {
         let end = Instant::now() + DEADLINE;
+        let mut others = Vec::new();
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let notice = self
                 .running()
                 .notices
                 .recv_timeout(left)
-                .unwrap_or_else(|error| panic!("node {}: {what}: {error}", self.id));
+                .unwrap_or_else(|error| panic!("node {}: {what}: {error}; {others:#?}", self.id));
+            others.push(notice.clone());
             if let Some(found) = wanted(notice) {
                 return found;
             }
         }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let (answer, status) = mpsc::channel();
+        let take = Box::new(move |status| {
+            let _ = answer.send(status);
+        });
+        self.sender().send(Input::Status(take)).expect("running");
+        status.recv_timeout(DEADLINE).expect("answered")
+    }
+
+    pub(crate) fn slot_of(&self, peer: u8) -> Slot {
+        let index = self.peers.iter().position(|&other| other == peer);
+        Slot::new(index.expect("a peer")).expect("few peers")
+    }
+
+    pub(crate) fn boot(&self) -> BootId {
+        BootId(u64::from(self.id) << 32 | self.boots)
     }
 
     pub(crate) fn command(&self, command: Command) -> CommandOutcome {
@@ -290,5 +313,46 @@ pub(crate) fn until<T>(what: &str, mut wanted: impl FnMut() -> Option<T>) -> T {
         }
         assert!(Instant::now() < end, "{what}: not in time");
         thread::yield_now();
+    }
+}
+
+/// The two ends of an authenticated connection between two nodes.
+pub(crate) fn link(one: &Node, other: &Node) -> (PeerLink, PeerLink) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let near = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+    let (far, _) = listener.accept().expect("accept");
+    let end = |node: &Node, peer: &Node, socket: TcpStream, seeds: (u32, u32)| PeerLink {
+        peer: node.slot_of(peer.id),
+        socket: socket.into(),
+        session: Session {
+            peer: NodeId(peer.id),
+            peer_boot: peer.boot(),
+            resource: ResourceId(2),
+            version: 1,
+            features: 0,
+            send_seed: seeds.0,
+            receive_seed: seeds.1,
+        },
+        leftover: Vec::new(),
+    };
+    (
+        end(one, other, near, (11, 22)),
+        end(other, one, far, (22, 11)),
+    )
+}
+
+/// Connects two running nodes and waits until they replicate.
+pub(crate) fn connect(one: &Node, other: &Node) {
+    let (near, far) = link(one, other);
+    one.sender().send(Input::Peer(near)).expect("running");
+    other.sender().send(Input::Peer(far)).expect("running");
+    for (node, peer) in [(one, other), (other, one)] {
+        until("the peers replicate", || {
+            let status = node.status();
+            let peer = status.peers.iter().find(|status| status.node == peer.id)?;
+            (peer.connection == ConnectionState::Established
+                || peer.connection == ConnectionState::Waiting)
+                .then_some(())
+        });
     }
 }

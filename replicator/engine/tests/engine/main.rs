@@ -7,3 +7,6 @@
 
 mod clients;
 mod harness;
+mod peers;
+mod starting;
+mod wire;
