@@ -11,7 +11,7 @@ use crate::{
     control::{ControlMessage, Membership, PeerState},
     ids::NodeId,
     limits::{MAX_CONTROL_BYTES, MAX_GENERATIONS, MAX_PEERS, MAX_WHY_BYTES},
-    lineage::Lineage,
+    lineage::Generation,
 };
 
 /// Appends the bytes of `message` to `out`. A reason for the operator is cut at [`MAX_WHY_BYTES`].
@@ -21,12 +21,10 @@ use crate::{
 pub fn encode(message: &ControlMessage, out: &mut Vec<u8>) {
     let before = out.len();
     let mut shortened = None;
-    if why(message).is_some_and(|why| why.len() > MAX_WHY_BYTES) {
-        let message = shortened.insert(message.clone());
-        if let Some(why) = why_mut(message) {
-            let cut = (0..=MAX_WHY_BYTES).rfind(|at| why.is_char_boundary(*at));
-            why.truncate(cut.unwrap_or(0));
-        }
+    if Parts::of(message).why.len() > MAX_WHY_BYTES {
+        let why = why_mut(shortened.insert(message.clone())).expect("it has a reason");
+        let cut = (0..=MAX_WHY_BYTES).rfind(|at| why.is_char_boundary(*at));
+        why.truncate(cut.unwrap_or(0));
     }
     let message = shortened.as_ref().unwrap_or(message);
     bincode::encode_into_std_write(message, out, WRITING).expect("writing to memory succeeds");
@@ -94,22 +92,10 @@ pub enum CodecError {
 }
 
 fn within_limits(message: &ControlMessage) -> Result<(), CodecError> {
-    if let Some(why) = why(message) {
-        at_most(why.len(), MAX_WHY_BYTES, "bytes of reason")?;
-    }
-    let (lineage, in_sync): (Option<&Lineage>, &[NodeId]) = match message {
-        ControlMessage::State(PeerState {
-            lineage, in_sync, ..
-        })
-        | ControlMessage::Membership(Membership {
-            lineage, in_sync, ..
-        }) => (Some(lineage), in_sync),
-        ControlMessage::TermRequest { lineage, .. } => (Some(lineage), &[]),
-        _ => (None, &[]),
-    };
-    at_most(in_sync.len(), MAX_PEERS + 1, "nodes in sync")?;
-    let generations = lineage.map_or(0, |lineage| lineage.generations().len());
-    at_most(generations, MAX_GENERATIONS, "generations")
+    let parts = Parts::of(message);
+    at_most(parts.why.len(), MAX_WHY_BYTES, "bytes of reason")?;
+    at_most(parts.in_sync.len(), MAX_PEERS + 1, "nodes in sync")?;
+    at_most(parts.generations.len(), MAX_GENERATIONS, "generations")
 }
 
 fn at_most(found: usize, limit: usize, what: &'static str) -> Result<(), CodecError> {
@@ -120,16 +106,55 @@ fn at_most(found: usize, limit: usize, what: &'static str) -> Result<(), CodecEr
     }
 }
 
-/// The reason for the operator that some messages carry.
-fn why(message: &ControlMessage) -> Option<&str> {
-    match message {
-        ControlMessage::TermRefused { why, .. }
-        | ControlMessage::Refused { why }
-        | ControlMessage::Goodbye { why } => Some(why),
-        _ => None,
+/// The parts of a message that may be long.
+#[derive(Default)]
+struct Parts<'a> {
+    why: &'a str,
+    generations: &'a [Generation],
+    in_sync: &'a [NodeId],
+}
+
+impl<'a> Parts<'a> {
+    fn of(message: &'a ControlMessage) -> Self {
+        match message {
+            ControlMessage::State(PeerState {
+                lineage, in_sync, ..
+            })
+            | ControlMessage::Membership(Membership {
+                lineage, in_sync, ..
+            }) => Self {
+                generations: lineage.generations(),
+                in_sync,
+                ..Self::default()
+            },
+            ControlMessage::TermRequest { lineage, .. } => Self {
+                generations: lineage.generations(),
+                ..Self::default()
+            },
+            ControlMessage::TermRefused { why, .. }
+            | ControlMessage::Refused { why }
+            | ControlMessage::Goodbye { why } => Self {
+                why,
+                ..Self::default()
+            },
+            ControlMessage::Ready { .. }
+            | ControlMessage::BeginResync { .. }
+            | ControlMessage::ResyncBegun
+            | ControlMessage::MembershipStored { .. }
+            | ControlMessage::TermGranted { .. }
+            | ControlMessage::SwitchoverRequest
+            | ControlMessage::TakeOver
+            | ControlMessage::Released
+            | ControlMessage::ReleaseStored
+            | ControlMessage::DiskFailed { .. }
+            | ControlMessage::Resize { .. }
+            | ControlMessage::Resized { .. }
+            | ControlMessage::Discard => Self::default(),
+        }
     }
 }
 
+/// The reason for the operator, for the messages in which [`Parts::of`] finds one.
 fn why_mut(message: &mut ControlMessage) -> Option<&mut String> {
     match message {
         ControlMessage::TermRefused { why, .. }

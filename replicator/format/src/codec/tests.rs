@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     arbitrary::control_messages,
     ids::{GenerationId, Term},
-    lineage::Generation,
+    lineage::Lineage,
 };
 
 fn bytes_of(message: &ControlMessage) -> Vec<u8> {
@@ -58,14 +58,16 @@ fn claimed_lengths_allocate_nothing() {
 
 #[test]
 fn a_long_reason_is_cut_between_characters() {
-    let why = "ä".repeat(MAX_WHY_BYTES);
-    let bytes = bytes_of(&ControlMessage::Refused {
-        why: format!("x{why}"),
-    });
-    let Ok(ControlMessage::Refused { why }) = decode(&bytes) else {
-        panic!("a shortened reason is readable");
-    };
-    assert_eq!(why.len(), MAX_WHY_BYTES - 1);
+    let why = || format!("x{}", "ä".repeat(MAX_WHY_BYTES));
+    let term = Term(1);
+    for message in [
+        ControlMessage::Refused { why: why() },
+        ControlMessage::TermRefused { term, why: why() },
+        ControlMessage::Goodbye { why: why() },
+    ] {
+        let short = decode(&bytes_of(&message)).unwrap();
+        assert_eq!(Parts::of(&short).why.len(), MAX_WHY_BYTES - 1);
+    }
 }
 
 #[test]

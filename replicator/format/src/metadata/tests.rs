@@ -422,6 +422,13 @@ fn dump_says_everything_in_text_and_json() {
     ] {
         assert!(text.contains(part), "{part:?} is missing in\n{text}");
     }
+    let json = serde_json::to_value(&dump).unwrap();
+    assert_eq!(json["superblock"]["term"], 4);
+    assert_eq!(
+        json["activity_log"][0]["active"],
+        serde_json::json!([[3, 5], [9, 9]])
+    );
+    assert_eq!(json["findings"].as_array().unwrap().len(), 1);
 }
 
 proptest! {

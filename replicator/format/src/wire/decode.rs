@@ -80,7 +80,11 @@ impl Header {
             Kind::Hash | Kind::Differ | Kind::Bits | Kind::Control if bytes > 0 => {
                 PayloadKind::Inline(bytes)
             }
-            _ => PayloadKind::None,
+            Kind::Hash | Kind::Differ | Kind::Bits | Kind::Control => PayloadKind::None,
+            Kind::Zero | Kind::Flush | Kind::Received | Kind::Written | Kind::Stable => {
+                PayloadKind::None
+            }
+            Kind::Read | Kind::ReadFailed | Kind::Ping | Kind::Pong => PayloadKind::None,
         }
     }
 

@@ -43,17 +43,15 @@ impl ChainEncoder {
         header.term = U64::new(envelope.term.0);
         header.stable = U64::new(envelope.stable.0);
         let before = inline.len();
+        // Sets the length of block data, which is not inline.
         fill(&mut header, &envelope.frame, inline);
-        match &envelope.frame {
-            Frame::Write { .. } | Frame::ReadReply { .. } => {
-                header.payload_crc = U32::new(payload_crc);
-            }
-            _ => {
-                assert_eq!(payload_crc, 0, "only block data has its CRC given");
-                let contents = inline.get(before..).unwrap_or_default();
-                header.payload_len = U32::new(contents.len() as u32);
-                header.payload_crc = U32::new(crc32fast::hash(contents));
-            }
+        if header.payload_len.get() > 0 {
+            header.payload_crc = U32::new(payload_crc);
+        } else {
+            assert_eq!(payload_crc, 0, "only block data has its CRC given");
+            let contents = inline.get(before..).unwrap_or_default();
+            header.payload_len = U32::new(contents.len() as u32);
+            header.payload_crc = U32::new(crc32fast::hash(contents));
         }
         header.chain = U32::new(header.chain_after(self.previous));
         self.previous = header.chain.get();
