@@ -28,7 +28,7 @@ use crate::{
     buffers::Buffers,
     clock::UsualTime,
     disk::Disk,
-    limits::{DRAIN_TIMEOUT, MAX_CLIENTS},
+    limits::{DRAIN_TIMEOUT, MAX_CLIENTS, STALL_TIMEOUT},
     mailbox::set_blocking,
     ring::{Completion, Ring, Turn},
     slab::Slab,
@@ -104,7 +104,9 @@ impl Clients {
             return;
         }
         let file = context.ring.add_file(client.socket.as_raw_fd());
-        let slot = self.connections.insert(Connection::new(client, file));
+        let slot = self
+            .connections
+            .insert(Connection::new(client, file, context.now));
         let generation = self.connections.generation(slot);
         let connection = self.connection(slot);
         connection.name(slot, generation);
@@ -181,16 +183,26 @@ impl Clients {
 
     /// When `flush` must be called at the latest.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
-        if !self.closing {
+        if !self.closing && self.waiting.is_empty() {
             return None;
         }
         self.connections
             .indexes()
-            .filter_map(|slot| match self.connections.get(slot)?.state {
-                State::Closing { deadline } => Some(deadline),
-                State::Open | State::Leaving | State::Dead => None,
-            })
+            .filter_map(|slot| self.deadline_of(self.connections.get(slot)?))
             .min()
+    }
+
+    /// When a connection must have come to an end or moved on.
+    fn deadline_of(&self, connection: &Connection) -> Option<Time> {
+        match connection.state {
+            State::Closing { deadline } => Some(deadline),
+            State::Open | State::Leaving
+                if !self.waiting.is_empty() && connection.holds_memory() =>
+            {
+                Some(connection.moved + STALL_TIMEOUT)
+            }
+            State::Open | State::Leaving | State::Dead => None,
+        }
     }
 
     /// Sends what there is to send, goes on with what waited for memory, closes what is done. To be called before
@@ -202,7 +214,6 @@ impl Clients {
         {
             self.cut_off_late(context);
         }
-        self.closing = self.next_deadline().is_some();
         self.serve_waiting(context);
         // Looking at a connection may mark others.
         let mut index = 0;
@@ -235,11 +246,18 @@ impl Clients {
 
     fn cut_off_late(&mut self, context: &mut Context<'_>) {
         let slots: Vec<u32> = self.connections.indexes().collect();
+        self.closing = false;
         for slot in slots {
-            if let State::Closing { deadline } = self.connection(slot).state
-                && deadline <= context.now
-            {
-                self.drop_connection(slot, "the client did not take its last replies", context);
+            let connection = self.connections.get(slot).expect("in use");
+            let deadline = self.deadline_of(connection);
+            if deadline.is_some_and(|deadline| deadline <= context.now) {
+                info!(
+                    client = connection.id.0,
+                    "a client that moves nothing is cut off"
+                );
+                self.drop_connection(slot, "it moved nothing while others waited", context);
+            } else if matches!(connection.state, State::Closing { .. }) {
+                self.closing = true;
             }
         }
     }
@@ -319,6 +337,3 @@ fn shut_down(socket: &impl AsRawFd) {
 
 /// Errors are always polled for.
 const HANG_UP: u32 = (libc::POLLRDHUP | libc::POLLHUP) as u32;
-
-#[cfg(test)]
-mod tests;

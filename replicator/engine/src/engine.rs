@@ -154,7 +154,6 @@ impl Engine {
                 links.sent(completion, &mut context);
             }
             Kind::ClientHangUp => unreachable!("handed in before"),
-            Kind::Cancel => {}
         }
     }
 

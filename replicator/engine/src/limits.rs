@@ -64,6 +64,10 @@ pub(crate) const MAX_SPIN: Duration = Duration::from_micros(200);
 /// A link or client that is being closed in good order gets this long to take what is queued for it.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A client that neither sends the rest of a payload nor takes its replies for so long is cut off, if others wait for
+/// the memory that it holds.
+pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// At the end the thread waits this long for operations that are still under way, then leaves their memory behind.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -281,6 +281,3 @@ enum Why {
 fn slots() -> impl Iterator<Item = Slot> {
     (0..MAX_PEERS).filter_map(Slot::new)
 }
-
-#[cfg(test)]
-mod tests;

@@ -74,6 +74,13 @@ impl Sender {
         Ok(())
     }
 
+    /// As `send`, but waits for room: for threads that have nothing else to do.
+    pub(crate) fn send_patiently(&self, message: Message) {
+        if self.channel.send(message).is_ok() {
+            self.wake();
+        }
+    }
+
     /// Ends the thread's wait without a message.
     pub(crate) fn wake(&self) {
         let _ = self.wake.write(1);

@@ -33,7 +33,8 @@ pub(crate) fn spawn(job: Job) -> Result<(), String> {
         .name("twindisk-save".into())
         .spawn(move || {
             let result = save(&job);
-            let _ = job.done.send(Message::Saved { op: job.op, result });
+            job.done
+                .send_patiently(Message::Saved { op: job.op, result });
         })
         .map(drop)
         .map_err(|error| format!("a thread for it can't be started: {error}"))

@@ -226,7 +226,7 @@ mod tests {
             theirs.read_to_end(&mut bytes).expect("read");
             bytes
         });
-        let token = Token::new(Kind::Cancel, 0, 0);
+        let token = Token::new(Kind::Disk, 0, 0);
         let mut completions = Vec::new();
         batch.stage(&mut ring, &buffers, (file, Turn::Peers), token);
         loop {

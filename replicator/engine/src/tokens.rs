@@ -20,8 +20,6 @@ pub(crate) enum Kind {
     LinkReceive,
     /// Frames to a peer.
     LinkSend,
-    /// The cancellation of another operation; its own result says nothing.
-    Cancel,
 }
 
 /// The name of one operation: (kind u8, generation u24, slot u32).
@@ -60,7 +58,6 @@ impl Token {
             6 => Kind::ClientSend,
             7 => Kind::LinkReceive,
             8 => Kind::LinkSend,
-            9 => Kind::Cancel,
             other => panic!("the ring completed an operation of unknown kind {other}"),
         };
         Self {
@@ -93,7 +90,6 @@ mod tests {
             Kind::ClientSend,
             Kind::LinkReceive,
             Kind::LinkSend,
-            Kind::Cancel,
         ] {
             let token = Token::new(kind, 0x1234_5678, u32::MAX);
             assert_eq!(Token::decode(token.encode()), token);

@@ -33,6 +33,8 @@ pub(super) struct Connection {
     pub(super) owed: usize,
     /// Requests of it in the table.
     pub(super) requests: usize,
+    /// When bytes last went either way.
+    pub(super) moved: Time,
     /// It is on the list of connections to be looked at.
     pub(super) dirty: bool,
 }
@@ -101,7 +103,7 @@ pub(super) enum Reply {
 }
 
 impl Connection {
-    pub(super) fn new(client: NbdConnection, file: RingFile) -> Self {
+    pub(super) fn new(client: NbdConnection, file: RingFile, now: Time) -> Self {
         Self {
             socket: client.socket,
             file,
@@ -118,6 +120,7 @@ impl Connection {
             batch_reads: Vec::new(),
             owed: 0,
             requests: 0,
+            moved: now,
             dirty: false,
         }
     }
@@ -134,6 +137,11 @@ impl Connection {
     /// Something is on its way to the client, or should be.
     pub(super) fn is_sending(&self) -> bool {
         self.batch.is_under_way() || !self.replies.is_empty()
+    }
+
+    /// It holds memory for as long as the client likes.
+    pub(super) fn holds_memory(&self) -> bool {
+        matches!(self.receiving, Receiving::Payload { .. }) || self.is_sending()
     }
 
     /// Neither the ring nor the core refers to it.

@@ -35,6 +35,7 @@ impl Clients {
         let slot = self.slot_of(completion);
         let connection = self.connection(slot);
         let target = connection.receive.take().expect("a receive was under way");
+        connection.moved = context.now;
         if connection.state != State::Open {
             // Bytes of a client that is gone are never executed.
             self.stop_receiving(slot, context);

@@ -115,6 +115,7 @@ impl Clients {
         let generation = self.connections.generation(slot);
         let connection = self.connections.get_mut(slot).expect("in use");
         let sent = connection.batch.complete(completion);
+        connection.moved = context.now;
         match sent {
             Sent::Part if connection.state != State::Dead => {
                 let token = Token::new(Kind::ClientSend, generation, slot);

@@ -10,7 +10,7 @@ use super::*;
 use crate::tokens::Kind;
 
 fn token(slot: u32) -> Token {
-    Token::new(Kind::Cancel, 1, slot)
+    Token::new(Kind::Disk, 1, slot)
 }
 
 fn nop(ring: &mut Ring, turn: Turn, slot: u32) {

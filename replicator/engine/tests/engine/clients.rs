@@ -1,9 +1,12 @@
 //! Clients against one node.
 
+use std::{io::Write as _, sync::mpsc};
+
+use twindisk_engine::Input;
 use twindisk_nbd::client::{Fua, Zeroing};
 use twindisk_nbd::{Command, Errno};
 
-use crate::harness::Node;
+use crate::harness::{DEADLINE, Node};
 
 fn primary(blocks: u64) -> Node {
     let mut node = Node::new(1, &[], blocks);
@@ -164,4 +167,61 @@ fn what_can_not_be_is_refused_and_the_connection_lives() {
     let mut byte = [0];
     client.read(end - 1, &mut byte).expect("read");
     assert_eq!(byte, [0]);
+}
+
+#[test]
+fn what_a_client_sent_before_it_hung_up_is_not_executed_afterwards() {
+    let node = primary(256);
+    let mut raw = node
+        .kernel_client()
+        .into_stream()
+        .expect("nothing in flight");
+    let mut header = twindisk_nbd::Header {
+        flags: 0,
+        command: twindisk_nbd::protocol::command::WRITE,
+        cookie: twindisk_nbd::Cookie(1),
+        offset: 0,
+        length: 4096,
+    };
+    // The thread stands still while the client writes and hangs up: it sees both in one batch.
+    let (entered, is_standing) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let stand = Input::Status(Box::new(move |_| {
+        entered.send(()).expect("waited for");
+        may_go_on.recv_timeout(DEADLINE).expect("released");
+    }));
+    node.sender().send(stand).expect("running");
+    is_standing
+        .recv_timeout(DEADLINE)
+        .expect("the thread stands");
+    for block in 0..20 {
+        header.offset = block * 4096;
+        raw.write_all(&header.encode()).expect("header");
+        raw.write_all(&[7; 4096]).expect("payload");
+    }
+    drop(raw);
+    go_on.send(()).expect("the thread waits");
+    let mut client = node.kernel_client();
+    let mut read = vec![9; 20 * 4096];
+    client.read(0, &mut read).expect("read");
+    assert!(read.iter().all(|&byte| byte == 0));
+}
+
+#[test]
+fn a_closed_device_sends_its_clients_away_and_opens_again() {
+    let node = primary(256);
+    for round in 0..3u8 {
+        let mut clients = [node.kernel_client(), node.structured_client()];
+        clients[0].write(0, &[round; 4096], Fua::No).expect("write");
+        node.command(twindisk_core::Command::Demote { abandon: false })
+            .expect("demoted");
+        for client in &mut clients {
+            let mut block = [0; 4096];
+            client.read(0, &mut block).expect_err("sent away");
+        }
+        node.promote();
+        let mut block = [0; 4096];
+        node.kernel_client().read(0, &mut block).expect("read");
+        assert_eq!(block, [round; 4096]);
+    }
 }

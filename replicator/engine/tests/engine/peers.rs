@@ -157,3 +157,59 @@ fn a_write_cut_off_within_its_payload_never_happens_whole() {
     drop(client);
     stop_both_and_compare(&mut one, &mut other);
 }
+
+#[test]
+fn large_writes_go_through_a_small_pool_of_the_peer() {
+    let (mut one, mut other) = pair(16 * 1024);
+    one.promote();
+    let clients: Vec<_> = (0..4).map(|_| one.kernel_client()).collect();
+    std::thread::scope(|scope| {
+        for (index, mut client) in clients.into_iter().enumerate() {
+            scope.spawn(move || {
+                let offset = (index as u64) << 24;
+                for round in 0..6u8 {
+                    let data = vec![round * 16 + index as u8 + 1; 15 << 20];
+                    client.write(offset, &data, Fua::No).expect("write");
+                }
+            });
+        }
+    });
+    stop_both_and_compare(&mut one, &mut other);
+}
+
+#[test]
+fn links_that_break_under_load_lose_nothing() {
+    let (mut one, mut other) = pair(1024);
+    one.promote();
+    let mut client = one.kernel_client();
+    let writer = std::thread::spawn(move || {
+        let mut newest = vec![0u8; 1024];
+        for index in 0..6000u32 {
+            let block = (index.wrapping_mul(2_654_435_761) >> 8) % 1024;
+            let byte = (index % 251) as u8 + 1;
+            client
+                .write(u64::from(block) * 4096, &[byte; 4096], Fua::No)
+                .expect("write");
+            newest[block as usize] = byte;
+        }
+        newest
+    });
+    while !writer.is_finished() {
+        // Two nodes that lose each other suspend writes; meeting again lets them go on.
+        connect(&one, &other);
+    }
+    let newest = writer.join().expect("writer");
+    until("in sync", || (one.status().in_sync == [1, 2]).then_some(()));
+    one.stop();
+    other.stop();
+    for node in [&one, &other] {
+        let contents = node.contents();
+        for (block, &byte) in newest.iter().enumerate() {
+            assert!(
+                contents[block * 4096..][..4096]
+                    .iter()
+                    .all(|&found| found == byte)
+            );
+        }
+    }
+}
