@@ -88,7 +88,7 @@ pub enum StoreError {
         /// Which.
         path: PathBuf,
         /// What is wrong.
-        source: LoadError,
+        source: Box<LoadError>,
     },
     /// The system refused.
     #[error("{doing} {path}: {source}")]

@@ -189,11 +189,14 @@ impl Backing {
     }
 
     fn lock(&self) -> Result<(), StoreError> {
-        self.file.try_lock().map_err(|error| match error {
-            std::fs::TryLockError::WouldBlock => StoreError::InUse {
-                path: self.path.clone(),
-            },
-            std::fs::TryLockError::Error(source) => self.io_error("locking", source),
+        flock(&self.file, libc::LOCK_EX | libc::LOCK_NB).map_err(|source| {
+            if source.kind() == io::ErrorKind::WouldBlock {
+                StoreError::InUse {
+                    path: self.path.clone(),
+                }
+            } else {
+                self.io_error("locking", source)
+            }
         })
     }
 
@@ -216,7 +219,7 @@ impl Drop for Backing {
         // Closing alone may leave the lock behind for a while: a ring that is being torn down still refers to the
         // file.
         if self.kind == BackingKind::File {
-            let _ = self.file.unlock();
+            let _ = flock(&self.file, libc::LOCK_UN);
         }
     }
 }
@@ -231,6 +234,15 @@ impl AsRawFd for Backing {
     fn as_raw_fd(&self) -> RawFd {
         self.file.as_raw_fd()
     }
+}
+
+/// The lock of the whole file that every program which asks for it sees.
+fn flock(file: &File, operation: libc::c_int) -> io::Result<()> {
+    // SAFETY: the descriptor is open; the call touches no memory.
+    if unsafe { libc::flock(file.as_raw_fd(), operation) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 fn open_direct(path: &Path, kind: BackingKind, access: Access) -> Result<(File, bool), StoreError> {

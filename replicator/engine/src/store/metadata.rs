@@ -142,7 +142,7 @@ impl Metadata {
             .map_err(|source| self.on.io_error("flushing", source))?;
         metadata::load(|block| self.read(block)).map_err(|source| StoreError::Metadata {
             path: self.on.path().into(),
-            source,
+            source: Box::new(source),
         })
     }
 

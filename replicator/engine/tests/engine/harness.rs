@@ -273,6 +273,15 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        if thread::panicking() {
+            // What failed may also keep it from stopping; its state says more than a test that hangs.
+            if let Some(running) = self.running.take() {
+                let take = Box::new(|status| eprintln!("{status:#?}"));
+                let _ = running.thread.sender().send(Input::Status(take));
+                thread::sleep(Duration::from_millis(100));
+            }
+            return;
+        }
         self.stop();
     }
 }
