@@ -1,0 +1,281 @@
+//! What a person should know before trusting a configuration on this host: what is missing, what is risky.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    fs,
+    net::IpAddr,
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Serialize;
+use twindisk_core::{OnPeerLoss, Protocol};
+
+use super::{Config, Endpoint, Member, NbdAddress, Node, Resource, SecretSource};
+use crate::limits;
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How bad.
+    pub severity: Severity,
+    /// What it is about: a key, or a file.
+    pub about: String,
+    /// What is so, what it means, what to do.
+    pub text: String,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Good to know.
+    Note,
+    /// It works, but a promise is weakened.
+    Risk,
+    /// `serve` will not work.
+    Missing,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Note => "note",
+            Self::Risk => "risk",
+            Self::Missing => "missing",
+        })
+    }
+}
+
+/// Looks at the configuration as `node` on this host would use it. The worst first.
+#[must_use]
+pub fn check(config: &Config, node: &Node) -> Vec<Finding> {
+    let mut found = Findings::default();
+    found.secret(&config.secret, config);
+    if config.nodes.len() == 1 {
+        found.risk("nodes", "there is only one node: nothing is replicated; add the second one");
+    }
+    if config.resources_on(node).next().is_none() {
+        found.missing("resource", format!("node {} takes part in no resource: add [resource.NAME] with on.{}", node.name, node.name));
+    }
+    for other in &config.nodes {
+        found.address(other, node);
+    }
+    for dir in [&node.run_dir, &node.state_dir] {
+        found.folder(dir, "serve makes it if its parent is there");
+    }
+    found.unix_path("control-socket", &node.control_socket);
+    for listener in &node.nbd {
+        found.listener(&format!("nodes.{}.nbd", node.name), listener);
+    }
+    for resource in &config.resources {
+        found.resource(resource);
+        if let Some(member) = resource.member(node.id) {
+            found.member(resource, member);
+        }
+    }
+    found.shared_paths(config, node);
+    found.0.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    found.0
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, severity: Severity, about: impl Into<String>, text: impl Into<String>) {
+        self.0.push(Finding {
+            severity,
+            about: about.into(),
+            text: text.into(),
+        });
+    }
+
+    fn note(&mut self, about: impl Into<String>, text: impl Into<String>) {
+        self.add(Severity::Note, about, text);
+    }
+
+    fn risk(&mut self, about: impl Into<String>, text: impl Into<String>) {
+        self.add(Severity::Risk, about, text);
+    }
+
+    fn missing(&mut self, about: impl Into<String>, text: impl Into<String>) {
+        self.add(Severity::Missing, about, text);
+    }
+
+    fn secret(&mut self, source: &SecretSource, config: &Config) {
+        let (about, file) = match source {
+            SecretSource::File(path) => ("secret-file", path),
+            SecretSource::Inline(_) => {
+                self.note("secret", "the secret stands in the configuration: `secret-file` keeps it out of backups and of tickets");
+                ("secret", &config.path)
+            }
+        };
+        if let Err(error) = source.read() {
+            self.missing(about, error.to_string());
+        }
+        if let Ok(metadata) = fs::metadata(file)
+            && metadata.mode() & 0o077 != 0
+        {
+            self.risk(
+                about,
+                format!(
+                    "{} can be read by others (mode {:04o}): whoever reads it can act as a peer; chmod 0600 it",
+                    file.display(),
+                    metadata.mode() & 0o7777
+                ),
+            );
+        }
+    }
+
+    fn address(&mut self, other: &Node, node: &Node) {
+        let Endpoint { host, .. } = &other.address;
+        let about = format!("nodes.{}.address", other.name);
+        match host.parse::<IpAddr>() {
+            Ok(address) if address.is_unspecified() => self.missing(
+                about,
+                format!("{address} is no address that a peer can reach: write the node's own"),
+            ),
+            Ok(address) if address.is_loopback() => {
+                self.risk(about, format!("{address} reaches this host only: both replicas die with it"));
+            }
+            Ok(_) => {}
+            Err(_) if other.id == node.id => self.note(about, "a host name needs a working resolver when this node starts: an address does not"),
+            Err(_) => self.note(about, "a host name needs a working resolver just when a peer was lost: an address does not"),
+        }
+    }
+
+    fn folder(&mut self, dir: &Path, otherwise: &str) {
+        if dir.is_dir() {
+            return;
+        }
+        let about = dir.display().to_string();
+        if dir.parent().is_some_and(Path::is_dir) {
+            self.note(about, format!("this folder does not exist: {otherwise}"));
+        } else {
+            self.missing(about, "this folder does not exist and neither does its parent: create it");
+        }
+    }
+
+    fn unix_path(&mut self, about: &str, path: &Path) {
+        let bytes = path.as_os_str().len();
+        if bytes > limits::MAX_UNIX_PATH_BYTES {
+            self.missing(
+                about,
+                format!(
+                    "{} has {bytes} bytes: a Unix socket's path may have {}",
+                    path.display(),
+                    limits::MAX_UNIX_PATH_BYTES
+                ),
+            );
+        }
+    }
+
+    fn listener(&mut self, about: &str, listener: &NbdAddress) {
+        match listener {
+            NbdAddress::Unix(path) => self.unix_path(about, path),
+            NbdAddress::Tcp(endpoint) => {
+                let loopback = endpoint
+                    .host
+                    .parse::<IpAddr>()
+                    .is_ok_and(|address| address.is_loopback());
+                if !loopback {
+                    self.risk(
+                        about,
+                        format!("{endpoint}: NBD over TCP has no authentication here: whoever reaches the port reads and writes the device; keep it in a trusted network"),
+                    );
+                }
+            }
+        }
+    }
+
+    fn resource(&mut self, resource: &Resource) {
+        let about = format!("resource.{}", resource.name);
+        if resource.members.len() == 1 {
+            self.risk(&about, "only one replica: nothing is mirrored");
+        }
+        if resource.on_peer_loss == OnPeerLoss::Continue {
+            self.risk(
+                format!("{about}.on-peer-loss"),
+                "`continue` is unsafe: after a cut link both nodes may take writes, and what one of them acknowledged is lost; `suspend` waits for a receipt",
+            );
+        }
+        if resource.timings.peer_timeout < Duration::from_secs(2) {
+            self.risk(
+                format!("{about}.peer-timeout"),
+                "below 2s a busy host is taken for a dead one",
+            );
+        }
+        for member in &resource.members {
+            if member.protocol == Protocol::A {
+                self.risk(
+                    format!("{about}.on.{}.protocol", member.node),
+                    format!("protocol A acknowledges before {} has the write: promoting it needs an operator's word", member.node),
+                );
+            }
+        }
+    }
+
+    fn member(&mut self, resource: &Resource, member: &Member) {
+        let about = format!("resource.{}.on.{}", resource.name, member.node);
+        match fs::metadata(&member.backing) {
+            Ok(found) if found.file_type().is_block_device() => {}
+            Ok(found) if found.is_file() => {
+                if found.blocks() * 512 < found.len() {
+                    self.risk(
+                        format!("{about}.backing"),
+                        format!("{} is sparse: writes to its holes are slow and can fail when the filesystem is full; `init --size` writes it whole", member.backing.display()),
+                    );
+                }
+            }
+            Ok(_) => self.missing(format!("{about}.backing"), format!("{} is neither a block device nor a file", member.backing.display())),
+            Err(error) => self.missing(
+                format!("{about}.backing"),
+                format!("{}: {error}; `twindisk init {} --size SIZE` creates a file", member.backing.display(), resource.name),
+            ),
+        }
+        if let Some(metadata) = &member.metadata
+            && let Err(error) = fs::metadata(metadata)
+        {
+            self.missing(
+                format!("{about}.metadata"),
+                format!("{}: {error}; `twindisk init {}` creates it", metadata.display(), resource.name),
+            );
+        }
+        for listener in &member.nbd {
+            self.listener(&format!("{about}.nbd"), listener);
+        }
+    }
+
+    /// Two things of this node at one path.
+    fn shared_paths(&mut self, config: &Config, node: &Node) {
+        let mut users: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
+        for (resource, member) in config
+            .resources_on(node)
+            .filter_map(|resource| Some((resource, resource.member(node.id)?)))
+        {
+            let mut uses = |path: &Path, what: &str| {
+                let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+                users.entry(real).or_default().insert(format!("{} of {}", what, resource.name));
+            };
+            uses(&member.backing, "backing");
+            if let Some(metadata) = &member.metadata {
+                uses(metadata, "metadata");
+            }
+            for listener in &member.nbd {
+                if let NbdAddress::Unix(path) = listener {
+                    uses(path, "NBD socket");
+                }
+            }
+        }
+        for (path, uses) in users.iter().filter(|(_, uses)| uses.len() > 1) {
+            let uses: Vec<&str> = uses.iter().map(String::as_str).collect();
+            self.missing(
+                path.display().to_string(),
+                format!("{} share this path: each needs its own", uses.join(" and ")),
+            );
+        }
+    }
+}
