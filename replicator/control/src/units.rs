@@ -203,8 +203,12 @@ fn scale(text: &str, number: &str, unit: u64) -> Result<u64, UnitError> {
     let fraction: String = fraction.chars().take(12).collect();
     let places = 10_u128.pow(u32::try_from(fraction.len()).unwrap_or(0));
     let part: u128 = fraction.parse().unwrap_or(0) * u128::from(unit) / places;
-    let total = whole.checked_mul(u128::from(unit)).and_then(|n| n.checked_add(part));
-    total.and_then(|total| u64::try_from(total).ok()).ok_or_else(too_large)
+    let total = whole
+        .checked_mul(u128::from(unit))
+        .and_then(|n| n.checked_add(part));
+    total
+        .and_then(|total| u64::try_from(total).ok())
+        .ok_or_else(too_large)
 }
 
 fn bad_unit(text: &str, unit: &str, units: &'static str) -> UnitError {
@@ -226,8 +230,14 @@ mod tests {
         assert_eq!("1.5s".parse(), Ok(Span(Duration::from_millis(1500))));
         assert_eq!("0".parse(), Ok(Span(Duration::ZERO)));
         assert!(matches!("5".parse::<Span>(), Err(UnitError::NoUnit { .. })));
-        assert!(matches!("5y".parse::<Span>(), Err(UnitError::BadUnit { .. })));
-        assert!(matches!("s".parse::<Span>(), Err(UnitError::NoNumber { .. })));
+        assert!(matches!(
+            "5y".parse::<Span>(),
+            Err(UnitError::BadUnit { .. })
+        ));
+        assert!(matches!(
+            "s".parse::<Span>(),
+            Err(UnitError::NoNumber { .. })
+        ));
         assert!(matches!(
             "999999999999h".parse::<Span>(),
             Err(UnitError::TooLarge { .. })

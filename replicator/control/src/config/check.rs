@@ -2,8 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
-    fs,
+    fmt, fs,
     net::IpAddr,
     os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
@@ -55,10 +54,19 @@ pub fn check(config: &Config, node: &Node) -> Vec<Finding> {
     let mut found = Findings::default();
     found.secret(&config.secret, config);
     if config.nodes.len() == 1 {
-        found.risk("nodes", "there is only one node: nothing is replicated; add the second one");
+        found.risk(
+            "nodes",
+            "there is only one node: nothing is replicated; add the second one",
+        );
     }
     if config.resources_on(node).next().is_none() {
-        found.missing("resource", format!("node {} takes part in no resource: add [resource.NAME] with on.{}", node.name, node.name));
+        found.missing(
+            "resource",
+            format!(
+                "node {} takes part in no resource: add [resource.NAME] with on.{}",
+                node.name, node.name
+            ),
+        );
     }
     for other in &config.nodes {
         found.address(other, node);
@@ -77,7 +85,9 @@ pub fn check(config: &Config, node: &Node) -> Vec<Finding> {
         }
     }
     found.shared_paths(config, node);
-    found.0.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    found
+        .0
+        .sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     found.0
 }
 
@@ -155,7 +165,10 @@ impl Findings {
         if dir.parent().is_some_and(Path::is_dir) {
             self.note(about, format!("this folder does not exist: {otherwise}"));
         } else {
-            self.missing(about, "this folder does not exist and neither does its parent: create it");
+            self.missing(
+                about,
+                "this folder does not exist and neither does its parent: create it",
+            );
         }
     }
 
@@ -230,10 +243,20 @@ impl Findings {
                     );
                 }
             }
-            Ok(_) => self.missing(format!("{about}.backing"), format!("{} is neither a block device nor a file", member.backing.display())),
+            Ok(_) => self.missing(
+                format!("{about}.backing"),
+                format!(
+                    "{} is neither a block device nor a file",
+                    member.backing.display()
+                ),
+            ),
             Err(error) => self.missing(
                 format!("{about}.backing"),
-                format!("{}: {error}; `twindisk init {} --size SIZE` creates a file", member.backing.display(), resource.name),
+                format!(
+                    "{}: {error}; `twindisk init {} --size SIZE` creates a file",
+                    member.backing.display(),
+                    resource.name
+                ),
             ),
         }
         if let Some(metadata) = &member.metadata
@@ -241,7 +264,11 @@ impl Findings {
         {
             self.missing(
                 format!("{about}.metadata"),
-                format!("{}: {error}; `twindisk init {}` creates it", metadata.display(), resource.name),
+                format!(
+                    "{}: {error}; `twindisk init {}` creates it",
+                    metadata.display(),
+                    resource.name
+                ),
             );
         }
         for listener in &member.nbd {
@@ -258,7 +285,10 @@ impl Findings {
         {
             let mut uses = |path: &Path, what: &str| {
                 let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-                users.entry(real).or_default().insert(format!("{} of {}", what, resource.name));
+                users
+                    .entry(real)
+                    .or_default()
+                    .insert(format!("{} of {}", what, resource.name));
             };
             uses(&member.backing, "backing");
             if let Some(metadata) = &member.metadata {

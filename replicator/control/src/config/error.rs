@@ -96,7 +96,10 @@ pub enum ConfigError {
 }
 
 /// The known name nearest to a mistyped one, when one is near enough to be meant.
-pub(crate) fn nearest<'k>(wrong: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(
+    wrong: &str,
+    known: impl IntoIterator<Item = &'k str>,
+) -> Option<&'k str> {
     known
         .into_iter()
         .map(|name| (strsim::jaro_winkler(wrong, name), name))

@@ -10,6 +10,7 @@ mod raw;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::{
     fmt,

@@ -67,7 +67,14 @@ fn header_above(before: &str) -> String {
         .map(str::trim)
         .find(|line| line.starts_with('[') && line.contains(']'))
         .map(|line| line.trim_matches(|c| c == '[' || c == ']').to_owned())
-        .map(|header| header.split(']').next().unwrap_or_default().trim().to_owned())
+        .map(|header| {
+            header
+                .split(']')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned()
+        })
         .unwrap_or_default()
 }
 

@@ -43,7 +43,7 @@ pub(super) struct RawNode {
     pub(super) control_mode: Option<Text>,
     pub(super) event_log: Option<Text>,
     pub(super) event_log_size: Option<Spanned<Bytes>>,
-    pub(super) nbd: Option<OneOrMany>,
+    pub(super) nbd: Option<Spanned<OneOrMany>>,
     pub(super) nbd_mode: Option<Text>,
     pub(super) nbd_max_connections: Option<Spanned<i64>>,
 }
@@ -65,7 +65,7 @@ pub(super) struct RawResource {
     pub(super) peer_buffers: Option<Spanned<Bytes>>,
     pub(super) resync_buffers: Option<Spanned<Bytes>>,
     pub(super) al_extents: Option<Spanned<i64>>,
-    pub(super) nbd: Option<OneOrMany>,
+    pub(super) nbd: Option<Spanned<OneOrMany>>,
     #[serde(default)]
     pub(super) on: BTreeMap<Text, RawMember>,
 }
@@ -75,7 +75,7 @@ pub(super) struct RawResource {
 pub(super) struct RawMember {
     pub(super) backing: Text,
     pub(super) metadata: Option<Text>,
-    pub(super) nbd: Option<OneOrMany>,
+    pub(super) nbd: Option<Spanned<OneOrMany>>,
     pub(super) protocol: Option<Protocol>,
 }
 
@@ -83,12 +83,12 @@ pub(super) struct RawMember {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum OneOrMany {
-    One(Text),
-    Many(Vec<Text>),
+    One(String),
+    Many(Vec<String>),
 }
 
 impl OneOrMany {
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Text> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &String> {
         match self {
             Self::One(one) => std::slice::from_ref(one).iter(),
             Self::Many(many) => many.iter(),
@@ -108,16 +108,45 @@ pub fn keys() -> Vec<(&'static str, &'static [&'static str])> {
 }
 
 const TOP_KEYS: &[&str] = &[
-    "cluster", "secret", "secret-file", "node", "run-dir", "state-dir", "nodes", "resource",
+    "cluster",
+    "secret",
+    "secret-file",
+    "node",
+    "run-dir",
+    "state-dir",
+    "nodes",
+    "resource",
 ];
 const NODE_KEYS: &[&str] = &[
-    "id", "address", "run-dir", "state-dir", "control-socket", "control-mode", "event-log",
-    "event-log-size", "nbd", "nbd-mode", "nbd-max-connections",
+    "id",
+    "address",
+    "run-dir",
+    "state-dir",
+    "control-socket",
+    "control-mode",
+    "event-log",
+    "event-log-size",
+    "nbd",
+    "nbd-mode",
+    "nbd-max-connections",
 ];
 const RESOURCE_KEYS: &[&str] = &[
-    "protocol", "on-peer-loss", "on-disk-error", "ping-interval", "peer-timeout", "request-timeout",
-    "read-lease", "flush-interval", "stop-timeout", "busy-poll", "client-buffers", "peer-buffers",
-    "resync-buffers", "al-extents", "nbd", "on",
+    "protocol",
+    "on-peer-loss",
+    "on-disk-error",
+    "ping-interval",
+    "peer-timeout",
+    "request-timeout",
+    "read-lease",
+    "flush-interval",
+    "stop-timeout",
+    "busy-poll",
+    "client-buffers",
+    "peer-buffers",
+    "resync-buffers",
+    "al-extents",
+    "nbd",
+    "on",
 ];
 const MEMBER_KEYS: &[&str] = &["backing", "metadata", "nbd", "protocol"];
 

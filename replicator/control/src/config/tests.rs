@@ -35,46 +35,148 @@ fn a_good_file_with_its_defaults() {
     let alpha = config.node("alpha").unwrap();
     let beta = config.node("beta").unwrap();
     assert_eq!(beta.address.to_string(), "[fd00::2]:7800");
-    assert_eq!(alpha.control_socket, Path::new("/run/twindisk/control.sock"));
+    assert_eq!(
+        alpha.control_socket,
+        Path::new("/run/twindisk/control.sock")
+    );
     let r0 = config.resource("r0").unwrap();
     assert_eq!(r0.timings.peer_timeout, Duration::from_secs(6));
     assert_eq!(r0.busy_poll, BusyPoll::For(Duration::from_micros(50)));
     let on_alpha = r0.member(alpha.id).unwrap();
     assert_eq!(on_alpha.metadata, None);
-    assert_eq!(on_alpha.nbd, [NbdAddress::Unix("/run/twindisk/r0.sock".into())]);
+    assert_eq!(
+        on_alpha.nbd,
+        [NbdAddress::Unix("/run/twindisk/r0.sock".into())]
+    );
     let on_beta = r0.member(beta.id).unwrap();
-    assert_eq!(on_beta.metadata.as_deref(), Some(Path::new("/var/lib/twindisk/r0.meta")));
+    assert_eq!(
+        on_beta.metadata.as_deref(),
+        Some(Path::new("/var/lib/twindisk/r0.meta"))
+    );
     assert_eq!(on_beta.protocol, Protocol::A);
     assert!(on_beta.nbd.is_empty(), "the shared listener serves it");
     assert_eq!(config.pick(alpha, None).unwrap().0.name, "r0");
-    assert!(!format!("{config:?}").contains("enough length"), "a secret never shows");
+    assert!(
+        !format!("{config:?}").contains("enough length"),
+        "a secret never shows"
+    );
 }
 
 #[test]
 fn an_error_names_line_key_and_what_to_write() {
     let table: &[(&str, &str, &str, &[&str])] = &[
-        ("peer-timeout", "peer-timeot", ":15: ", &["`peer-timeot`", "did you mean `peer-timeout`"]),
+        (
+            "peer-timeout",
+            "peer-timeot",
+            ":15: ",
+            &["`peer-timeot`", "did you mean `peer-timeout`"],
+        ),
         ("secret =", "secrett =", ":3: ", &["did you mean `secret`"]),
-        ("\"6s\"", "\"6 parsec\"", ":15: resource.r0.peer-timeout: ", &["no unit", "ms"]),
-        ("\"6s\"", "6", ":15: resource.r0.peer-timeout: ", &["no unit"]),
-        ("\"6s\"", "\"500ms\"", ":15: resource.r0.peer-timeout: ", &["ping-interval (1s)"]),
-        ("\"6s\"", "\"30h\"", ":15: resource.r0.peer-timeout: ", &["out of range"]),
-        ("\"50us\"", "\"1s\"", ":16: resource.r0.busy-poll: ", &["too long"]),
+        (
+            "\"6s\"",
+            "\"6 parsec\"",
+            ":15: resource.r0.peer-timeout: ",
+            &["no unit", "ms"],
+        ),
+        (
+            "\"6s\"",
+            "6",
+            ":15: resource.r0.peer-timeout: ",
+            &["no unit"],
+        ),
+        (
+            "\"6s\"",
+            "\"500ms\"",
+            ":15: resource.r0.peer-timeout: ",
+            &["ping-interval (1s)"],
+        ),
+        (
+            "\"6s\"",
+            "\"30h\"",
+            ":15: resource.r0.peer-timeout: ",
+            &["out of range"],
+        ),
+        (
+            "\"50us\"",
+            "\"1s\"",
+            ":16: resource.r0.busy-poll: ",
+            &["too long"],
+        ),
         ("id = 2", "id = 1", ":", &["is the number of node"]),
         ("id = 2", "id = 300", ":10: nodes.beta.id: ", &["0 to 255"]),
         ("id = 2", "", ":", &["`id` is missing"]),
-        ("[fd00::2]:7800", "fd00::2:7800", ":11: nodes.beta.address: ", &["[fd00::1]:7800"]),
-        ("[fd00::2]:7800", "10.0.0.1:7800", ":", &["is the address of node"]),
-        ("on.beta", "on.betta", ":18: resource.r0.on.betta: ", &["did you mean \"beta\""]),
-        ("backing = \"/dev/vg/r0\", protocol", "protocol", ":18: ", &["`backing` is missing"]),
-        ("protocol = \"A\"", "protocol = \"D\"", ":18: resource.r0.on.beta.protocol: ", &["\"D\"", "A, B, C"]),
-        ("protocol = \"A\"", "protocl = \"A\"", ":18: resource.r0.on.beta", &["did you mean `protocol`"]),
-        ("tcp:127", "http:127", ":12: nodes.beta.nbd: ", &["unix:/run"]),
-        ("a secret of enough length", "short", ":3: secret: ", &["16"]),
-        ("secret = \"a secret of enough length\"", "", ":2: cluster: ", &["secret-file"]),
-        ("[resource.r0]", "[resource.\"r 0\"]", ":14: ", &["letters, digits"]),
-        ("cluster = \"db\"", "cluster = 7", ":2: cluster: ", &["string"]),
-        ("metadata = \"internal\"", "metadata = \"/dev/vg/r0\"", ":17: resource.r0.on.alpha.metadata: ", &["same file"]),
+        (
+            "[fd00::2]:7800",
+            "fd00::2:7800",
+            ":11: nodes.beta.address: ",
+            &["[fd00::1]:7800"],
+        ),
+        (
+            "[fd00::2]:7800",
+            "10.0.0.1:7800",
+            ":",
+            &["is the address of node"],
+        ),
+        (
+            "on.beta",
+            "on.betta",
+            ":18: resource.r0.on.betta: ",
+            &["did you mean \"beta\""],
+        ),
+        (
+            "backing = \"/dev/vg/r0\", protocol",
+            "protocol",
+            ":18: ",
+            &["`backing` is missing"],
+        ),
+        (
+            "protocol = \"A\"",
+            "protocol = \"D\"",
+            ":18: resource.r0.on.beta.protocol: ",
+            &["\"D\"", "A, B, C"],
+        ),
+        (
+            "protocol = \"A\"",
+            "protocl = \"A\"",
+            ":18: resource.r0.on.beta",
+            &["did you mean `protocol`"],
+        ),
+        (
+            "tcp:127",
+            "http:127",
+            ":12: nodes.beta.nbd: ",
+            &["unix:/run"],
+        ),
+        (
+            "a secret of enough length",
+            "short",
+            ":3: secret: ",
+            &["16"],
+        ),
+        (
+            "secret = \"a secret of enough length\"",
+            "",
+            ":2: cluster: ",
+            &["secret-file"],
+        ),
+        (
+            "[resource.r0]",
+            "[resource.\"r 0\"]",
+            ":14: ",
+            &["letters, digits"],
+        ),
+        (
+            "cluster = \"db\"",
+            "cluster = 7",
+            ":2: cluster: ",
+            &["string"],
+        ),
+        (
+            "metadata = \"internal\"",
+            "metadata = \"/dev/vg/r0\"",
+            ":17: resource.r0.on.alpha.metadata: ",
+            &["same file"],
+        ),
         ("id = 2", "id = 2 2", ":10", &[]),
     ];
     for (from, to, place, wanted) in table {
@@ -86,7 +188,10 @@ fn an_error_names_line_key_and_what_to_write() {
         for part in *wanted {
             assert!(error.contains(part), "{to}: {error} lacks {part}");
         }
-        assert!(!error.contains("enough length"), "a secret never shows: {error}");
+        assert!(
+            !error.contains("enough length"),
+            "a secret never shows: {error}"
+        );
     }
 }
 
@@ -100,7 +205,13 @@ fn a_missing_file_says_how_to_name_another() {
 fn which_node_this_is() {
     let config = parse(GOOD).unwrap();
     assert_eq!(config.this_node(Some("beta")).unwrap().name, "beta");
-    assert!(config.this_node(Some("gamma")).unwrap_err().to_string().contains("alpha, beta"));
+    assert!(
+        config
+            .this_node(Some("gamma"))
+            .unwrap_err()
+            .to_string()
+            .contains("alpha, beta")
+    );
     let named = parse(&format!("node = \"alpha\"{GOOD}")).unwrap();
     assert_eq!(named.this_node(None).unwrap().name, "alpha");
     assert_eq!(named.this_node(Some("beta")).unwrap().name, "beta");
@@ -111,7 +222,10 @@ fn secrets_come_from_a_file_without_its_newline() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("secret");
     std::fs::write(&file, "0123456789abcdef\n").unwrap();
-    assert_eq!(SecretSource::File(file.clone()).read().unwrap(), b"0123456789abcdef");
+    assert_eq!(
+        SecretSource::File(file.clone()).read().unwrap(),
+        b"0123456789abcdef"
+    );
     std::fs::write(&file, "short").unwrap();
     assert!(SecretSource::File(file).read().is_err());
 }
@@ -123,7 +237,10 @@ fn the_check_finds_what_is_missing_or_risky() {
     std::fs::write(&secret, "0123456789abcdef").unwrap();
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o644)).unwrap();
     let sparse = dir.path().join("sparse");
-    std::fs::File::create(&sparse).unwrap().set_len(1 << 20).unwrap();
+    std::fs::File::create(&sparse)
+        .unwrap()
+        .set_len(1 << 20)
+        .unwrap();
     let text = format!(
         r#"
 cluster = "db"
@@ -159,10 +276,26 @@ on.alpha = {{ backing = "sparse", metadata = "m", nbd = "unix:{long}" }}
     has(Severity::Risk, "nodes.alpha.nbd", "no authentication");
     has(Severity::Risk, "resource.r0.on-peer-loss", "unsafe");
     has(Severity::Risk, "resource.r0.on.alpha.backing", "sparse");
-    has(Severity::Risk, "resource.r1.on.alpha.protocol", "protocol A");
-    has(Severity::Missing, "resource.r0.on.alpha.metadata", "init r0");
+    has(
+        Severity::Risk,
+        "resource.r1.on.alpha.protocol",
+        "protocol A",
+    );
+    has(
+        Severity::Missing,
+        "resource.r0.on.alpha.metadata",
+        "init r0",
+    );
     has(Severity::Missing, "resource.r1.on.alpha.nbd", "107");
-    has(Severity::Missing, "sparse", "backing of r0 and backing of r1");
+    has(
+        Severity::Missing,
+        "sparse",
+        "backing of r0 and backing of r1",
+    );
     has(Severity::Missing, "state", "create it");
-    assert_eq!(found.first().unwrap().severity, Severity::Missing, "the worst first");
+    assert_eq!(
+        found.first().unwrap().severity,
+        Severity::Missing,
+        "the worst first"
+    );
 }
