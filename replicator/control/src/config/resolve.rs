@@ -9,7 +9,7 @@ use std::{
 
 use toml::Spanned;
 use twindisk_core::Timings;
-use twindisk_engine::{BufferSizes, BusyPoll};
+use twindisk_engine::BufferSizes;
 use twindisk_format::{ids::NodeId, limits::MAX_PEERS};
 
 use super::{

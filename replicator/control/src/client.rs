@@ -1,0 +1,143 @@
+//! The other end of the control socket, for the command line: blocking, one request at a time.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    limits::MAX_LINE_BYTES,
+    protocol::{Answer, Ask, NodeStatus, Request, VERSION},
+};
+
+/// A connection to a node's control socket.
+#[derive(Debug)]
+pub struct Client {
+    socket: PathBuf,
+    stream: BufReader<UnixStream>,
+}
+
+/// Why a node could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error(
+        "no `twindisk serve` is running for node {node} (control socket {}): start it with: {start}",
+        socket.display()
+    )]
+    NotRunning {
+        /// Which node.
+        node: String,
+        /// Where it would listen.
+        socket: PathBuf,
+        /// How to start it.
+        start: String,
+    },
+    /// Not allowed to connect.
+    #[error("{}: permission denied: run this as the user that runs `twindisk serve`, or widen `control-mode`", socket.display())]
+    Denied {
+        /// Which socket.
+        socket: PathBuf,
+    },
+    /// The connection broke.
+    #[error("{}: the connection to `twindisk serve` broke ({source}): whether the request was carried out is not known; look at `twindisk status`", socket.display())]
+    Broken {
+        /// Which socket.
+        socket: PathBuf,
+        /// How.
+        source: io::Error,
+    },
+    /// An answer that is none.
+    #[error("{}: the answer is not understood ({what}): is `twindisk serve` of another version?", socket.display())]
+    Nonsense {
+        /// Which socket.
+        socket: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl Client {
+    /// Connects to the node's control socket; `node` and `start` are for the message when nobody is there.
+    ///
+    /// # Errors
+    /// When nobody listens or it is not allowed.
+    pub fn connect(socket: &Path, node: &str, start: &str) -> Result<Self, ClientError> {
+        match UnixStream::connect(socket) {
+            Ok(stream) => Ok(Self {
+                socket: socket.to_owned(),
+                stream: BufReader::new(stream),
+            }),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(ClientError::Denied {
+                    socket: socket.to_owned(),
+                })
+            }
+            Err(_) => Err(ClientError::NotRunning {
+                node: node.to_owned(),
+                socket: socket.to_owned(),
+                start: start.to_owned(),
+            }),
+        }
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// When the connection breaks or the answer is not understood.
+    pub fn ask(&mut self, ask: Ask) -> Result<Answer, ClientError> {
+        let request = Request {
+            version: VERSION,
+            ask,
+        };
+        let mut line = serde_json::to_vec(&request).map_err(|error| self.nonsense(&error))?;
+        line.push(b'\n');
+        self.stream
+            .get_mut()
+            .write_all(&line)
+            .map_err(|source| self.broken(source))?;
+        self.next_answer()
+    }
+
+    /// The next answer of a stream.
+    ///
+    /// # Errors
+    /// When the connection ends or the answer is not understood.
+    pub fn next_answer(&mut self) -> Result<Answer, ClientError> {
+        let mut line = Vec::new();
+        let limit = MAX_LINE_BYTES as u64;
+        let read = (&mut self.stream).take(limit).read_until(b'\n', &mut line);
+        read.map_err(|source| self.broken(source))?;
+        if line.last() != Some(&b'\n') {
+            return Err(self.broken(io::ErrorKind::UnexpectedEof.into()));
+        }
+        serde_json::from_slice(&line).map_err(|error| self.nonsense(&error))
+    }
+
+    /// The node's status, or one resource's.
+    ///
+    /// # Errors
+    /// When the connection breaks or the answer is no status.
+    pub fn status(&mut self, resource: Option<&str>) -> Result<NodeStatus, ClientError> {
+        let resource = resource.map(str::to_owned);
+        match self.ask(Ask::Status { resource })? {
+            Answer::Status(status) => Ok(*status),
+            other => Err(self.nonsense(&format!("{other:?}"))),
+        }
+    }
+
+    fn broken(&self, source: io::Error) -> ClientError {
+        ClientError::Broken {
+            socket: self.socket.clone(),
+            source,
+        }
+    }
+
+    fn nonsense(&self, what: &impl ToString) -> ClientError {
+        ClientError::Nonsense {
+            socket: self.socket.clone(),
+            what: what.to_string(),
+        }
+    }
+}

@@ -1,0 +1,483 @@
+//! A node at work: one process, a thread per resource, and this control plane on a thread of its own.
+
+mod auth;
+mod control;
+mod events;
+mod nbd;
+mod node;
+mod peers;
+mod replica;
+mod sockets;
+mod start;
+mod stdio;
+mod systemd;
+
+use std::{fs, io, path::PathBuf, rc::Rc, time::Instant};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+    time::timeout,
+};
+use twindisk_core::Command;
+use twindisk_engine::ReplicaThread;
+use twindisk_format::ids::BootId;
+
+pub use sockets::BindError;
+
+use self::{
+    auth::Identity,
+    events::{Events, Happened},
+    nbd::{Negotiating, Served},
+    node::Node,
+    replica::Replica,
+    sockets::BoundUnix,
+    systemd::Inherited,
+};
+use crate::{
+    config::{Config, ConfigError, NbdAddress, Node as NodeConfig},
+    limits,
+    protocol::ResourceStatus,
+};
+
+/// How a node is served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// One NBD client on standard input and output; the process ends with it.
+    pub stdio: bool,
+    /// Every resource becomes primary before the first client is let in. For scratch disks without peers.
+    pub promote: bool,
+    /// No control socket, no event log, no replication listener: nothing outlives the process.
+    pub ephemeral: bool,
+}
+
+/// Why a node can't be served, or why it stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration does not hold.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A socket can't be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A folder or file can't be made.
+    #[error("{}: {source}", path.display())]
+    Path {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No resource could be started.
+    #[error("no resource of node {node} could be started:{}", list(why))]
+    NothingRuns {
+        /// Which node.
+        node: String,
+        /// Each resource and its reason.
+        why: Vec<(String, String)>,
+    },
+    /// The system refuses something.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A scratch disk did not come up.
+    #[error("resource {resource} could not be made primary: {why}")]
+    NotPromoted {
+        /// Which.
+        resource: String,
+        /// Why.
+        why: String,
+    },
+    /// Everything stopped though nobody asked for it.
+    #[error("every replica of node {node} has stopped:{}", list(why))]
+    AllHalted {
+        /// Which node.
+        node: String,
+        /// Each resource and its reason.
+        why: Vec<(String, String)>,
+    },
+}
+
+/// Serves `node` until it is told to stop (SIGTERM, SIGINT) or nothing is left to serve.
+///
+/// # Errors
+/// When it could not begin, or everything stopped by itself.
+pub fn run(config: &Config, node: &NodeConfig, options: Options) -> Result<(), ServeError> {
+    // Before anything else is opened: these descriptors have fixed numbers.
+    let inherited = systemd::inherited().map_err(|source| ServeError::System {
+        what: "taking over inherited sockets",
+        source,
+    })?;
+    let result =
+        tokio_uring::start(async { Box::pin(serve(config, node, options, inherited)).await });
+    systemd::notify("STOPPING=1");
+    result
+}
+
+async fn serve(
+    config: &Config,
+    node: &NodeConfig,
+    options: Options,
+    inherited: Vec<Inherited>,
+) -> Result<(), ServeError> {
+    let identity = Rc::new(Identity::new(config, node)?);
+    let events = Events::new(&node.name);
+    let mut log = None;
+    if !options.ephemeral {
+        make_folder(&node.run_dir)?;
+        make_folder(&node.state_dir)?;
+        log = Some(events.write_to(node).map_err(at(&node.event_log))?);
+    }
+    // The control socket is also what keeps a second process for this node out: it comes before the disks.
+    let control = if options.ephemeral {
+        None
+    } else {
+        Some(sockets::bind_unix(&node.control_socket, node.control_mode)?)
+    };
+    let Begun {
+        node: shared,
+        threads,
+    } = begin(config, node, &events, identity.boot())?;
+    for replica in &shared.replicas {
+        let (replica, events) = (Rc::clone(replica), events.clone());
+        tokio::task::spawn_local(async move { replica.take_notices(&events).await });
+    }
+    if !options.ephemeral {
+        replicate(config, &shared, &identity).await?;
+    }
+    if options.promote {
+        promote(&shared).await?;
+    }
+    let mut open = Open::default();
+    open.nbd(&shared, inherited).await?;
+    if let Some(control) = control {
+        let control = Rc::new(control);
+        open.unix.push(Rc::clone(&control));
+        let shared = Rc::clone(&shared);
+        tokio::task::spawn_local(async move { control::accept(&control.listener, &shared).await });
+    }
+    let program = env!("CARGO_PKG_VERSION").to_owned();
+    let pid = std::process::id();
+    events.emit(None, &Happened::Started { pid, program });
+    systemd::notify("READY=1");
+
+    let end = until_end(&shared, options.stdio).await?;
+    if let End::Asked(why) = &end {
+        events.emit(None, &Happened::Stopping { why: why.clone() });
+    }
+    systemd::notify("STOPPING=1");
+    stop(&shared, threads).await;
+    open.remove_sockets();
+    events.close();
+    if let Some(log) = log {
+        let _ = timeout(limits::STOP_GRACE, log).await;
+    }
+    match end {
+        End::Asked(_) => Ok(()),
+        End::AllHalted => Err(ServeError::AllHalted {
+            node: node.name.clone(),
+            why: halted(&shared),
+        }),
+    }
+}
+
+/// What was started.
+struct Begun {
+    node: Rc<Node>,
+    threads: Vec<ReplicaThread>,
+}
+
+/// Starts every resource; one that can't be started does not keep the others from it.
+fn begin(
+    config: &Config,
+    node: &NodeConfig,
+    events: &Events,
+    boot: BootId,
+) -> Result<Begun, ServeError> {
+    let mut replicas = Vec::new();
+    let mut threads = Vec::new();
+    let mut failed = Vec::new();
+    for resource in config.resources_on(node) {
+        match start::start(config, node, resource, boot) {
+            Ok(started) => {
+                replicas.push(started.replica);
+                threads.push(started.thread);
+            }
+            Err(why) => {
+                let halted = Happened::Halted { why: why.clone() };
+                events.emit(Some(&resource.name), &halted);
+                tracing::error!(resource = resource.name, why, "cannot start");
+                let member = resource.member(node.id);
+                failed.push(ResourceStatus {
+                    name: resource.name.clone(),
+                    backing: member
+                        .map_or_else(String::new, |member| member.backing.display().to_string()),
+                    metadata: member.map_or_else(String::new, node::metadata_text),
+                    nbd: Vec::new(),
+                    running: false,
+                    why: Some(why),
+                    replica: None,
+                });
+            }
+        }
+    }
+    if replicas.is_empty() {
+        return Err(ServeError::NothingRuns {
+            node: node.name.clone(),
+            why: failed
+                .into_iter()
+                .map(|resource| (resource.name, resource.why.unwrap_or_default()))
+                .collect(),
+        });
+    }
+    let node = Rc::new(Node {
+        cluster: config.cluster.clone(),
+        config: node.clone(),
+        replicas,
+        failed,
+        events: events.clone(),
+        since: Instant::now(),
+    });
+    Ok(Begun { node, threads })
+}
+
+/// Listens for peers and dials those with higher numbers.
+async fn replicate(
+    config: &Config,
+    node: &Rc<Node>,
+    identity: &Rc<Identity>,
+) -> Result<(), ServeError> {
+    if node.replicas.iter().all(|replica| replica.peers.is_empty()) {
+        return Ok(());
+    }
+    let listener = sockets::bind_tcp(&node.config.address).await?;
+    tokio::task::spawn_local(peers::accept(
+        listener,
+        Rc::clone(node),
+        Rc::clone(identity),
+    ));
+    for replica in &node.replicas {
+        for (index, peer) in replica.peers.iter().enumerate() {
+            let other = config.nodes.iter().find(|other| other.id == peer.node);
+            if let Some(other) = other.filter(|other| node.config.id < other.id) {
+                tokio::task::spawn_local(peers::keep_dialling(
+                    Rc::clone(node),
+                    Rc::clone(replica),
+                    index,
+                    other.address.clone(),
+                    Rc::clone(identity),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn promote(node: &Node) -> Result<(), ServeError> {
+    for replica in &node.replicas {
+        let promoted = replica.command(Command::Promote { force: None }).await;
+        promoted.map_err(|refusal| ServeError::NotPromoted {
+            resource: replica.name().to_owned(),
+            why: format!("{}; {}", refusal.why, refusal.next),
+        })?;
+        replica.until_open().await;
+    }
+    Ok(())
+}
+
+/// Listening sockets that have a path to remove.
+#[derive(Default)]
+struct Open {
+    unix: Vec<Rc<BoundUnix>>,
+}
+
+impl Open {
+    /// Every configured and inherited NBD listener.
+    async fn nbd(&mut self, node: &Rc<Node>, inherited: Vec<Inherited>) -> Result<(), ServeError> {
+        let most = node.config.nbd_max_connections;
+        let negotiating = Rc::new(Negotiating::new(most));
+        let all = Served {
+            replicas: node.replicas.clone(),
+            negotiating: Rc::clone(&negotiating),
+        };
+        for address in &node.config.nbd {
+            self.listen(node, address, all.clone()).await?;
+        }
+        for replica in &node.replicas {
+            let served = Served {
+                replicas: vec![Rc::clone(replica)],
+                negotiating: Rc::clone(&negotiating),
+            };
+            for address in &replica.member.nbd {
+                self.listen(node, address, served.clone()).await?;
+            }
+        }
+        let taken = |source| ServeError::System {
+            what: "taking over an inherited socket",
+            source,
+        };
+        for socket in inherited {
+            let served = all.clone();
+            match socket {
+                Inherited::Unix(listener) => {
+                    let listener = tokio::net::UnixListener::from_std(listener).map_err(taken)?;
+                    tokio::task::spawn_local(
+                        async move { nbd::accept_unix(&listener, served).await },
+                    );
+                }
+                Inherited::Tcp(listener) => {
+                    let listener = tokio::net::TcpListener::from_std(listener).map_err(taken)?;
+                    tokio::task::spawn_local(nbd::accept_tcp(listener, served));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn listen(
+        &mut self,
+        node: &Node,
+        address: &NbdAddress,
+        served: Served,
+    ) -> Result<(), ServeError> {
+        match address {
+            NbdAddress::Unix(path) => {
+                if let Some(folder) = path.parent() {
+                    make_folder(folder)?;
+                }
+                let bound = Rc::new(sockets::bind_unix(path, node.config.nbd_mode)?);
+                self.unix.push(Rc::clone(&bound));
+                tokio::task::spawn_local(
+                    async move { nbd::accept_unix(&bound.listener, served).await },
+                );
+            }
+            NbdAddress::Tcp(endpoint) => {
+                let listener = sockets::bind_tcp(endpoint).await?;
+                tokio::task::spawn_local(nbd::accept_tcp(listener, served));
+            }
+        }
+        Ok(())
+    }
+
+    /// The tasks that accept still hold the sockets; their paths go now, so that nobody knocks in vain.
+    fn remove_sockets(&self) {
+        for bound in &self.unix {
+            bound.remove();
+        }
+    }
+}
+
+/// Why the node ends.
+enum End {
+    Asked(String),
+    AllHalted,
+}
+
+async fn until_end(node: &Rc<Node>, with_stdio: bool) -> Result<End, ServeError> {
+    let signals = |source| ServeError::System {
+        what: "listening for signals",
+        source,
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
+    let (_never, mut client_gone) = oneshot::channel();
+    if with_stdio {
+        let (socket, ended) = stdio::join().map_err(|source| ServeError::System {
+            what: "joining standard input and output",
+            source,
+        })?;
+        client_gone = ended;
+        let replicas = node.replicas.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = nbd::negotiate(socket, &replicas).await {
+                tracing::info!(%error, "the client on standard input did not get through");
+            }
+        });
+    }
+    let all_halted = async {
+        for replica in &node.replicas {
+            replica.until_halted().await;
+        }
+    };
+    Ok(tokio::select! {
+        _ = terminate.recv() => End::Asked("SIGTERM".to_owned()),
+        _ = interrupt.recv() => End::Asked("SIGINT".to_owned()),
+        _ = &mut client_gone => End::Asked("the client on standard input has gone".to_owned()),
+        () = all_halted => End::AllHalted,
+    })
+}
+
+/// Stops every replica in good order; one that does not get there in time is left behind.
+async fn stop(node: &Rc<Node>, threads: Vec<ReplicaThread>) {
+    let stopping: Vec<_> = node
+        .replicas
+        .iter()
+        .map(|replica| {
+            let replica = Rc::clone(replica);
+            tokio::task::spawn_local(async move { stop_one(&replica).await })
+        })
+        .collect();
+    for one in stopping {
+        let _ = one.await;
+    }
+    for (replica, thread) in node.replicas.iter().zip(threads) {
+        // A thread that has said its last word ends at once; another one must not hold up the process.
+        if replica.halted().is_some() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn stop_one(replica: &Replica) {
+    if replica.halted().is_some() {
+        return;
+    }
+    let patience = replica.resource.timings.stop_timeout + limits::STOP_GRACE;
+    let in_order = async {
+        if let Err(refusal) = replica.command(Command::Stop).await {
+            tracing::warn!(resource = replica.name(), why = refusal.why, "stopping");
+        }
+        replica.until_halted().await;
+    };
+    if timeout(patience, in_order).await.is_err() {
+        tracing::error!(
+            resource = replica.name(),
+            "the replica did not stop in {} s; the process ends without it, which its peers see as a crash",
+            patience.as_secs()
+        );
+    }
+}
+
+fn halted(node: &Node) -> Vec<(String, String)> {
+    node.replicas
+        .iter()
+        .map(|replica| {
+            (
+                replica.name().to_owned(),
+                replica.halted().unwrap_or_default(),
+            )
+        })
+        .collect()
+}
+
+fn list(why: &[(String, String)]) -> String {
+    why.iter()
+        .map(|(resource, why)| format!("\n  {resource}: {why}"))
+        .collect()
+}
+
+fn make_folder(path: &std::path::Path) -> Result<(), ServeError> {
+    fs::create_dir_all(path).map_err(at(path))
+}
+
+fn at(path: &std::path::Path) -> impl Fn(io::Error) -> ServeError + use<> {
+    let path = path.to_owned();
+    move |source| ServeError::Path {
+        path: path.clone(),
+        source,
+    }
+}

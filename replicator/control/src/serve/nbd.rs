@@ -1,0 +1,195 @@
+//! NBD clients: accepted, led through the negotiation, then handed to their resource's thread.
+
+use std::{cell::Cell, io, os::fd::OwnedFd, rc::Rc};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    time::timeout,
+};
+use twindisk_core::ExportState;
+use twindisk_engine::{Input, NbdConnection};
+use twindisk_format::limits::BLOCK_BYTES;
+use twindisk_nbd::{Availability, Export, Handshake, Outcome};
+
+use super::replica::Replica;
+use crate::limits;
+
+/// What a listener serves, and how many clients it may have.
+#[derive(Clone)]
+pub(crate) struct Served {
+    /// The resources, each an export of its name.
+    pub(crate) replicas: Vec<Rc<Replica>>,
+    /// Shared by all listeners of the node.
+    pub(crate) negotiating: Rc<Negotiating>,
+}
+
+/// Clients in their negotiation, counted: those handed over are counted by the engine.
+pub(crate) struct Negotiating {
+    now: Cell<usize>,
+    most: usize,
+}
+
+impl Negotiating {
+    /// At most so many at once.
+    pub(crate) const fn new(most: usize) -> Self {
+        Self {
+            now: Cell::new(0),
+            most,
+        }
+    }
+
+    fn enter(self: &Rc<Self>) -> Option<Place> {
+        if self.now.get() >= self.most {
+            return None;
+        }
+        self.now.set(self.now.get() + 1);
+        Some(Place(Rc::clone(self)))
+    }
+}
+
+/// One client's place among the negotiating ones.
+struct Place(Rc<Negotiating>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.now.set(self.0.now.get().saturating_sub(1));
+    }
+}
+
+/// Accepts clients on a Unix socket for ever.
+pub(crate) async fn accept_unix(listener: &UnixListener, served: Served) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => begin(socket, "a local client".to_owned(), &served),
+            Err(error) => pause_after(&error).await,
+        }
+    }
+}
+
+/// Accepts clients on TCP for ever.
+pub(crate) async fn accept_tcp(listener: TcpListener, served: Served) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, address)) => {
+                // Without it each small reply waits for the acknowledgement of the one before: 40 ms.
+                if let Err(error) = socket.set_nodelay(true) {
+                    tracing::debug!(%address, %error, "a client left at once");
+                    continue;
+                }
+                begin(socket, address.to_string(), &served);
+            }
+            Err(error) => pause_after(&error).await,
+        }
+    }
+}
+
+/// Leads one client through its negotiation, in a task of its own.
+fn begin<S: ClientSocket>(socket: S, from: String, served: &Served) {
+    let Some(place) = served.negotiating.enter() else {
+        tracing::warn!(%from, "an NBD client was turned away: nbd-max-connections are negotiating");
+        return;
+    };
+    let served = served.clone();
+    tokio::task::spawn_local(async move {
+        let _place = place;
+        let outcome = timeout(
+            twindisk_nbd::limits::HANDSHAKE_TIMEOUT,
+            negotiate(socket, &served.replicas),
+        );
+        match outcome.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::info!(%from, %error, "an NBD client did not get through"),
+            Err(_) => tracing::info!(%from, "an NBD client was too slow to negotiate"),
+        }
+    });
+}
+
+/// From the greeting to the hand-over.
+pub(crate) async fn negotiate<S: ClientSocket>(
+    mut socket: S,
+    replicas: &[Rc<Replica>],
+) -> io::Result<()> {
+    let mut handshake = Handshake::new();
+    let mut buffer = vec![0; limits::NBD_READ_BYTES];
+    let leftover = loop {
+        if let Some(output) = handshake.poll_output() {
+            socket.write_all(&output).await?;
+        }
+        let read = socket.read(&mut buffer).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        let bytes = buffer.get(..read).unwrap_or_default();
+        let taken = handshake.handle_bytes(bytes, &exports(replicas));
+        if handshake.outcome().is_some() {
+            break bytes.get(taken..).unwrap_or_default().to_vec();
+        }
+    };
+    if let Some(output) = handshake.poll_output() {
+        socket.write_all(&output).await?;
+    }
+    match handshake.outcome() {
+        Some(Outcome::Transmission(negotiated)) => {
+            let found = replicas
+                .iter()
+                .find(|replica| replica.name() == negotiated.export)
+                .ok_or_else(|| io::Error::other("the export is gone"))?;
+            let connection = NbdConnection {
+                socket: socket.into_fd()?,
+                negotiated: negotiated.clone(),
+                leftover,
+            };
+            found.send(Input::Nbd(connection)).map_err(io::Error::other)
+        }
+        Some(Outcome::HardClose(error)) => Err(io::Error::other(error.to_string())),
+        Some(Outcome::Aborted) | None => Ok(()),
+    }
+}
+
+/// The exports as they are now. Reads on a standby are not served either: they could be older than what the primary
+/// has acknowledged (R9).
+fn exports(replicas: &[Rc<Replica>]) -> Vec<Export> {
+    replicas
+        .iter()
+        .filter_map(|replica| {
+            let (size, availability) = match replica.export() {
+                ExportState::Open { size_blocks } => {
+                    (size_blocks * BLOCK_BYTES as u64, Availability::Available)
+                }
+                ExportState::Closed { why } if replica.halted().is_some() => {
+                    (0, Availability::ShuttingDown(why))
+                }
+                ExportState::Closed { why } => (0, Availability::Refused(why)),
+            };
+            let mut export = Export::new(replica.name(), size).ok()?;
+            export.description = format!("Twindisk resource {}", replica.name());
+            export.availability = availability;
+            Some(export)
+        })
+        .collect()
+}
+
+/// A socket that can be taken out of the runtime.
+pub(crate) trait ClientSocket: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// The descriptor, in blocking mode or not.
+    fn into_fd(self) -> io::Result<OwnedFd>;
+}
+
+impl ClientSocket for UnixStream {
+    fn into_fd(self) -> io::Result<OwnedFd> {
+        self.into_std().map(OwnedFd::from)
+    }
+}
+
+impl ClientSocket for TcpStream {
+    fn into_fd(self) -> io::Result<OwnedFd> {
+        self.into_std().map(OwnedFd::from)
+    }
+}
+
+/// Out of descriptors or memory: trying again at once would only burn the processor.
+pub(crate) async fn pause_after(error: &io::Error) {
+    tracing::warn!(%error, "cannot accept a connection");
+    tokio::time::sleep(limits::DIAL_MIN).await;
+}

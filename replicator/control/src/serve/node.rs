@@ -1,0 +1,304 @@
+//! A running node: its resources, and what operators ask of them.
+
+use std::{rc::Rc, time::Instant};
+
+use twindisk_core::{Command, CommandReply, Refusal, RefusalCode};
+use twindisk_format::{
+    ids::{NodeId, Slot},
+    limits::BLOCK_BYTES,
+    superblock::ReceiptKind,
+};
+
+use super::{control::failed, events::Events, replica::Replica};
+use crate::{
+    config::Node as NodeConfig,
+    protocol::{Answer, Ask, NodeStatus, ReceiptWord, ResourceStatus, VERSION},
+};
+
+/// What all tasks of the control plane share.
+pub(crate) struct Node {
+    /// The cluster's name.
+    pub(crate) cluster: String,
+    /// As configured.
+    pub(crate) config: NodeConfig,
+    /// Those that were started.
+    pub(crate) replicas: Vec<Rc<Replica>>,
+    /// Those that could not be, and why.
+    pub(crate) failed: Vec<ResourceStatus>,
+    /// The event log.
+    pub(crate) events: Events,
+    /// When the process began.
+    pub(crate) since: Instant,
+}
+
+impl Node {
+    /// Everything, or one resource.
+    pub(crate) async fn status(&self, only: Option<&str>) -> Answer {
+        let mut resources = Vec::new();
+        for replica in &self.replicas {
+            if only.is_none_or(|name| name == replica.name()) {
+                resources.push(self.resource_status(replica).await);
+            }
+        }
+        let failed_ones = self.failed.iter();
+        resources.extend(
+            failed_ones
+                .filter(|resource| only.is_none_or(|name| name == resource.name))
+                .cloned(),
+        );
+        if let (Some(name), true) = (only, resources.is_empty()) {
+            return self.no_resource(name);
+        }
+        resources.sort_by(|a, b| a.name.cmp(&b.name));
+        Answer::Status(Box::new(NodeStatus {
+            version: VERSION,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: self.cluster.clone(),
+            node: self.config.name.clone(),
+            node_id: self.config.id.0,
+            pid: std::process::id(),
+            uptime_s: self.since.elapsed().as_secs(),
+            resources,
+        }))
+    }
+
+    /// Carries out a command and says how it went.
+    pub(crate) async fn carry_out(&self, ask: &Ask) -> Answer {
+        let name = ask.resource().unwrap_or_default();
+        let Some(replica) = self.replicas.iter().find(|replica| replica.name() == name) else {
+            return self.no_resource(name);
+        };
+        let commands = match self.commands(replica, ask) {
+            Ok(commands) => commands,
+            Err(answer) => return *answer,
+        };
+        let mut said = Vec::new();
+        for command in commands {
+            match replica.command(command).await {
+                Ok(reply) => said.push(reply.message),
+                Err(refusal) => return Answer::Refused(refusal),
+            }
+        }
+        Answer::Done(CommandReply {
+            message: said.join("; "),
+        })
+    }
+
+    /// What the resource's thread is asked, with names turned into slots.
+    fn commands(&self, replica: &Replica, ask: &Ask) -> Result<Vec<Command>, Box<Answer>> {
+        let command = match ask {
+            Ask::Status { .. } | Ask::Events { .. } => return Ok(Vec::new()),
+            Ask::Promote { force, .. } => Command::Promote {
+                force: force.clone(),
+            },
+            Ask::Demote { abandon, .. } => Command::Demote { abandon: *abandon },
+            Ask::Switchover { to, .. } => Command::Switchover {
+                to: self.target(replica, to.as_deref())?,
+            },
+            Ask::Connect { peer, .. } => {
+                let peers = self.peers(replica, peer.as_deref())?;
+                return Ok(peers
+                    .into_iter()
+                    .map(|peer| Command::Connect { peer })
+                    .collect());
+            }
+            Ask::Disconnect { peer, .. } => {
+                let peers = self.peers(replica, peer.as_deref())?;
+                return Ok(peers
+                    .into_iter()
+                    .map(|peer| Command::Disconnect { peer })
+                    .collect());
+            }
+            Ask::Receipt {
+                about,
+                kind,
+                detail,
+                ..
+            } => Command::Receipt {
+                about: self.one_peer(replica, about.as_deref(), "--about NODE")?,
+                kind: match kind {
+                    ReceiptWord::Released => ReceiptKind::Release,
+                    ReceiptWord::Fenced => ReceiptKind::Fence,
+                    ReceiptWord::Force => ReceiptKind::Operator,
+                },
+                detail: detail.clone(),
+            },
+            Ask::Outdate { .. } => Command::Outdate,
+            Ask::Verify {
+                from_bytes,
+                length_bytes,
+                repair,
+                ..
+            } => Command::Verify {
+                first: blocks("--from", *from_bytes)?,
+                blocks: length_bytes
+                    .map(|bytes| blocks("--length", bytes))
+                    .transpose()?,
+                repair: *repair,
+            },
+            Ask::VerifyStop { .. } => Command::VerifyStop,
+            Ask::Resync { peer, full, .. } => Command::Resync {
+                peer: self.one_peer(replica, peer.as_deref(), "--peer NODE")?,
+                full: *full,
+            },
+            Ask::Resize { size_bytes, .. } => Command::Resize {
+                size_blocks: size_bytes
+                    .map(|bytes| blocks("--size", bytes))
+                    .transpose()?,
+            },
+            Ask::Resolve { discard, keep, .. } => Command::Discard {
+                peer: self.target(replica, Some(discard))?,
+                keep: keep
+                    .as_deref()
+                    .map(|keep| self.one_peer(replica, Some(keep), "--keep NODE"))
+                    .transpose()?,
+            },
+        };
+        Ok(vec![command])
+    }
+
+    /// A peer by name; `None` when it is this node, or nobody was named.
+    fn target(&self, replica: &Replica, name: Option<&str>) -> Result<Option<Slot>, Box<Answer>> {
+        match name {
+            None => Ok(None),
+            Some(name) if name == self.config.name => Ok(None),
+            Some(name) => self.one_peer(replica, Some(name), "").map(Some),
+        }
+    }
+
+    /// The peer of that name, or the only one.
+    fn one_peer(
+        &self,
+        replica: &Replica,
+        name: Option<&str>,
+        option: &str,
+    ) -> Result<Slot, Box<Answer>> {
+        let peers = self.peers(replica, name)?;
+        match peers.as_slice() {
+            [only] => Ok(*only),
+            [] => Err(bad_argument(
+                format!("resource {} has no peers", replica.name()),
+                "add another node to its configuration".to_owned(),
+            )),
+            [_, _, ..] => Err(bad_argument(
+                format!("resource {} has several peers", replica.name()),
+                format!(
+                    "say which one is meant with {option}: {}",
+                    peer_names(replica)
+                ),
+            )),
+        }
+    }
+
+    /// The peer of that name, or all.
+    fn peers(&self, replica: &Replica, name: Option<&str>) -> Result<Vec<Slot>, Box<Answer>> {
+        let found: Vec<Slot> = replica
+            .peers
+            .iter()
+            .filter(|peer| name.is_none_or(|name| name == peer.name))
+            .map(|peer| peer.slot)
+            .collect();
+        match (name, found.is_empty()) {
+            (Some(name), true) => Err(bad_argument(
+                format!(
+                    "{name:?} is no peer of {} for resource {}",
+                    self.config.name,
+                    replica.name()
+                ),
+                format!("its peers are: {}", peer_names(replica)),
+            )),
+            _ => Ok(found),
+        }
+    }
+
+    async fn resource_status(&self, replica: &Replica) -> ResourceStatus {
+        let answer = replica.status().await;
+        let listeners = self.config.nbd.iter().chain(&replica.member.nbd);
+        ResourceStatus {
+            name: replica.name().to_owned(),
+            backing: replica.member.backing.display().to_string(),
+            metadata: metadata_text(&replica.member),
+            nbd: listeners
+                .map(|listener| listener.uri(replica.name()))
+                .collect(),
+            running: replica.halted().is_none(),
+            why: answer.as_ref().err().cloned(),
+            replica: answer.ok(),
+        }
+    }
+
+    fn no_resource(&self, name: &str) -> Answer {
+        if let Some(failed_one) = self.failed.iter().find(|resource| resource.name == name) {
+            return failed(
+                &format!(
+                    "resource {name} is not running: {}",
+                    failed_one.why.as_deref().unwrap_or_default()
+                ),
+                "put that right, then restart `twindisk serve`",
+            );
+        }
+        let known: Vec<&str> = self.replicas.iter().map(|replica| replica.name()).collect();
+        failed(
+            &format!("node {} serves no resource {name:?}", self.config.name),
+            &format!(
+                "it serves: {}; a resource that was added to the configuration appears after a restart of `twindisk serve`",
+                known.join(", ")
+            ),
+        )
+    }
+
+    /// The replica that a peer means, and that peer in it.
+    pub(crate) fn find_peer(
+        &self,
+        resource: twindisk_format::ids::ResourceId,
+        node: NodeId,
+    ) -> Option<(Rc<Replica>, usize)> {
+        let replica = self
+            .replicas
+            .iter()
+            .find(|replica| replica.id == resource)?;
+        let index = replica.peers.iter().position(|peer| peer.node == node)?;
+        Some((Rc::clone(replica), index))
+    }
+}
+
+/// Where a member's metadata lies, for eyes.
+pub(crate) fn metadata_text(member: &crate::config::Member) -> String {
+    member
+        .metadata
+        .as_ref()
+        .map_or_else(|| "internal".to_owned(), |path| path.display().to_string())
+}
+
+fn peer_names(replica: &Replica) -> String {
+    let names: Vec<&str> = replica
+        .peers
+        .iter()
+        .map(|peer| peer.name.as_str())
+        .collect();
+    names.join(", ")
+}
+
+fn blocks(option: &str, bytes: u64) -> Result<u64, Box<Answer>> {
+    let block = BLOCK_BYTES as u64;
+    if bytes.is_multiple_of(block) {
+        Ok(bytes / block)
+    } else {
+        Err(bad_argument(
+            format!("{option}: {bytes} bytes are no multiple of 4096"),
+            format!(
+                "use {} or {}",
+                bytes / block * block,
+                bytes.div_ceil(block) * block
+            ),
+        ))
+    }
+}
+
+fn bad_argument(why: String, next: String) -> Box<Answer> {
+    Box::new(Answer::Refused(Refusal {
+        code: RefusalCode::BadArgument,
+        why,
+        next,
+    }))
+}

@@ -1,0 +1,162 @@
+//! Connections between replicas: of two nodes the one with the lower number dials, the other listens. Both prove that
+//! they know the shared secret before anything else is said; then the connection is handed to the resource's thread.
+
+use std::{cell::Cell, io, net::SocketAddr, rc::Rc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
+};
+use twindisk_engine::{Input, PeerLink};
+
+use super::{
+    auth::{self, Identity},
+    events::Happened,
+    nbd::pause_after,
+    node::Node,
+    replica::{Peer, Replica},
+};
+use crate::{config::Endpoint, limits};
+
+/// Accepts peers for ever.
+pub(crate) async fn accept(listener: TcpListener, node: Rc<Node>, identity: Rc<Identity>) {
+    let strangers = Rc::new(Cell::new(0_usize));
+    loop {
+        match listener.accept().await {
+            Ok((socket, from)) if strangers.get() < limits::MAX_UNAUTHENTICATED => {
+                let (node, identity) = (Rc::clone(&node), Rc::clone(&identity));
+                let strangers = Rc::clone(&strangers);
+                strangers.set(strangers.get() + 1);
+                tokio::task::spawn_local(async move {
+                    let outcome = welcome(socket, &node, &identity).await;
+                    strangers.set(strangers.get() - 1);
+                    if let Err(why) = outcome {
+                        refused(&node, from, why);
+                    }
+                });
+            }
+            Ok((socket, from)) => {
+                drop(socket);
+                tracing::warn!(%from, "a connection was dropped: too many have not proved themselves");
+            }
+            Err(error) => pause_after(&error).await,
+        }
+    }
+}
+
+/// Keeps a connection to a peer that this node dials.
+pub(crate) async fn keep_dialling(
+    node: Rc<Node>,
+    replica: Rc<Replica>,
+    index: usize,
+    address: Endpoint,
+    identity: Rc<Identity>,
+) {
+    let Some(peer) = replica.peers.get(index) else {
+        return;
+    };
+    let mut said = String::new();
+    let mut wait = limits::DIAL_MIN;
+    loop {
+        peer.until_missing().await;
+        match timeout(
+            limits::CONNECT_TIMEOUT,
+            dial(&replica, peer, &address, &identity),
+        )
+        .await
+        {
+            Ok(Ok(())) => {
+                said.clear();
+                wait = limits::DIAL_MIN;
+                // A peer that takes and drops the connection at once must not be dialled in a tight loop.
+                sleep(limits::DIAL_MIN).await;
+                continue;
+            }
+            failed => {
+                let why = match failed {
+                    Ok(Err(why)) => why,
+                    _ => format!("no answer within {} s", limits::CONNECT_TIMEOUT.as_secs()),
+                };
+                if said != why {
+                    said.clone_from(&why);
+                    let happened = Happened::PeerUnreachable {
+                        peer: peer.name.clone(),
+                        why: format!("{address}: {why}"),
+                    };
+                    node.events.emit(Some(replica.name()), &happened);
+                }
+            }
+        }
+        sleep(jitter(wait)).await;
+        wait = (wait * 2).min(limits::DIAL_MAX);
+    }
+}
+
+async fn dial(
+    replica: &Replica,
+    peer: &Peer,
+    address: &Endpoint,
+    identity: &Identity,
+) -> Result<(), String> {
+    let connect = TcpStream::connect((address.host.as_str(), address.port));
+    let mut socket = connect.await.map_err(|error| error.to_string())?;
+    prepare(&socket).map_err(|error| error.to_string())?;
+    let proved = auth::dial(&mut socket, identity, replica.id, peer.node).await?;
+    hand_over(replica, peer, socket, proved)
+}
+
+async fn welcome(mut socket: TcpStream, node: &Node, identity: &Identity) -> Result<(), String> {
+    prepare(&socket).map_err(|error| error.to_string())?;
+    let known = |resource, from| node.find_peer(resource, from).is_some();
+    let proof = auth::welcome(&mut socket, identity, known);
+    let (resource, from, proved) = timeout(limits::HANDSHAKE_TIMEOUT, proof)
+        .await
+        .map_err(|_| "it did not prove itself in time".to_owned())??;
+    let (replica, index) = node
+        .find_peer(resource, from)
+        .ok_or("it asks for a resource that is not here")?;
+    let peer = replica.peers.get(index).ok_or("it has no slot")?;
+    if !peer.wanted() {
+        // Nothing wrong: an operator disconnected this side.
+        return Ok(());
+    }
+    hand_over(&replica, peer, socket, proved)
+}
+
+fn hand_over(
+    replica: &Replica,
+    peer: &Peer,
+    socket: TcpStream,
+    proved: auth::Proved,
+) -> Result<(), String> {
+    let link = PeerLink {
+        peer: peer.slot,
+        socket: socket.into_std().map_err(|error| error.to_string())?.into(),
+        session: proved.session,
+        leftover: proved.leftover,
+    };
+    peer.handed_over();
+    replica.send(Input::Peer(link))
+}
+
+fn prepare(socket: &TcpStream) -> io::Result<()> {
+    // Without it each small frame waits for the acknowledgement of the one before: 40 ms.
+    socket.set_nodelay(true)
+}
+
+fn refused(node: &Node, from: SocketAddr, why: String) {
+    let happened = Happened::PeerRefused {
+        from: from.to_string(),
+        why,
+    };
+    node.events.emit(None, &happened);
+}
+
+/// Between three and five quarters of `wait`: two nodes that lost each other do not dial in step with others.
+fn jitter(wait: Duration) -> Duration {
+    let mut byte = [128_u8];
+    // Without randomness there is just no jitter.
+    let _ = getrandom::fill(&mut byte);
+    let [byte] = byte;
+    wait.mul_f64(0.75 + f64::from(byte) / 512.0)
+}

@@ -1,0 +1,151 @@
+//! Starting one resource: its metadata tells the order of its peers, the configuration the rest.
+
+use std::{rc::Rc, sync::Arc};
+
+use twindisk_core::{Config as CoreConfig, PeerConfig};
+use twindisk_engine::{
+    ReplicaOptions, ReplicaThread, spawn,
+    store::{Access, Backing, Metadata},
+};
+use twindisk_format::{
+    ids::{BootId, Slot},
+    metadata::Loaded,
+};
+
+use super::replica::{NoticeBox, NoticeSender, Parts, Peer, Replica};
+use crate::{
+    config::{Config, Member, Node, Resource},
+    identity::{cluster_id, resource_id},
+};
+
+/// A replica and the thread that it lives on.
+pub(crate) struct Started {
+    pub(crate) replica: Rc<Replica>,
+    pub(crate) thread: ReplicaThread,
+}
+
+/// Starts `resource` on `node`.
+///
+/// # Errors
+/// With a sentence that says what is wrong and what to do.
+pub(crate) fn start(
+    config: &Config,
+    node: &Node,
+    resource: &Resource,
+    boot: BootId,
+) -> Result<Started, String> {
+    let member = resource
+        .member(node.id)
+        .ok_or("the configuration has no replica of it on this node")?;
+    let loaded = load(member, &resource.name)?;
+    let peers = peers_by_slot(config, node, resource, &loaded)?;
+    let notices = Arc::<NoticeBox>::default();
+    let options = ReplicaOptions {
+        resource: resource.name.clone(),
+        config: CoreConfig {
+            name: node.name.clone(),
+            peers: peers
+                .iter()
+                .map(|peer| PeerConfig {
+                    node: peer.id,
+                    name: peer.node.clone(),
+                    protocol: peer.protocol,
+                })
+                .collect(),
+            on_peer_loss: resource.on_peer_loss,
+            on_disk_error: resource.on_disk_error,
+            timings: resource.timings,
+            resync_bufs: 0,
+            first_resync_buf: 0,
+            al_extents: resource.al_extents,
+        },
+        backing: member.backing.clone(),
+        metadata: member.metadata.clone(),
+        discard_dir: node.state_dir.clone(),
+        boot,
+        seed: random_u64()?,
+        buffers: resource.buffers,
+        busy_poll: resource.busy_poll,
+    };
+    let thread = spawn(options, Box::new(NoticeSender(Arc::clone(&notices))))
+        .map_err(|error| error.to_string())?;
+    let parts = Parts {
+        id: resource_id(&config.cluster, &resource.name),
+        resource: resource.clone(),
+        member: member.clone(),
+        peers: peers
+            .iter()
+            .enumerate()
+            .filter_map(|(index, peer)| {
+                Some(Peer::new(Slot::new(index)?, peer.id, peer.node.clone()))
+            })
+            .collect(),
+    };
+    let replica = Replica::new(parts, thread.sender(), notices);
+    Ok(Started { replica, thread })
+}
+
+/// A random number that is not 0.
+pub(crate) fn random_u64() -> Result<u64, String> {
+    getrandom::u64()
+        .map(|number| number.max(1))
+        .map_err(|error| format!("the system gives no random numbers: {error}"))
+}
+
+/// The metadata as it is now, looked at without a lock: the thread takes it and checks it again.
+fn load(member: &Member, resource: &str) -> Result<Loaded, String> {
+    let metadata = match &member.metadata {
+        Some(path) => Metadata::external(path, Access::ReadOnly),
+        None => Backing::open(&member.backing, Access::ReadOnly)
+            .map(Arc::new)
+            .and_then(|backing| Metadata::internal(&backing)),
+    };
+    metadata
+        .and_then(|metadata| metadata.load())
+        .map_err(|error| format!("{error}; see `twindisk metadata check {resource}`, or make it with `twindisk init {resource}`"))
+}
+
+/// The configured peers in the order of the metadata's records.
+fn peers_by_slot<'c>(
+    config: &Config,
+    node: &Node,
+    resource: &'c Resource,
+    loaded: &Loaded,
+) -> Result<Vec<&'c Member>, String> {
+    let superblock = &loaded.superblock;
+    let name = &resource.name;
+    if superblock.cluster != cluster_id(&config.cluster)
+        || superblock.resource != resource_id(&config.cluster, name)
+    {
+        return Err(format!(
+            "the metadata belongs to another resource than {name} of cluster {}: is the path right? `twindisk metadata dump {name}` shows whose it is",
+            config.cluster
+        ));
+    }
+    if superblock.node != node.id {
+        return Err(format!(
+            "the metadata belongs to node number {}, this node ({}) has number {}: numbers must never change",
+            superblock.node, node.name, node.id
+        ));
+    }
+    let mut found = Vec::new();
+    for record in &superblock.peers {
+        let peer = resource.member(record.node).ok_or_else(|| {
+            format!(
+                "the metadata has a peer with number {} which the configuration of {name} lacks: put it back, or initialise this node anew",
+                record.node
+            )
+        })?;
+        found.push(peer);
+    }
+    if let Some(new) = resource
+        .peers_of(node.id)
+        .find(|peer| !superblock.peers.iter().any(|record| record.node == peer.id))
+    {
+        return Err(format!(
+            "the configuration of {name} has a peer {} which the metadata has no slot for: initialise this node anew (a full resync brings its data back)",
+            new.node
+        ));
+    }
+    Ok(found)
+}
