@@ -1,0 +1,60 @@
+//! The command line: what there is. What each command does is in its file.
+
+use clap::{Parser, Subcommand};
+
+use crate::{ask::Where, commands, exit::EXIT_CODES};
+
+/// A replicated block device in user space: every write is on the standby before it is acknowledged
+#[derive(Parser, Debug)]
+#[command(name = "twindisk", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) place: Where,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What can be done.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Prepare this node's replica of a resource: metadata, and the backing file if it is one
+    Init(commands::init::Args),
+    /// Serve this node's replicas: to the peers, to NBD clients, to the other commands
+    Serve(commands::serve::Args),
+    /// Show how it stands: roles, disks, connections, what is missing and why
+    Status(commands::status::Args),
+    /// Make this node primary
+    Promote(commands::promote::Args),
+    /// Make this node standby
+    Demote(commands::demote::Args),
+    /// Hand the primary role over in good order
+    Switchover(commands::switchover::Args),
+    /// Connect to the peers, and keep connected
+    Connect(commands::link::Args),
+    /// Part from the peers in good order, and stay apart
+    Disconnect(commands::link::Args),
+    /// Say what proves that another node can take no more writes
+    Receipt(commands::receipt::Args),
+    /// Record this standby as Outdated, so that the primary may go on without it
+    Outdate(commands::outdate::Args),
+    /// Compare the replicas on line, block by block
+    Verify(commands::verify::Args),
+    /// Bring a peer up to date from here
+    Resync(commands::resync::Args),
+    /// End a split brain: say whose changes are given up (they are kept in a file)
+    Resolve(commands::resolve::Args),
+    /// Grow the device on line, on every node
+    Resize(commands::resize::Args),
+    /// Look at, check or repair metadata while nothing serves it
+    Metadata(commands::metadata::Args),
+    /// Look at the configuration
+    Config(commands::config::Args),
+    /// Show what happened, one JSON object a line
+    Events(commands::events::Args),
+    /// Try it: two nodes on this machine, a killed primary, a promotion, and proof that nothing was lost
+    Demo(commands::demo::Args),
+    /// Print a completion script for a shell
+    Completions(commands::generate::CompletionArgs),
+    /// Write the man pages
+    Man(commands::generate::ManArgs),
+}

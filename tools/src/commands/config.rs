@@ -1,0 +1,52 @@
+//! `twindisk config check`: what is missing, what is risky.
+
+use clap::Subcommand;
+use twindisk_control::config::{Severity, check};
+
+use crate::{ask::Where, exit::Failure};
+
+/// Look at the configuration.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand, Debug)]
+enum What {
+    /// Say what is missing or risky on this node; exit code 10 when something is missing
+    Check {
+        /// As a JSON array
+        #[arg(long)]
+        json: bool,
+        /// Risks fail too
+        #[arg(long)]
+        strict: bool,
+    },
+}
+
+pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
+    let What::Check { json, strict } = &args.what;
+    let context = place.load()?;
+    let findings = check(&context.config, &context.node);
+    if *json {
+        let text = serde_json::to_string_pretty(&findings).map_err(Failure::error)?;
+        println!("{text}");
+    } else {
+        for finding in &findings {
+            println!("{}: {}: {}", finding.severity, finding.about, finding.text);
+        }
+        if findings.is_empty() {
+            println!(
+                "{}: nothing is missing and nothing is risky",
+                context.config.path.display()
+            );
+        }
+    }
+    let worst = findings.iter().map(|finding| finding.severity).max();
+    match worst {
+        Some(Severity::Missing) => Err(Failure::Silent(10)),
+        Some(Severity::Risk) if *strict => Err(Failure::Silent(10)),
+        Some(Severity::Risk | Severity::Note) | None => Ok(()),
+    }
+}

@@ -1,0 +1,194 @@
+//! `twindisk metadata dump|check|repair`: off line, with the metadata locked.
+
+use std::sync::Arc;
+
+use clap::Subcommand;
+use serde_json::json;
+use twindisk_engine::store::{Access, Backing, Metadata, StoreError};
+use twindisk_format::metadata::{self, Assumed};
+
+use crate::{
+    ask::{Context, Where},
+    exit::Failure,
+    input::confirm,
+};
+
+/// Look at, check or repair metadata while nothing serves it.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand, Debug)]
+enum What {
+    /// Show everything that the metadata says
+    Dump {
+        /// The resource [default: the only one]
+        resource: Option<String>,
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say which blocks are damaged; exit code 13 when there are any
+    Check {
+        /// The resource [default: the only one]
+        resource: Option<String>,
+        /// As a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make true what damaged blocks are taken for: "all dirty", "all active", the other copy
+    Repair {
+        /// The resource [default: the only one]
+        resource: Option<String>,
+        /// The resource's name once more, instead of typing it at the prompt
+        #[arg(long, value_name = "RESOURCE")]
+        confirm: Option<String>,
+    },
+}
+
+pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
+    let context = place.load()?;
+    match &args.what {
+        What::Dump { resource, json } => dump(&context, resource.as_deref(), *json),
+        What::Check { resource, json } => check(&context, resource.as_deref(), *json),
+        What::Repair { resource, confirm } => {
+            repair(&context, resource.as_deref(), confirm.as_deref())
+        }
+    }
+}
+
+fn dump(context: &Context, resource: Option<&str>, json: bool) -> Result<(), Failure> {
+    let found = match open(context, resource, Access::Exclusive) {
+        Err(StoreError::InUse { .. }) => {
+            eprintln!("note: the replica is running: what is shown may be between two changes");
+            open(context, resource, Access::ReadOnly)
+        }
+        other => other,
+    };
+    let found = found.map_err(broken)?;
+    let dump =
+        metadata::dump(|block| found.read(block)).map_err(|error| damaged(&found, &error))?;
+    if json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&dump).map_err(Failure::error)?
+        );
+    } else {
+        print!("{dump}");
+    }
+    Ok(())
+}
+
+fn check(context: &Context, resource: Option<&str>, as_json: bool) -> Result<(), Failure> {
+    let found = open(context, resource, Access::Exclusive).map_err(broken)?;
+    let findings = metadata::check(|block| found.read(block));
+    if as_json {
+        let list: Vec<_> = findings
+            .iter()
+            .map(|finding| {
+                json!({
+                    "block": finding.block,
+                    "place": finding.place.to_string(),
+                    "fault": finding.fault.to_string(),
+                    "assumed": finding.assumed.to_string(),
+                })
+            })
+            .collect();
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&list).map_err(Failure::error)?
+        );
+    } else {
+        for finding in &findings {
+            println!("{finding}");
+        }
+    }
+    if findings.is_empty() {
+        if !as_json {
+            println!(
+                "{}: every block is as it should be",
+                found.on().path().display()
+            );
+        }
+        return Ok(());
+    }
+    let lost = findings
+        .iter()
+        .any(|finding| finding.assumed == Assumed::Nothing);
+    Err(Failure::Damaged(format!(
+        "{}: {} blocks are damaged; {}",
+        found.on().path().display(),
+        findings.len(),
+        if lost {
+            "the metadata cannot be used: initialise it anew (`twindisk init --force-overwrite`) and let a peer resync the whole device"
+        } else {
+            "`twindisk serve` works with the worst they can have held; `twindisk metadata repair` makes that true"
+        }
+    )))
+}
+
+fn repair(context: &Context, resource: Option<&str>, given: Option<&str>) -> Result<(), Failure> {
+    let name = context.name(resource)?;
+    let found = open(context, resource, Access::Exclusive).map_err(broken)?;
+    let blocks =
+        metadata::repair(|block| found.read(block)).map_err(|error| damaged(&found, &error))?;
+    if blocks.is_empty() {
+        println!(
+            "{}: there is nothing to repair",
+            found.on().path().display()
+        );
+        return Ok(());
+    }
+    confirm(
+        &name,
+        given,
+        &format!(
+            "This overwrites {} damaged blocks of the metadata of {name}.",
+            blocks.len()
+        ),
+    )?;
+    for (block, data) in &blocks {
+        // Each is durable before the next: the order is what keeps a cut harmless.
+        let written = found.write(*block, data).and_then(|()| found.sync());
+        written.map_err(Failure::at(found.on().path()))?;
+    }
+    println!(
+        "{}: {} blocks repaired",
+        found.on().path().display(),
+        blocks.len()
+    );
+    Ok(())
+}
+
+fn open(context: &Context, resource: Option<&str>, access: Access) -> Result<Metadata, StoreError> {
+    let member = match context.pick(resource) {
+        Ok((_, member)) => member,
+        Err(_) => {
+            return Err(StoreError::Missing {
+                path: resource.unwrap_or_default().into(),
+            });
+        }
+    };
+    match &member.metadata {
+        Some(path) => Metadata::external(path, access),
+        None => Metadata::internal(&Arc::new(Backing::open(&member.backing, access)?)),
+    }
+}
+
+fn broken(error: StoreError) -> Failure {
+    match error {
+        StoreError::Metadata { .. } | StoreError::NoInternalMetadata { .. } => {
+            Failure::Damaged(error.to_string())
+        }
+        StoreError::InUse { .. } => Failure::Error(format!(
+            "{error}: `twindisk serve` of this node has to be stopped for this"
+        )),
+        other => Failure::error(other),
+    }
+}
+
+fn damaged(found: &Metadata, error: &metadata::LoadError) -> Failure {
+    Failure::Damaged(format!("{}: {error}", found.on().path().display()))
+}

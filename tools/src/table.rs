@@ -1,0 +1,248 @@
+//! The status for eyes.
+
+use std::fmt::Write;
+
+use twindisk_control::{
+    protocol::{NodeStatus, ResourceStatus},
+    units::Bytes,
+};
+use twindisk_core::{ConnectionState, DiskState, OnPeerLoss, PeerStatus, Progress, Role, Status};
+
+/// A node with all its resources.
+pub(crate) fn node(status: &NodeStatus) -> String {
+    let mut text = format!(
+        "cluster {} · node {} (number {}) · up {} · twindisk {}\n",
+        status.cluster,
+        status.node,
+        status.node_id,
+        duration(status.uptime_s),
+        status.program
+    );
+    for resource in &status.resources {
+        text.push('\n');
+        one(&mut text, resource);
+    }
+    text
+}
+
+/// A resync or verify in one line: how far, how fast, how long.
+pub(crate) fn progress_line(peer: &str, progress: &Progress) -> String {
+    let percent = match progress.total_bytes {
+        0 => 100.0,
+        total => progress.done_bytes as f64 * 100.0 / total as f64,
+    };
+    let rate = progress.done_bytes * 1000 / progress.elapsed_ms.max(1);
+    let left = progress.total_bytes.saturating_sub(progress.done_bytes);
+    let eta = left.checked_div(rate).map_or_else(String::new, |seconds| {
+        format!(", {} left", duration(seconds))
+    });
+    let mut line = format!(
+        "{} with {peer}: {percent:.1} % of {}, {}/s{eta}",
+        progress.kind,
+        Bytes(progress.total_bytes),
+        Bytes(rate),
+    );
+    if progress.equal_bytes > 0 {
+        let _ = write!(line, "; {} were equal", Bytes(progress.equal_bytes));
+    }
+    if progress.different_bytes > 0 {
+        let _ = write!(line, "; {} DIFFER", Bytes(progress.different_bytes));
+    }
+    line
+}
+
+// Writing to a String cannot fail: the results of `write!` are dropped on purpose below.
+fn one(text: &mut String, resource: &ResourceStatus) {
+    let Some(replica) = &resource.replica else {
+        let state = if resource.running {
+            "does not answer"
+        } else {
+            "NOT RUNNING"
+        };
+        let why = resource.why.as_deref().unwrap_or_default();
+        let _ = writeln!(text, "{}  {state}: {why}", resource.name);
+        return;
+    };
+    let _ = writeln!(
+        text,
+        "{}  {}  disk {}  {}  term {}",
+        resource.name,
+        role(replica.role),
+        disk(replica.disk),
+        Bytes(replica.size_bytes),
+        replica.term
+    );
+    if let Some(why) = &replica.disk_why {
+        let _ = writeln!(text, "    disk: {why}");
+    }
+    let _ = writeln!(
+        text,
+        "    on {}, metadata {}",
+        resource.backing, resource.metadata
+    );
+    if replica.export_open {
+        for uri in &resource.nbd {
+            let _ = writeln!(text, "    open at {uri}");
+        }
+    }
+    if let Some(suspension) = &replica.suspended {
+        let _ = writeln!(
+            text,
+            "    I/O IS SUSPENDED for {}: {}\n      to release it: {}",
+            duration(suspension.for_ms / 1000),
+            suspension.why,
+            suspension.release
+        );
+    }
+    peers(text, replica);
+    if replica.role == Role::Standby {
+        match replica.promote_needs.as_slice() {
+            [] => {
+                let _ = writeln!(text, "    can be promoted now");
+            }
+            needs => {
+                let _ = writeln!(text, "    to be promoted it needs:");
+                for need in needs {
+                    let _ = writeln!(text, "      - {need}");
+                }
+            }
+        }
+    }
+    if replica.on_peer_loss == OnPeerLoss::Continue {
+        let _ = writeln!(
+            text,
+            "    UNSAFE: on-peer-loss = \"continue\": acknowledged writes can be lost in a split brain"
+        );
+    }
+    for warning in &replica.warnings {
+        let _ = writeln!(text, "    warning: {warning}");
+    }
+}
+
+fn peers(text: &mut String, replica: &Status) {
+    if replica.peers.is_empty() {
+        let _ = writeln!(text, "    no peers: nothing is mirrored");
+        return;
+    }
+    let mut rows = vec![
+        [
+            "peer",
+            "connection",
+            "role",
+            "disk",
+            "in sync",
+            "dirty",
+            "unstable",
+            "in flight",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
+    rows.extend(replica.peers.iter().map(row));
+    let mut widths = vec![0; rows.first().map_or(0, Vec::len)];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for row in &rows {
+        let mut line = "   ".to_owned();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, " {cell:<width$} ");
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    for peer in &replica.peers {
+        if !matches!(peer.connection, ConnectionState::Established)
+            && !peer.connection_why.is_empty()
+        {
+            let _ = writeln!(text, "    {}: {}", peer.name, peer.connection_why);
+        }
+        if let Some(progress) = &peer.progress {
+            let _ = writeln!(text, "    {}", progress_line(&peer.name, progress));
+        }
+        if let Some(receipt) = &peer.receipt {
+            let _ = writeln!(
+                text,
+                "    receipt about {} in force: {} (term {})",
+                peer.name, receipt.kind, receipt.term
+            );
+        }
+    }
+}
+
+fn row(peer: &PeerStatus) -> Vec<String> {
+    vec![
+        format!("{} ({:?})", peer.name, peer.protocol),
+        connection(peer.connection).to_owned(),
+        peer.role.map_or("-", role).to_owned(),
+        peer.disk.map_or("-", disk).to_owned(),
+        if peer.in_sync { "yes" } else { "no" }.to_owned(),
+        Bytes(peer.dirty_bytes).to_string(),
+        Bytes(peer.unstable_bytes).to_string(),
+        peer.in_flight.to_string(),
+    ]
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Primary => "primary",
+        Role::Standby => "standby",
+    }
+}
+
+fn disk(disk: DiskState) -> &'static str {
+    match disk {
+        DiskState::Diskless => "Diskless",
+        DiskState::Failed => "Failed",
+        DiskState::Inconsistent => "Inconsistent",
+        DiskState::Outdated => "Outdated",
+        DiskState::Consistent => "Consistent",
+        DiskState::UpToDate => "UpToDate",
+    }
+}
+
+fn connection(state: ConnectionState) -> &'static str {
+    match state {
+        ConnectionState::Standalone => "standalone",
+        ConnectionState::Connecting => "connecting",
+        ConnectionState::Negotiating => "negotiating",
+        ConnectionState::Waiting => "waiting",
+        ConnectionState::SyncSource => "sync-source",
+        ConnectionState::SyncTarget => "sync-target",
+        ConnectionState::Established => "established",
+        ConnectionState::SplitBrain => "SPLIT-BRAIN",
+        ConnectionState::Unrelated => "UNRELATED",
+    }
+}
+
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_tells_rate_and_time_left() {
+        let progress = Progress {
+            kind: "resync-source".into(),
+            done_bytes: 100 << 20,
+            total_bytes: 400 << 20,
+            elapsed_ms: 1000,
+            sent_bytes: 50 << 20,
+            equal_bytes: 50 << 20,
+            different_bytes: 0,
+        };
+        assert_eq!(
+            progress_line("beta", &progress),
+            "resync-source with beta: 25.0 % of 400 MiB, 100 MiB/s, 3 s left; 50 MiB were equal"
+        );
+    }
+}
