@@ -8,6 +8,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use twindisk_engine::{Input, PeerLink};
+use twindisk_format::auth::Link;
 
 use super::{
     auth::{self, Identity},
@@ -107,13 +108,13 @@ async fn dial(
 
 async fn welcome(mut socket: TcpStream, node: &Node, identity: &Identity) -> Result<(), String> {
     prepare(&socket).map_err(|error| error.to_string())?;
-    let known = |resource, from| node.find_peer(resource, from).is_some();
-    let proof = auth::welcome(&mut socket, identity, known);
-    let (resource, from, proved) = timeout(limits::HANDSHAKE_TIMEOUT, proof)
+    let shared = |link: Link| node.find_peer(link.resource, link.peer).is_some();
+    let proof = auth::welcome(&mut socket, identity, shared);
+    let proved = timeout(limits::HANDSHAKE_TIMEOUT, proof)
         .await
         .map_err(|_| "it did not prove itself in time".to_owned())??;
     let (replica, index) = node
-        .find_peer(resource, from)
+        .find_peer(proved.session.resource, proved.session.peer)
         .ok_or("it asks for a resource that is not here")?;
     let peer = replica.peers.get(index).ok_or("it has no slot")?;
     if !peer.wanted() {
