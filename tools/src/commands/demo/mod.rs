@@ -1,0 +1,50 @@
+//! `twindisk demo`: the main job in one command, on a bare machine, with proof.
+
+mod book;
+mod load;
+mod pair;
+mod story;
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::{exit::Failure, input::size};
+
+/// Two nodes on loopback with file-backed disks in a temporary directory; a client that writes, flushes and keeps the
+/// book; SIGKILL of the primary in the middle of it; promotion of the standby; a check that every acknowledged write
+/// is there; the return of the old primary; both images compared byte by byte.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Size of the device
+    #[arg(long, value_parser = size, default_value = "256MiB")]
+    size: u64,
+    /// How long each of the two clients writes
+    #[arg(long, value_name = "SECONDS", default_value = "5")]
+    seconds: u64,
+    /// Leave the pair running at the end, and say how to use it
+    #[arg(long)]
+    keep: bool,
+    /// Where to put disks, sockets and logs [default: a new temporary directory]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// What the client's choices derive from, to repeat them
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let seed = match args.seed {
+        Some(seed) => seed,
+        None => getrandom::u64().map_err(Failure::error)?,
+    };
+    let plan = story::Plan {
+        size_blocks: (args.size / book::BLOCK_BYTES as u64).max(MIN_BLOCKS),
+        load: Duration::from_secs(args.seconds.clamp(1, 3600)),
+        keep: args.keep,
+        dir: args.dir.clone(),
+        seed,
+    };
+    story::tell(&plan)
+}
+
+/// 16 MiB: enough for the client to find free blocks at any depth.
+const MIN_BLOCKS: u64 = 4096;

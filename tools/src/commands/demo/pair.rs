@@ -1,0 +1,398 @@
+//! Two nodes of this very program on loopback: their files, their processes, their control sockets.
+
+use std::{
+    fs,
+    io::{Read, Seek, SeekFrom},
+    net::TcpListener,
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use twindisk_control::{
+    client::Client,
+    config::{Config, Member},
+    protocol::{Answer, Ask, EventLine},
+};
+use twindisk_core::{Refusal, Status};
+use twindisk_nbd::client::Uri;
+
+use crate::{
+    commands::init::{self, Plan},
+    exit::Failure,
+};
+
+/// The resource's name.
+pub(super) const RESOURCE: &str = "r0";
+
+/// Everything that is waited for comes within this time or never.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a state is looked at while it is waited for.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The pair.
+pub(super) struct Pair {
+    pub(super) config: Config,
+    dir: PathBuf,
+    nodes: Vec<Running>,
+    keep: bool,
+}
+
+struct Running {
+    name: &'static str,
+    process: Option<Child>,
+}
+
+/// One of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    Alpha,
+    Beta,
+}
+
+impl Which {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Alpha => "alpha",
+            Self::Beta => "beta",
+        }
+    }
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Alpha => 0,
+            Self::Beta => 1,
+        }
+    }
+}
+
+impl Pair {
+    /// Writes the configuration and makes both replicas; alpha's data is the initial data.
+    pub(super) fn make(dir: &Path, size: u64, keep: bool) -> Result<Self, Failure> {
+        let path = dir.join("twindisk.toml");
+        let ports = [free_port()?, free_port()?];
+        fs::write(&path, configuration(ports)?).map_err(Failure::at(&path))?;
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .map_err(Failure::at(&path))?;
+        let config = Config::load(&path)?;
+        let nodes = [Which::Alpha, Which::Beta].map(|which| Running {
+            name: which.name(),
+            process: None,
+        });
+        let pair = Self {
+            config,
+            dir: dir.to_owned(),
+            nodes: nodes.into(),
+            keep,
+        };
+        for which in [Which::Alpha, Which::Beta] {
+            let resource = pair.config.resource(RESOURCE).ok_or_else(no_resource)?;
+            init::make(&Plan {
+                cluster: &pair.config.cluster,
+                resource,
+                member: pair.member(which)?,
+                first: which == Which::Alpha,
+                size: Some(size),
+                max_size: None,
+                overwrite: false,
+            })?;
+        }
+        Ok(pair)
+    }
+
+    /// Starts a node and waits until it answers.
+    pub(super) fn start(&mut self, which: Which) -> Result<u32, Failure> {
+        let program = std::env::current_exe().map_err(Failure::error)?;
+        let log_path = self.log(which);
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log_path)
+            .map_err(Failure::at(&log_path))?;
+        let mut command = Command::new(program);
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(&self.config.path)
+            .args(["--node", which.name()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        for inherited in ["LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET"] {
+            command.env_remove(inherited);
+        }
+        if self.keep {
+            // What is to stay must not end with the terminal's Ctrl-C.
+            command.process_group(0);
+        }
+        let child = command.spawn().map_err(Failure::error)?;
+        let pid = child.id();
+        if let Some(node) = self.nodes.get_mut(which.index()) {
+            node.process = Some(child);
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if self
+                .client(which)
+                .is_ok_and(|mut client| client.status(None).is_ok())
+            {
+                return Ok(pid);
+            }
+            if let Some(status) = self.exited(which) {
+                return Err(self.failed(which, &format!("`serve` ended at once: {status}")));
+            }
+            if Instant::now() > deadline {
+                return Err(self.failed(which, "`serve` does not answer"));
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// SIGKILL: no goodbye, no last write. Returns once the process is surely gone.
+    pub(super) fn kill(&mut self, which: Which) -> Result<(), Failure> {
+        let Some(mut child) = self.take(which) else {
+            return Ok(());
+        };
+        child.kill().map_err(Failure::error)?;
+        let status = child.wait().map_err(Failure::error)?;
+        if status.signal() == Some(Signal::SIGKILL as i32) {
+            return Ok(());
+        }
+        Err(self.failed(
+            which,
+            &format!("it had ended before it was killed: {status}"),
+        ))
+    }
+
+    /// Stops a node in good order.
+    pub(super) fn stop(&mut self, which: Which) -> Result<(), Failure> {
+        let Some(mut child) = self.take(which) else {
+            return Ok(());
+        };
+        terminate(&child)?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match child.try_wait().map_err(Failure::error)? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => {
+                    return Err(self.failed(which, &format!("`serve` stopped badly: {status}")));
+                }
+                None if Instant::now() > deadline => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Err(self.failed(which, "`serve` does not stop"));
+                }
+                None => thread::sleep(LOOK),
+            }
+        }
+    }
+
+    /// Has something done.
+    pub(super) fn done(&self, which: Which, ask: Ask) -> Result<String, Failure> {
+        match self.try_ask(which, ask)? {
+            Ok(message) => Ok(message),
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// Asks for something that may be refused.
+    pub(super) fn try_ask(
+        &self,
+        which: Which,
+        ask: Ask,
+    ) -> Result<Result<String, Refusal>, Failure> {
+        match self.client(which)?.ask(ask)? {
+            Answer::Done(reply) => Ok(Ok(reply.message)),
+            Answer::Refused(refusal) => Ok(Err(refusal)),
+            Answer::Error(failed) => Err(failed.into()),
+            other => Err(Failure::Error(format!("unexpected answer: {other:?}"))),
+        }
+    }
+
+    /// What a node says of the resource.
+    pub(super) fn status(&self, which: Which) -> Result<Status, Failure> {
+        let status = self.client(which)?.status(Some(RESOURCE))?;
+        let resource = status
+            .resources
+            .into_iter()
+            .next()
+            .ok_or_else(no_resource)?;
+        resource.replica.ok_or_else(|| {
+            self.failed(
+                which,
+                resource.why.as_deref().unwrap_or("it does not answer"),
+            )
+        })
+    }
+
+    /// Waits until the state is as wanted; returns it.
+    pub(super) fn until(
+        &self,
+        which: Which,
+        what: &str,
+        wanted: impl Fn(&Status) -> bool,
+    ) -> Result<Status, Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.status(which)?;
+            if wanted(&status) {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                let state = serde_json::to_string_pretty(&status).unwrap_or_default();
+                let what = format!("it did not come to this: {what}. Its state:\n{state}");
+                return Err(self.failed(which, &what));
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// What happened on a node so far, newest last.
+    pub(super) fn events(&self, which: Which) -> Result<Vec<EventLine>, Failure> {
+        let mut client = self.client(which)?;
+        let mut answer = client.ask(Ask::Events {
+            resource: Some(RESOURCE.to_owned()),
+            recent: 1000,
+            follow: false,
+        })?;
+        let mut events = Vec::new();
+        while let Answer::Event(line) = answer {
+            events.push(line);
+            answer = client.next_answer()?;
+        }
+        Ok(events)
+    }
+
+    /// Where clients reach a node.
+    pub(super) fn uri(&self, which: Which) -> Result<Uri, Failure> {
+        self.uri_text(which)?.parse().map_err(Failure::error)
+    }
+
+    /// The same, to print.
+    pub(super) fn uri_text(&self, which: Which) -> Result<String, Failure> {
+        let member = self.member(which)?;
+        let listener = member.nbd.first().ok_or_else(no_resource)?;
+        Ok(listener.uri(RESOURCE))
+    }
+
+    /// The file beneath a node.
+    pub(super) fn image(&self, which: Which) -> Result<PathBuf, Failure> {
+        Ok(self.member(which)?.backing.clone())
+    }
+
+    /// The log of a node's process.
+    pub(super) fn log(&self, which: Which) -> PathBuf {
+        self.dir.join(format!("{}.log", which.name()))
+    }
+
+    /// From now on the nodes outlive this process.
+    pub(super) fn leave_running(&mut self) {
+        for node in &mut self.nodes {
+            node.process = None;
+        }
+    }
+
+    fn client(&self, which: Which) -> Result<Client, Failure> {
+        let node = self.config.node(which.name()).ok_or_else(no_resource)?;
+        let start = crate::ask::start_command(&self.config.path, which.name());
+        Ok(Client::connect(&node.control_socket, which.name(), &start)?)
+    }
+
+    fn member(&self, which: Which) -> Result<&Member, Failure> {
+        let node = self.config.node(which.name()).ok_or_else(no_resource)?;
+        Ok(self.config.pick(node, Some(RESOURCE))?.1)
+    }
+
+    fn take(&mut self, which: Which) -> Option<Child> {
+        self.nodes.get_mut(which.index())?.process.take()
+    }
+
+    fn exited(&mut self, which: Which) -> Option<std::process::ExitStatus> {
+        let node = self.nodes.get_mut(which.index())?;
+        node.process.as_mut()?.try_wait().ok().flatten()
+    }
+
+    /// An error with the end of the node's log: what a person would look at next.
+    fn failed(&self, which: Which, what: &str) -> Failure {
+        let log = self.log(which);
+        let tail = tail(&log).unwrap_or_default();
+        Failure::Error(format!(
+            "{}: {what}\nthe end of its log ({}):\n{tail}",
+            which.name(),
+            log.display()
+        ))
+    }
+}
+
+impl Drop for Pair {
+    /// Nothing is left running that nobody asked for.
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            if let Some(mut child) = node.process.take() {
+                let _ = child.kill();
+                let _ = child.wait();
+                tracing::debug!(node = node.name, "killed");
+            }
+        }
+    }
+}
+
+fn configuration(ports: [u16; 2]) -> Result<String, Failure> {
+    let mut secret = [0_u8; 16];
+    getrandom::fill(&mut secret).map_err(Failure::error)?;
+    let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let [alpha, beta] = ports;
+    Ok(format!(
+        r#"# Made by `twindisk demo`.
+cluster = "demo"
+secret = "{secret}"
+
+[nodes.alpha]
+id = 1
+address = "127.0.0.1:{alpha}"
+run-dir = "alpha"
+state-dir = "alpha"
+
+[nodes.beta]
+id = 2
+address = "127.0.0.1:{beta}"
+run-dir = "beta"
+state-dir = "beta"
+
+[resource.{RESOURCE}]
+on.alpha = {{ backing = "alpha.img" }}
+on.beta = {{ backing = "beta.img" }}
+"#
+    ))
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> Result<u16, Failure> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(Failure::error)?;
+    Ok(listener.local_addr().map_err(Failure::error)?.port())
+}
+
+fn terminate(child: &Child) -> Result<(), Failure> {
+    let pid = i32::try_from(child.id()).map_err(Failure::error)?;
+    kill(Pid::from_raw(pid), Signal::SIGTERM).map_err(Failure::error)
+}
+
+fn tail(path: &Path) -> std::io::Result<String> {
+    let mut file = fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(3000)))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn no_resource() -> Failure {
+    Failure::error("the demo's own configuration lacks its resource")
+}
