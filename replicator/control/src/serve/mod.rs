@@ -427,7 +427,7 @@ async fn stop(node: &Rc<Node>, threads: Vec<ReplicaThread>) {
     for (replica, thread) in node.replicas.iter().zip(threads) {
         // A thread that has said its last word ends at once; another one must not hold up the process.
         if replica.halted().is_some() {
-            let _ = thread.join();
+            thread.join();
         }
     }
 }

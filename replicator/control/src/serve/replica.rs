@@ -337,14 +337,3 @@ impl Host for NoticeSender {
         self.0.put(notice);
     }
 }
-
-impl Drop for NoticeSender {
-    /// A thread that panics must not look alive.
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.put(Notice::Halted {
-                why: "the replica's thread panicked; its message is in the log".to_owned(),
-            });
-        }
-    }
-}
