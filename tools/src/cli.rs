@@ -51,6 +51,10 @@ pub(crate) enum Command {
     Config(commands::config::Args),
     /// Show what happened, one JSON object a line
     Events(commands::events::Args),
+    /// Make a resource a block device of this host, /dev/nbdN
+    Attach(commands::attach::Args),
+    /// Take a device down
+    Detach(commands::attach::DetachArgs),
     /// Try it: two nodes on this machine, a killed primary, a promotion, and proof that nothing was lost
     Demo(commands::demo::Args),
     /// Print a completion script for a shell

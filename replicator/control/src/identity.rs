@@ -32,8 +32,14 @@ mod tests {
     /// They stand on disks: they must never change.
     #[test]
     fn the_numbers_of_names_are_fixed() {
-        assert_eq!(format!("{:032x}", cluster_id("db").0), "6a7f875cd0f36cc78616cfc1eba1f3e0");
-        assert_eq!(format!("{:032x}", resource_id("db", "r0").0), "d9ebb5cb75260b342b8670251b4b39ae");
+        assert_eq!(
+            format!("{:032x}", cluster_id("db").0),
+            "6a7f875cd0f36cc78616cfc1eba1f3e0"
+        );
+        assert_eq!(
+            format!("{:032x}", resource_id("db", "r0").0),
+            "d9ebb5cb75260b342b8670251b4b39ae"
+        );
         assert_ne!(resource_id("d", "br0"), resource_id("db", "r0"));
     }
 }

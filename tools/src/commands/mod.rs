@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub(crate) mod attach;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod demote;
@@ -46,6 +47,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Metadata(args) => metadata::run(place, &args),
         Command::Config(args) => config::run(place, &args),
         Command::Events(args) => events::run(place, args),
+        Command::Attach(args) => attach::run(place, &args),
+        Command::Detach(args) => attach::detach(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),

@@ -299,3 +299,36 @@ on.alpha = {{ backing = "sparse", metadata = "m", nbd = "unix:{long}" }}
         "the worst first"
     );
 }
+
+#[test]
+fn every_key_stands_in_the_reference_and_is_accepted() {
+    let reference = include_str!("../../../../tools/doc/twindisk.toml.md");
+    for (section, keys) in keys() {
+        for key in keys {
+            let row = format!("| `{key}` |");
+            assert!(reference.contains(&row), "{section}: {key} is not in the reference");
+        }
+    }
+    let first = reference.split("```toml").nth(1).unwrap();
+    parse(&first.split("```").next().unwrap().replace("secret-file", "secret")).unwrap();
+}
+
+#[test]
+fn the_lists_of_keys_are_complete() {
+    // An unknown key makes serde list the known ones.
+    for (section, keys) in keys() {
+        let text = match section {
+            "top" => GOOD.replacen("cluster", "zzz = 1\ncluster", 1),
+            "nodes.NAME" => GOOD.replacen("id = 1", "zzz = 1\nid = 1", 1),
+            "resource.NAME" => GOOD.replacen("busy-poll", "zzz = 1\nbusy-poll", 1),
+            _ => GOOD.replacen("protocol =", "zzz = 1, protocol =", 1),
+        };
+        let error = parse(&text).unwrap_err().to_string();
+        let known = error.split("the keys here are ").nth(1).expect(&error);
+        let mut known: Vec<&str> = known.split(", ").collect();
+        let mut listed = keys.to_vec();
+        known.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(known, listed, "{section}");
+    }
+}
