@@ -306,11 +306,21 @@ fn every_key_stands_in_the_reference_and_is_accepted() {
     for (section, keys) in keys() {
         for key in keys {
             let row = format!("| `{key}` |");
-            assert!(reference.contains(&row), "{section}: {key} is not in the reference");
+            assert!(
+                reference.contains(&row),
+                "{section}: {key} is not in the reference"
+            );
         }
     }
     let first = reference.split("```toml").nth(1).unwrap();
-    parse(&first.split("```").next().unwrap().replace("secret-file", "secret")).unwrap();
+    parse(
+        &first
+            .split("```")
+            .next()
+            .unwrap()
+            .replace("secret-file", "secret"),
+    )
+    .unwrap();
 }
 
 #[test]

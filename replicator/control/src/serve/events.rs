@@ -95,7 +95,11 @@ impl Events {
     /// An event with its time and place.
     pub(crate) fn line(&self, resource: Option<&str>, event: &impl Serialize) -> EventLine {
         let event = match serde_json::to_value(event) {
-            Ok(Value::Object(fields)) => fields,
+            // All names that operators read have hyphens, in the configuration, in `status` and here.
+            Ok(Value::Object(fields)) => fields
+                .into_iter()
+                .map(|(name, value)| (name.replace('_', "-"), value))
+                .collect(),
             Ok(other) => Map::from_iter([("value".to_owned(), other)]),
             Err(error) => Map::from_iter([("error".to_owned(), error.to_string().into())]),
         };
@@ -234,6 +238,13 @@ mod tests {
             let (past, _) = events.subscribe(Some("r0"), 2);
             assert_eq!(past.len(), 2);
             assert_eq!(past[1].event["term"], 3);
+            let ended = Report::ResyncEnded {
+                peer: 1,
+                sent_blocks: 2,
+                equal_blocks: 3,
+                complete: true,
+            };
+            assert_eq!(events.line(None, &ended).event["sent-blocks"], 2);
             events.close();
             writer.await.unwrap();
         });

@@ -70,11 +70,11 @@ fn act(plan: &Plan, say: &Teller, pair: &mut Pair) -> Result<(), Failure> {
     say.line("a client writes on alpha: 32 requests in flight, a flush after every 100 writes, reads in between");
     let killed = killed_under_load(plan, say, pair, &mut book)?;
     let promoted = take_over(say, pair)?;
-    verify(say, pair, beta, &mut book)?;
     say.line(&format!(
-        "from the kill to the promotion {:.0} ms",
+        "from the kill to the promotion: {:.0} ms",
         (promoted - killed).as_secs_f64() * 1000.0
     ));
+    verify(say, pair, beta, &mut book)?;
 
     say.line("the client goes on, on beta");
     load_for(plan, say, pair, beta, &mut book, 1)?;
@@ -267,9 +267,10 @@ fn resynced(pair: &Pair, source: Which) -> Result<String, Failure> {
         Bytes(blocks * BLOCK_BYTES as u64)
     };
     Ok(format!(
-        "{} moved, {} compared and found equal",
+        "{} moved, {} compared and found equal, of {}",
         bytes("sent-blocks"),
-        bytes("equal-blocks")
+        bytes("equal-blocks"),
+        Bytes(pair.status(source)?.size_bytes),
     ))
 }
 
