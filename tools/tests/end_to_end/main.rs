@@ -1,0 +1,9 @@
+//! The real binary from outside: its commands, its refusals, two nodes on loopback.
+#![allow(clippy::unwrap_used)]
+
+mod alone;
+mod command_line;
+mod failover;
+mod nodes;
+mod strangers;
+mod two_nodes;
