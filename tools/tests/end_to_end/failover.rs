@@ -16,6 +16,9 @@ fn a_dead_primary_is_replaced_only_with_a_receipt() {
             .unwrap();
     }
     cluster.kill("alpha");
+    cluster.until("beta", "the loss", |replica| {
+        replica["peers"][0]["connection"] == "connecting"
+    });
     let refusal = cluster.refused("beta", &["promote"]);
     assert!(refusal.contains("receipt --fenced"), "{refusal}");
     let needs = cluster.replica("beta")["promote-needs"].clone();

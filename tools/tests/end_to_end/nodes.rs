@@ -153,12 +153,6 @@ impl Cluster {
         assert!(status.success(), "{node}: {status}\n{}", self.log(node));
     }
 
-    /// The process of a node.
-    pub(crate) fn pid(&self, node: &str) -> i32 {
-        let running = self.running.iter().find(|(name, _)| name == node).unwrap();
-        running.1.id().try_into().unwrap()
-    }
-
     /// What a node says of `r0`, as JSON.
     pub(crate) fn replica(&self, node: &str) -> Value {
         let text = self.ok(node, &["status", "r0", "--json"]);

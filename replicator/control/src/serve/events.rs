@@ -115,7 +115,7 @@ impl Events {
     pub(crate) fn emit(&self, resource: Option<&str>, event: &impl Serialize) {
         let line = self.line(resource, event);
         let text = serde_json::to_string(&line).unwrap_or_default();
-        tracing::info!(resource, event = %text);
+        tracing::info!(resource, "{}", for_eyes(&line.event));
         // Nobody may be listening; a full queue to the file shows as a gap that the next line does not hide.
         let _ = self.shared.live.send(line.clone());
         if let Some(file) = self.shared.file.borrow().as_ref()
@@ -147,6 +147,16 @@ impl Events {
         past.reverse();
         (past, self.shared.live.subscribe())
     }
+}
+
+/// The kind and its fields, for the log.
+fn for_eyes(event: &Map<String, Value>) -> String {
+    let kind = event.get("event").and_then(Value::as_str);
+    let mut text = kind.unwrap_or_default().to_owned();
+    for (name, value) in event.iter().filter(|(name, _)| *name != "event") {
+        text += &format!(" {name}={value}");
+    }
+    text
 }
 
 /// The file, and the one before it.

@@ -112,7 +112,7 @@ impl Replica {
             peers,
             sender,
             export: RefCell::new(ExportState::Closed {
-                why: "the replica is starting".to_owned(),
+                why: "this node is standby: only the primary serves clients".to_owned(),
             }),
             halted: RefCell::default(),
             halt: Notify::new(),
