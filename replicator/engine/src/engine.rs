@@ -17,16 +17,16 @@ use twindisk_format::ids::Slot;
 
 pub(crate) use self::start::start;
 use crate::{
-    BusyPoll, CommandOutcome, Host, Input, Notice,
+    CommandOutcome, Host, Input, Notice,
     buffers::Buffers,
     clients::{self, Clients},
-    clock::Clock,
+    clock::{Clock, UsualTime},
     disk::{self, Disk},
-    limits::MAX_SPIN,
     links::{self, Links},
     mailbox::{Mailbox, Message, Sender},
     meta::{Meta, Stored},
     ring::{Completion, Ring, RingFile, Turn},
+    spin::Spinner,
     store::{Backing, Metadata},
     tokens::{Kind, Token},
 };
@@ -55,7 +55,7 @@ pub(crate) struct Engine {
     command_ids: u64,
     clock: Clock,
     now: Time,
-    busy_poll: BusyPoll,
+    spinner: Spinner,
     /// What happened and has not been handed to the core.
     events: VecDeque<Event>,
     completions: Vec<Completion>,
@@ -91,11 +91,13 @@ impl Engine {
 
     /// One call to the kernel, and everything that it brought.
     fn turn(&mut self, timeout: Option<Duration>) {
-        let spin = self.spin();
+        let spin = self.spinner.budget(self.usual_time());
         let mut completions = std::mem::take(&mut self.completions);
-        self.ring
+        let spun = self
+            .ring
             .turn(timeout, spin, &mut completions)
             .unwrap_or_else(|error| panic!("the ring failed: {error}"));
+        self.spinner.learn(spun);
         self.now = self.clock.now();
         // No ghost writes: who hung up is known before anything that others sent is executed.
         for &completion in completions.iter().filter(|done| is_hang_up(done)) {
@@ -238,21 +240,12 @@ impl Engine {
         .map(|deadline| deadline.since(self.now))
     }
 
-    /// How long to spin before sleeping: only while I/O is in flight, and only as long as it is likely to end.
-    fn spin(&self) -> Duration {
-        let usual = if self.clients.in_flight() > 0 {
-            self.clients.usual_time()
-        } else if self.disk.in_flight() > 0 {
-            self.disk.usual_time()
+    /// How long what is in flight usually takes.
+    fn usual_time(&self) -> Option<UsualTime> {
+        if self.clients.in_flight() > 0 {
+            Some(self.clients.usual_time())
         } else {
-            return Duration::ZERO;
-        };
-        match self.busy_poll {
-            BusyPoll::Off => Duration::ZERO,
-            BusyPoll::For(most) => most,
-            // What usually takes much longer than the budget would be spun for in vain.
-            BusyPoll::Auto if usual.get() > 2 * MAX_SPIN => Duration::ZERO,
-            BusyPoll::Auto => MAX_SPIN.min(2 * usual.get()),
+            (self.disk.in_flight() > 0).then(|| self.disk.usual_time())
         }
     }
 

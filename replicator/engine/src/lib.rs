@@ -20,6 +20,7 @@ mod save;
 mod send;
 mod slab;
 mod spawn;
+mod spin;
 pub mod store;
 mod tokens;
 mod window;

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use crate::{
     limits::{COMPLETIONS_PER_ENTRY, RING_ENTRIES},
+    spin::Spun,
     tokens::Token,
 };
 
@@ -169,12 +170,14 @@ impl Ring {
         timeout: Option<Duration>,
         spin: Duration,
         completions: &mut Vec<Completion>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Spun> {
         self.push_staged()?;
         let want = usize::from(self.early.is_empty() && timeout != Some(Duration::ZERO));
-        if want == 1 && spin > Duration::ZERO {
-            self.spin(timeout.map_or(spin, |timeout| timeout.min(spin)))?;
-        }
+        let spun = if want == 1 && spin > Duration::ZERO {
+            self.spin(timeout.map_or(spin, |timeout| timeout.min(spin)))?
+        } else {
+            Spun::Not
+        };
         // Completions that are there already make this return at once.
         let want = usize::from(want == 1 && self.ring.completion().is_empty());
         if want == 1 || !self.ring.submission().is_empty() || timeout == Some(Duration::ZERO) {
@@ -182,7 +185,7 @@ impl Ring {
         }
         completions.append(&mut self.early);
         self.take_completions(completions);
-        Ok(())
+        Ok(spun)
     }
 
     fn push_staged(&mut self) -> io::Result<()> {
@@ -212,8 +215,11 @@ impl Ring {
         Ok(())
     }
 
-    fn spin(&mut self, budget: Duration) -> io::Result<()> {
+    fn spin(&mut self, budget: Duration) -> io::Result<Spun> {
         self.enter(0, None)?;
+        if !self.ring.completion().is_empty() {
+            return Ok(Spun::Not);
+        }
         let start = std::time::Instant::now();
         while self.ring.completion().is_empty() && start.elapsed() < budget {
             if self.deferred {
@@ -223,7 +229,11 @@ impl Ring {
                 std::hint::spin_loop();
             }
         }
-        Ok(())
+        Ok(if self.ring.completion().is_empty() {
+            Spun::InVain
+        } else {
+            Spun::Paid
+        })
     }
 
     fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {

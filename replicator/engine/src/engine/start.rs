@@ -22,6 +22,7 @@ use crate::{
     meta::Meta,
     probe,
     ring::Ring,
+    spin::Spinner,
     store::{Access, Backing, Metadata, StoreError},
 };
 
@@ -114,7 +115,7 @@ pub(crate) fn start(
         command_ids: 0,
         clock,
         now,
-        busy_poll: options.busy_poll,
+        spinner: Spinner::new(options.busy_poll),
         events: VecDeque::new(),
         completions: Vec::new(),
         stored: Vec::new(),
