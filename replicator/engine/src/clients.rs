@@ -11,7 +11,7 @@ mod requests;
 mod split;
 mod status;
 
-use std::{collections::VecDeque, io, os::fd::AsRawFd};
+use std::{collections::VecDeque, os::fd::AsRawFd};
 
 use io_uring::opcode;
 use tracing::{debug, info};
@@ -29,9 +29,9 @@ use crate::{
     clock::UsualTime,
     disk::Disk,
     limits::{DRAIN_TIMEOUT, MAX_CLIENTS, STALL_TIMEOUT},
-    mailbox::set_blocking,
     ring::{Completion, Ring, Turn},
     slab::Slab,
+    socket::{set_blocking, tune_client},
     store::Backing,
     tokens::{Kind, Token},
 };
@@ -103,6 +103,7 @@ impl Clients {
             info!(%error, "a client's socket can't be used");
             return;
         }
+        tune_client(&client.socket);
         let file = context.ring.add_file(client.socket.as_raw_fd());
         let slot = self
             .connections
@@ -160,6 +161,7 @@ impl Clients {
 
     /// Sends every client away. What was answered before still goes out.
     pub(crate) fn close_all(&mut self, why: &str, context: &mut Context<'_>) {
+        self.open = false;
         self.closing = true;
         let slots: Vec<u32> = self.connections.indexes().collect();
         for slot in slots {
@@ -323,15 +325,6 @@ impl Clients {
             "{completion:?} belongs to a connection that is gone"
         );
         slot
-    }
-}
-
-/// A socket is told to end both directions; what is under way on it ends with it.
-fn shut_down(socket: &impl AsRawFd) {
-    // SAFETY: the descriptor is open; the call touches no memory.
-    if unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) } < 0 {
-        let error = io::Error::last_os_error();
-        debug!(%error, "shutting a socket down");
     }
 }
 

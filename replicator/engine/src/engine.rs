@@ -114,10 +114,11 @@ impl Engine {
         match completion.token.kind {
             Kind::Mailbox => {
                 self.listening = false;
-                while let Some(message) = self.mailbox.take() {
-                    self.take_message(message);
-                }
+                // What comes after the end is dropped: sockets close, and whoever waits for an answer hears of it.
                 if self.halted.is_none() {
+                    while let Some(message) = self.mailbox.take() {
+                        self.take_message(message);
+                    }
                     self.listen();
                 }
             }

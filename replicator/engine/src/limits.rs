@@ -74,6 +74,9 @@ pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Socket buffers of a link, where the process may set them beyond the system's limit.
 pub(crate) const LINK_SOCKET_BYTES: i32 = 8 * 1024 * 1024;
 
+/// A TCP client that is silent for so long is asked whether its host is there, three times.
+pub(crate) const CLIENT_KEEPALIVE: Duration = Duration::from_secs(20);
+
 /// Smallest pool for clients: two requests of the largest payload with unaligned edges.
 pub(crate) const MIN_CLIENT_BYTES: usize = 2 * (32 + 1) * 1024 * 1024;
 

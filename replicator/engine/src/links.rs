@@ -36,7 +36,7 @@ pub(crate) struct Links {
     /// Peers whose next payload waits for memory, in the order in which they came.
     waiting: VecDeque<Slot>,
     ids: u32,
-    peer_timeout: Duration,
+    patience: Duration,
 }
 
 #[derive(Default)]
@@ -47,12 +47,12 @@ struct Peer {
 }
 
 impl Links {
-    pub(crate) fn new(peer_timeout: Duration) -> Self {
+    pub(crate) fn new(patience: Duration) -> Self {
         Self {
             peers: Default::default(),
             waiting: VecDeque::new(),
             ids: 0,
-            peer_timeout,
+            patience,
         }
     }
 
@@ -110,6 +110,8 @@ impl Links {
                     link.why = why.clone();
                     self.waiting.retain(|&other| other != peer);
                     self.stop_receiving(peer, context);
+                    // It may have been waiting for memory; the peer's end must be seen.
+                    self.pump(peer, context);
                 }
             }
         }
@@ -228,7 +230,7 @@ impl Links {
         };
         self.ids = self.ids.wrapping_add(1);
         let id = LinkId(self.ids);
-        match Link::start(id, next, self.peer_timeout, context.ring) {
+        match Link::start(id, next, self.patience, context.ring) {
             Ok(link) => {
                 self.peers[slot.index()].current = Some(Box::new(link));
                 context.events.push_back(Event::LinkUp {

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, RawFd},
     sync::{
         Arc,
         mpsc::{self, Receiver, SyncSender, TrySendError},
@@ -117,15 +117,4 @@ impl Mailbox {
     pub(crate) fn take(&self) -> Option<Message> {
         self.channel.try_recv().ok()
     }
-}
-
-/// A socket's descriptor is taken over in blocking mode: the ring waits for it, nobody else does.
-pub(crate) fn set_blocking(socket: &OwnedFd) -> io::Result<()> {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
-    fcntl(
-        socket,
-        FcntlArg::F_SETFL(flags.difference(OFlag::O_NONBLOCK)),
-    )?;
-    Ok(())
 }

@@ -6,7 +6,8 @@ use twindisk_core::{ConnectionId, Time};
 use twindisk_nbd::{Errno, Negotiated, Request, reply};
 
 use crate::{
-    NbdConnection, limits::CLIENT_READAHEAD_BYTES, ring::RingFile, send::SendBatch, window::Window,
+    NbdConnection, limits::CLIENT_READAHEAD_BYTES, ring::RingFile, send::SendBatch,
+    socket::shut_down, window::Window,
 };
 
 /// One client's connection.
@@ -131,7 +132,7 @@ impl Connection {
     }
 
     pub(super) fn shut_down(&self) {
-        super::shut_down(&self.socket);
+        shut_down(&self.socket, libc::SHUT_RDWR);
     }
 
     /// Something is on its way to the client, or should be.

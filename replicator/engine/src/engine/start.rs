@@ -75,7 +75,8 @@ pub(crate) fn start(
     );
     let meta = Meta::new(meta_file, metadata.first_block(), &mut buffers);
     let mailbox_file = ring.add_file(mailbox.wake_fd());
-    let peer_timeout = options.config.timings.peer_timeout;
+    let timings = &options.config.timings;
+    let patience = timings.request_timeout.max(timings.peer_timeout);
     let clock = Clock::start();
     let now = clock.now();
     let core = Replica::new(
@@ -101,7 +102,7 @@ pub(crate) fn start(
         disk,
         meta,
         clients: Clients::new(),
-        links: Links::new(peer_timeout),
+        links: Links::new(patience),
         backing,
         metadata,
         max_size_blocks,

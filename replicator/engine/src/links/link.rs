@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use tracing::debug;
 use twindisk_core::{BufId, Event, LinkId, Time};
 use twindisk_format::{
     frame::{Envelope, Frame},
@@ -17,10 +16,10 @@ use twindisk_format::{
 use super::Context;
 use crate::{
     PeerLink,
-    limits::{LINK_READAHEAD_BYTES, LINK_SOCKET_BYTES},
-    mailbox::set_blocking,
+    limits::LINK_READAHEAD_BYTES,
     ring::{Ring, RingFile},
     send::SendBatch,
+    socket::{set_blocking, shut_down, tune_link},
     window::Window,
 };
 
@@ -103,11 +102,11 @@ impl Link {
     pub(super) fn start(
         id: LinkId,
         link: PeerLink,
-        peer_timeout: Duration,
+        patience: Duration,
         ring: &mut Ring,
     ) -> io::Result<Self> {
         set_blocking(&link.socket)?;
-        tune(&link.socket, peer_timeout);
+        tune_link(&link.socket, patience);
         Ok(Self {
             file: ring.add_file(link.socket.as_raw_fd()),
             socket: link.socket,
@@ -128,22 +127,14 @@ impl Link {
 
     /// Ends both directions; what is under way ends with them.
     pub(super) fn shut_down(&self) {
-        self.shut(libc::SHUT_RDWR);
+        shut_down(&self.socket, libc::SHUT_RDWR);
     }
 
     /// Ends this side's direction, once: the peer sees the end after everything that was sent.
     pub(super) fn say_end(&mut self) {
         if !self.end_said {
             self.end_said = true;
-            self.shut(libc::SHUT_WR);
-        }
-    }
-
-    fn shut(&self, how: libc::c_int) {
-        // SAFETY: the descriptor is open; the call touches no memory.
-        if unsafe { libc::shutdown(self.socket.as_raw_fd(), how) } < 0 {
-            let error = io::Error::last_os_error();
-            debug!(%error, "shutting a link down");
+            shut_down(&self.socket, libc::SHUT_WR);
         }
     }
 
@@ -182,59 +173,4 @@ impl Held {
             }
         }
     }
-}
-
-/// Makes a TCP socket fit for replication. None of it is essential, and a Unix socket knows none of it.
-fn tune(socket: &OwnedFd, peer_timeout: Duration) {
-    let timeout_ms = i32::try_from(peer_timeout.as_millis()).unwrap_or(i32::MAX);
-    let options = [
-        ("TCP_NODELAY", libc::IPPROTO_TCP, libc::TCP_NODELAY, 1),
-        // What the peer's host does not acknowledge for so long is lost: the same patience as the core's.
-        (
-            "TCP_USER_TIMEOUT",
-            libc::IPPROTO_TCP,
-            libc::TCP_USER_TIMEOUT,
-            timeout_ms,
-        ),
-        // Setting them ends the kernel's own tuning, so it is done only where the system's limit can be passed.
-        (
-            "SO_SNDBUFFORCE",
-            libc::SOL_SOCKET,
-            libc::SO_SNDBUFFORCE,
-            LINK_SOCKET_BYTES,
-        ),
-        (
-            "SO_RCVBUFFORCE",
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUFFORCE,
-            LINK_SOCKET_BYTES,
-        ),
-    ];
-    for (name, level, option, value) in options {
-        if let Err(error) = set_option(socket, level, option, value) {
-            debug!(option = name, %error, "not set on a link");
-        }
-    }
-}
-
-fn set_option(
-    socket: &OwnedFd,
-    level: libc::c_int,
-    option: libc::c_int,
-    value: libc::c_int,
-) -> io::Result<()> {
-    // SAFETY: the kernel reads one int from `value`.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            (&raw const value).cast(),
-            size_of_val(&value) as libc::socklen_t,
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
 }

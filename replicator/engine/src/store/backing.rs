@@ -159,6 +159,18 @@ impl Backing {
         Ok(data)
     }
 
+    /// Reads blocks that follow one another, as many as `data` has room for.
+    ///
+    /// # Errors
+    /// When the system can't, or it ends before.
+    pub fn read_blocks(&self, first: u64, data: &mut [AlignedBlock]) -> io::Result<()> {
+        let len = size_of_val(data);
+        // SAFETY: an `AlignedBlock` is nothing but its bytes (its alignment is its size), for which every value is
+        // valid; the slice borrows `data`.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(data.as_mut_ptr().cast::<u8>(), len) };
+        self.file.read_exact_at(bytes, first * BLOCK_BYTES as u64)
+    }
+
     /// Writes one block. It is stable only after `sync`.
     ///
     /// # Errors

@@ -140,7 +140,8 @@ impl Metadata {
         self.on
             .sync()
             .map_err(|source| self.on.io_error("flushing", source))?;
-        metadata::load(|block| self.read(block)).map_err(|source| StoreError::Metadata {
+        let mut ahead = ReadAhead::new(self);
+        metadata::load(|block| ahead.read(block)).map_err(|source| StoreError::Metadata {
             path: self.on.path().into(),
             source: Box::new(source),
         })
@@ -208,6 +209,48 @@ impl Metadata {
     }
 }
 
+/// Reads in large pieces what is asked for block by block: bitmaps are long.
+struct ReadAhead<'a> {
+    metadata: &'a Metadata,
+    first: u64,
+    blocks: Vec<AlignedBlock>,
+    /// The piece could be read.
+    valid: bool,
+}
+
+impl<'a> ReadAhead<'a> {
+    fn new(metadata: &'a Metadata) -> Self {
+        Self {
+            metadata,
+            first: 0,
+            blocks: vec![AlignedBlock([0; BLOCK_BYTES]); READ_AHEAD_BLOCKS],
+            valid: false,
+        }
+    }
+
+    fn read(&mut self, block: u64) -> io::Result<Box<MetaBlock>> {
+        if let Some(found) = self.find(block) {
+            return Ok(found);
+        }
+        let first = self.metadata.first_block + block;
+        self.first = block;
+        self.valid = self
+            .metadata
+            .on
+            .read_blocks(first, &mut self.blocks)
+            .is_ok();
+        // Near the end, or where something can't be read, each block stands for itself.
+        self.find(block)
+            .map_or_else(|| self.metadata.read(block), Ok)
+    }
+
+    fn find(&self, block: u64) -> Option<Box<MetaBlock>> {
+        let index = block.checked_sub(self.first).filter(|_| self.valid)?;
+        let found = self.blocks.get(usize::try_from(index).ok()?)?;
+        Some(Box::new(found.0))
+    }
+}
+
 /// The most blocks of data that fit beside their own metadata.
 fn internal_data_blocks(device_blocks: u64, peers: usize) -> Option<u64> {
     let fits = |data: u64| data + Layout::new(data, peers).total_blocks() <= device_blocks;
@@ -240,6 +283,8 @@ fn create_file(path: &Path, blocks: u64) -> Result<(), StoreError> {
     file.set_len(blocks * BLOCK_BYTES as u64)
         .map_err(io_error("extending"))
 }
+
+const READ_AHEAD_BLOCKS: usize = 64;
 
 #[cfg(test)]
 mod tests {

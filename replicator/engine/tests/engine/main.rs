@@ -5,6 +5,7 @@
     reason = "a test that panics has failed"
 )]
 
+mod block_device;
 mod clients;
 mod harness;
 mod peers;
