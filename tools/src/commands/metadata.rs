@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 use serde_json::json;
+use twindisk_control::config::Member;
 use twindisk_engine::store::{Access, Backing, Metadata, StoreError};
 use twindisk_format::metadata::{self, Assumed};
 
@@ -60,10 +61,11 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
 }
 
 fn dump(context: &Context, resource: Option<&str>, json: bool) -> Result<(), Failure> {
-    let found = match open(context, resource, Access::Exclusive) {
+    let (_, member) = context.pick(resource)?;
+    let found = match open(member, Access::Exclusive) {
         Err(StoreError::InUse { .. }) => {
             eprintln!("note: the replica is running: what is shown may be between two changes");
-            open(context, resource, Access::ReadOnly)
+            open(member, Access::ReadOnly)
         }
         other => other,
     };
@@ -82,7 +84,8 @@ fn dump(context: &Context, resource: Option<&str>, json: bool) -> Result<(), Fai
 }
 
 fn check(context: &Context, resource: Option<&str>, as_json: bool) -> Result<(), Failure> {
-    let found = open(context, resource, Access::Exclusive).map_err(broken)?;
+    let (_, member) = context.pick(resource)?;
+    let found = open(member, Access::Exclusive).map_err(broken)?;
     let findings = metadata::check(|block| found.read(block));
     if as_json {
         let list: Vec<_> = findings
@@ -130,8 +133,9 @@ fn check(context: &Context, resource: Option<&str>, as_json: bool) -> Result<(),
 }
 
 fn repair(context: &Context, resource: Option<&str>, given: Option<&str>) -> Result<(), Failure> {
-    let name = context.name(resource)?;
-    let found = open(context, resource, Access::Exclusive).map_err(broken)?;
+    let (resource, member) = context.pick(resource)?;
+    let name = &resource.name;
+    let found = open(member, Access::Exclusive).map_err(broken)?;
     let blocks =
         metadata::repair(|block| found.read(block)).map_err(|error| damaged(&found, &error))?;
     if blocks.is_empty() {
@@ -142,7 +146,7 @@ fn repair(context: &Context, resource: Option<&str>, given: Option<&str>) -> Res
         return Ok(());
     }
     confirm(
-        &name,
+        name,
         given,
         &format!(
             "This overwrites {} damaged blocks of the metadata of {name}.",
@@ -162,15 +166,7 @@ fn repair(context: &Context, resource: Option<&str>, given: Option<&str>) -> Res
     Ok(())
 }
 
-fn open(context: &Context, resource: Option<&str>, access: Access) -> Result<Metadata, StoreError> {
-    let member = match context.pick(resource) {
-        Ok((_, member)) => member,
-        Err(_) => {
-            return Err(StoreError::Missing {
-                path: resource.unwrap_or_default().into(),
-            });
-        }
-    };
+fn open(member: &Member, access: Access) -> Result<Metadata, StoreError> {
     match &member.metadata {
         Some(path) => Metadata::external(path, access),
         None => Metadata::internal(&Arc::new(Backing::open(&member.backing, access)?)),

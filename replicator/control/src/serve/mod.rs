@@ -3,6 +3,7 @@
 mod auth;
 mod control;
 mod events;
+mod listeners;
 mod nbd;
 mod node;
 mod peers;
@@ -15,6 +16,7 @@ mod systemd;
 use std::{fs, io, path::PathBuf, rc::Rc, time::Instant};
 
 use tokio::{
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::oneshot,
     time::timeout,
@@ -28,14 +30,13 @@ pub use sockets::BindError;
 use self::{
     auth::Identity,
     events::{Events, Happened},
-    nbd::{Negotiating, Served},
+    listeners::Listeners,
     node::Node,
     replica::Replica,
-    sockets::BoundUnix,
     systemd::Inherited,
 };
 use crate::{
-    config::{Config, ConfigError, NbdAddress, Node as NodeConfig},
+    config::{Config, ConfigError, Node as NodeConfig},
     limits,
     protocol::ResourceStatus,
 };
@@ -132,12 +133,7 @@ async fn serve(
         make_folder(&node.state_dir)?;
         log = Some(events.write_to(node).map_err(at(&node.event_log))?);
     }
-    // The control socket is also what keeps a second process for this node out: it comes before the disks.
-    let control = if options.ephemeral {
-        None
-    } else {
-        Some(sockets::bind_unix(&node.control_socket, node.control_mode)?)
-    };
+    let mut listeners = Listeners::bind(config, node, inherited, !options.ephemeral).await?;
     let Begun {
         node: shared,
         threads,
@@ -146,20 +142,14 @@ async fn serve(
         let (replica, events) = (Rc::clone(replica), events.clone());
         tokio::task::spawn_local(async move { replica.take_notices(&events).await });
     }
-    if !options.ephemeral {
-        replicate(config, &shared, &identity).await?;
+    if let Some(peers) = listeners.take_peers() {
+        replicate(config, peers, &shared, &identity);
     }
     if options.promote {
         promote(&shared).await?;
     }
-    let mut open = Open::default();
-    open.nbd(&shared, inherited).await?;
-    if let Some(control) = control {
-        let control = Rc::new(control);
-        open.unix.push(Rc::clone(&control));
-        let shared = Rc::clone(&shared);
-        tokio::task::spawn_local(async move { control::accept(&control.listener, &shared).await });
-    }
+    listeners.accept_clients(&shared);
+    listeners.accept_operators(&shared);
     let program = env!("CARGO_PKG_VERSION").to_owned();
     let pid = std::process::id();
     events.emit(None, &Happened::Started { pid, program });
@@ -171,7 +161,7 @@ async fn serve(
     }
     systemd::notify("STOPPING=1");
     stop(&shared, threads).await;
-    open.remove_sockets();
+    listeners.remove_paths();
     events.close();
     if let Some(log) = log {
         let _ = timeout(limits::STOP_GRACE, log).await;
@@ -246,20 +236,9 @@ fn begin(
 }
 
 /// Listens for peers and dials those with higher numbers.
-async fn replicate(
-    config: &Config,
-    node: &Rc<Node>,
-    identity: &Rc<Identity>,
-) -> Result<(), ServeError> {
-    if node.replicas.iter().all(|replica| replica.peers.is_empty()) {
-        return Ok(());
-    }
-    let listener = sockets::bind_tcp(&node.config.address).await?;
-    tokio::task::spawn_local(peers::accept(
-        listener,
-        Rc::clone(node),
-        Rc::clone(identity),
-    ));
+fn replicate(config: &Config, listener: TcpListener, node: &Rc<Node>, identity: &Rc<Identity>) {
+    let accepting = peers::accept(listener, Rc::clone(node), Rc::clone(identity));
+    tokio::task::spawn_local(accepting);
     for replica in &node.replicas {
         for (index, peer) in replica.peers.iter().enumerate() {
             let other = config.nodes.iter().find(|other| other.id == peer.node);
@@ -274,7 +253,6 @@ async fn replicate(
             }
         }
     }
-    Ok(())
 }
 
 async fn promote(node: &Node) -> Result<(), ServeError> {
@@ -287,88 +265,6 @@ async fn promote(node: &Node) -> Result<(), ServeError> {
         replica.until_open().await;
     }
     Ok(())
-}
-
-/// Listening sockets that have a path to remove.
-#[derive(Default)]
-struct Open {
-    unix: Vec<Rc<BoundUnix>>,
-}
-
-impl Open {
-    /// Every configured and inherited NBD listener.
-    async fn nbd(&mut self, node: &Rc<Node>, inherited: Vec<Inherited>) -> Result<(), ServeError> {
-        let most = node.config.nbd_max_connections;
-        let negotiating = Rc::new(Negotiating::new(most));
-        let all = Served {
-            replicas: node.replicas.clone(),
-            negotiating: Rc::clone(&negotiating),
-        };
-        for address in &node.config.nbd {
-            self.listen(node, address, all.clone()).await?;
-        }
-        for replica in &node.replicas {
-            let served = Served {
-                replicas: vec![Rc::clone(replica)],
-                negotiating: Rc::clone(&negotiating),
-            };
-            for address in &replica.member.nbd {
-                self.listen(node, address, served.clone()).await?;
-            }
-        }
-        let taken = |source| ServeError::System {
-            what: "taking over an inherited socket",
-            source,
-        };
-        for socket in inherited {
-            let served = all.clone();
-            match socket {
-                Inherited::Unix(listener) => {
-                    let listener = tokio::net::UnixListener::from_std(listener).map_err(taken)?;
-                    tokio::task::spawn_local(
-                        async move { nbd::accept_unix(&listener, served).await },
-                    );
-                }
-                Inherited::Tcp(listener) => {
-                    let listener = tokio::net::TcpListener::from_std(listener).map_err(taken)?;
-                    tokio::task::spawn_local(nbd::accept_tcp(listener, served));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn listen(
-        &mut self,
-        node: &Node,
-        address: &NbdAddress,
-        served: Served,
-    ) -> Result<(), ServeError> {
-        match address {
-            NbdAddress::Unix(path) => {
-                if let Some(folder) = path.parent() {
-                    make_folder(folder)?;
-                }
-                let bound = Rc::new(sockets::bind_unix(path, node.config.nbd_mode)?);
-                self.unix.push(Rc::clone(&bound));
-                tokio::task::spawn_local(
-                    async move { nbd::accept_unix(&bound.listener, served).await },
-                );
-            }
-            NbdAddress::Tcp(endpoint) => {
-                let listener = sockets::bind_tcp(endpoint).await?;
-                tokio::task::spawn_local(nbd::accept_tcp(listener, served));
-            }
-        }
-        Ok(())
-    }
-
-    /// The tasks that accept still hold the sockets; their paths go now, so that nobody knocks in vain.
-    fn remove_sockets(&self) {
-        for bound in &self.unix {
-            bound.remove();
-        }
-    }
 }
 
 /// Why the node ends.

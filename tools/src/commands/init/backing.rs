@@ -12,7 +12,10 @@ use nix::{
     sys::statfs::{self, FsType},
 };
 use twindisk_control::units::Bytes;
-use twindisk_engine::store::{Backing, BackingKind};
+use twindisk_engine::{
+    kernel_warnings, storage_warnings,
+    store::{Backing, BackingKind},
+};
 use twindisk_format::limits::BLOCK_BYTES;
 
 use super::Plan;
@@ -60,27 +63,16 @@ pub(super) fn create_if_missing(path: &Path, size: u64, plan: &Plan<'_>) -> Resu
 
 /// What an operator should know about what lies beneath.
 pub(super) fn warnings(device: &Backing) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if device.kind() != BackingKind::File {
-        return warnings;
+    let mut warnings = kernel_warnings();
+    match storage_warnings(device) {
+        Ok(found) => warnings.extend(found),
+        Err(error) => warnings.push(error.to_string()),
     }
-    let path = device.path().display();
-    if let (Ok(allocated), Ok(blocks)) = (device.allocated_bytes(), device.blocks())
-        && allocated < blocks * BLOCK_BYTES as u64
-    {
-        warnings.push(format!(
-            "{path} is sparse: writes to its holes are slow and fail when the filesystem is full; copy it with `cp --sparse=never`"
-        ));
-    }
-    if let Ok(found) = statfs::fstatfs(device)
+    if device.kind() == BackingKind::File
+        && let Ok(found) = statfs::fstatfs(device)
         && let Some(text) = known(found.filesystem_type())
     {
-        warnings.push(format!("{path} lies on {text}"));
-    }
-    if !device.is_direct() {
-        warnings.push(format!(
-            "{path} takes no direct I/O: every block is cached twice"
-        ));
+        warnings.push(format!("{} lies on {text}", device.path().display()));
     }
     warnings
 }
@@ -104,9 +96,6 @@ fn fill(file: &mut File, size: u64) -> io::Result<()> {
 
 fn known(filesystem: FsType) -> Option<&'static str> {
     match filesystem {
-        statfs::XFS_SUPER_MAGIC => Some(
-            "XFS: concurrent direct writes wait for each other there when they change the file; a block device or ext4 is faster",
-        ),
         statfs::BTRFS_SUPER_MAGIC => Some(
             "btrfs: every write is copied and fragments the file; `chattr +C` the folder first, or use a block device",
         ),
