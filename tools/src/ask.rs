@@ -69,6 +69,12 @@ impl Context {
         Ok(Client::connect(socket, &self.node.name, &start)?)
     }
 
+    /// Whether a process serves this node now. Its files are locked then; without it they may still be for a moment,
+    /// until the kernel has let go of them.
+    pub(crate) fn is_served(&self) -> bool {
+        self.client().is_ok()
+    }
+
     /// Asks for something and prints the answer.
     pub(crate) fn tell(&self, ask: Ask) -> Result<(), Failure> {
         println!("{}", self.done(ask)?);

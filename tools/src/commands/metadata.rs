@@ -62,14 +62,13 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
 
 fn dump(context: &Context, resource: Option<&str>, json: bool) -> Result<(), Failure> {
     let (_, member) = context.pick(resource)?;
-    let found = match open(member, Access::Exclusive) {
-        Err(StoreError::InUse { .. }) => {
-            eprintln!("note: the replica is running: what is shown may be between two changes");
-            open(member, Access::ReadOnly)
-        }
-        other => other,
+    let access = if context.is_served() {
+        eprintln!("note: the replica is running: what is shown may be between two changes");
+        Access::ReadOnly
+    } else {
+        Access::Exclusive
     };
-    let found = found.map_err(broken)?;
+    let found = open(member, access).map_err(broken)?;
     let dump =
         metadata::dump(|block| found.read(block)).map_err(|error| damaged(&found, &error))?;
     if json {
@@ -85,7 +84,7 @@ fn dump(context: &Context, resource: Option<&str>, json: bool) -> Result<(), Fai
 
 fn check(context: &Context, resource: Option<&str>, as_json: bool) -> Result<(), Failure> {
     let (_, member) = context.pick(resource)?;
-    let found = open(member, Access::Exclusive).map_err(broken)?;
+    let found = open_alone(context, member)?;
     let findings = metadata::check(|block| found.read(block));
     if as_json {
         let list: Vec<_> = findings
@@ -135,7 +134,7 @@ fn check(context: &Context, resource: Option<&str>, as_json: bool) -> Result<(),
 fn repair(context: &Context, resource: Option<&str>, given: Option<&str>) -> Result<(), Failure> {
     let (resource, member) = context.pick(resource)?;
     let name = &resource.name;
-    let found = open(member, Access::Exclusive).map_err(broken)?;
+    let found = open_alone(context, member)?;
     let blocks =
         metadata::repair(|block| found.read(block)).map_err(|error| damaged(&found, &error))?;
     if blocks.is_empty() {
@@ -164,6 +163,17 @@ fn repair(context: &Context, resource: Option<&str>, given: Option<&str>) -> Res
         blocks.len()
     );
     Ok(())
+}
+
+/// Alone, and at once refused when a process serves it.
+fn open_alone(context: &Context, member: &Member) -> Result<Metadata, Failure> {
+    if context.is_served() {
+        return Err(Failure::Error(format!(
+            "node {} is being served: `twindisk serve` has to be stopped for this",
+            context.node.name
+        )));
+    }
+    open(member, Access::Exclusive).map_err(broken)
 }
 
 fn open(member: &Member, access: Access) -> Result<Metadata, StoreError> {

@@ -186,3 +186,77 @@ fn the_demo_proves_it() {
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.out.contains("PROVED"), "{said:?}");
 }
+
+#[test]
+fn a_dead_process_on_a_living_host_is_released_by_its_metadata() {
+    let mut cluster = Cluster::pair("");
+    let mut client = cluster.client("alpha");
+    client.write(0, &[1; 4096], Fua::No).unwrap();
+    let served = cluster.refused("alpha", &["outdate", "--offline"]);
+    assert!(served.contains("is being served"), "{served}");
+    cluster.kill("alpha");
+    let said = cluster.ok("alpha", &["outdate", "--offline"]);
+    assert!(
+        said.contains("receipt r0 --released --about alpha"),
+        "{said}"
+    );
+    cluster.until("beta", "the loss", |replica| {
+        replica["peers"][0]["connection"] == "connecting"
+    });
+    cluster.ok("beta", &["receipt", "--released", "--about", "alpha"]);
+    cluster.ok("beta", &["promote"]);
+    let mut data = vec![0; 4096];
+    cluster.until("beta", "open", |replica| replica["export-open"] == true);
+    cluster.client("beta").read(0, &mut data).unwrap();
+    assert_eq!(data, [1; 4096]);
+    cluster.serve("alpha");
+    cluster.refused("alpha", &["promote"]);
+    cluster.until_in_sync("beta");
+    assert_eq!(cluster.replica("alpha")["disk"], "UpToDate");
+}
+
+#[test]
+fn a_standby_that_was_outdated_releases_the_primary() {
+    let mut cluster = Cluster::pair("");
+    cluster.kill("beta");
+    cluster.until("alpha", "suspended", |replica| {
+        !replica["suspended"].is_null()
+    });
+    cluster.ok("beta", &["outdate", "--offline"]);
+    cluster.ok("alpha", &["receipt", "--released", "--about", "beta"]);
+    cluster.until("alpha", "going on", |replica| {
+        replica["suspended"].is_null()
+    });
+    let mut client = cluster.client("alpha");
+    client.write(0, &[1; 4096], Fua::Yes).unwrap();
+}
+
+#[test]
+fn writes_in_flight_at_the_loss_are_answered_after_the_receipt() {
+    let mut cluster = Cluster::pair("");
+    let mut client = cluster.client("alpha");
+    let (progress, written) = mpsc::channel();
+    let writer = thread::spawn(move || {
+        for round in 0..u64::MAX {
+            client
+                .write(round % 1024 * 4096, &[1; 4096], Fua::No)
+                .unwrap();
+            if progress.send(round).is_err() {
+                return;
+            }
+        }
+    });
+    written.recv_timeout(Duration::from_secs(30)).unwrap();
+    cluster.kill("beta");
+    cluster.until("alpha", "suspended", |replica| {
+        !replica["suspended"].is_null()
+    });
+    while written.try_recv().is_ok() {}
+    cluster.ok(
+        "alpha",
+        &["receipt", "--fenced", "--reason", "killed by the test"],
+    );
+    written.recv_timeout(Duration::from_secs(30)).unwrap();
+    drop(written);
+    writer.join().unwrap();
+}

@@ -6,4 +6,5 @@ mod command_line;
 mod failover;
 mod nodes;
 mod strangers;
+mod three_nodes;
 mod two_nodes;

@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A cluster in a scratch directory.
 pub(crate) struct Cluster {
     pub(crate) dir: tempfile::TempDir,
+    /// For the processes of nodes.
+    pub(crate) environment: Vec<(&'static str, std::ffi::OsString)>,
     running: Vec<(String, Child)>,
 }
 
@@ -56,6 +58,7 @@ impl Cluster {
         fs::write(dir.path().join("twindisk.toml"), text).unwrap();
         Self {
             dir,
+            environment: Vec::new(),
             running: Vec::new(),
         }
     }
@@ -115,6 +118,7 @@ impl Cluster {
             .unwrap();
         let child = self
             .command(node, &["serve"])
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -257,6 +261,7 @@ pub(crate) fn clean_command() -> Command {
         "TWINDISK_NODE",
         "TWINDISK_LOG",
         "LISTEN_FDS",
+        "NOTIFY_SOCKET",
         "LISTEN_PID",
     ] {
         command.env_remove(name);

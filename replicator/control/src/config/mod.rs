@@ -95,8 +95,8 @@ pub struct Resource {
     pub busy_poll: BusyPoll,
     /// Memory for payloads.
     pub buffers: BufferSizes,
-    /// Most extents hot in the activity log.
-    pub al_extents: usize,
+    /// Most extents hot in the activity log; `None`: by the size of the device.
+    pub al_extents: Option<usize>,
     /// In order of the nodes' numbers.
     pub members: Vec<Member>,
 }

@@ -230,7 +230,11 @@ impl Source<'_> {
             timings: self.timings(raw)?,
             busy_poll: self.busy_poll(raw.busy_poll.as_ref())?,
             buffers: self.buffers(raw)?,
-            al_extents: self.count(raw.al_extents.as_ref(), DEFAULT_AL_EXTENTS, 16..=1 << 20)?,
+            al_extents: raw
+                .al_extents
+                .as_ref()
+                .map(|given| self.count(Some(given), 0, 16..=1 << 20))
+                .transpose()?,
             members,
         })
     }
@@ -347,6 +351,3 @@ impl Source<'_> {
         )
     }
 }
-
-/// 4 GiB hot: a database's busy part, resynced in seconds after a crash.
-const DEFAULT_AL_EXTENTS: usize = 1024;

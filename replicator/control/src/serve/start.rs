@@ -9,6 +9,7 @@ use twindisk_engine::{
 };
 use twindisk_format::{
     ids::{BootId, Slot},
+    limits::EXTENT_BLOCKS,
     metadata::Loaded,
 };
 
@@ -57,7 +58,9 @@ pub(crate) fn start(
             timings: resource.timings,
             resync_bufs: 0,
             first_resync_buf: 0,
-            al_extents: resource.al_extents,
+            al_extents: resource
+                .al_extents
+                .unwrap_or_else(|| default_al_extents(loaded.superblock.size_blocks)),
         },
         backing: member.backing.clone(),
         metadata: member.metadata.clone(),
@@ -83,6 +86,13 @@ pub(crate) fn start(
     };
     let replica = Replica::new(parts, thread.sender(), notices);
     Ok(Started { replica, thread })
+}
+
+/// An eighth of the device, so that a database's busy part fits, but no less than 4 GiB and no more than 64 GiB: so
+/// much is compared after the crash of a primary.
+fn default_al_extents(size_blocks: u64) -> usize {
+    let eighth = size_blocks / 8 / EXTENT_BLOCKS;
+    usize::try_from(eighth.clamp(1024, 16_384)).unwrap_or(1024)
 }
 
 /// A random number that is not 0.
