@@ -1,10 +1,19 @@
 //! `twindisk switchover`: the primary role moves in good order.
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use twindisk_control::protocol::Ask;
+use twindisk_core::{Role, Status};
 
-use crate::{ask::Where, exit::Failure};
+use crate::{
+    ask::{Context, Where},
+    exit::Failure,
+};
 
-/// On the primary it goes to --to (or the only peer); on a standby it comes here.
+/// On the primary it goes to --to (or the only peer); on a standby it comes here. Returns when it is done.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The resource [default: the only one]
@@ -14,11 +23,61 @@ pub(crate) struct Args {
     to: Option<String>,
 }
 
+/// Beyond the configured `stop-timeout`, within which the old primary lets go.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How often the state is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
 pub(crate) fn run(place: &Where, args: Args) -> Result<(), Failure> {
     let context = place.load()?;
     let resource = context.name(args.resource.as_deref())?;
-    context.tell(Ask::Switchover {
-        resource,
+    let before = replica(&context, &resource)?.role;
+    let to = args.to.clone();
+    let message = context.done(Ask::Switchover {
+        resource: resource.clone(),
         to: args.to,
-    })
+    })?;
+    println!("{message}");
+    let stop_timeout = context.pick(Some(&resource))?.0.timings.stop_timeout;
+    let deadline = Instant::now() + stop_timeout + GRACE;
+    loop {
+        let now = replica(&context, &resource)?;
+        if let Some(done) = done(&now, before, to.as_deref()) {
+            println!("{done}");
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(Failure::Error(format!(
+                "the switchover of {resource} was not done in {} s: `twindisk status` and `twindisk events` on both nodes say how far it came",
+                (stop_timeout + GRACE).as_secs()
+            )));
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// What is true once the role has moved.
+fn done(now: &Status, before: Role, to: Option<&str>) -> Option<String> {
+    match (before, now.role) {
+        (Role::Standby, Role::Primary) if now.export_open => {
+            Some(format!("this node is primary in term {}", now.term))
+        }
+        (Role::Primary, Role::Standby) => now
+            .peers
+            .iter()
+            .filter(|peer| to.is_none_or(|to| to == peer.name))
+            .find(|peer| peer.role == Some(Role::Primary))
+            .map(|peer| format!("{} is primary in term {}", peer.name, now.term)),
+        (Role::Standby, _) | (Role::Primary, Role::Primary) => None,
+    }
+}
+
+fn replica(context: &Context, resource: &str) -> Result<Status, Failure> {
+    let status = context.client()?.status(Some(resource))?;
+    let found = status.resources.into_iter().next();
+    let found = found.ok_or_else(|| Failure::Error(format!("there is no resource {resource}")))?;
+    found
+        .replica
+        .ok_or_else(|| Failure::Error(found.why.unwrap_or_default()))
 }

@@ -84,7 +84,10 @@ fn switchover_there_and_back_keeps_the_data() {
     client.write(4096, &[1; 8192], Fua::No).unwrap();
     client.flush().unwrap();
     client.disconnect().unwrap();
-    cluster.ok("alpha", &["switchover", "--to", "beta"]);
+    let already = cluster.refused("alpha", &["switchover", "--to", "alpha"]);
+    assert!(already.contains("primary already"), "{already}");
+    let done = cluster.ok("alpha", &["switchover", "--to", "beta"]);
+    assert!(done.contains("beta is primary in term"), "{done}");
     cluster.until("beta", "primary", |replica| replica["export-open"] == true);
     let standby = cluster.until("alpha", "standby", |replica| replica["role"] == "standby");
     assert_eq!(standby["disk"], "UpToDate");

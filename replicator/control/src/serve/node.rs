@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Instant};
 
-use twindisk_core::{Command, CommandReply, Refusal, RefusalCode};
+use twindisk_core::{Command, CommandReply, ExportState, Refusal, RefusalCode};
 use twindisk_format::{
     ids::{NodeId, Slot},
     limits::BLOCK_BYTES,
@@ -68,6 +68,16 @@ impl Node {
         let Some(replica) = self.replicas.iter().find(|replica| replica.name() == name) else {
             return self.no_resource(name);
         };
+        if let Ask::Switchover { to: Some(to), .. } = ask
+            && *to == self.config.name
+            && matches!(replica.export(), ExportState::Open { .. })
+        {
+            return Answer::Refused(Refusal {
+                code: RefusalCode::NothingToDo,
+                why: format!("{to} is primary already"),
+                next: "name another node with --to".to_owned(),
+            });
+        }
         let commands = match self.commands(replica, ask) {
             Ok(commands) => commands,
             Err(answer) => return *answer,

@@ -292,11 +292,10 @@ impl Pair {
         self.dir.join(format!("{}.log", which.name()))
     }
 
-    /// From now on the nodes outlive this process.
-    pub(super) fn leave_running(&mut self) {
-        for node in &mut self.nodes {
-            node.process = None;
-        }
+    /// From now on the nodes outlive this process; their numbers.
+    pub(super) fn leave_running(&mut self) -> Vec<u32> {
+        let processes = self.nodes.iter_mut().map(|node| node.process.take());
+        processes.flatten().map(|child| child.id()).collect()
     }
 
     fn client(&self, which: Which) -> Result<Client, Failure> {

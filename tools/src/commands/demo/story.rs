@@ -88,6 +88,7 @@ fn act(plan: &Plan, say: &Teller, pair: &mut Pair) -> Result<(), Failure> {
     verify(say, pair, beta, &mut book)?;
 
     if plan.keep {
+        say.proved(&book);
         return Ok(());
     }
     let message = pair.done(
@@ -348,7 +349,7 @@ impl Teller {
     fn leave(&self, pair: &mut Pair, scratch: &Scratch) -> Result<(), Failure> {
         let uri = pair.uri_text(Which::Beta)?;
         let config = pair.config.path.display().to_string();
-        pair.leave_running();
+        let pids: Vec<String> = pair.leave_running().iter().map(u32::to_string).collect();
         println!(
             "\nThe pair stays: beta is primary. Try:\n\
              \n  export TWINDISK_CONFIG={config}\
@@ -357,7 +358,8 @@ impl Teller {
              \n  qemu-io -f raw -c 'write 0 1M' '{uri}'\
              \n  twindisk switchover --node alpha\
              \n  twindisk events --node beta --follow\
-             \n\nTo end it: stop both `twindisk serve` processes (SIGTERM), then remove {}",
+             \n\nTo end it:\n\n  kill {} && rm -r {}",
+            pids.join(" "),
             scratch.path.display()
         );
         Ok(())
