@@ -1,1 +1,33 @@
-//! A whole cluster in one process, under every fault, from a seed
+//! A whole cluster in one process, under every fault, from a seed.
+//!
+//! Two things to understand first: [`World`], the cluster with its disks, network, clients, operator and nemesis on
+//! a virtual clock, and [`run`], which lets a seed live through its faults, heals it and compares. The replicas are
+//! the real ones (`twindisk-core`), unchanged; everything around them is made up and knows how to go wrong.
+//!
+//! Architecture invariants: no clock, no thread, no randomness but [`rng::Rng`], no order that a hash decides. The
+//! same seed is the same run, on every machine, for ever.
+#![forbid(unsafe_code)]
+
+mod actions;
+mod bufs;
+pub mod checker;
+mod client;
+pub mod content;
+pub mod coverage;
+mod disk;
+mod disks;
+mod links;
+mod metadisk;
+mod nemesis;
+mod net;
+mod node;
+mod operator;
+pub mod rng;
+mod run;
+pub mod swarm;
+mod trace;
+mod world;
+
+pub use run::{Outcome, run, run_swarm};
+pub use trace::Telling;
+pub use world::World;

@@ -1,0 +1,365 @@
+//! What a core asks for, done: the part of an engine, with a checker looking over its shoulder.
+
+use twindisk_core::{
+    Action, DiskState, Event, ExportState, Report, RequestId, Role, Status,
+};
+
+use crate::{
+    checker::{Violation, book::Rights},
+    client::Kind,
+    node::name,
+    swarm::US,
+    trace::tell,
+    world::{Ev, World},
+};
+
+impl World {
+    /// Does one thing that a core asked for. `completing` holds the core's status once something needed it.
+    pub(crate) fn act(&mut self, number: usize, action: Action, completing: &mut Option<Status>) {
+        if self.nodes[number].replica.is_none() {
+            return; // It halted, or a contract was broken.
+        }
+        if self.trace.is_on() {
+            let now = self.now;
+            let text = format!("{} -> {}", name(number), brief(&action));
+            self.trace.line(now, &text);
+        }
+        self.trace.mix(kind_of(&action));
+        match action {
+            Action::Disk { op, io } => {
+                self.trace.mix(op.0);
+                self.begin_disk(number, op, io);
+            }
+            Action::MetaWrite { op, block, data } => {
+                self.trace.mix(block);
+                self.begin_meta(number, op, block, data);
+                self.interesting(number);
+            }
+            Action::Send {
+                peer,
+                link,
+                envelope,
+                payload,
+            } => {
+                let peer = self.peer_in(number, peer);
+                let control = matches!(
+                    envelope.frame,
+                    twindisk_format::frame::Frame::Control(_)
+                );
+                self.send(number, (peer, link), envelope, payload);
+                if control {
+                    self.interesting(number);
+                }
+            }
+            Action::Complete { request, result } => {
+                self.trace.mix(request.0);
+                self.complete(number, request, result.is_ok(), completing);
+                if let Err(failure) = result {
+                    self.coverage.reach("failure", &format!("{failure:?}"));
+                }
+            }
+            Action::Forget { request } => self.forget(number, request),
+            Action::Release { buf } => {
+                let result = self.nodes[number].bufs.release(buf);
+                self.contract(number, result);
+            }
+            Action::Link { peer, intent } => {
+                let peer = self.peer_in(number, peer);
+                self.link_intent(number, peer, &intent);
+            }
+            Action::Export(state) => self.export(number, &state),
+            Action::Reply { id, result } => {
+                if let Err(refusal) = &result {
+                    self.coverage
+                        .reach("refusal", &format!("{:?}", refusal.code));
+                }
+                self.replied(number, id, result.is_ok());
+            }
+            Action::ProbeCapacity { op } => {
+                let blocks = self.nodes[number].disk.blocks();
+                self.tell_core(number, 50 * US, Event::Capacity { op, blocks });
+            }
+            Action::SaveBlocks { op, .. } => {
+                let result = Ok("saved-blocks".to_owned());
+                self.tell_core(number, 500 * US, Event::Saved { op, result });
+            }
+            Action::Report(report) => self.report(number, &report),
+            Action::Halt { why } => {
+                tell!(self, "{} halts: {why}", name(number));
+                self.coverage.reach("halt", first_words(&why));
+                self.stop_process(number, "halted");
+                // What a halted process leaves behind is what a crashed one does.
+                let (node, rng) = (&mut self.nodes[number], &mut self.dice.disk);
+                node.disk.crash(rng);
+                node.meta.crash(rng);
+                self.after_loss(number);
+            }
+        }
+    }
+
+    /// Something reaches a node's core after a while.
+    pub(crate) fn tell_core(&mut self, number: usize, delay: u64, event: Event) {
+        let run = self.nodes[number].run;
+        self.after(
+            delay,
+            Ev::Core {
+                node: number,
+                run,
+                event: Box::new(event),
+            },
+        );
+    }
+
+    fn export(&mut self, number: usize, state: &ExportState) {
+        match state {
+            ExportState::Open { size_blocks } => {
+                self.nodes[number].export = Some(*size_blocks);
+                self.check_served(number);
+            }
+            ExportState::Closed { .. } => {
+                self.nodes[number].export = None;
+                self.close_connections(number);
+            }
+        }
+        self.interesting(number);
+    }
+
+    /// A client's request is answered.
+    fn complete(
+        &mut self,
+        number: usize,
+        id: RequestId,
+        ok: bool,
+        completing: &mut Option<Status>,
+    ) {
+        let Some(request) = self.clients.take(number, id) else {
+            self.violate(Violation::new(
+                "S7",
+                format!("{} completes {id:?}, which it does not have", name(number)),
+            ));
+            return;
+        };
+        let invoke = request.invoke;
+        match request.kind {
+            Kind::Read { buf, first, count } => {
+                let skip = request.skip;
+                let result = self.nodes[number].bufs.give_back(buf);
+                let Some(blocks) = self.contract(number, result) else {
+                    return;
+                };
+                if ok && !request.closed {
+                    let stamps = blocks.into_iter().flatten().skip(skip as usize);
+                    let now = self.now;
+                    for seen in (first..first + count).zip(stamps) {
+                        let result = self.book.read(now, invoke, number, seen);
+                        self.check(result);
+                    }
+                }
+            }
+            Kind::Write { write } if ok && !request.closed => {
+                let status = self.completing_status(number, completing);
+                self.check_completion(number, &status);
+                let rights = self.rights(number, &status, invoke);
+                let disks: Vec<_> = self.nodes.iter().map(|node| Some(&node.disk)).collect();
+                let result = self.book.ack(self.now, write, &disks, rights);
+                self.check(result);
+            }
+            Kind::Write { write } => {
+                let now = self.now;
+                self.book.close(now, write);
+            }
+            Kind::Flush => {
+                if ok && !request.closed {
+                    let status = self.completing_status(number, completing);
+                    self.check_completion(number, &status);
+                    for peer in &status.in_sync {
+                        let peer = usize::from(*peer);
+                        let result =
+                            self.book
+                                .check_flushed(invoke, peer, &self.nodes[peer].disk);
+                        self.check(result);
+                    }
+                    self.book.flushed(self.now, invoke);
+                }
+            }
+        }
+        self.clients.answered(request.client);
+    }
+
+    fn forget(&mut self, number: usize, id: RequestId) {
+        let Some(request) = self.clients.take(number, id) else {
+            self.violate(Violation::new(
+                "S7",
+                format!("{} forgets {id:?}, which it does not have", name(number)),
+            ));
+            return;
+        };
+        if !request.closed {
+            self.violate(Violation::new(
+                "S7",
+                format!("{} forgets {id:?}, whose connection stands", name(number)),
+            ));
+        }
+        if let Kind::Read { buf, .. } = request.kind {
+            let result = self.nodes[number].bufs.give_back(buf);
+            self.contract(number, result);
+        }
+    }
+
+    fn completing_status(&self, number: usize, completing: &mut Option<Status>) -> Status {
+        completing
+            .get_or_insert_with(|| {
+                self.nodes[number]
+                    .status(self.now)
+                    .expect("it has just asked for something")
+            })
+            .clone()
+    }
+
+    /// S3 and S7 for a mutation or flush that is being acknowledged.
+    fn check_completion(&mut self, number: usize, status: &Status) {
+        if self.swarm.lossy {
+            return;
+        }
+        if status.role != Role::Primary || status.suspended.is_some() {
+            self.violate(Violation::new(
+                "S7",
+                format!(
+                    "{} acknowledges a write as {:?} in term {}, suspended: {:?}",
+                    name(number),
+                    status.role,
+                    status.term,
+                    status.suspended
+                ),
+            ));
+        }
+        let result = self.terms.completed(number, status.term);
+        self.check(result);
+    }
+
+    /// Which nodes must hold a write that is being acknowledged.
+    fn rights(&self, number: usize, status: &Status, invoke: u64) -> Rights {
+        use twindisk_core::Protocol;
+        let mut rights = Rights::default();
+        for node in &status.in_sync {
+            let node = usize::from(*node);
+            let bit = 1 << node;
+            let intact = self.nodes[node].last_loss < invoke;
+            let own = node == number;
+            match self.swarm.protocol {
+                _ if !intact => {}
+                Protocol::C => rights.must |= bit,
+                Protocol::A | Protocol::B if own => rights.must |= bit,
+                Protocol::B => rights.received |= bit,
+                Protocol::A => {}
+            }
+        }
+        rights
+    }
+
+    fn report(&mut self, number: usize, report: &Report) {
+        tell!(self, "** {}: {report:?}", name(number));
+        let kind = match report {
+            Report::Role { role, .. } => {
+                self.coverage.reach("role", &format!("{role:?}"));
+                "role"
+            }
+            Report::Disk { disk, .. } => {
+                self.coverage.reach("disk", &format!("{disk:?}"));
+                if matches!(disk, DiskState::Failed | DiskState::Diskless) {
+                    self.book.lose(number, None);
+                }
+                "disk"
+            }
+            Report::Connection { state, .. } => {
+                self.coverage.reach("connection", &format!("{state:?}"));
+                "connection"
+            }
+            Report::Suspended { .. } => "suspended",
+            Report::Resumed { .. } => "resumed",
+            Report::InSync { .. } => "in-sync",
+            Report::Receipt { kind, .. } => {
+                self.coverage.reach("receipt", kind);
+                "receipt"
+            }
+            Report::ResyncStarted { .. } => "resync-started",
+            Report::ResyncEnded { .. } => "resync-ended",
+            Report::VerifyEnded {
+                different_blocks, ..
+            } => {
+                if *different_blocks > 0 && !self.swarm.lossy && self.nemesis.rotten == 0 {
+                    self.violate(Violation::new(
+                        "S5",
+                        format!(
+                            "a verify by {} found {different_blocks} differing blocks",
+                            name(number)
+                        ),
+                    ));
+                }
+                "verify-ended"
+            }
+            Report::Difference { .. } => "difference",
+            Report::SplitBrain { .. } => {
+                if !self.swarm.lossy {
+                    self.violate(Violation::new(
+                        "R11",
+                        format!(
+                            "{} reports a split brain, though nobody forced anything: {report:?}",
+                            name(number)
+                        ),
+                    ));
+                }
+                "split-brain"
+            }
+            Report::ReadRepaired { .. } => "read-repaired",
+            Report::Resized { .. } => "resized",
+            Report::Warning { .. } => "warning",
+        };
+        self.coverage.reach("report", kind);
+        if !matches!(report, Report::Warning { .. } | Report::Difference { .. }) {
+            self.interesting(number);
+        }
+    }
+}
+
+/// An action in a line; metadata blocks are 4096 numbers long.
+fn brief(action: &Action) -> String {
+    match action {
+        Action::MetaWrite { op, block, .. } => format!("MetaWrite {{ {op:?}, block: {block} }}"),
+        Action::Disk { .. }
+        | Action::Send { .. }
+        | Action::Complete { .. }
+        | Action::Forget { .. }
+        | Action::Release { .. }
+        | Action::Link { .. }
+        | Action::Export(_)
+        | Action::Reply { .. }
+        | Action::ProbeCapacity { .. }
+        | Action::SaveBlocks { .. }
+        | Action::Report(_)
+        | Action::Halt { .. } => format!("{action:?}"),
+    }
+}
+
+const fn kind_of(action: &Action) -> u64 {
+    match action {
+        Action::Disk { .. } => 1,
+        Action::MetaWrite { .. } => 2,
+        Action::Send { .. } => 3,
+        Action::Complete { .. } => 4,
+        Action::Forget { .. } => 5,
+        Action::Release { .. } => 6,
+        Action::Link { .. } => 7,
+        Action::Export(_) => 8,
+        Action::Reply { .. } => 9,
+        Action::ProbeCapacity { .. } => 10,
+        Action::SaveBlocks { .. } => 11,
+        Action::Report(_) => 12,
+        Action::Halt { .. } => 13,
+    }
+}
+
+/// The part of a sentence that is the same for all nodes.
+fn first_words(why: &str) -> &str {
+    why.split([':', ';', ',']).next().unwrap_or(why)
+}

@@ -1,0 +1,269 @@
+//! The clients' book: every write with when it was asked for, answered and flushed, sector by sector.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Violation,
+    sector::{NEVER, SectorBook},
+};
+use crate::{
+    content::{FIRST_WRITE, SECTORS, describe, stamp},
+    disk::DataDisk,
+};
+
+/// The book.
+#[derive(Debug)]
+pub(crate) struct Book {
+    sectors: BTreeMap<u64, SectorBook>,
+    writes: BTreeMap<u64, Write>,
+    next_write: u64,
+    /// Sectors that a loss of power could still change.
+    unsettled: BTreeSet<u64>,
+    /// Acknowledged flushes: when each began and ended.
+    flushes: Vec<(u64, u64)>,
+    /// What each node's disk began with.
+    garbage_nodes: Option<usize>,
+    /// Losses are expected: only the formal parts are checked.
+    pub(crate) lossy: bool,
+    /// Writes acknowledged.
+    pub(crate) acked: u64,
+}
+
+/// What the rules say of the nodes at an acknowledgement, one bit each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rights {
+    /// Must hold the write on their disks.
+    pub(crate) must: u8,
+    /// Have received it, whatever their disks hold.
+    pub(crate) received: u8,
+}
+
+/// Sectors of a write.
+#[derive(Clone, Copy, Debug)]
+struct Write {
+    first: u64,
+    count: u64,
+    fua: bool,
+}
+
+impl Book {
+    /// `garbage_nodes`: the disks of so many nodes begin with contents of their own.
+    pub(crate) fn new(garbage_nodes: Option<usize>, lossy: bool) -> Self {
+        Self {
+            sectors: BTreeMap::new(),
+            writes: BTreeMap::new(),
+            next_write: FIRST_WRITE,
+            unsettled: BTreeSet::new(),
+            flushes: Vec::new(),
+            garbage_nodes,
+            lossy,
+            acked: 0,
+        }
+    }
+
+    /// A client asks for `count` sectors from `first` on to be written, or zeroed. Gives the name of the write.
+    pub(crate) fn invoke(&mut self, now: u64, sectors: (u64, u64), zero: bool, fua: bool) -> u64 {
+        let (first, count) = sectors;
+        let write = self.next_write;
+        self.next_write += 1;
+        self.writes.insert(write, Write { first, count, fua });
+        for sector in first..first + count {
+            let value = if zero { 0 } else { stamp(write, sector) };
+            self.sector(sector).invoke(now, write, value);
+            self.unsettled.insert(sector);
+        }
+        write
+    }
+
+    /// The write is acknowledged. R1: the nodes of `must` hold it on their disks; those of `received` hold it for sure.
+    pub(crate) fn ack(
+        &mut self,
+        now: u64,
+        write: u64,
+        disks: &[Option<&DataDisk>],
+        rights: Rights,
+    ) -> Result<(), Violation> {
+        self.acked += 1;
+        let Some(&Write { first, count, fua }) = self.writes.get(&write) else {
+            return Ok(());
+        };
+        for sector in first..first + count {
+            let Some(book) = self.sectors.get_mut(&sector) else {
+                continue;
+            };
+            let mut holders = rights.received;
+            if let Some(version) = book.of(write) {
+                for (node, disk) in disks.iter().enumerate() {
+                    let Some(disk) = disk else { continue };
+                    let bit = 1 << node;
+                    let held = if fua && rights.must & bit != 0 {
+                        disk.durable(sector)
+                    } else {
+                        disk.peek(sector)
+                    };
+                    if book.includes(held, version) {
+                        holders |= bit;
+                    } else if rights.must & bit != 0 && !self.lossy {
+                        return Err(Violation::new(
+                            "R1",
+                            format!(
+                                "write {write} was acknowledged{}, but sector {sector} of in-sync node {node} holds {}",
+                                if fua { " with FUA" } else { "" },
+                                describe(held)
+                            ),
+                        ));
+                    }
+                }
+            }
+            book.ack(now, write, holders, fua);
+            self.unsettled.insert(sector);
+        }
+        Ok(())
+    }
+
+    /// The write's answer will never come, or was an error.
+    pub(crate) fn close(&mut self, now: u64, write: u64) {
+        if let Some(&Write { first, count, .. }) = self.writes.get(&write) {
+            for sector in first..first + count {
+                self.sector(sector).close(now, write);
+            }
+        }
+    }
+
+    /// The sectors of a write and whether it was to be stable at once.
+    pub(crate) fn extent(&self, write: u64) -> (u64, u64, bool) {
+        self.writes
+            .get(&write)
+            .map_or((0, 0, false), |write| (write.first, write.count, write.fua))
+    }
+
+    /// S2 for one sector of a read.
+    pub(crate) fn read(
+        &mut self,
+        now: u64,
+        invoke: u64,
+        node: usize,
+        seen: (u64, u64),
+    ) -> Result<(), Violation> {
+        let (sector, value) = seen;
+        if self.lossy {
+            return Ok(());
+        }
+        self.sector(sector)
+            .read(now, invoke, node, value)
+            .map_err(|why| {
+                Violation::new(
+                    "S2",
+                    format!("a read of sector {sector} at node {node}: {why}"),
+                )
+            })
+    }
+
+    /// A flush that began at `invoke` was acknowledged now.
+    pub(crate) fn flushed(&mut self, now: u64, invoke: u64) {
+        self.flushes.push((invoke, now));
+        let sectors = &mut self.sectors;
+        self.unsettled.retain(|sector| {
+            let Some(book) = sectors.get_mut(sector) else {
+                return false;
+            };
+            book.flushed(invoke);
+            !book.is_settled()
+        });
+    }
+
+    /// R1: everything that a flush begun at `invoke` covers must be durable on this disk.
+    pub(crate) fn check_flushed(
+        &self,
+        invoke: u64,
+        node: usize,
+        disk: &DataDisk,
+    ) -> Result<(), Violation> {
+        if self.lossy {
+            return Ok(());
+        }
+        for (sector, book) in self.unsettled_books() {
+            if !book.is_covered(disk.durable(sector), invoke) {
+                return Err(Violation::new(
+                    "R1",
+                    format!(
+                        "a flush was acknowledged, but on in-sync node {node} sector {sector} would go back to {} \
+                         after a loss of power",
+                        describe(disk.durable(sector))
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Node `node` crashed, lost power or failed: what it holds now is on `disk`, or nothing.
+    pub(crate) fn lose(&mut self, node: usize, disk: Option<&DataDisk>) {
+        for sector in &self.unsettled {
+            if let Some(book) = self.sectors.get_mut(sector) {
+                book.lose(node, disk.map(|disk| disk.peek(*sector)));
+            }
+        }
+    }
+
+    /// S1: a disk that is about to serve clients.
+    pub(crate) fn check_served(&self, node: usize, disk: &DataDisk) -> Result<(), Violation> {
+        if self.lossy {
+            return Ok(());
+        }
+        for (sector, book) in &self.sectors {
+            book.may_hold(disk.peek(*sector)).map_err(|why| {
+                Violation::new("S1", format!("node {node} serves sector {sector}: {why}"))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Everything known of the written sectors.
+    pub(crate) fn sectors(&self) -> impl Iterator<Item = (u64, &SectorBook)> {
+        self.sectors.iter().map(|(sector, book)| (*sector, book))
+    }
+
+    /// When the newest flush began that was seen complete before `moment`.
+    pub(crate) fn flush_seen_before(&self, moment: u64) -> u64 {
+        self.flushes
+            .iter()
+            .filter(|(_, end)| *end <= moment)
+            .map(|(begin, _)| *begin)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Blocks with a write that has no end yet.
+    pub(crate) fn busy_blocks(&self) -> BTreeSet<u64> {
+        self.unsettled_books()
+            .filter(|(_, book)| {
+                book.versions
+                    .iter()
+                    .any(|version| version.end == NEVER && version.closed == NEVER)
+            })
+            .map(|(sector, _)| sector / SECTORS)
+            .collect()
+    }
+
+    fn unsettled_books(&self) -> impl Iterator<Item = (u64, &SectorBook)> {
+        self.unsettled
+            .iter()
+            .filter_map(|sector| Some((*sector, self.sectors.get(sector)?)))
+    }
+
+    fn sector(&mut self, sector: u64) -> &mut SectorBook {
+        let garbage = self.garbage_nodes;
+        self.sectors.entry(sector).or_insert_with(|| {
+            SectorBook::new((0..garbage.unwrap_or(1)).map(|node| match garbage {
+                Some(_) => initial(node, sector),
+                None => 0,
+            }))
+        })
+    }
+}
+
+/// What is on a node's disk before the first write, when it is not zeros.
+pub(crate) const fn initial(node: usize, sector: u64) -> u64 {
+    stamp(node as u64 + 1, sector)
+}

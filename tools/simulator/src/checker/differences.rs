@@ -1,0 +1,78 @@
+//! S5: where two replicas' disks differ, a durable dirty bit or active extent on at least one of them says so.
+
+use twindisk_format::{ids::NodeId, limits::EXTENT_BLOCKS, metadata::Loaded, superblock::StoredDisk};
+
+use super::Violation;
+use crate::{
+    content::{SECTORS, describe},
+    disk::DataDisk,
+};
+
+/// One side of a comparison: its number, what its metadata would say after a crash now, its disk.
+pub(crate) struct Half<'a> {
+    pub(crate) node: usize,
+    pub(crate) metadata: &'a Loaded,
+    pub(crate) disk: &'a DataDisk,
+}
+
+/// Compares two disks. `busy` says which blocks have something under way.
+pub(crate) fn check(a: &Half, b: &Half, busy: impl Fn(u64) -> bool) -> Result<(), Violation> {
+    if !knows(a, b) || !knows(b, a) {
+        return Ok(());
+    }
+    let blocks = a
+        .metadata
+        .superblock
+        .size_blocks
+        .min(b.metadata.superblock.size_blocks);
+    for block in 0..blocks {
+        let sectors = block * SECTORS..(block + 1) * SECTORS;
+        let differs = sectors
+            .clone()
+            .find(|sector| a.disk.peek(*sector) != b.disk.peek(*sector));
+        if let Some(sector) = differs
+            && !busy(block)
+            && !says(a, b, block)
+            && !says(b, a, block)
+        {
+            return Err(Violation::new(
+                "S5",
+                format!(
+                    "block {block} (sector {sector}) is {} on node {} and {} on node {}, and neither a dirty bit nor \
+                     an active extent on either says that it may differ",
+                    describe(a.disk.peek(sector)),
+                    a.node,
+                    describe(b.disk.peek(sector)),
+                    b.node
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the two were in sync once, so that bits count from something, and nothing says that all may differ.
+fn knows(half: &Half, other: &Half) -> bool {
+    let superblock = &half.metadata.superblock;
+    superblock.disk != StoredDisk::Failed
+        && !superblock.lineage.generations().is_empty()
+        && superblock
+            .peers
+            .iter()
+            .any(|peer| peer.node == NodeId(other.node as u8) && peer.base.is_some())
+}
+
+fn says(half: &Half, other: &Half, block: u64) -> bool {
+    let extent = (block / EXTENT_BLOCKS) as u32;
+    let active = half.metadata.al.active.contains(&extent);
+    let dirty = half
+        .metadata
+        .superblock
+        .peers
+        .iter()
+        .position(|peer| peer.node == NodeId(other.node as u8))
+        .and_then(|slot| half.metadata.bitmaps.get(slot))
+        .and_then(|words| words.get((block / 64) as usize))
+        .is_some_and(|word| word >> (block % 64) & 1 == 1);
+    active || dirty
+}

@@ -1,0 +1,389 @@
+//! The history of one sector: a register with a flush. Which values may it hold now, and which may come back?
+//!
+//! A write takes effect at one moment between its invocation and its end. The end is its acknowledgement, or the
+//! moment by which a read had seen it. A write whose connection died has no end, but it takes effect before anything
+//! overlapping that begins later is answered, or never (no ghost writes).
+
+use crate::content::{describe, write_of};
+
+/// A moment that never comes.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// What one write did to one sector.
+#[derive(Clone, Debug)]
+pub(crate) struct Version {
+    pub(crate) value: u64,
+    pub(crate) write: u64,
+    pub(crate) invoke: u64,
+    pub(crate) end: u64,
+    /// When its connection died.
+    pub(crate) closed: u64,
+    /// Acknowledged to the client.
+    pub(crate) acked: bool,
+    pub(crate) place: Place,
+    /// Since when it is no longer current.
+    pub(crate) gone: u64,
+    /// A flush or FUA that covers it was acknowledged.
+    pub(crate) stable: bool,
+    /// Nodes that hold it for all we know, one bit each.
+    pub(crate) holders: u8,
+    /// It may have been lost in a way that the contract allows.
+    pub(crate) maybe_lost: bool,
+}
+
+/// Where a version stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It may take effect at any moment.
+    Pending,
+    /// It took effect and may be what the sector holds.
+    Current,
+    /// It was overwritten, and comes back only if what overwrote it is lost.
+    Stale,
+    /// It can't come back.
+    Dead,
+}
+
+/// All versions of a sector, oldest first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SectorBook {
+    pub(crate) versions: Vec<Version>,
+}
+
+impl SectorBook {
+    /// A sector that may hold any of `initial`.
+    pub(crate) fn new(initial: impl Iterator<Item = u64>) -> Self {
+        let mut versions: Vec<Version> = Vec::new();
+        for value in initial {
+            if versions.iter().all(|version| version.value != value) {
+                versions.push(Version {
+                    value,
+                    write: write_of(value),
+                    invoke: 0,
+                    end: 0,
+                    closed: NEVER,
+                    acked: false,
+                    place: Place::Current,
+                    gone: NEVER,
+                    stable: true,
+                    holders: u8::MAX,
+                    maybe_lost: false,
+                });
+            }
+        }
+        Self { versions }
+    }
+
+    /// A write begins.
+    pub(crate) fn invoke(&mut self, now: u64, write: u64, value: u64) {
+        self.versions.push(Version {
+            value,
+            write,
+            invoke: now,
+            end: NEVER,
+            closed: NEVER,
+            acked: false,
+            place: Place::Pending,
+            gone: NEVER,
+            stable: false,
+            holders: 0,
+            maybe_lost: false,
+        });
+    }
+
+    /// A write is acknowledged.
+    pub(crate) fn ack(&mut self, now: u64, write: u64, holders: u8, fua: bool) {
+        let Some(at) = self.position(write) else {
+            return;
+        };
+        let version = &mut self.versions[at];
+        version.acked = true;
+        version.holders |= holders;
+        version.stable |= fua;
+        let invoke = version.invoke;
+        if version.place == Place::Pending {
+            self.take_effect(at, now);
+        }
+        if fua {
+            for older in &mut self.versions {
+                if older.end <= invoke && older.write != write {
+                    older.place = Place::Dead;
+                    older.gone = older.gone.min(now);
+                }
+            }
+        }
+    }
+
+    /// A write will not be acknowledged any more.
+    pub(crate) fn close(&mut self, now: u64, write: u64) {
+        if let Some(at) = self.position(write) {
+            let version = &mut self.versions[at];
+            version.closed = version.closed.min(now);
+        }
+    }
+
+    /// S2: a read that began at `invoke` and ends now returned `value`.
+    pub(crate) fn read(
+        &mut self,
+        now: u64,
+        invoke: u64,
+        node: usize,
+        value: u64,
+    ) -> Result<(), String> {
+        let possible = |version: &Version| match version.place {
+            Place::Pending | Place::Current => true,
+            Place::Stale | Place::Dead => version.gone > invoke,
+        };
+        let matching: Vec<usize> = (0..self.versions.len())
+            .filter(|at| self.versions[*at].value == value && possible(&self.versions[*at]))
+            .collect();
+        match matching.as_slice() {
+            [] => return Err(self.complaint(value)),
+            [at] => {
+                let at = *at;
+                if self.versions[at].place == Place::Pending {
+                    self.take_effect(at, now);
+                }
+                let version = &mut self.versions[at];
+                version.end = version.end.min(now);
+                if version.place == Place::Current {
+                    version.holders |= 1 << node;
+                }
+            }
+            _ => {}
+        }
+        if matching
+            .iter()
+            .any(|at| self.versions[*at].place == Place::Current)
+        {
+            for version in &mut self.versions {
+                let before = match version.place {
+                    Place::Current => version.end <= invoke,
+                    Place::Pending => version.closed < invoke,
+                    Place::Stale | Place::Dead => false,
+                };
+                if before && version.value != value {
+                    version.place = Place::Stale;
+                    version.gone = now;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A flush that began at `invoke` was acknowledged.
+    pub(crate) fn flushed(&mut self, invoke: u64) {
+        for version in &mut self.versions {
+            match version.place {
+                Place::Current if version.end <= invoke => version.stable = true,
+                Place::Stale if version.gone <= invoke => version.place = Place::Dead,
+                Place::Stale if version.end <= invoke => version.stable = true,
+                Place::Pending | Place::Current | Place::Stale | Place::Dead => {}
+            }
+        }
+    }
+
+    /// Node `node` lost something: what it holds now is `held`, or nothing. When no node holds what the sector should
+    /// contain, older versions may come back.
+    pub(crate) fn lose(&mut self, node: usize, held: Option<u64>) {
+        let mut revive = false;
+        let kept: Vec<bool> = self
+            .versions
+            .iter()
+            .map(|version| held.is_some_and(|held| self.includes(held, version)))
+            .collect();
+        for (version, kept) in self.versions.iter_mut().zip(kept) {
+            if version.stable || matches!(version.place, Place::Pending | Place::Dead) {
+                continue;
+            }
+            if version.holders & 1 << node != 0 && !kept {
+                version.holders &= !(1 << node);
+            }
+            if version.place == Place::Current && version.holders == 0 {
+                version.maybe_lost = true;
+                revive = true;
+            }
+        }
+        if revive {
+            for version in &mut self.versions {
+                if version.place == Place::Stale {
+                    version.place = Place::Current;
+                    version.gone = NEVER;
+                }
+            }
+        }
+    }
+
+    /// Whether a disk that holds `held` has seen `version`: it holds it, or what may have overwritten it.
+    pub(crate) fn includes(&self, held: u64, version: &Version) -> bool {
+        held == version.value
+            || self
+                .versions
+                .iter()
+                .any(|other| other.value == held && other.end > version.invoke)
+    }
+
+    /// What a write did here.
+    pub(crate) fn of(&self, write: u64) -> Option<&Version> {
+        self.position(write).map(|at| &self.versions[at])
+    }
+
+    /// Whether a later loss of power could matter.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.versions.iter().all(|version| match version.place {
+            Place::Pending | Place::Stale => false,
+            Place::Current => version.stable,
+            Place::Dead => true,
+        })
+    }
+
+    /// S1: whether the sector may hold `value` now.
+    pub(crate) fn may_hold(&self, value: u64) -> Result<(), String> {
+        let fine = self.versions.iter().any(|version| {
+            version.value == value && matches!(version.place, Place::Pending | Place::Current)
+        });
+        if fine {
+            Ok(())
+        } else {
+            Err(self.complaint(value))
+        }
+    }
+
+    /// R1: whether a medium that holds `value` durably holds what a flush that began at `invoke` covers.
+    pub(crate) fn is_covered(&self, value: u64, invoke: u64) -> bool {
+        self.versions.iter().any(|version| {
+            version.value == value
+                && match version.place {
+                    Place::Pending | Place::Current => true,
+                    Place::Stale | Place::Dead => version.gone > invoke,
+                }
+        })
+    }
+
+    /// A sentence about why `value` is wrong.
+    fn complaint(&self, value: u64) -> String {
+        let list: Vec<String> = self
+            .versions
+            .iter()
+            .filter(|version| matches!(version.place, Place::Pending | Place::Current))
+            .map(|version| {
+                format!(
+                    "{} ({}{}{})",
+                    describe(version.value),
+                    match (version.acked, version.place) {
+                        (true, _) => "acknowledged",
+                        (false, Place::Pending) => "under way",
+                        (false, _) => "seen",
+                    },
+                    if version.stable { ", flushed" } else { "" },
+                    if version.closed == NEVER { "" } else { ", connection died" },
+                )
+            })
+            .collect();
+        let known = self
+            .versions
+            .iter()
+            .rev()
+            .find(|version| version.value == value)
+            .map_or("never written here", |version| match version.place {
+                Place::Pending | Place::Current => "possible",
+                Place::Stale | Place::Dead => "overwritten",
+            });
+        format!(
+            "it holds {} ({known}), it should hold {}",
+            describe(value),
+            list.join(" or ")
+        )
+    }
+
+    fn take_effect(&mut self, at: usize, now: u64) {
+        let invoke = self.versions[at].invoke;
+        for version in &mut self.versions {
+            let before = match version.place {
+                Place::Current => version.end <= invoke,
+                Place::Pending => version.closed < invoke,
+                Place::Stale | Place::Dead => false,
+            };
+            if before {
+                version.place = Place::Stale;
+                version.gone = now;
+            }
+        }
+        let version = &mut self.versions[at];
+        version.place = Place::Current;
+        version.end = now;
+    }
+
+    fn position(&self, write: u64) -> Option<usize> {
+        self.versions
+            .iter()
+            .rposition(|version| version.write == write)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::stamp;
+
+    fn book() -> SectorBook {
+        SectorBook::new(core::iter::once(0))
+    }
+
+    #[test]
+    fn a_read_after_an_acknowledged_write_sees_it() {
+        let mut book = book();
+        let (a, b) = (stamp(100, 1), stamp(101, 1));
+        book.invoke(1, 100, a);
+        book.ack(2, 100, 1, false);
+        assert!(book.read(4, 3, 0, 0).is_err());
+        book.read(4, 3, 0, a).expect("acknowledged");
+        book.invoke(5, 101, b);
+        book.read(7, 6, 0, a).expect("the new one is only under way");
+        book.read(9, 8, 0, b).expect("under way");
+        assert!(book.read(11, 10, 0, a).is_err(), "once seen, it stays");
+    }
+
+    #[test]
+    fn overlapping_writes_may_end_either_way() {
+        let mut book = book();
+        let (a, b) = (stamp(100, 1), stamp(101, 1));
+        book.invoke(1, 100, a);
+        book.invoke(2, 101, b);
+        book.ack(3, 100, 1, false);
+        book.ack(4, 101, 1, false);
+        let mut other = book.clone();
+        book.read(6, 5, 0, a).expect("either");
+        other.read(6, 5, 0, b).expect("either");
+        assert!(book.read(8, 7, 0, b).is_err());
+    }
+
+    #[test]
+    fn only_lost_writes_may_go_back() {
+        let mut book = book();
+        let (a, b) = (stamp(100, 1), stamp(101, 1));
+        book.invoke(1, 100, a);
+        book.ack(2, 100, 0b11, false);
+        book.flushed(3);
+        book.invoke(4, 101, b);
+        book.ack(5, 101, 0b11, false);
+        book.lose(0, None);
+        assert!(book.may_hold(a).is_err(), "node 1 holds the newer one");
+        book.lose(1, Some(a));
+        book.may_hold(a).expect("nobody holds the newer one");
+        book.may_hold(b).expect("it may have survived");
+        assert!(book.may_hold(0).is_err(), "it was flushed");
+    }
+
+    #[test]
+    fn a_write_from_a_dead_connection_is_no_ghost() {
+        let mut book = book();
+        let (a, b) = (stamp(100, 1), stamp(101, 1));
+        book.invoke(1, 100, a);
+        book.close(2, 100);
+        book.invoke(3, 101, b);
+        book.ack(4, 101, 1, false);
+        assert!(book.read(6, 5, 0, a).is_err());
+        book.read(6, 5, 0, b).expect("acknowledged");
+    }
+}

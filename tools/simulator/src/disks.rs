@@ -1,0 +1,337 @@
+//! What the cores ask of their disks, begun and ended.
+
+use twindisk_core::{BufId, DiskDone, DiskError, DiskIo, Event, Fill, OpId};
+use twindisk_format::{ids::BlockRange, meta_block::MetaBlock};
+
+use crate::{
+    bufs::User,
+    checker::Violation,
+    content::{SECTOR_BYTES, SECTORS, hash},
+    node::{Node, Op, name},
+    rng::Rng,
+    trace::tell,
+    world::{Ev, World},
+};
+
+const EIO: i32 = 5;
+
+impl World {
+    /// Begins a disk operation.
+    pub(crate) fn begin_disk(&mut self, number: usize, op: OpId, io: DiskIo) {
+        let result = self.try_begin(number, op, io);
+        if self.contract(number, result).is_none() {
+            return;
+        }
+        let node = &self.nodes[number];
+        let dice = &mut self.dice.disk;
+        let mut delay = match io {
+            DiskIo::Flush => dice.latency(self.swarm.disk.flush),
+            DiskIo::Copy { .. } => 1000,
+            DiskIo::Write { fua: true, .. } | DiskIo::Zero { fua: true, .. } => {
+                dice.latency(self.swarm.disk.io + self.swarm.disk.flush)
+            }
+            DiskIo::Write { .. }
+            | DiskIo::Zero { .. }
+            | DiskIo::Read { .. }
+            | DiskIo::FillEdges { .. }
+            | DiskIo::FillFrom { .. }
+            | DiskIo::Hash { .. } => dice.latency(self.swarm.disk.io),
+        };
+        if self.now < node.trouble.slow_until {
+            delay *= node.trouble.slowness;
+        }
+        let mut at = self.now + delay;
+        if self.now < node.trouble.stuck_until {
+            at = at.max(node.trouble.stuck_until);
+        }
+        let run = node.run;
+        self.at(
+            at,
+            Ev::DiskDone {
+                node: number,
+                run,
+                op,
+            },
+        );
+    }
+
+    fn try_begin(&mut self, number: usize, op: OpId, io: DiskIo) -> Result<(), String> {
+        let node = &mut self.nodes[number];
+        if node.ops.contains_key(&op) || node.meta_ops.contains_key(&op) {
+            return Err(format!("{op:?} is used twice"));
+        }
+        if let Some(range) = touched(io)
+            && range.end() > node.disk.blocks()
+        {
+            return Err(format!("{io:?} goes behind the end of the device"));
+        }
+        let user = User::Op(op);
+        let bufs = &mut node.bufs;
+        let mut used = [None, None];
+        match io {
+            DiskIo::Read { range, buf, at } => {
+                bufs.begin(buf, user, (at, range.blocks), true)?;
+                used[0] = Some(buf);
+            }
+            DiskIo::Write { range, buf, at, .. } => {
+                bufs.begin(buf, user, (at, range.blocks), false)?;
+                used[0] = Some(buf);
+                let values = bufs.blocks(buf, at, range.blocks)?.concat();
+                node.disk.begin(op, range, values)?;
+            }
+            DiskIo::Zero { range, .. } => {
+                let values = vec![0; (u64::from(range.blocks) * SECTORS) as usize];
+                node.disk.begin(op, range, values)?;
+            }
+            DiskIo::FillEdges { range, buf, .. } => {
+                bufs.begin(buf, user, (0, range.blocks), true)?;
+                used[0] = Some(buf);
+            }
+            DiskIo::FillFrom {
+                range, buf, edges, ..
+            } => {
+                bufs.begin(buf, user, (0, range.blocks), true)?;
+                bufs.begin(edges, user, (0, range.blocks.min(2)), false)?;
+                used = [Some(buf), Some(edges)];
+            }
+            DiskIo::Copy { blocks, from, to } => {
+                bufs.begin(to, user, (0, blocks), true)?;
+                bufs.begin(from, user, (0, blocks), false)?;
+                used = [Some(from), Some(to)];
+            }
+            DiskIo::Flush | DiskIo::Hash { .. } => {}
+        }
+        let trouble = &mut node.trouble;
+        let fails = match io {
+            DiskIo::Write { .. } | DiskIo::Zero { .. } => take(&mut trouble.fail_writes),
+            DiskIo::Flush => take(&mut trouble.fail_flushes),
+            DiskIo::Read { .. }
+            | DiskIo::FillEdges { .. }
+            | DiskIo::FillFrom { .. }
+            | DiskIo::Copy { .. }
+            | DiskIo::Hash { .. } => false,
+        };
+        let issued = node.disk.now();
+        node.ops.insert(
+            op,
+            Op {
+                io,
+                issued,
+                fails,
+                bufs: used,
+            },
+        );
+        Ok(())
+    }
+
+    /// Ends a disk operation and tells the core.
+    pub(crate) fn finish_disk(&mut self, number: usize, op: OpId) {
+        let node = &mut self.nodes[number];
+        let until = node.trouble.stuck_until;
+        if self.now < until {
+            let run = node.run;
+            self.at(
+                until,
+                Ev::DiskDone {
+                    node: number,
+                    run,
+                    op,
+                },
+            );
+            return;
+        }
+        let Some(under_way) = node.ops.remove(&op) else {
+            return;
+        };
+        for buf in under_way.bufs.into_iter().flatten() {
+            node.bufs.end(buf, User::Op(op));
+        }
+        let mutates = matches!(
+            under_way.io,
+            DiskIo::Write { .. } | DiskIo::Zero { .. } | DiskIo::Flush
+        );
+        let outcome = perform(node, op, &under_way, &mut self.dice.disk);
+        if let Some(result) = self.contract(number, outcome) {
+            if result.is_err() {
+                tell!(self, "{}: {:?} fails", name(number), under_way.io);
+                if mutates {
+                    self.book.lose(number, None);
+                }
+            }
+            self.deliver(number, Event::DiskDone { op, result });
+        }
+    }
+
+    /// Begins a metadata write.
+    pub(crate) fn begin_meta(
+        &mut self,
+        number: usize,
+        op: OpId,
+        block: u64,
+        data: Box<MetaBlock>,
+    ) {
+        let node = &mut self.nodes[number];
+        let mut result = node.meta.begin(op, block, data);
+        if node.ops.contains_key(&op) || node.meta_ops.contains_key(&op) {
+            result = Err(format!("{op:?} is used twice"));
+        }
+        let fails = take(&mut node.trouble.fail_meta);
+        node.meta_ops.insert(op, fails);
+        let run = node.run;
+        let stuck = node.trouble.stuck_until;
+        self.contract(number, result);
+        let delay = self.dice.disk.latency(self.swarm.disk.flush);
+        self.at(
+            (self.now + delay).max(stuck),
+            Ev::MetaDone {
+                node: number,
+                run,
+                op,
+            },
+        );
+    }
+
+    /// Ends a metadata write and tells the core.
+    pub(crate) fn finish_meta(&mut self, number: usize, op: OpId) {
+        let node = &mut self.nodes[number];
+        let Some(fails) = node.meta_ops.remove(&op) else {
+            return;
+        };
+        let result = if fails {
+            node.meta.fail(op, &mut self.dice.disk);
+            Err(error("metadata write"))
+        } else {
+            node.meta.complete(op);
+            Ok(())
+        };
+        if fails {
+            tell!(self, "{}: a metadata write fails", name(number));
+        }
+        self.deliver(number, Event::MetaDone { op, result });
+    }
+
+    /// Asserts that a disk's contents are what clients may see, before they see it.
+    pub(crate) fn check_served(&mut self, number: usize) {
+        let Some(status) = self.nodes[number].status(self.now) else {
+            return;
+        };
+        if !status.in_sync.contains(&(number as u8)) {
+            return; // It serves through a peer.
+        }
+        let result: Result<(), Violation> =
+            self.book.check_served(number, &self.nodes[number].disk);
+        self.check(result);
+    }
+}
+
+/// The outcome of an operation; the outer error is a broken contract.
+type Outcome = Result<Result<DiskDone, DiskError>, String>;
+
+fn perform(node: &mut Node, op: OpId, under_way: &Op, rng: &mut Rng) -> Outcome {
+    if under_way.fails {
+        if under_way.io == DiskIo::Flush {
+            node.disk.fail_flush(rng);
+        } else {
+            node.disk.fail(op, rng);
+        }
+        return Ok(Err(error("write or flush")));
+    }
+    match under_way.io {
+        DiskIo::Read { range, buf, at } => {
+            for (block, index) in (range.start..range.end()).zip(at..) {
+                match node.disk.read(block, rng) {
+                    Some(data) => *node.bufs.block_mut(buf, index)? = data,
+                    None => return Ok(Err(error("read"))),
+                }
+            }
+        }
+        DiskIo::Write { fua, .. } | DiskIo::Zero { fua, .. } => node.disk.complete(op, fua),
+        DiskIo::Flush => node.disk.flush(under_way.issued),
+        DiskIo::FillEdges { range, buf, fill } => {
+            let (Some(first), Some(last)) = (
+                node.disk.read(range.start, rng),
+                node.disk.read(range.end() - 1, rng),
+            ) else {
+                return Ok(Err(error("read")));
+            };
+            merge(node, range, buf, fill, &[first, last])?;
+        }
+        DiskIo::FillFrom {
+            range,
+            buf,
+            fill,
+            edges,
+        } => {
+            let first = node.bufs.block(edges, 0)?;
+            let last = if range.blocks > 1 {
+                node.bufs.block(edges, 1)?
+            } else {
+                first
+            };
+            merge(node, range, buf, fill, &[first, last])?;
+        }
+        DiskIo::Copy { blocks, from, to } => {
+            for index in 0..blocks {
+                *node.bufs.block_mut(to, index)? = node.bufs.block(from, index)?;
+            }
+        }
+        DiskIo::Hash { range } => {
+            let mut hashes = Vec::new();
+            for block in range.start..range.end() {
+                match node.disk.read(block, rng) {
+                    Some(data) => hashes.push(hash(&data)),
+                    None => return Ok(Err(error("read"))),
+                }
+            }
+            return Ok(Ok(DiskDone::Hashes(hashes)));
+        }
+    }
+    Ok(Ok(DiskDone::Done))
+}
+
+/// Puts what the client did not write around what it did.
+fn merge(
+    node: &mut Node,
+    range: BlockRange,
+    buf: BufId,
+    fill: Fill,
+    edges: &[[u64; SECTORS as usize]; 2],
+) -> Result<(), String> {
+    let (from, to) = (fill.from / SECTOR_BYTES, fill.to / SECTOR_BYTES);
+    let last = range.blocks - 1;
+    let sectors = SECTORS as u32;
+    for sector in (0..range.blocks * sectors).filter(|sector| *sector < from || *sector >= to) {
+        let (block, at) = (sector / sectors, (sector % sectors) as usize);
+        let edge = match block {
+            0 => edges[0],
+            block if block == last => edges[1],
+            _ => return Err(format!("{fill:?} leaves out a middle block of {range}")),
+        };
+        node.bufs.block_mut(buf, block)?[at] = edge[at];
+    }
+    Ok(())
+}
+
+const fn touched(io: DiskIo) -> Option<BlockRange> {
+    match io {
+        DiskIo::Read { range, .. }
+        | DiskIo::Write { range, .. }
+        | DiskIo::Zero { range, .. }
+        | DiskIo::FillEdges { range, .. }
+        | DiskIo::Hash { range } => Some(range),
+        DiskIo::FillFrom { .. } | DiskIo::Copy { .. } | DiskIo::Flush => None,
+    }
+}
+
+fn take(count: &mut u32) -> bool {
+    let some = *count > 0;
+    *count = count.saturating_sub(1);
+    some
+}
+
+fn error(what: &str) -> DiskError {
+    DiskError {
+        errno: EIO,
+        what: format!("{what}: I/O error"),
+    }
+}

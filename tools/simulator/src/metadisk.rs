@@ -1,0 +1,95 @@
+//! The metadata device: real bytes as the format crate encodes them. A write is durable when it is done; one that a
+//! crash cuts is torn at 512 bytes.
+
+use std::collections::BTreeMap;
+
+use twindisk_core::OpId;
+use twindisk_format::{meta_block::MetaBlock, metadata, superblock::Superblock};
+
+use crate::rng::Rng;
+
+/// The metadata of one node.
+#[derive(Debug)]
+pub(crate) struct MetaDisk {
+    blocks: BTreeMap<u64, Box<MetaBlock>>,
+    in_flight: BTreeMap<OpId, (u64, Box<MetaBlock>)>,
+}
+
+impl MetaDisk {
+    /// Freshly initialised.
+    pub(crate) fn new(superblock: &Superblock) -> Self {
+        Self {
+            blocks: metadata::create(superblock).collect(),
+            in_flight: BTreeMap::new(),
+        }
+    }
+
+    /// What a starting process finds.
+    pub(crate) fn load(&self) -> Result<metadata::Loaded, String> {
+        metadata::load(|block| {
+            self.blocks
+                .get(&block)
+                .cloned()
+                .ok_or("behind the end of the device")
+        })
+        .map_err(|error| error.to_string())
+    }
+
+    /// Begins a write. Errors when the block is being written already or lies behind the end.
+    pub(crate) fn begin(
+        &mut self,
+        op: OpId,
+        block: u64,
+        data: Box<MetaBlock>,
+    ) -> Result<(), String> {
+        if !self.blocks.contains_key(&block) {
+            return Err(format!("metadata block {block} is behind the end"));
+        }
+        if self.in_flight.values().any(|(other, _)| *other == block) {
+            return Err(format!("two writes of metadata block {block} under way"));
+        }
+        self.in_flight.insert(op, (block, data));
+        Ok(())
+    }
+
+    /// Ends a write.
+    pub(crate) fn complete(&mut self, op: OpId) {
+        if let Some((block, data)) = self.in_flight.remove(&op) {
+            self.blocks.insert(block, data);
+        }
+    }
+
+    /// Ends a write with an error.
+    pub(crate) fn fail(&mut self, op: OpId, rng: &mut Rng) {
+        if let Some((block, data)) = self.in_flight.remove(&op) {
+            self.tear(block, &data, rng);
+        }
+    }
+
+    /// The process or the node died.
+    pub(crate) fn crash(&mut self, rng: &mut Rng) {
+        for (_, (block, data)) in core::mem::take(&mut self.in_flight) {
+            self.tear(block, &data, rng);
+        }
+    }
+
+    /// Damages a bitmap page, whose loss costs time and nothing else.
+    pub(crate) fn rot_bitmap(&mut self, rng: &mut Rng) {
+        if let Some((_, data)) = self.blocks.iter_mut().next_back() {
+            let at = rng.index(data.len());
+            data[at] ^= 1 << rng.below(8);
+        }
+    }
+
+    fn tear(&mut self, block: u64, data: &MetaBlock, rng: &mut Rng) {
+        let Some(old) = self.blocks.get_mut(&block) else {
+            return;
+        };
+        let kind = rng.below(4);
+        for (old, new) in old.chunks_exact_mut(512).zip(data.chunks_exact(512)) {
+            if kind == 0 || (kind > 1 && rng.coin()) {
+                old.copy_from_slice(new);
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! What goes wrong, when: at random moments, and right when something interesting happens.
+
+use crate::{
+    disk::Loss,
+    node::{Power, name},
+    swarm::{MS, SEC, US},
+    trace::tell,
+    world::{Ev, World},
+};
+
+/// Faults in the wake of interesting moments, at most so many a run: a cluster that is hit all the time gets nowhere.
+const MAX_TARGETED: u32 = 12;
+
+/// What the nemesis remembers.
+#[derive(Debug, Default)]
+pub(crate) struct Nemesis {
+    targeted: u32,
+    /// Nodes whose disk was made to fail: one at most, so that a good copy is left.
+    failing_disk: Option<usize>,
+    /// Sectors that rotted silently.
+    pub(crate) rotten: u64,
+}
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Crash { node: usize },
+    PowerLoss { node: usize },
+    Blackout,
+    Cut { pair: (usize, usize) },
+    Partition { pair: (usize, usize) },
+    OneWay { pair: (usize, usize), side: usize },
+    Flap { pair: (usize, usize), left: u32 },
+    Pause { node: usize },
+    SlowDisk { node: usize },
+    BadBlock { node: usize },
+    DiskError { node: usize },
+    MetaError { node: usize },
+    MetaRot { node: usize },
+    Command,
+}
+
+impl World {
+    /// Plans the faults of the run.
+    pub(crate) fn plan_faults(&mut self) {
+        let faults = self.swarm.faults.clone();
+        let kinds = [
+            (faults.crashes, 0),
+            (faults.power, 1),
+            (faults.blackouts, 2),
+            (faults.cuts, 3),
+            (faults.partitions, 4),
+            (faults.one_way, 5),
+            (faults.flaps, 6),
+            (faults.pauses, 7),
+            (faults.slow_disks, 8),
+            (faults.bad_blocks, 9),
+            (faults.disk_errors, 10),
+            (faults.meta_errors, 11),
+            (faults.meta_rot, 12),
+            (faults.commands, 13),
+        ];
+        for (count, kind) in kinds {
+            for _ in 0..count {
+                let at = self.dice.nemesis.between(100 * MS, self.swarm.duration);
+                let fault = self.draw_fault(kind);
+                self.at(at, Ev::Strike { fault });
+            }
+        }
+    }
+
+    fn draw_fault(&mut self, kind: u32) -> Fault {
+        let die = &mut self.dice.nemesis;
+        let node = die.index(self.swarm.nodes);
+        let other = (node + 1 + die.index(self.swarm.nodes - 1)) % self.swarm.nodes;
+        let pair = (node.min(other), node.max(other));
+        match kind {
+            0 => Fault::Crash { node },
+            1 => Fault::PowerLoss { node },
+            2 => Fault::Blackout,
+            3 => Fault::Cut { pair },
+            4 => Fault::Partition { pair },
+            5 => Fault::OneWay {
+                pair,
+                side: die.index(2),
+            },
+            6 => Fault::Flap {
+                pair,
+                left: die.between(2, 10) as u32,
+            },
+            7 => Fault::Pause { node },
+            8 => Fault::SlowDisk { node },
+            9 => Fault::BadBlock { node },
+            10 => Fault::DiskError { node },
+            11 => Fault::MetaError { node },
+            12 => Fault::MetaRot { node },
+            _ => Fault::Command,
+        }
+    }
+
+    /// Something interesting happened at a node: now would be a bad moment for a fault.
+    pub(crate) fn interesting(&mut self, number: usize) {
+        let share = self.swarm.faults.targeted;
+        if share == 0 || self.healed || self.nemesis.targeted >= MAX_TARGETED {
+            return;
+        }
+        if !self.dice.nemesis.chance(share) {
+            return;
+        }
+        self.nemesis.targeted += 1;
+        let die = &mut self.dice.nemesis;
+        let delay = match die.below(3) {
+            0 => 0,
+            1 => die.between(0, 500 * US),
+            _ => die.between(0, 20 * MS),
+        };
+        let victim = if die.chance(700) {
+            number
+        } else {
+            die.index(self.swarm.nodes)
+        };
+        let other = (victim + 1) % self.swarm.nodes;
+        let pair = (victim.min(other), victim.max(other));
+        let fault = match die.below(10) {
+            0..4 => Fault::Crash { node: victim },
+            4..6 => Fault::PowerLoss { node: victim },
+            6 => Fault::Blackout,
+            7 => Fault::Partition { pair },
+            8 => Fault::Pause { node: victim },
+            _ => Fault::Cut { pair },
+        };
+        self.after(delay, Ev::Strike { fault });
+    }
+
+    /// A fault strikes.
+    pub(crate) fn strike(&mut self, fault: Fault) {
+        if self.healed {
+            return;
+        }
+        tell!(self, "## {fault:?}");
+        self.coverage.reach("fault", kind_name(fault));
+        match fault {
+            Fault::Crash { node } => {
+                self.crash(node);
+                self.restart_later(node, 2 * SEC);
+            }
+            Fault::PowerLoss { node } => self.cut_power(node),
+            Fault::Blackout => {
+                for node in 0..self.nodes.len() {
+                    self.cut_power(node);
+                }
+            }
+            Fault::Cut { pair } => self.break_link(pair, "cut"),
+            Fault::Partition { pair } => {
+                let until = self.now + self.dice.nemesis.between(10 * MS, 3 * SEC);
+                self.block(pair, 0, until);
+                self.block(pair, 1, until);
+            }
+            Fault::OneWay { pair, side } => {
+                let until = self.now + self.dice.nemesis.between(10 * MS, 3 * SEC);
+                self.block(pair, side, until);
+            }
+            Fault::Flap { pair, left } => {
+                self.break_link(pair, "flaps");
+                if left > 0 {
+                    let delay = self.dice.nemesis.between(MS, 300 * MS);
+                    let fault = Fault::Flap {
+                        pair,
+                        left: left - 1,
+                    };
+                    self.after(delay, Ev::Strike { fault });
+                }
+            }
+            Fault::Pause { node } => {
+                let until = self.now + self.dice.nemesis.between(MS, 3 * SEC);
+                tell!(self, "{} stands still", name(node));
+                self.nodes[node].paused_until = until;
+            }
+            Fault::SlowDisk { node } => self.slow_disk(node),
+            Fault::BadBlock { node } => self.spoil_block(node),
+            Fault::DiskError { node } => self.fail_disk(node),
+            Fault::MetaError { node } => {
+                if self.may_fail(node) {
+                    self.nodes[node].trouble.fail_meta = 1;
+                }
+            }
+            Fault::MetaRot { node } => {
+                if self.nodes[node].replica.is_none() {
+                    let (node, die) = (&mut self.nodes[node], &mut self.dice.nemesis);
+                    node.meta.rot_bitmap(die);
+                }
+            }
+            Fault::Command => self.random_command(),
+        }
+    }
+
+    fn cut_power(&mut self, node: usize) {
+        if self.nodes[node].power == Power::On {
+            let loss = self.dice.nemesis.pick(&[Loss::All, Loss::Some, Loss::Some, Loss::Nothing]);
+            self.lose_power(node, loss, Power::Off);
+            self.restart_later(node, 3 * SEC);
+        }
+    }
+
+    fn slow_disk(&mut self, node: usize) {
+        let die = &mut self.dice.nemesis;
+        let until = self.now + die.between(10 * MS, 2 * SEC);
+        let stuck = die.chance(400);
+        let slowness = die.pick(&[5, 30, 200]);
+        let trouble = &mut self.nodes[node].trouble;
+        if stuck {
+            trouble.stuck_until = until;
+        } else {
+            trouble.slow_until = until;
+            trouble.slowness = slowness;
+        }
+    }
+
+    /// A block turns unreadable, if another node in sync can read it.
+    fn spoil_block(&mut self, node: usize) {
+        if !self.may_fail(node) {
+            return;
+        }
+        let size = self.swarm.size_blocks.min(self.swarm.load.hot_blocks * 2);
+        let block = self.dice.nemesis.below(size);
+        tell!(self, "block {block} of {} turns unreadable", name(node));
+        self.nodes[node].disk.spoil(block);
+    }
+
+    fn fail_disk(&mut self, node: usize) {
+        if !self.may_fail(node) {
+            return;
+        }
+        let die = &mut self.dice.nemesis;
+        let trouble = &mut self.nodes[node].trouble;
+        if die.coin() {
+            trouble.fail_flushes = 1;
+        } else {
+            trouble.fail_writes = die.between(1, 3) as u32;
+        }
+    }
+
+    /// Whether a disk may fail without taking the last good copy along: one node a run.
+    fn may_fail(&mut self, node: usize) -> bool {
+        *self.nemesis.failing_disk.get_or_insert(node) == node
+    }
+
+    /// Faults end: everything works from now on.
+    pub(crate) fn heal(&mut self) {
+        self.healed = true;
+        tell!(self, "## faults end");
+        for pair in self.pairs.keys().copied().collect::<Vec<_>>() {
+            for side in 0..2 {
+                self.pair_mut(pair).blocked[side] = 0;
+                self.unblock(pair, side);
+            }
+        }
+        for number in 0..self.nodes.len() {
+            let node = &mut self.nodes[number];
+            node.trouble = crate::node::Trouble::default();
+            // Events that wait for a paused process keep their time: it wakes at once if nothing holds it.
+            node.paused_until = node.paused_until.min(self.now);
+            if node.power == Power::Fenced {
+                node.power = Power::Off;
+            }
+            self.restart_later(number, 200 * MS);
+        }
+    }
+}
+
+const fn kind_name(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Crash { .. } => "process crash",
+        Fault::PowerLoss { .. } => "power loss",
+        Fault::Blackout => "blackout",
+        Fault::Cut { .. } => "connection cut",
+        Fault::Partition { .. } => "partition",
+        Fault::OneWay { .. } => "one-way block",
+        Fault::Flap { .. } => "flapping",
+        Fault::Pause { .. } => "pause",
+        Fault::SlowDisk { .. } => "slow or stuck disk",
+        Fault::BadBlock { .. } => "unreadable block",
+        Fault::DiskError { .. } => "disk error",
+        Fault::MetaError { .. } => "metadata error",
+        Fault::MetaRot { .. } => "metadata rot",
+        Fault::Command => "foolish command",
+    }
+}

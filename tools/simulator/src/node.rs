@@ -1,0 +1,238 @@
+//! One node: its process (a replica, or nothing), its disks, its clock, what it has under way.
+
+use std::collections::BTreeMap;
+
+use twindisk_core::{BufId, Config, DiskIo, OpId, PeerConfig, Replica, Status, Time};
+use twindisk_format::{
+    ids::{BootId, ClusterId, NodeId, ResourceId, Slot, Term},
+    limits::MAX_DATA_BLOCKS,
+    lineage::Lineage,
+    superblock::{PeerRecord, StoredDisk, Superblock},
+};
+
+use crate::{
+    bufs::Bufs,
+    checker::book::initial,
+    disk::DataDisk,
+    metadisk::MetaDisk,
+    swarm::Swarm,
+};
+
+/// One node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) number: usize,
+    pub(crate) replica: Option<Replica>,
+    /// Counts the starts of the process: what belongs to an earlier run is stale.
+    pub(crate) run: u64,
+    pub(crate) boot: BootId,
+    pub(crate) power: Power,
+    pub(crate) disk: DataDisk,
+    pub(crate) meta: MetaDisk,
+    pub(crate) bufs: Bufs,
+    pub(crate) ops: BTreeMap<OpId, Op>,
+    pub(crate) meta_ops: BTreeMap<OpId, bool>,
+    pub(crate) clock: Clock,
+    /// Set while clients may connect: size in blocks.
+    pub(crate) export: Option<u64>,
+    /// Which peers (by node) the core wants to be connected to.
+    pub(crate) wants: Vec<bool>,
+    pub(crate) paused_until: u64,
+    pub(crate) tick_at: u64,
+    pub(crate) trouble: Trouble,
+    /// When it last lost contents or memory.
+    pub(crate) last_loss: u64,
+}
+
+/// Whether a node has power, and who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Power {
+    On,
+    /// Off; comes back by itself.
+    Off,
+    /// Switched off by the operator, who must switch it on.
+    Fenced,
+}
+
+/// A disk operation under way.
+#[derive(Debug)]
+pub(crate) struct Op {
+    pub(crate) io: DiskIo,
+    /// For a flush: what it covers.
+    pub(crate) issued: u64,
+    /// It will fail.
+    pub(crate) fails: bool,
+    pub(crate) bufs: [Option<BufId>; 2],
+}
+
+/// Faults of a node's disks that are in force.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Trouble {
+    /// So many of the next writes fail.
+    pub(crate) fail_writes: u32,
+    /// So many of the next flushes fail.
+    pub(crate) fail_flushes: u32,
+    /// So many of the next metadata writes fail.
+    pub(crate) fail_meta: u32,
+    /// Until when everything takes `slowness` times as long.
+    pub(crate) slow_until: u64,
+    pub(crate) slowness: u64,
+    /// Until when nothing completes.
+    pub(crate) stuck_until: u64,
+}
+
+/// A monotonic clock that runs a little fast or slow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    pub(crate) offset: u64,
+    pub(crate) ppm: i64,
+}
+
+impl Clock {
+    /// What the node reads when the world's time is `now`.
+    pub(crate) fn local(self, now: u64) -> Time {
+        let drift = i128::from(now) * i128::from(self.ppm) / 1_000_000;
+        Time((i128::from(self.offset) + i128::from(now) + drift) as u64)
+    }
+
+    /// The first moment at which the node reads `local` or more.
+    pub(crate) fn global(self, local: Time) -> u64 {
+        let since = i128::from(local.0) - i128::from(self.offset);
+        if since <= 0 {
+            return 0;
+        }
+        let rate = 1_000_000 + i128::from(self.ppm);
+        let mut now = u64::try_from(since * 1_000_000 / rate).unwrap_or(u64::MAX / 2);
+        while self.local(now) < local {
+            now += 1;
+        }
+        now
+    }
+}
+
+impl Node {
+    pub(crate) fn new(number: usize, swarm: &Swarm, clock: Clock) -> Self {
+        let capacity = swarm.size_blocks + swarm.spare_blocks;
+        let garbage = swarm.garbage;
+        Self {
+            number,
+            replica: None,
+            run: 0,
+            boot: BootId(0),
+            power: Power::On,
+            disk: DataDisk::new(capacity, |sector| {
+                if garbage { initial(number, sector) } else { 0 }
+            }),
+            meta: MetaDisk::new(&superblock(number, swarm)),
+            bufs: Bufs::default(),
+            ops: BTreeMap::new(),
+            meta_ops: BTreeMap::new(),
+            clock,
+            export: None,
+            wants: vec![false; swarm.nodes],
+            paused_until: 0,
+            tick_at: u64::MAX,
+            trouble: Trouble::default(),
+            last_loss: 0,
+        }
+    }
+
+    /// What the replica says of itself.
+    pub(crate) fn status(&self, now: u64) -> Option<Status> {
+        Some(self.replica.as_ref()?.status(self.clock.local(now)))
+    }
+}
+
+/// The settings of a node's replica.
+pub(crate) fn config(number: usize, swarm: &Swarm) -> Config {
+    Config {
+        name: name(number),
+        peers: peers(number, swarm.nodes)
+            .map(|peer| PeerConfig {
+                node: NodeId(peer as u8),
+                name: name(peer),
+                protocol: swarm.protocol,
+            })
+            .collect(),
+        on_peer_loss: swarm.on_peer_loss,
+        on_disk_error: swarm.on_disk_error,
+        timings: swarm.timings,
+        resync_bufs: swarm.resync_bufs,
+        first_resync_buf: 0,
+        al_extents: swarm.al_extents,
+    }
+}
+
+/// Buffers of a starting process.
+pub(crate) fn fresh_bufs(swarm: &Swarm) -> Bufs {
+    Bufs::new(swarm.resync_bufs, MAX_DATA_BLOCKS as usize)
+}
+
+/// The peers of a node in slot order.
+pub(crate) fn peers(number: usize, nodes: usize) -> impl Iterator<Item = usize> {
+    (0..nodes).filter(move |peer| *peer != number)
+}
+
+/// The slot of `peer` in the tables of `number`.
+pub(crate) fn slot_of(number: usize, peer: usize) -> Slot {
+    let index = if peer < number { peer } else { peer - 1 };
+    Slot::new(index).expect("clusters are smaller than the table of slots")
+}
+
+/// The node in slot `slot` of `number`.
+pub(crate) const fn node_in(number: usize, slot: Slot) -> usize {
+    let index = slot.index();
+    if index < number { index } else { index + 1 }
+}
+
+/// A node's name in stories.
+pub(crate) fn name(number: usize) -> String {
+    ["ann", "bob", "cid", "dan"][number].to_owned()
+}
+
+fn superblock(number: usize, swarm: &Swarm) -> Superblock {
+    Superblock {
+        cluster: ClusterId(1),
+        resource: ResourceId(2),
+        node: NodeId(number as u8),
+        size_blocks: swarm.size_blocks,
+        max_size_blocks: swarm.size_blocks + swarm.spare_blocks,
+        term: Term(0),
+        lineage: Lineage::default(),
+        disk: StoredDisk::UpToDate,
+        primary: false,
+        active: false,
+        peers: peers(number, swarm.nodes)
+            .map(|peer| PeerRecord {
+                node: NodeId(peer as u8),
+                base: None,
+                in_sync: false,
+                receipt: None,
+            })
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drifting_clock_has_an_inverse() {
+        for ppm in [-5000, -3, 0, 7, 5000] {
+            let clock = Clock { offset: 12_345, ppm };
+            for now in [0, 1, 999, 1_000_000_007, 55_000_000_000] {
+                let local = clock.local(now);
+                let back = clock.global(local);
+                assert!(clock.local(back) >= local && back <= now + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn slots_and_nodes_are_inverse() {
+        for (number, peer) in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)] {
+            assert_eq!(node_in(number, slot_of(number, peer)), peer);
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! The operator: promotes somebody when nobody is primary, fences what is lost before vouching for it, and does
+//! foolish things. Honest unless the seed says `lossy`: a fence receipt is given only about a node that was really
+//! switched off after it was lost, and that stays off until the receipt is stored.
+
+use std::collections::BTreeMap;
+
+use twindisk_core::{Command, CommandId, ConnectionState, DiskState, Event, Role, Status};
+use twindisk_format::superblock::ReceiptKind;
+
+use crate::{
+    disk::Loss,
+    node::{Power, name, node_in, peers, slot_of},
+    swarm::{MS, SEC},
+    trace::tell,
+    world::{Ev, World},
+};
+
+/// What the operator has in mind.
+#[derive(Debug, Default)]
+pub(crate) struct Operator {
+    next_command: u64,
+    /// Commands without an answer, by node.
+    waiting: BTreeMap<CommandId, usize>,
+    /// Answers to the last commands: whether they were obeyed.
+    answers: BTreeMap<CommandId, bool>,
+    plan: Option<Plan>,
+    /// Since when nobody serves.
+    idle_since: Option<u64>,
+    /// When each node was told to restart because its disk had failed.
+    replaced: u64,
+}
+
+/// A fencing under way.
+#[derive(Debug)]
+struct Plan {
+    survivor: usize,
+    run: u64,
+    victims: Vec<usize>,
+    receipts: Vec<CommandId>,
+    since: u64,
+}
+
+impl Operator {
+    /// A node's process is gone: its commands are answered by nobody.
+    pub(crate) fn forget_node(&mut self, number: usize) {
+        self.waiting.retain(|_, node| *node != number);
+    }
+}
+
+impl World {
+    /// Gives a command to a node.
+    pub(crate) fn command(&mut self, number: usize, command: Command) -> CommandId {
+        let id = CommandId(self.operator.next_command);
+        self.operator.next_command += 1;
+        tell!(self, ">> {}: {command:?}", name(number));
+        if self.nodes[number].replica.is_some() {
+            self.operator.waiting.insert(id, number);
+            self.tell_core(number, 0, Event::Command { id, command });
+        }
+        id
+    }
+
+    /// A command is answered.
+    pub(crate) fn replied(&mut self, number: usize, id: CommandId, obeyed: bool) {
+        if self.operator.waiting.remove(&id).is_none() {
+            self.violate(crate::checker::Violation::new(
+                "S7",
+                format!("{} answers {id:?} twice or unasked", name(number)),
+            ));
+        }
+        self.operator.answers.insert(id, obeyed);
+    }
+
+    /// Whether a command was obeyed; `None` while unanswered.
+    #[must_use]
+    pub(crate) fn answer(&self, id: CommandId) -> Option<bool> {
+        self.operator.answers.get(&id).copied()
+    }
+
+    /// Commands without an answer.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.operator.waiting.len()
+    }
+
+    /// The operator looks at the cluster.
+    pub(crate) fn operator_step(&mut self) {
+        let pause = self.dice.operator.between(50 * MS, 600 * MS);
+        self.after(pause, Ev::Operator);
+        if self.go_on_fencing() {
+            return;
+        }
+        let states: Vec<Option<Status>> =
+            self.nodes.iter().map(|node| node.status(self.now)).collect();
+        for (number, node) in states.iter().enumerate() {
+            match node {
+                None if self.healed || self.dice.operator.chance(100) => {
+                    self.restart_later(number, 300 * MS);
+                }
+                Some(status) => self.tend(number, status),
+                None => {}
+            }
+        }
+        let primaries: Vec<usize> = (0..states.len())
+            .filter(|number| {
+                states[*number]
+                    .as_ref()
+                    .is_some_and(|status| status.role == Role::Primary)
+            })
+            .collect();
+        match primaries.as_slice() {
+            [] => self.want_primary(&states),
+            [primary] => {
+                self.operator.idle_since = None;
+                self.help_suspended(*primary, states[*primary].as_ref());
+            }
+            [first, ..] => {
+                if self.healed {
+                    self.command(*first, Command::Demote { abandon: true });
+                }
+            }
+        }
+    }
+
+    /// Puts right what an operator would not leave as it is, once faults have ended.
+    fn tend(&mut self, number: usize, status: &Status) {
+        if !self.healed {
+            return;
+        }
+        for (peer, state) in peers(number, self.nodes.len()).zip(&status.peers) {
+            match state.connection {
+                ConnectionState::Standalone => {
+                    let peer = slot_of(number, peer);
+                    self.command(number, Command::Connect { peer });
+                }
+                ConnectionState::SplitBrain | ConnectionState::Unrelated
+                    if self.swarm.lossy && status.role == Role::Standby && number > peer =>
+                {
+                    let keep = Some(slot_of(number, peer));
+                    self.command(number, Command::Discard { peer: None, keep });
+                }
+                ConnectionState::Connecting
+                | ConnectionState::Negotiating
+                | ConnectionState::Waiting
+                | ConnectionState::SyncSource
+                | ConnectionState::SyncTarget
+                | ConnectionState::Established
+                | ConnectionState::SplitBrain
+                | ConnectionState::Unrelated => {}
+            }
+        }
+        let broken = matches!(status.disk, DiskState::Failed | DiskState::Diskless);
+        if broken && self.operator.replaced + 3 * SEC < self.now {
+            tell!(self, ">> {}: restarted with a repaired disk", name(number));
+            self.operator.replaced = self.now;
+            self.crash(number);
+            self.restart_later(number, 100 * MS);
+        }
+    }
+
+    /// Nobody is primary: promotes a node that can be, or makes one that can.
+    fn want_primary(&mut self, states: &[Option<Status>]) {
+        let since = *self.operator.idle_since.get_or_insert(self.now);
+        let waited = self.now - since;
+        let ready: Vec<usize> = (0..states.len())
+            .filter(|number| {
+                states[*number]
+                    .as_ref()
+                    .is_some_and(|status| status.promote_needs.is_empty())
+            })
+            .collect();
+        if let Some(status) = states.iter().flatten().next() {
+            for need in &status.promote_needs {
+                let need: String = need.chars().filter(|c| !c.is_ascii_digit()).collect();
+                self.coverage.reach("promote needs", &need);
+            }
+        }
+        if !ready.is_empty() {
+            let number = self.dice.operator.pick(&ready);
+            self.command(number, Command::Promote { force: None });
+            return;
+        }
+        let alive: Vec<usize> = (0..states.len())
+            .filter(|number| states[*number].is_some())
+            .collect();
+        if alive.is_empty() || waited < 500 * MS || self.healed {
+            return;
+        }
+        let number = self.dice.operator.pick(&alive);
+        if self.swarm.lossy && waited > 2 * SEC {
+            let force = Some("nobody else is left".to_owned());
+            self.command(number, Command::Promote { force });
+        } else if self.swarm.faults.fencing {
+            self.fence_for(number, states[number].as_ref());
+        }
+    }
+
+    /// A primary that is suspended gets proof about the peers it lost, sooner or later.
+    fn help_suspended(&mut self, primary: usize, status: Option<&Status>) {
+        let suspended = status
+            .and_then(|status| status.suspended.as_ref())
+            .is_some_and(|suspension| suspension.for_ms > 300);
+        if !suspended || self.healed || !self.dice.operator.chance(300) {
+            return;
+        }
+        if self.swarm.faults.fencing {
+            // Who is shot is decided by who asks first: the standby may win the race.
+            let winner = if self.dice.operator.chance(700) {
+                primary
+            } else {
+                self.dice.operator.index(self.nodes.len())
+            };
+            let status = self.nodes[winner].status(self.now);
+            self.fence_for(winner, status.as_ref());
+        }
+    }
+
+    /// Switches off every node that `survivor` has lost.
+    fn fence_for(&mut self, survivor: usize, status: Option<&Status>) {
+        let Some(status) = status else {
+            return;
+        };
+        let victims: Vec<usize> = peers(survivor, self.nodes.len())
+            .zip(&status.peers)
+            .filter(|(_, peer)| {
+                matches!(
+                    peer.connection,
+                    ConnectionState::Connecting | ConnectionState::Standalone
+                )
+            })
+            .map(|(peer, _)| peer)
+            .collect();
+        if victims.is_empty() {
+            return;
+        }
+        for victim in &victims {
+            tell!(self, ">> fences {} for {}", name(*victim), name(survivor));
+            self.coverage.reach("operator", "fence");
+            let loss = self.dice.operator.pick(&[Loss::All, Loss::Some]);
+            if self.nodes[*victim].power == Power::On {
+                self.lose_power(*victim, loss, Power::Fenced);
+            } else {
+                self.nodes[*victim].power = Power::Fenced;
+            }
+        }
+        self.operator.plan = Some(Plan {
+            survivor,
+            run: self.nodes[survivor].run,
+            victims,
+            receipts: Vec::new(),
+            since: self.now,
+        });
+    }
+
+    /// Goes on with a fencing under way; false when there is none.
+    fn go_on_fencing(&mut self) -> bool {
+        let Some(mut plan) = self.operator.plan.take() else {
+            return false;
+        };
+        let survivor = plan.survivor;
+        let alive = self.nodes[survivor].run == plan.run
+            && self.nodes[survivor].replica.is_some()
+            && !self.healed;
+        if alive && plan.receipts.is_empty() {
+            for victim in &plan.victims {
+                let about = slot_of(survivor, *victim);
+                let command = Command::Receipt {
+                    about,
+                    kind: ReceiptKind::Fence,
+                    detail: "power was switched off and read as off".to_owned(),
+                };
+                plan.receipts.push(self.command(survivor, command));
+            }
+            self.operator.plan = Some(plan);
+            return true;
+        }
+        let open = plan
+            .receipts
+            .iter()
+            .any(|receipt| self.answer(*receipt).is_none());
+        if alive && open && self.now < plan.since + 5 * SEC {
+            self.operator.plan = Some(plan);
+            return true;
+        }
+        if alive && self.nodes[survivor].export.is_none() {
+            self.command(survivor, Command::Promote { force: None });
+        }
+        for victim in plan.victims {
+            if self.nodes[victim].power == Power::Fenced {
+                self.nodes[victim].power = Power::Off;
+                self.restart_later(victim, 2 * SEC);
+            }
+        }
+        true
+    }
+
+    /// Something that an operator might do at a bad moment.
+    pub(crate) fn random_command(&mut self) {
+        let nodes = self.nodes.len();
+        let die = &mut self.dice.operator;
+        let number = die.index(nodes);
+        let peer = (number + 1 + die.index(nodes - 1)) % nodes;
+        let slot = slot_of(number, peer);
+        let size = self.swarm.size_blocks;
+        let command = match die.below(17) {
+            0 => Command::Promote { force: None },
+            1 => Command::Demote { abandon: false },
+            2 => Command::Demote { abandon: true },
+            3 => Command::Switchover { to: None },
+            4..7 => Command::Switchover { to: Some(slot) },
+            7 => Command::Disconnect { peer: slot },
+            8 => Command::Connect { peer: slot },
+            9 => Command::Outdate,
+            10 => Command::Verify {
+                first: 0,
+                blocks: None,
+                repair: die.coin(),
+            },
+            11 => Command::VerifyStop,
+            12 => Command::Resync {
+                peer: slot,
+                full: die.coin(),
+            },
+            13 => Command::Resize { size_blocks: None },
+            14 => Command::Resize {
+                size_blocks: Some(die.between(1, size * 2)),
+            },
+            15 => Command::Discard {
+                peer: Some(slot),
+                keep: None,
+            },
+            _ => Command::Stop,
+        };
+        self.coverage.reach("operator", command_name(&command));
+        let stops = command == Command::Stop;
+        let parts = matches!(command, Command::Disconnect { .. });
+        self.command(number, command);
+        if stops {
+            let run = self.nodes[number].run + 1;
+            let delay = self.dice.operator.between(100 * MS, 4 * SEC);
+            self.after(delay, Ev::Restart { node: number, run });
+        }
+        if parts {
+            let delay = self.dice.operator.between(100 * MS, 2 * SEC);
+            let id = CommandId(self.operator.next_command);
+            self.operator.next_command += 1;
+            let command = Command::Connect { peer: slot };
+            self.operator.waiting.insert(id, number);
+            self.tell_core(number, delay, Event::Command { id, command });
+        }
+    }
+
+    /// The peer of `number` in slot `slot`, for scenarios.
+    #[must_use]
+    pub fn peer_of(&self, number: usize, slot: twindisk_format::ids::Slot) -> usize {
+        node_in(number, slot)
+    }
+}
+
+const fn command_name(command: &Command) -> &'static str {
+    match command {
+        Command::Promote { .. } => "promote",
+        Command::Demote { .. } => "demote",
+        Command::Switchover { .. } => "switchover",
+        Command::Connect { .. } => "connect",
+        Command::Disconnect { .. } => "disconnect",
+        Command::Receipt { .. } => "receipt",
+        Command::Outdate => "outdate",
+        Command::Verify { .. } => "verify",
+        Command::VerifyStop => "verify stop",
+        Command::Resync { .. } => "resync",
+        Command::Resize { .. } => "resize",
+        Command::Discard { .. } => "discard",
+        Command::Stop => "stop",
+    }
+}

@@ -1,0 +1,266 @@
+//! A whole run: start, load under faults, heal, converge, compare.
+
+use std::fmt::Write as _;
+
+use twindisk_core::{ConnectionState, DiskState, Role, Status};
+
+use crate::{
+    checker::{
+        Violation,
+        differences::{self, Half},
+    },
+    content::{SECTORS, describe},
+    coverage::Coverage,
+    node::name,
+    swarm::{MS, SEC, Swarm},
+    trace::Telling,
+    world::{Ev, World},
+};
+
+/// How long a healed cluster may take to converge.
+const CONVERGE_LIMIT: u64 = 120 * SEC;
+
+/// A run that handles more events than this goes round in circles.
+const MAX_EVENTS: u64 = 3_000_000;
+
+/// Operations that clients add once faults have ended: the service goes on.
+const LAST_OPERATIONS: u64 = 20;
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The same for every run of the seed.
+    pub fingerprint: u64,
+    /// Events handled.
+    pub events: u64,
+    /// Client writes acknowledged.
+    pub writes: u64,
+    /// What it reached.
+    pub coverage: Coverage,
+    /// The rule it broke.
+    pub violation: Option<Violation>,
+    /// The last lines of its story, if they were kept.
+    pub story: Vec<String>,
+}
+
+/// Runs a seed.
+#[must_use]
+pub fn run(seed: u64, telling: Telling) -> Outcome {
+    run_swarm(Swarm::draw(seed), telling)
+}
+
+/// Runs what a seed drew, or something made by hand.
+#[must_use]
+pub fn run_swarm(swarm: Swarm, telling: Telling) -> Outcome {
+    let mut world = World::new(swarm, telling);
+    world.begin();
+    world.live();
+    world.converge();
+    world.outcome()
+}
+
+impl World {
+    /// Switches everything on.
+    pub fn begin(&mut self) {
+        for number in 0..self.nodes.len() {
+            let delay = self.dice.boot.between(0, 300 * MS);
+            self.after(delay, Ev::Restart { node: number, run: 0 });
+        }
+        for client in 0..self.clients.count() {
+            self.after(500 * MS, Ev::Client { client });
+        }
+        self.after(100 * MS, Ev::Operator);
+        self.plan_faults();
+    }
+
+    /// Load under faults.
+    pub fn live(&mut self) {
+        let end = self.swarm.duration;
+        while self.now < end && self.violation.is_none() {
+            let next = (self.now + 200 * MS).min(end);
+            self.run_until(next);
+            self.check_differences();
+            self.check_pace();
+        }
+    }
+
+    /// Faults end; everything must come right by itself, apart from an honest operator.
+    pub fn converge(&mut self) {
+        if self.violation.is_some() {
+            return;
+        }
+        self.heal();
+        self.clients.budget = self.clients.issued + LAST_OPERATIONS;
+        let limit = self.now + CONVERGE_LIMIT;
+        let mut calm = 0;
+        while self.violation.is_none() {
+            self.run_until(self.now + 250 * MS);
+            self.check_pace();
+            let Err(why) = self.has_converged() else {
+                // Twice in a row: the first time may be just before a last change.
+                calm += 1;
+                if calm == 2 {
+                    break;
+                }
+                continue;
+            };
+            calm = 0;
+            if self.now > limit {
+                let story = format!("not converged {} s after faults ended: {why}", CONVERGE_LIMIT / SEC);
+                self.violate(Violation::new("S6", story));
+            }
+        }
+        if self.violation.is_none() {
+            self.compare();
+        }
+    }
+
+    /// What came of it.
+    #[must_use]
+    pub fn outcome(&mut self) -> Outcome {
+        Outcome {
+            fingerprint: self.trace.fingerprint(),
+            events: self.events,
+            writes: self.book.acked,
+            coverage: core::mem::take(&mut self.coverage),
+            violation: self.violation.clone(),
+            story: self.trace.tail(400),
+        }
+    }
+
+    fn check_pace(&mut self) {
+        if self.events > MAX_EVENTS {
+            let story = format!("{MAX_EVENTS} events in {} ms: it goes round in circles", self.now / MS);
+            self.violate(Violation::new("S6", story));
+        }
+    }
+
+    /// Whether everything is as it should be, or what is not.
+    pub(crate) fn has_converged(&self) -> Result<(), String> {
+        let mut primaries = 0;
+        for (number, node) in self.nodes.iter().enumerate() {
+            let Some(status) = node.status(self.now) else {
+                return Err(format!("{} is down", name(number)));
+            };
+            primaries += usize::from(status.role == Role::Primary);
+            settled(number, &status)?;
+        }
+        if primaries != 1 {
+            return Err(format!("{primaries} nodes are primary: {}", self.needs()));
+        }
+        if self.clients.waiting() > 0 {
+            return Err(format!(
+                "{} requests have no answer, first {}",
+                self.clients.waiting(),
+                self.clients.oldest()
+            ));
+        }
+        if self.clients.issued < self.clients.budget {
+            return Err("clients can't go on".to_owned());
+        }
+        if self.unanswered() > 0 {
+            return Err("a command has no answer".to_owned());
+        }
+        Ok(())
+    }
+
+    fn needs(&self) -> String {
+        let mut text = String::new();
+        for (number, node) in self.nodes.iter().enumerate() {
+            if let Some(status) = node.status(self.now) {
+                let _ = write!(text, "{} needs {:?}; ", name(number), status.promote_needs);
+            }
+        }
+        text
+    }
+
+    /// S6: equal bytes, nothing left over. S1 once more, for what nobody has read.
+    fn compare(&mut self) {
+        let size = self.nodes[0]
+            .status(self.now)
+            .map_or(0, |status| status.size_bytes / 4096);
+        let first = &self.nodes[0].disk;
+        let mut found = None;
+        for node in &self.nodes[1..] {
+            let differs =
+                (0..size * SECTORS).find(|sector| first.peek(*sector) != node.disk.peek(*sector));
+            if let Some(sector) = differs {
+                found = Some(format!(
+                    "converged, but sector {sector} holds {} on {} and {} on {}",
+                    describe(first.peek(sector)),
+                    name(0),
+                    describe(node.disk.peek(sector)),
+                    name(node.number)
+                ));
+            }
+        }
+        if let Some(story) = found {
+            self.violate(Violation::new("S6", story));
+        }
+        for number in 0..self.nodes.len() {
+            let result = self.book.check_served(number, &self.nodes[number].disk);
+            self.check(result);
+            let leaked = self.nodes[number].bufs.leaked();
+            if !leaked.is_empty() {
+                let story = format!("{} has leaked buffers: {}", name(number), leaked.join(", "));
+                self.violate(Violation::new("driver", story));
+            }
+        }
+    }
+
+    /// S5 for each two nodes.
+    pub(crate) fn check_differences(&mut self) {
+        if self.swarm.lossy || self.violation.is_some() {
+            return;
+        }
+        let loaded: Vec<_> = self.nodes.iter().map(|node| node.meta.load().ok()).collect();
+        let under_way = self.book.busy_blocks();
+        let mut results = Vec::new();
+        for (high, second) in loaded.iter().enumerate() {
+            for (low, first) in loaded[..high].iter().enumerate() {
+                let (Some(first), Some(second)) = (first, second) else {
+                    continue;
+                };
+                let (a, b) = (&self.nodes[low].disk, &self.nodes[high].disk);
+                let half = |node, metadata, disk| Half {
+                    node,
+                    metadata,
+                    disk,
+                };
+                results.push(differences::check(
+                    &half(low, first, a),
+                    &half(high, second, b),
+                    |block| under_way.contains(&block) || a.is_busy(block) || b.is_busy(block),
+                ));
+            }
+        }
+        for result in results {
+            self.check(result);
+        }
+    }
+}
+
+fn settled(number: usize, status: &Status) -> Result<(), String> {
+    let name = name(number);
+    if let Some(suspension) = &status.suspended {
+        return Err(format!("{name} is suspended: {suspension:?}"));
+    }
+    if status.disk != DiskState::UpToDate {
+        return Err(format!("{name}'s disk is {:?}: {:?}", status.disk, status.disk_why));
+    }
+    for peer in &status.peers {
+        if peer.connection != ConnectionState::Established {
+            return Err(format!(
+                "{name} to {}: {:?} ({})",
+                peer.name, peer.connection, peer.connection_why
+            ));
+        }
+        if peer.dirty_bytes > 0 || peer.in_flight > 0 || peer.progress.is_some() {
+            return Err(format!(
+                "{name} to {}: {} dirty bytes, {} in flight",
+                peer.name, peer.dirty_bytes, peer.in_flight
+            ));
+        }
+    }
+    Ok(())
+}
