@@ -91,7 +91,7 @@ impl World {
                 range, buf, edges, ..
             } => {
                 bufs.begin(buf, user, (0, range.blocks), true)?;
-                bufs.begin(edges, user, (0, range.blocks.min(2)), false)?;
+                bufs.begin(edges, user, (0, range.blocks), false)?;
                 used = [Some(buf), Some(edges)];
             }
             DiskIo::Copy { blocks, from, to } => {
@@ -263,11 +263,7 @@ fn perform(node: &mut Node, op: OpId, under_way: &Op, rng: &mut Rng) -> Outcome 
             edges,
         } => {
             let first = node.bufs.block(edges, 0)?;
-            let last = if range.blocks > 1 {
-                node.bufs.block(edges, 1)?
-            } else {
-                first
-            };
+            let last = node.bufs.block(edges, range.blocks - 1)?;
             merge(node, range, buf, fill, &[first, last])?;
         }
         DiskIo::Copy { blocks, from, to } => {

@@ -1,7 +1,7 @@
 //! Connections: dialled, used, blocked, broken, noticed.
 
 use twindisk_core::{BufId, Event, LinkId, LinkIntent};
-use twindisk_format::frame::Envelope;
+use twindisk_format::frame::{Envelope, Frame};
 
 use crate::{
     bufs::{Purpose, User},
@@ -48,18 +48,22 @@ impl World {
     ) {
         let (peer, link_id) = to;
         let (pair, side) = pair_of(number, peer);
-        let node = &mut self.nodes[number];
-        let run = node.run;
-        let Some(link) = self
-            .pairs
-            .get_mut(&pair)
-            .and_then(|pair| pair.link.as_mut())
-        else {
+        let give_back = matches!(envelope.frame, Frame::ReadReply { .. });
+        let run = self.nodes[number].run;
+        let stands = self.current_link(pair, link_id).is_some_and(|link| {
+            let mine = &link.sides[side];
+            mine.up && !mine.down && mine.run == run
+        });
+        if !stands {
+            // Dropped silently: that connection is gone.
+            if let Some((buf, _)) = payload
+                && give_back
+            {
+                self.tell_core(number, 1000, Event::Sent { buf });
+            }
             return;
-        };
-        if link.id != link_id || link.sides[side].down || link.sides[side].run != run {
-            return; // Dropped silently: that connection is gone.
         }
+        let node = &mut self.nodes[number];
         let mut blocks = None;
         if let Some((buf, at)) = payload {
             let count = payload_blocks(&envelope);
@@ -78,19 +82,23 @@ impl World {
             self.contract::<()>(number, Err(format!("{envelope:?} without its payload")));
             return;
         }
+        let sent = Sent {
+            envelope,
+            payload: blocks,
+            buf: payload.map(|(buf, _)| buf),
+            give_back,
+        };
         let link = self.link_mut(pair);
         if link.broken || link.sides[side].draining {
-            return; // The buffer stays in use until the core has heard that the connection is gone.
+            // Other buffers stay in use until the core has heard that the connection is gone.
+            self.dropped(number, run, link_id, vec![sent]);
+            return;
         }
         let delay = self.dice.net.latency(self.swarm.net.delay);
         let now = self.now;
         let link = self.link_mut(pair);
         let out = &mut link.sides[side];
-        out.sent.push_back(Sent {
-            envelope,
-            payload: blocks,
-            buf: payload.map(|(buf, _)| buf),
-        });
+        out.sent.push_back(sent);
         out.last_arrival = out.last_arrival.max(now + delay);
         let at = out.last_arrival;
         self.at(
@@ -129,6 +137,9 @@ impl World {
             && self.nodes[from].run == from_run
         {
             self.nodes[from].bufs.end(buf, User::Link(id));
+            if sent.give_back {
+                self.tell_core(from, 0, Event::Sent { buf });
+            }
         }
         if heard && self.nodes[to].run == to_run && self.nodes[to].replica.is_some() {
             let payload = sent
@@ -169,29 +180,14 @@ impl World {
         }
         let id = LinkId(self.next_link);
         self.next_link += 1;
-        let mut sides = [
+        let sides = [
             Side::new(self.nodes[pair.0].run, self.nodes[pair.1].boot),
             Side::new(self.nodes[pair.1].run, self.nodes[pair.0].boot),
         ];
-        let old = self.pair_mut(pair).link.take();
         // A side that has not heard of the old connection's end hears it just before the new one.
-        for (side, new) in sides.iter_mut().enumerate() {
-            if let Some(old) = &old
-                && old.sides[side].up
-                && !old.sides[side].down
-                && old.sides[side].run == new.run
-            {
-                let number = [pair.0, pair.1][side];
-                let peer = slot_of(number, [pair.1, pair.0][side]);
-                self.nodes[number].bufs.end_link(old.id);
-                self.deliver(
-                    number,
-                    Event::LinkDown {
-                        peer,
-                        link: old.id,
-                        why: "replaced by a new connection".to_owned(),
-                    },
-                );
+        if let Some(old) = self.pairs[&pair].link.as_ref().map(|link| link.id) {
+            for side in 0..2 {
+                self.link_down(pair, old, side, "replaced by a new connection");
             }
         }
         if self.nodes[pair.0].replica.is_none() || self.nodes[pair.1].replica.is_none() {
@@ -262,7 +258,7 @@ impl World {
         let told = mine.up && !mine.down && mine.run == run;
         mine.down = true;
         if told {
-            self.nodes[number].bufs.end_link(id);
+            self.free_bufs(number, pair, id, side);
             self.deliver(
                 number,
                 Event::LinkDown {
@@ -294,10 +290,12 @@ impl World {
                 .expect("just broken")
                 .sides[side];
             let keep = if open { dice.index(sent.sent.len() + 1) } else { 0 };
-            sent.sent.truncate(keep);
+            let lost: Vec<Sent> = sent.sent.drain(keep..).collect();
             let delay = dice.between(1, self.swarm.net.notice);
             // The other side hears of the end after what still arrives from here.
             let at = sent.last_arrival.max(now) + delay;
+            let run = sent.run;
+            self.dropped([pair.0, pair.1][side], run, id, lost);
             self.at(
                 at,
                 Ev::LinkDown {
@@ -393,8 +391,12 @@ impl World {
         let link = self.link_mut(pair);
         let broken = link.broken;
         link.broken = true;
-        for end in &mut link.sides {
-            end.sent.clear();
+        let lost = [0, 1].map(|side| {
+            let end = &mut link.sides[side];
+            (end.run, end.sent.drain(..).collect::<Vec<_>>())
+        });
+        for (end, (run, lost)) in lost.into_iter().enumerate() {
+            self.dropped([pair.0, pair.1][end], run, id, lost);
         }
         self.after(1000, Ev::LinkDown { pair, link: id, side, why });
         if through && !broken {
@@ -408,6 +410,38 @@ impl World {
                     why: "the peer closed it",
                 },
             );
+        }
+    }
+
+    /// Frames will not be sent any more: buffers that are to come back do so.
+    fn dropped(&mut self, number: usize, run: u64, link: LinkId, lost: Vec<Sent>) {
+        if self.nodes[number].run != run {
+            return;
+        }
+        for sent in lost {
+            if let Some(buf) = sent.buf
+                && sent.give_back
+            {
+                self.nodes[number].bufs.end(buf, User::Link(link));
+                self.tell_core(number, 0, Event::Sent { buf });
+            }
+        }
+    }
+
+    /// A core is about to hear that a connection is gone: all its buffers are free by then.
+    fn free_bufs(&mut self, number: usize, pair: (usize, usize), id: LinkId, side: usize) {
+        let mut back = Vec::new();
+        if let Some(link) = self.current_link(pair, id) {
+            for sent in &mut link.sides[side].sent {
+                if sent.give_back {
+                    sent.give_back = false;
+                    back.extend(sent.buf.take());
+                }
+            }
+        }
+        self.nodes[number].bufs.end_link(id);
+        for buf in back {
+            self.deliver(number, Event::Sent { buf });
         }
     }
 
@@ -446,7 +480,6 @@ impl World {
 
 /// Blocks of payload that a frame carries.
 pub(crate) const fn payload_blocks(envelope: &Envelope) -> u32 {
-    use twindisk_format::frame::Frame;
     match &envelope.frame {
         Frame::Write { range, .. } | Frame::ReadReply { range, .. } => range.blocks,
         Frame::Zero { .. }

@@ -62,7 +62,7 @@ impl World {
         ];
         for (count, kind) in kinds {
             for _ in 0..count {
-                let at = self.dice.nemesis.between(100 * MS, self.swarm.duration);
+                let at = self.dice.nemesis.between(self.now, self.swarm.duration);
                 let fault = self.draw_fault(kind);
                 self.at(at, Ev::Strike { fault });
             }

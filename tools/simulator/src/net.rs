@@ -57,6 +57,8 @@ pub(crate) struct Sent {
     pub(crate) payload: Option<Vec<Block>>,
     /// The sender's buffer, in use until the frame is received.
     pub(crate) buf: Option<BufId>,
+    /// It goes back to the core then.
+    pub(crate) give_back: bool,
 }
 
 impl Side {

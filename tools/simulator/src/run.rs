@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use twindisk_core::{ConnectionState, DiskState, Role, Status};
+use twindisk_core::{Command, ConnectionState, DiskState, Role, Status};
 
 use crate::{
     checker::{
@@ -60,14 +60,24 @@ pub fn run_swarm(swarm: Swarm, telling: Telling) -> Outcome {
 }
 
 impl World {
-    /// Switches everything on.
+    /// Switches everything on, has one node made the first copy, and plans what goes wrong.
     pub fn begin(&mut self) {
         for number in 0..self.nodes.len() {
             let delay = self.dice.boot.between(0, 300 * MS);
             self.after(delay, Ev::Restart { node: number, run: 0 });
         }
+        self.run_until(self.now + 300 * MS);
+        let first = self.dice.operator.index(self.nodes.len());
+        let force = Some("the first copy".to_owned());
+        let command = self.command(first, Command::Promote { force });
+        self.run_until(self.now + SEC);
+        if self.violation.is_none() && self.answer(command) != Some(true) {
+            let story = format!("{} can't be made the first copy", name(first));
+            self.violate(Violation::new("S6", story));
+        }
+        self.swarm.duration += self.now;
         for client in 0..self.clients.count() {
-            self.after(500 * MS, Ev::Client { client });
+            self.after(0, Ev::Client { client });
         }
         self.after(100 * MS, Ev::Operator);
         self.plan_faults();

@@ -1,0 +1,134 @@
+//! Runs seeds by the thousand, or one with its story.
+
+mod workers;
+
+use std::{process::ExitCode, time::Instant};
+
+use clap::Parser;
+use twindisk_simulator::{Outcome, Telling, coverage::Coverage, run, swarm::Swarm};
+
+/// The whole cluster in one process, under every fault, from a seed.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first one.
+    #[arg(long, default_value_t = 0)]
+    start: u64,
+    /// How many to run at the same time.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Stop after so many minutes.
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Run this seed alone.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// With --seed: print a line for everything that happens.
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// With --seed: print what the seed drew.
+    #[arg(long, requires = "seed")]
+    draw: bool,
+    /// Stop at so many failing seeds.
+    #[arg(long, default_value_t = 20)]
+    failures: usize,
+    /// Lines of story to print of the first failing seeds.
+    #[arg(long, default_value_t = 25)]
+    lines: usize,
+    /// Run seeds for another process of this program.
+    #[arg(long, hide = true)]
+    worker: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.worker {
+        workers::work(arguments.start, arguments.seeds);
+        return ExitCode::SUCCESS;
+    }
+    match arguments.seed {
+        Some(seed) => one(seed, &arguments),
+        None => many(&arguments),
+    }
+}
+
+fn one(seed: u64, arguments: &Arguments) -> ExitCode {
+    if arguments.draw {
+        println!("{:#?}", Swarm::draw(seed));
+    }
+    let telling = if arguments.trace {
+        Telling::Print
+    } else {
+        Telling::Silent
+    };
+    let began = Instant::now();
+    let outcome = run(seed, telling);
+    let Outcome {
+        fingerprint,
+        events,
+        writes,
+        violation,
+        coverage,
+        ..
+    } = outcome;
+    if !arguments.trace {
+        print!("{coverage}");
+    }
+    println!(
+        "seed {seed}: {events} events, {writes} writes acknowledged, {} ms, fingerprint {fingerprint:016x}",
+        began.elapsed().as_millis()
+    );
+    match violation {
+        Some(violation) => {
+            println!("VIOLATION {violation}");
+            ExitCode::FAILURE
+        }
+        None => ExitCode::SUCCESS,
+    }
+}
+
+fn many(arguments: &Arguments) -> ExitCode {
+    let began = Instant::now();
+    let results = workers::run_all(&workers::Orders {
+        start: arguments.start,
+        seeds: arguments.seeds,
+        jobs: arguments.jobs.max(1),
+        deadline: arguments
+            .minutes
+            .map(|minutes| began + std::time::Duration::from_secs_f64(minutes * 60.0)),
+        failures: arguments.failures,
+    });
+    let minutes = began.elapsed().as_secs_f64() / 60.0;
+    show(&results.coverage);
+    println!(
+        "{} seeds in {:.1} s ({:.0} a minute), {} events, {} writes acknowledged, {} failing",
+        results.seeds,
+        minutes * 60.0,
+        results.seeds as f64 / minutes,
+        results.events,
+        results.writes,
+        results.failing.len()
+    );
+    for (index, (seed, why)) in results.failing.iter().enumerate() {
+        println!("\nseed {seed}: {why}");
+        if index < 3 {
+            for line in workers::last_lines(*seed, arguments.lines) {
+                println!("    {line}");
+            }
+        }
+    }
+    if results.failing.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        println!("\nThe whole story of one: --seed N --trace");
+        ExitCode::FAILURE
+    }
+}
+
+fn show(coverage: &Coverage) {
+    println!("reached:");
+    print!("{coverage}");
+}
