@@ -26,6 +26,7 @@ pub mod rng;
 mod run;
 pub mod swarm;
 mod trace;
+mod wire;
 mod world;
 
 pub use run::{Outcome, run, run_swarm};

@@ -5,10 +5,12 @@ use twindisk_format::frame::{Envelope, Frame};
 
 use crate::{
     bufs::{Purpose, User},
+    checker::Violation,
     net::{Link, Sent, Side, pair_of},
     node::{name, node_in, slot_of},
     swarm::MS,
     trace::tell,
+    wire::{Chain, Received},
     world::{Ev, World},
 };
 
@@ -82,8 +84,13 @@ impl World {
             self.contract::<()>(number, Err(format!("{envelope:?} without its payload")));
             return;
         }
+        let chain = &mut self.link_mut(pair).sides[side].chain;
+        let bytes = chain
+            .as_mut()
+            .map(|chain| chain.encode(&envelope, blocks.as_deref()));
         let sent = Sent {
             envelope,
+            bytes,
             payload: blocks,
             buf: payload.map(|(buf, _)| buf),
             give_back,
@@ -141,6 +148,9 @@ impl World {
                 self.tell_core(from, 0, Event::Sent { buf });
             }
         }
+        let Some(sent) = self.decoded(pair, side, sent) else {
+            return;
+        };
         if heard && self.nodes[to].run == to_run && self.nodes[to].replica.is_some() {
             let payload = sent
                 .payload
@@ -157,6 +167,44 @@ impl World {
             );
         }
         self.close_drained(pair, id, side, false);
+    }
+
+    /// A frame that travelled as bytes becomes one again, if it can be believed.
+    fn decoded(&mut self, pair: (usize, usize), side: usize, mut sent: Sent) -> Option<Sent> {
+        let Some(bytes) = sent.bytes.take() else {
+            return Some(sent);
+        };
+        let dice = &mut self.dice.net;
+        let flips = !self.healed && dice.below(100_000) < u64::from(self.swarm.net.flips);
+        let chain = self
+            .pairs
+            .get_mut(&pair)
+            .and_then(|pair| pair.link.as_mut())
+            .and_then(|link| link.sides[side].chain.as_mut())?;
+        let flip = flips.then_some(dice);
+        match chain.decode(bytes, &sent.envelope, sent.payload.as_deref(), flip) {
+            Received::Frame(_) => Some(sent),
+            Received::Refused(why) => {
+                tell!(self, "{} refuses a frame: {why}", name([pair.1, pair.0][side]));
+                self.coverage.reach("fault", "bit flipped on the wire");
+                if !flips && self.pairs[&pair].link.as_ref().is_some_and(|link| !link.broken) {
+                    let story = format!("an unaltered frame is refused: {why}");
+                    self.violate(Violation::new("wire", story));
+                }
+                self.break_link(pair, "a frame was refused");
+                if let Some(link) = &mut self.pair_mut(pair).link {
+                    // Nothing that follows a refused frame is believed.
+                    let lost: Vec<Sent> = link.sides[side].sent.drain(..).collect();
+                    let (id, run) = (link.id, link.sides[side].run);
+                    self.dropped([pair.0, pair.1][side], run, id, lost);
+                }
+                None
+            }
+            Received::Wrong(why) => {
+                self.violate(Violation::new("wire", why));
+                None
+            }
+        }
     }
 
     /// Tries to connect two nodes, or plans the next attempt.
@@ -180,10 +228,15 @@ impl World {
         }
         let id = LinkId(self.next_link);
         self.next_link += 1;
-        let sides = [
+        let mut sides = [
             Side::new(self.nodes[pair.0].run, self.nodes[pair.1].boot),
             Side::new(self.nodes[pair.1].run, self.nodes[pair.0].boot),
         ];
+        if self.swarm.net.bytes {
+            for side in &mut sides {
+                side.chain = Some(Chain::new(self.dice.net.next() as u32));
+            }
+        }
         // A side that has not heard of the old connection's end hears it just before the new one.
         if let Some(old) = self.pairs[&pair].link.as_ref().map(|link| link.id) {
             for side in 0..2 {

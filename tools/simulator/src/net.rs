@@ -7,7 +7,10 @@ use std::collections::VecDeque;
 use twindisk_core::{BufId, LinkId};
 use twindisk_format::{frame::Envelope, ids::BootId};
 
-use crate::content::Block;
+use crate::{
+    content::Block,
+    wire::{Bytes, Chain},
+};
 
 /// The state between two nodes; side 0 is the one with the lower number.
 #[derive(Debug, Default)]
@@ -48,6 +51,8 @@ pub(crate) struct Side {
     pub(crate) last_arrival: u64,
     /// Arrivals that came due while the way was blocked.
     pub(crate) held: u32,
+    /// What this side sends travels as bytes.
+    pub(crate) chain: Option<Chain>,
 }
 
 /// A frame under way.
@@ -57,6 +62,7 @@ pub(crate) struct Sent {
     pub(crate) payload: Option<Vec<Block>>,
     /// The sender's buffer, in use until the frame is received.
     pub(crate) buf: Option<BufId>,
+    pub(crate) bytes: Option<Bytes>,
     /// It goes back to the core then.
     pub(crate) give_back: bool,
 }
@@ -72,6 +78,7 @@ impl Side {
             sent: VecDeque::new(),
             last_arrival: 0,
             held: 0,
+            chain: None,
         }
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use twindisk_core::{BufId, Config, DiskIo, OpId, PeerConfig, Replica, Status, Time};
 use twindisk_format::{
-    ids::{BootId, ClusterId, NodeId, ResourceId, Slot, Term},
+    ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Slot, Term},
     limits::MAX_DATA_BLOCKS,
-    lineage::Lineage,
+    lineage::{Generation, Lineage},
     superblock::{PeerRecord, StoredDisk, Superblock},
 };
 
@@ -190,16 +190,27 @@ pub(crate) fn name(number: usize) -> String {
     ["ann", "bob", "cid", "dan"][number].to_owned()
 }
 
+/// As `twindisk init` makes it; with `--first` on the node that has the first copy.
 fn superblock(number: usize, swarm: &Swarm) -> Superblock {
+    let first = number == swarm.first;
+    let generation = Generation {
+        term: Term(1),
+        id: GenerationId(swarm.seed | 1),
+        node: NodeId(number as u8),
+    };
     Superblock {
         cluster: ClusterId(1),
         resource: ResourceId(2),
         node: NodeId(number as u8),
         size_blocks: swarm.size_blocks,
         max_size_blocks: swarm.size_blocks + swarm.spare_blocks,
-        term: Term(0),
-        lineage: Lineage::default(),
-        disk: StoredDisk::UpToDate,
+        term: Term(u64::from(first)),
+        lineage: Lineage::new(first.then_some(generation).into_iter().collect()),
+        disk: if first {
+            StoredDisk::UpToDate
+        } else {
+            StoredDisk::Inconsistent
+        },
         primary: false,
         active: false,
         peers: peers(number, swarm.nodes)

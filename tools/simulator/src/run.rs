@@ -67,12 +67,11 @@ impl World {
             self.after(delay, Ev::Restart { node: number, run: 0 });
         }
         self.run_until(self.now + 300 * MS);
-        let first = self.dice.operator.index(self.nodes.len());
-        let force = Some("the first copy".to_owned());
-        let command = self.command(first, Command::Promote { force });
+        let first = self.swarm.first;
+        let command = self.command(first, Command::Promote { force: None });
         self.run_until(self.now + SEC);
         if self.violation.is_none() && self.answer(command) != Some(true) {
-            let story = format!("{} can't be made the first copy", name(first));
+            let story = format!("{}, who has the first copy, can't be primary", name(first));
             self.violate(Violation::new("S6", story));
         }
         self.swarm.duration += self.now;

@@ -23,6 +23,8 @@ pub struct Swarm {
     pub seed: u64,
     /// Nodes of the cluster.
     pub nodes: usize,
+    /// The one that has the first copy.
+    pub first: usize,
     /// Size of the device in blocks.
     pub size_blocks: u64,
     /// Blocks that the backing devices have beyond it.
@@ -104,6 +106,10 @@ pub struct NetTimes {
     pub notice: u64,
     /// Between two attempts to connect, typically.
     pub dial: u64,
+    /// Frames travel as bytes.
+    pub bytes: bool,
+    /// Of 100,000 frames, when they travel as bytes: one bit is flipped.
+    pub flips: u32,
 }
 
 /// Faults: how many of each kind in the run, on average.
@@ -177,6 +183,7 @@ impl Swarm {
         Self {
             seed,
             nodes,
+            first: rng.index(nodes),
             size_blocks,
             spare_blocks: if rng.chance(200) { rng.between(1, 2000) } else { 0 },
             protocol,
@@ -205,6 +212,8 @@ impl Swarm {
                 delay: rng.pick(&[20 * US, 100 * US, 2 * MS]),
                 notice: rng.pick(&[MS, 50 * MS, 2 * SEC]),
                 dial: rng.pick(&[5 * MS, 100 * MS, 500 * MS]),
+                bytes: rng.chance(150),
+                flips: rng.pick(&[0, 0, 50, 300]),
             },
             faults: draw_faults(rng),
         }
@@ -215,6 +224,7 @@ impl Swarm {
     pub fn calm(seed: u64) -> Self {
         let mut swarm = Self::draw(seed);
         swarm.nodes = 2;
+        swarm.first = 0;
         swarm.size_blocks = 64;
         swarm.spare_blocks = 0;
         swarm.protocol = Protocol::C;

@@ -191,7 +191,7 @@ impl World {
             clients: Clients::new(&swarm),
             operator: Operator::default(),
             nemesis: Nemesis::default(),
-            book: Book::new(swarm.garbage.then_some(swarm.nodes), swarm.lossy),
+            book: Book::new(swarm.garbage.then_some(swarm.first), swarm.lossy),
             terms: Terms::default(),
             trace: Trace::new(telling),
             coverage: Coverage::default(),

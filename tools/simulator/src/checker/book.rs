@@ -21,8 +21,8 @@ pub(crate) struct Book {
     unsettled: BTreeSet<u64>,
     /// Acknowledged flushes: when each began and ended.
     flushes: Vec<(u64, u64)>,
-    /// What each node's disk began with.
-    garbage_nodes: Option<usize>,
+    /// Whose disk's first contents count, when they are not zeros.
+    first_copy: Option<usize>,
     /// Losses are expected: only the formal parts are checked.
     pub(crate) lossy: bool,
     /// Writes acknowledged.
@@ -47,15 +47,15 @@ struct Write {
 }
 
 impl Book {
-    /// `garbage_nodes`: the disks of so many nodes begin with contents of their own.
-    pub(crate) fn new(garbage_nodes: Option<usize>, lossy: bool) -> Self {
+    /// `first_copy`: whose disk's first contents count, when they are not zeros.
+    pub(crate) fn new(first_copy: Option<usize>, lossy: bool) -> Self {
         Self {
             sectors: BTreeMap::new(),
             writes: BTreeMap::new(),
             next_write: FIRST_WRITE,
             unsettled: BTreeSet::new(),
             flushes: Vec::new(),
-            garbage_nodes,
+            first_copy,
             lossy,
             acked: 0,
         }
@@ -253,13 +253,10 @@ impl Book {
     }
 
     fn sector(&mut self, sector: u64) -> &mut SectorBook {
-        let garbage = self.garbage_nodes;
-        self.sectors.entry(sector).or_insert_with(|| {
-            SectorBook::new((0..garbage.unwrap_or(1)).map(|node| match garbage {
-                Some(_) => initial(node, sector),
-                None => 0,
-            }))
-        })
+        let first = self.first_copy;
+        self.sectors
+            .entry(sector)
+            .or_insert_with(|| SectorBook::new(first.map_or(0, |node| initial(node, sector))))
     }
 }
 

@@ -51,27 +51,23 @@ pub(crate) struct SectorBook {
 }
 
 impl SectorBook {
-    /// A sector that may hold any of `initial`.
-    pub(crate) fn new(initial: impl Iterator<Item = u64>) -> Self {
-        let mut versions: Vec<Version> = Vec::new();
-        for value in initial {
-            if versions.iter().all(|version| version.value != value) {
-                versions.push(Version {
-                    value,
-                    write: write_of(value),
-                    invoke: 0,
-                    end: 0,
-                    closed: NEVER,
-                    acked: false,
-                    place: Place::Current,
-                    gone: NEVER,
-                    stable: true,
-                    holders: u8::MAX,
-                    maybe_lost: false,
-                });
-            }
+    /// A sector that holds `initial`.
+    pub(crate) fn new(initial: u64) -> Self {
+        Self {
+            versions: vec![Version {
+                value: initial,
+                write: write_of(initial),
+                invoke: 0,
+                end: 0,
+                closed: NEVER,
+                acked: false,
+                place: Place::Current,
+                gone: NEVER,
+                stable: true,
+                holders: u8::MAX,
+                maybe_lost: false,
+            }],
         }
-        Self { versions }
     }
 
     /// A write begins.
@@ -327,7 +323,7 @@ mod tests {
     use crate::content::stamp;
 
     fn book() -> SectorBook {
-        SectorBook::new(core::iter::once(0))
+        SectorBook::new(0)
     }
 
     #[test]
