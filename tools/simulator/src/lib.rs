@@ -24,6 +24,8 @@ mod node;
 mod operator;
 pub mod rng;
 mod run;
+pub mod scenarios;
+mod script;
 pub mod swarm;
 mod trace;
 mod wire;

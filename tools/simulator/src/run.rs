@@ -60,8 +60,18 @@ pub fn run_swarm(swarm: Swarm, telling: Telling) -> Outcome {
 }
 
 impl World {
-    /// Switches everything on, has one node made the first copy, and plans what goes wrong.
+    /// Switches everything on, lets clients and operator begin, and plans what goes wrong.
     pub fn begin(&mut self) {
+        self.power_on();
+        for client in 0..self.clients.count() {
+            self.after(0, Ev::Client { client });
+        }
+        self.after(100 * MS, Ev::Operator);
+        self.plan_faults();
+    }
+
+    /// Switches everything on; the node with the first copy becomes primary.
+    pub(crate) fn power_on(&mut self) {
         for number in 0..self.nodes.len() {
             let delay = self.dice.boot.between(0, 300 * MS);
             self.after(delay, Ev::Restart { node: number, run: 0 });
@@ -75,11 +85,6 @@ impl World {
             self.violate(Violation::new("S6", story));
         }
         self.swarm.duration += self.now;
-        for client in 0..self.clients.count() {
-            self.after(0, Ev::Client { client });
-        }
-        self.after(100 * MS, Ev::Operator);
-        self.plan_faults();
     }
 
     /// Load under faults.

@@ -1,0 +1,219 @@
+//! What a hand-written scenario is written in: a calm cluster, and somebody who does things to it one after the other.
+
+use twindisk_core::{Command, ConnectionState, DiskState, Protocol, Role, Status};
+use twindisk_format::superblock::ReceiptKind;
+
+use crate::{
+    checker::Violation,
+    disk::Loss,
+    node::{Power, name, slot_of},
+    run::Outcome,
+    swarm::{MS, SEC, Swarm},
+    trace::{Telling, tell},
+    world::{Ev, World},
+};
+
+/// A cluster and its puppeteer. After the first broken rule or unmet expectation nothing more is done.
+#[derive(Debug)]
+pub struct Script {
+    pub(crate) world: World,
+}
+
+impl Script {
+    /// A cluster in sync, node 0 primary, clients and operator at rest.
+    pub(crate) fn new(swarm: Swarm, telling: Telling) -> Self {
+        let mut script = Self {
+            world: World::new(swarm, telling),
+        };
+        script.world.power_on();
+        script.wait("all in sync", |world| {
+            (0..world.nodes.len()).all(|number| {
+                world.status_of(number).is_some_and(|status| {
+                    status
+                        .peers
+                        .iter()
+                        .all(|peer| peer.connection == ConnectionState::Established)
+                })
+            })
+        });
+        script
+    }
+
+    /// The calm cluster of two.
+    pub(crate) fn calm(seed: u64, telling: Telling) -> Self {
+        Self::new(Swarm::calm(seed), telling)
+    }
+
+    /// The same with another protocol.
+    pub(crate) fn with_protocol(seed: u64, protocol: Protocol, telling: Telling) -> Self {
+        let mut swarm = Swarm::calm(seed);
+        swarm.protocol = protocol;
+        Self::new(swarm, telling)
+    }
+
+    /// Clients do `operations` more operations from now on.
+    pub(crate) fn load(&mut self, operations: u64) {
+        let begun = self.world.clients.budget > 0;
+        self.world.clients.budget = self.world.clients.issued + operations;
+        if !begun {
+            for client in 0..self.world.clients.count() {
+                self.world.after(0, Ev::Client { client });
+            }
+        }
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        self.world.run_until(self.world.now + ms * MS);
+        self.world.check_differences();
+    }
+
+    /// Waits until clients have done what they were to do.
+    pub(crate) fn load_done(&mut self) {
+        self.wait("clients are done", |world| {
+            world.clients.issued >= world.clients.budget && world.clients.waiting() == 0
+        });
+    }
+
+    /// Waits, for 30 seconds at most.
+    pub(crate) fn wait(&mut self, what: &str, until: impl Fn(&World) -> bool) {
+        let limit = self.world.now + 30 * SEC;
+        while !until(&self.world) && self.world.violation.is_none() {
+            if self.world.now > limit {
+                let mut story = format!("30 s are not enough: {what}");
+                if let Err(why) = self.world.has_converged() {
+                    story = format!("{story}; {why}");
+                }
+                self.world.violate(Violation::new("scenario", story));
+            }
+            self.world.run_until(self.world.now + 5 * MS);
+        }
+    }
+
+    /// Gives a command and waits for the answer: whether it was obeyed.
+    pub(crate) fn command(&mut self, number: usize, command: Command) -> bool {
+        let id = self.world.command(number, command);
+        self.wait("a command is answered", |world| world.answer(id).is_some());
+        self.world.answer(id) == Some(true)
+    }
+
+    /// Gives a command that must be obeyed.
+    pub(crate) fn must(&mut self, number: usize, command: Command) {
+        let story = format!("{} must obey {command:?}", name(number));
+        let obeyed = self.command(number, command);
+        self.expect(obeyed, &story);
+    }
+
+    /// Gives a command that must be refused.
+    pub(crate) fn must_refuse(&mut self, number: usize, command: Command) {
+        let story = format!("{} must refuse {command:?}", name(number));
+        let obeyed = self.command(number, command);
+        self.expect(!obeyed, &story);
+    }
+
+    /// Promotes a node; whether it obeyed.
+    pub(crate) fn promote(&mut self, number: usize) -> bool {
+        self.command(number, Command::Promote { force: None })
+    }
+
+    /// Says truthfully that a node was switched off.
+    pub(crate) fn fenced(&mut self, survivor: usize, victim: usize) {
+        let off = self.world.nodes[victim].power == Power::Fenced;
+        self.expect(off, "only a node that is off counts as fenced");
+        self.must(
+            survivor,
+            Command::Receipt {
+                about: slot_of(survivor, victim),
+                kind: ReceiptKind::Fence,
+                detail: "switched off".to_owned(),
+            },
+        );
+    }
+
+    /// Waits until a node has noticed that it lost another.
+    pub(crate) fn wait_lost(&mut self, number: usize, peer: usize) {
+        let slot = slot_of(number, peer).index();
+        self.wait("the loss is noticed", |world| {
+            world.status_of(number).is_some_and(|status| {
+                status.peers[slot].connection == ConnectionState::Connecting
+            })
+        });
+    }
+
+    /// Waits until a node is in a state.
+    pub(crate) fn wait_disk(&mut self, number: usize, disk: DiskState) {
+        self.wait("a disk state", |world| {
+            world
+                .status_of(number)
+                .is_some_and(|status| status.disk == disk)
+        });
+    }
+
+    /// The process of a node dies.
+    pub(crate) fn crash(&mut self, number: usize) {
+        self.world.crash(number);
+    }
+
+    /// A node is switched off and stays off.
+    pub(crate) fn power_off(&mut self, number: usize, loss: Loss) {
+        self.world.lose_power(number, loss, Power::Fenced);
+    }
+
+    /// A node comes up.
+    pub(crate) fn start(&mut self, number: usize) {
+        if self.world.nodes[number].power == Power::Fenced {
+            self.world.nodes[number].power = Power::Off;
+        }
+        self.world.start(number);
+    }
+
+    /// Nothing passes between two nodes, until `join`.
+    pub(crate) fn part(&mut self) {
+        for pair in self.world.pairs.keys().copied().collect::<Vec<_>>() {
+            for side in 0..2 {
+                self.world.block(pair, side, u64::MAX);
+            }
+        }
+    }
+
+    /// Everything passes again.
+    pub(crate) fn join(&mut self) {
+        for pair in self.world.pairs.keys().copied().collect::<Vec<_>>() {
+            for side in 0..2 {
+                self.world.pair_mut(pair).blocked[side] = 0;
+                self.world.unblock(pair, side);
+            }
+        }
+    }
+
+    /// Something must be so.
+    pub(crate) fn expect(&mut self, so: bool, story: &str) {
+        if !so {
+            self.world.violate(Violation::new("scenario", story));
+        }
+    }
+
+    /// A node's role must be so.
+    pub(crate) fn expect_role(&mut self, number: usize, role: Role) {
+        let found = self.world.status_of(number).map(|status| status.role);
+        let story = format!("{} is {found:?}, expected {role:?}", name(number));
+        self.expect(found == Some(role), &story);
+    }
+
+    /// Everything heals, and must converge.
+    pub(crate) fn finish(mut self) -> Outcome {
+        tell!(self.world, "the scenario is over: everything must come right");
+        self.load(0);
+        self.world.after(0, Ev::Operator);
+        self.world.converge();
+        self.world.outcome()
+    }
+}
+
+impl World {
+    /// What a node's replica says of itself.
+    #[must_use]
+    pub fn status_of(&self, number: usize) -> Option<Status> {
+        self.nodes[number].status(self.now)
+    }
+}
