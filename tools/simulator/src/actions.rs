@@ -1,13 +1,14 @@
 //! What a core asks for, done: the part of an engine, with a checker looking over its shoulder.
 
 use twindisk_core::{
-    Action, DiskState, Event, ExportState, Report, RequestId, Role, Status,
+    Action, DiskState, Event, ExportState, Report, RequestId, Status,
 };
 
 use crate::{
     checker::{Violation, book::Rights},
     client::Kind,
     node::name,
+    story,
     swarm::US,
     trace::tell,
     world::{Ev, World},
@@ -21,7 +22,7 @@ impl World {
         }
         if self.trace.is_on() {
             let now = self.now;
-            let text = format!("{} -> {}", name(number), brief(&action));
+            let text = format!("{} -> {}", name(number), story::action(&action));
             self.trace.line(now, &text);
         }
         self.trace.mix(kind_of(&action));
@@ -158,9 +159,16 @@ impl World {
             }
             Kind::Write { write } if ok && !request.closed => {
                 let status = self.completing_status(number, completing);
-                self.check_completion(number, &status);
+                self.check_completion(number);
                 let rights = self.rights(number, &status, invoke);
-                let disks: Vec<_> = self.nodes.iter().map(|node| Some(&node.disk)).collect();
+                let disks: Vec<_> = self
+                    .nodes
+                    .iter()
+                    .map(|node| {
+                        let counts = status.in_sync.contains(&(node.number as u8));
+                        counts.then_some(&node.disk)
+                    })
+                    .collect();
                 let result = self.book.ack(self.now, write, &disks, rights);
                 self.check(result);
             }
@@ -171,7 +179,7 @@ impl World {
             Kind::Flush => {
                 if ok && !request.closed {
                     let status = self.completing_status(number, completing);
-                    self.check_completion(number, &status);
+                    self.check_completion(number);
                     for peer in &status.in_sync {
                         let peer = usize::from(*peer);
                         let result =
@@ -216,24 +224,21 @@ impl World {
             .clone()
     }
 
-    /// S3 and S7 for a mutation or flush that is being acknowledged.
-    fn check_completion(&mut self, number: usize, status: &Status) {
+    /// S3 and S7 for a mutation or flush that is being acknowledged: by what the node had said up to then.
+    fn check_completion(&mut self, number: usize) {
         if self.swarm.lossy {
             return;
         }
-        if status.role != Role::Primary || status.suspended.is_some() {
-            self.violate(Violation::new(
-                "S7",
-                format!(
-                    "{} acknowledges a write as {:?} in term {}, suspended: {:?}",
-                    name(number),
-                    status.role,
-                    status.term,
-                    status.suspended
-                ),
-            ));
+        let node = &self.nodes[number];
+        if node.export.is_none() || node.suspended {
+            let story = format!(
+                "{} acknowledges a write although {}",
+                name(number),
+                if node.suspended { "I/O is suspended" } else { "its device is closed" },
+            );
+            self.violate(Violation::new("S7", story));
         }
-        let result = self.terms.completed(number, status.term);
+        let result = self.terms.completed(number, self.nodes[number].term);
         self.check(result);
     }
 
@@ -258,9 +263,10 @@ impl World {
     }
 
     fn report(&mut self, number: usize, report: &Report) {
-        tell!(self, "** {}: {report:?}", name(number));
         let kind = match report {
-            Report::Role { role, .. } => {
+            Report::Role { role, term, .. } => {
+                self.nodes[number].term = *term;
+                self.nodes[number].suspended = false;
                 self.coverage.reach("role", &format!("{role:?}"));
                 "role"
             }
@@ -275,9 +281,18 @@ impl World {
                 self.coverage.reach("connection", &format!("{state:?}"));
                 "connection"
             }
-            Report::Suspended { .. } => "suspended",
-            Report::Resumed { .. } => "resumed",
-            Report::InSync { .. } => "in-sync",
+            Report::Suspended { .. } => {
+                self.nodes[number].suspended = true;
+                "suspended"
+            }
+            Report::Resumed { .. } => {
+                self.nodes[number].suspended = false;
+                "resumed"
+            }
+            Report::InSync { term, .. } => {
+                self.nodes[number].term = *term;
+                "in-sync"
+            }
             Report::Receipt { kind, .. } => {
                 self.coverage.reach("receipt", kind);
                 "receipt"
@@ -319,25 +334,6 @@ impl World {
         if !matches!(report, Report::Warning { .. } | Report::Difference { .. }) {
             self.interesting(number);
         }
-    }
-}
-
-/// An action in a line; metadata blocks are 4096 numbers long.
-fn brief(action: &Action) -> String {
-    match action {
-        Action::MetaWrite { op, block, .. } => format!("MetaWrite {{ {op:?}, block: {block} }}"),
-        Action::Disk { .. }
-        | Action::Send { .. }
-        | Action::Complete { .. }
-        | Action::Forget { .. }
-        | Action::Release { .. }
-        | Action::Link { .. }
-        | Action::Export(_)
-        | Action::Reply { .. }
-        | Action::ProbeCapacity { .. }
-        | Action::SaveBlocks { .. }
-        | Action::Report(_)
-        | Action::Halt { .. } => format!("{action:?}"),
     }
 }
 

@@ -11,9 +11,6 @@ use crate::{
     rng::Rng,
 };
 
-/// Versions of a sector that are remembered as "may survive": enough for any order, bounded for hot sectors.
-const MAX_VERSIONS: usize = 8;
-
 /// Completion of a write that is under way and was seen by a read.
 const NOT_YET: u64 = u64::MAX - 1;
 
@@ -285,9 +282,6 @@ impl DataDisk {
             durable,
             versions: Vec::new(),
         });
-        if entry.versions.len() == MAX_VERSIONS {
-            entry.versions.remove(0);
-        }
         entry.versions.push((completion, value));
     }
 }

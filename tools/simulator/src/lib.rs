@@ -26,6 +26,7 @@ pub mod rng;
 mod run;
 pub mod scenarios;
 mod script;
+mod story;
 pub mod swarm;
 mod trace;
 mod wire;

@@ -14,6 +14,7 @@ const MAX_TARGETED: u32 = 12;
 /// What the nemesis remembers.
 #[derive(Debug, Default)]
 pub(crate) struct Nemesis {
+    armed: bool,
     targeted: u32,
     /// Nodes whose disk was made to fail: one at most, so that a good copy is left.
     failing_disk: Option<usize>,
@@ -43,6 +44,7 @@ pub(crate) enum Fault {
 impl World {
     /// Plans the faults of the run.
     pub(crate) fn plan_faults(&mut self) {
+        self.nemesis.armed = true;
         let faults = self.swarm.faults.clone();
         let kinds = [
             (faults.crashes, 0),
@@ -101,7 +103,7 @@ impl World {
     /// Something interesting happened at a node: now would be a bad moment for a fault.
     pub(crate) fn interesting(&mut self, number: usize) {
         let share = self.swarm.faults.targeted;
-        if share == 0 || self.healed || self.nemesis.targeted >= MAX_TARGETED {
+        if share == 0 || !self.nemesis.armed || self.healed || self.nemesis.targeted >= MAX_TARGETED {
             return;
         }
         if !self.dice.nemesis.chance(share) {
@@ -180,7 +182,7 @@ impl World {
             Fault::BadBlock { node } => self.spoil_block(node),
             Fault::DiskError { node } => self.fail_disk(node),
             Fault::MetaError { node } => {
-                if self.may_fail(node) {
+                if self.may_fail(node) && self.has_other_copy(node) {
                     self.nodes[node].trouble.fail_meta = 1;
                 }
             }
@@ -218,7 +220,7 @@ impl World {
 
     /// A block turns unreadable, if another node in sync can read it.
     fn spoil_block(&mut self, node: usize) {
-        if !self.may_fail(node) {
+        if !self.may_fail(node) || !self.has_other_copy(node) {
             return;
         }
         let size = self.swarm.size_blocks.min(self.swarm.load.hot_blocks * 2);
@@ -228,7 +230,7 @@ impl World {
     }
 
     fn fail_disk(&mut self, node: usize) {
-        if !self.may_fail(node) {
+        if !self.may_fail(node) || !self.has_other_copy(node) {
             return;
         }
         let die = &mut self.dice.nemesis;
@@ -238,6 +240,16 @@ impl World {
         } else {
             trouble.fail_writes = die.between(1, 3) as u32;
         }
+    }
+
+    /// Whether another node has all data: what a fault takes away must be left somewhere.
+    fn has_other_copy(&self, node: usize) -> bool {
+        (0..self.nodes.len()).any(|other| {
+            other != node
+                && self
+                    .status_of(other)
+                    .is_some_and(|status| status.disk == twindisk_core::DiskState::UpToDate)
+        })
     }
 
     /// Whether a disk may fail without taking the last good copy along: one node a run.

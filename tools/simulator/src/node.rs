@@ -40,6 +40,10 @@ pub(crate) struct Node {
     pub(crate) paused_until: u64,
     pub(crate) tick_at: u64,
     pub(crate) trouble: Trouble,
+    /// The term that it last reported.
+    pub(crate) term: u64,
+    /// It has reported that I/O waits.
+    pub(crate) suspended: bool,
     /// When it last lost contents or memory.
     pub(crate) last_loss: u64,
 }
@@ -133,6 +137,8 @@ impl Node {
             paused_until: 0,
             tick_at: u64::MAX,
             trouble: Trouble::default(),
+            term: 0,
+            suspended: false,
             last_loss: 0,
         }
     }

@@ -18,6 +18,7 @@ use crate::{
     node::{Clock, Node, Power, config, fresh_bufs, name},
     operator::Operator,
     rng::Rng,
+    story,
     swarm::{MS, SEC, Swarm},
     trace::{Telling, Trace, tell},
 };
@@ -275,7 +276,7 @@ impl World {
             return;
         };
         if self.trace.is_on() && !matches!(event, Event::Tick) {
-            let text = format!("{} <- {event:?}", name(number));
+            let text = format!("{} <- {}", name(number), story::event(&event));
             self.trace.line(now, &text);
         }
         replica.handle(node.clock.local(now), event);
@@ -339,6 +340,7 @@ impl World {
         node.tick_at = u64::MAX;
         node.paused_until = 0;
         node.wants.fill(false);
+        node.suspended = false;
         let start = Start {
             config: config(number, &self.swarm),
             boot,

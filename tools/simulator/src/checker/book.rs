@@ -183,13 +183,16 @@ impl Book {
             return Ok(());
         }
         for (sector, book) in self.unsettled_books() {
-            if !book.is_covered(disk.durable(sector), invoke) {
+            let durable = disk.durable(sector);
+            if let Some(lost) = book.lacks(durable, invoke) {
                 return Err(Violation::new(
                     "R1",
                     format!(
-                        "a flush was acknowledged, but on in-sync node {node} sector {sector} would go back to {} \
-                         after a loss of power",
-                        describe(disk.durable(sector))
+                        "a flush begun at {invoke} ns was acknowledged, but on in-sync node {node} sector {sector} \
+                         would go back to {} after a loss of power, and lacks {} (acknowledged at {} ns)",
+                        describe(durable),
+                        describe(lost.value),
+                        lost.acked
                     ),
                 ));
             }

@@ -34,8 +34,7 @@ pub(crate) fn check(book: &Book, node: usize, disk: &DataDisk) -> Result<(), Vio
             continue;
         };
         let missing = history.versions.iter().find(|version| {
-            version.acked
-                && version.end <= flush
+            version.acked <= flush
                 && !version.maybe_lost
                 && held.end <= version.invoke
                 && !held.stands_for_later(version)

@@ -9,6 +9,9 @@ use crate::content::{describe, write_of};
 /// A moment that never comes.
 pub(crate) const NEVER: u64 = u64::MAX;
 
+/// A read waits for overlapping writes whose connection died before it began.
+const READS_WAIT_FOR_ORPHANS: bool = false;
+
 /// What one write did to one sector.
 #[derive(Clone, Debug)]
 pub(crate) struct Version {
@@ -18,8 +21,8 @@ pub(crate) struct Version {
     pub(crate) end: u64,
     /// When its connection died.
     pub(crate) closed: u64,
-    /// Acknowledged to the client.
-    pub(crate) acked: bool,
+    /// When it was acknowledged to the client.
+    pub(crate) acked: u64,
     pub(crate) place: Place,
     /// Since when it is no longer current.
     pub(crate) gone: u64,
@@ -60,7 +63,7 @@ impl SectorBook {
                 invoke: 0,
                 end: 0,
                 closed: NEVER,
-                acked: false,
+                acked: 0,
                 place: Place::Current,
                 gone: NEVER,
                 stable: true,
@@ -78,7 +81,7 @@ impl SectorBook {
             invoke: now,
             end: NEVER,
             closed: NEVER,
-            acked: false,
+            acked: NEVER,
             place: Place::Pending,
             gone: NEVER,
             stable: false,
@@ -93,7 +96,7 @@ impl SectorBook {
             return;
         };
         let version = &mut self.versions[at];
-        version.acked = true;
+        version.acked = now;
         version.holders |= holders;
         version.stable |= fua;
         let invoke = version.invoke;
@@ -155,7 +158,7 @@ impl SectorBook {
             for version in &mut self.versions {
                 let before = match version.place {
                     Place::Current => version.end <= invoke,
-                    Place::Pending => version.closed < invoke,
+                    Place::Pending => READS_WAIT_FOR_ORPHANS && version.closed < invoke,
                     Place::Stale | Place::Dead => false,
                 };
                 if before && version.value != value {
@@ -170,13 +173,21 @@ impl SectorBook {
     /// A flush that began at `invoke` was acknowledged.
     pub(crate) fn flushed(&mut self, invoke: u64) {
         for version in &mut self.versions {
-            match version.place {
-                Place::Current if version.end <= invoke => version.stable = true,
-                Place::Stale if version.gone <= invoke => version.place = Place::Dead,
-                Place::Stale if version.end <= invoke => version.stable = true,
-                Place::Pending | Place::Current | Place::Stale | Place::Dead => {}
+            version.stable |= version.acked <= invoke;
+        }
+        for at in 0..self.versions.len() {
+            let version = &self.versions[at];
+            if version.place == Place::Stale && self.is_overwritten(version, |other| other.stable) {
+                self.versions[at].place = Place::Dead;
             }
         }
+    }
+
+    /// Whether a write that `counts` was begun after `version` had ended.
+    fn is_overwritten(&self, version: &Version, counts: impl Fn(&Version) -> bool) -> bool {
+        self.versions
+            .iter()
+            .any(|other| version.end <= other.invoke && other.write != version.write && counts(other))
     }
 
     /// Node `node` lost something: what it holds now is `held`, or nothing. When no node holds what the sector should
@@ -186,7 +197,9 @@ impl SectorBook {
         let kept: Vec<bool> = self
             .versions
             .iter()
-            .map(|version| held.is_some_and(|held| self.includes(held, version)))
+            .map(|version| {
+                held.is_some_and(|held| held == version.value || self.may_hold(held).is_ok())
+            })
             .collect();
         for (version, kept) in self.versions.iter_mut().zip(kept) {
             if version.stable || matches!(version.place, Place::Pending | Place::Dead) {
@@ -205,6 +218,7 @@ impl SectorBook {
                 if version.place == Place::Stale {
                     version.place = Place::Current;
                     version.gone = NEVER;
+                    version.maybe_lost |= !version.stable;
                 }
             }
         }
@@ -216,7 +230,7 @@ impl SectorBook {
             || self
                 .versions
                 .iter()
-                .any(|other| other.value == held && other.end > version.invoke)
+                .any(|other| other.value == held && other.end.min(other.closed) > version.invoke)
     }
 
     /// What a write did here.
@@ -245,15 +259,17 @@ impl SectorBook {
         }
     }
 
-    /// R1: whether a medium that holds `value` durably holds what a flush that began at `invoke` covers.
-    pub(crate) fn is_covered(&self, value: u64, invoke: u64) -> bool {
-        self.versions.iter().any(|version| {
-            version.value == value
-                && match version.place {
-                    Place::Pending | Place::Current => true,
-                    Place::Stale | Place::Dead => version.gone > invoke,
-                }
-        })
+    /// R1: what a medium that holds `value` durably lacks of what a flush that began at `invoke` covers.
+    pub(crate) fn lacks(&self, value: u64, invoke: u64) -> Option<&Version> {
+        let covered = |other: &Version| other.acked <= invoke && !other.maybe_lost;
+        let fine = self
+            .versions
+            .iter()
+            .any(|version| version.value == value && !self.is_overwritten(version, covered));
+        if fine {
+            return None;
+        }
+        self.versions.iter().rev().find(|other| covered(other))
     }
 
     /// A sentence about why `value` is wrong.
@@ -266,7 +282,7 @@ impl SectorBook {
                 format!(
                     "{} ({}{}{})",
                     describe(version.value),
-                    match (version.acked, version.place) {
+                    match (version.acked != NEVER, version.place) {
                         (true, _) => "acknowledged",
                         (false, Place::Pending) => "under way",
                         (false, _) => "seen",
