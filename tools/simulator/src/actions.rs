@@ -270,9 +270,12 @@ impl World {
                 self.coverage.reach("role", &format!("{role:?}"));
                 "role"
             }
-            Report::Disk { disk, .. } => {
+            Report::Disk { disk, why } => {
                 self.coverage.reach("disk", &format!("{disk:?}"));
-                if matches!(disk, DiskState::Failed | DiskState::Diskless) {
+                // A copy that is given up on purpose counts no more than one that is gone.
+                let given_up = *disk == DiskState::Outdated
+                    && (why.contains("operator") || why.contains("in good order"));
+                if given_up || matches!(disk, DiskState::Failed | DiskState::Diskless) {
                     self.book.lose(number, None);
                 }
                 "disk"
