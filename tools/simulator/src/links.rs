@@ -229,8 +229,8 @@ impl World {
         let id = LinkId(self.next_link);
         self.next_link += 1;
         let mut sides = [
-            Side::new(self.nodes[pair.0].run, self.nodes[pair.1].boot),
-            Side::new(self.nodes[pair.1].run, self.nodes[pair.0].boot),
+            Side::new(self.nodes[pair.0].run),
+            Side::new(self.nodes[pair.1].run),
         ];
         if self.swarm.net.bytes {
             for side in &mut sides {
@@ -270,7 +270,6 @@ impl World {
             return;
         }
         link.sides[side].up = true;
-        let boot = link.sides[side].peer_boot;
         let held = core::mem::take(&mut link.sides[1 - side].held);
         for _ in 0..held {
             let from = 1 - side;
@@ -288,7 +287,6 @@ impl World {
             Event::LinkUp {
                 peer: slot_of(number, other),
                 link: id,
-                boot,
             },
         );
     }

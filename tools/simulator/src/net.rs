@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use twindisk_core::{BufId, LinkId};
-use twindisk_format::{frame::Envelope, ids::BootId};
+use twindisk_format::frame::Envelope;
 
 use crate::{
     content::Block,
@@ -37,8 +37,6 @@ pub(crate) struct Link {
 pub(crate) struct Side {
     /// The run of the process it belongs to.
     pub(crate) run: u64,
-    /// What the other side says it is.
-    pub(crate) peer_boot: BootId,
     /// The core was told of the connection.
     pub(crate) up: bool,
     /// The core was told of its end.
@@ -68,10 +66,9 @@ pub(crate) struct Sent {
 }
 
 impl Side {
-    pub(crate) const fn new(run: u64, peer_boot: BootId) -> Self {
+    pub(crate) const fn new(run: u64) -> Self {
         Self {
             run,
-            peer_boot,
             up: false,
             down: false,
             draining: false,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use twindisk_core::{BufId, Config, DiskIo, OpId, PeerConfig, Replica, Status, Time};
 use twindisk_format::{
-    ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Slot, Term},
+    ids::{ClusterId, GenerationId, NodeId, ResourceId, Slot, Term},
     limits::MAX_DATA_BLOCKS,
     lineage::{Generation, Lineage},
     superblock::{PeerRecord, StoredDisk, Superblock},
@@ -25,7 +25,6 @@ pub(crate) struct Node {
     pub(crate) replica: Option<Replica>,
     /// Counts the starts of the process: what belongs to an earlier run is stale.
     pub(crate) run: u64,
-    pub(crate) boot: BootId,
     pub(crate) power: Power,
     pub(crate) disk: DataDisk,
     pub(crate) meta: MetaDisk,
@@ -122,7 +121,6 @@ impl Node {
             number,
             replica: None,
             run: 0,
-            boot: BootId(0),
             power: Power::On,
             disk: DataDisk::new(capacity, |sector| {
                 if garbage { initial(number, sector) } else { 0 }

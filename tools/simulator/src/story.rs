@@ -26,9 +26,7 @@ pub(crate) fn event(event: &Event) -> String {
             Ok(()) => format!("metadata op {} done", op.0),
             Err(error) => format!("metadata op {} FAILED: {error}", op.0),
         },
-        Event::LinkUp { peer, link, boot } => {
-            format!("link {} to slot {peer} is up (boot {boot})", link.0)
-        }
+        Event::LinkUp { peer, link } => format!("link {} to slot {peer} is up", link.0),
         Event::LinkDown { peer, link, why } => {
             format!("link {} to slot {peer} is down: {why}", link.0)
         }

@@ -335,7 +335,6 @@ impl World {
         };
         node.power = Power::On;
         node.run += 1;
-        node.boot = boot;
         node.bufs = fresh_bufs(&self.swarm);
         node.tick_at = u64::MAX;
         node.paused_until = 0;
