@@ -362,6 +362,8 @@ impl Replica {
         for (_, flush) in &mut self.flushes {
             gone.iter().for_each(|slot| _ = flush.waiting.remove(slot));
         }
+        // Some may have waited for nobody else.
+        self.parked = true;
     }
 
     /// The leader tells the in-sync set that holds from now on.
