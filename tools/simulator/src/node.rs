@@ -43,6 +43,8 @@ pub(crate) struct Node {
     pub(crate) term: u64,
     /// It has reported that I/O waits.
     pub(crate) suspended: bool,
+    /// It has just forgotten a request whose connection stands.
+    pub(crate) forgot: bool,
     /// When it last lost contents or memory.
     pub(crate) last_loss: u64,
 }
@@ -137,6 +139,7 @@ impl Node {
             trouble: Trouble::default(),
             term: 0,
             suspended: false,
+            forgot: false,
             last_loss: 0,
         }
     }

@@ -341,11 +341,14 @@ impl World {
         }
         if parts {
             let delay = self.dice.operator.between(100 * MS, 2 * SEC);
-            let id = CommandId(self.operator.next_command);
-            self.operator.next_command += 1;
             let command = Command::Connect { peer: slot };
-            self.operator.waiting.insert(id, number);
-            self.tell_core(number, delay, Event::Command { id, command });
+            self.after(
+                delay,
+                Ev::Order {
+                    node: number,
+                    command,
+                },
+            );
         }
     }
 

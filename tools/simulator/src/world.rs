@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BinaryHeap},
 };
 
-use twindisk_core::{Event, LinkId, OpId, Replica, Start};
+use twindisk_core::{Command, Event, LinkId, OpId, Replica, Start};
 use twindisk_format::ids::BootId;
 
 use crate::{
@@ -120,6 +120,11 @@ pub(crate) enum Ev {
         client: usize,
     },
     Operator,
+    /// The operator gives a command.
+    Order {
+        node: usize,
+        command: Command,
+    },
     Strike {
         fault: Fault,
     },
@@ -296,6 +301,10 @@ impl World {
         for action in actions {
             self.act(number, action, &mut completing);
         }
+        if core::mem::take(&mut self.nodes[number].forgot) && self.nodes[number].export.is_some() {
+            let story = format!("{} forgets a request although its device stays open", name(number));
+            self.violate(Violation::new("S7", story));
+        }
         self.set_timer(number);
     }
 
@@ -433,6 +442,7 @@ impl World {
             | Ev::Unblock { .. }
             | Ev::Client { .. }
             | Ev::Operator
+            | Ev::Order { .. }
             | Ev::Strike { .. }
             | Ev::Restart { .. } => return None,
         };
@@ -481,6 +491,7 @@ impl World {
             Ev::Unblock { pair, side } => self.unblock(pair, side),
             Ev::Client { client } => self.client_step(client),
             Ev::Operator => self.operator_step(),
+            Ev::Order { node, command } => _ = self.command(node, command),
             Ev::Strike { fault } => self.strike(fault),
             Ev::Restart { node, run } => {
                 if self.nodes[node].run == run {
