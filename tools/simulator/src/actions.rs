@@ -119,6 +119,7 @@ impl World {
             }
             ExportState::Closed { .. } => {
                 self.nodes[number].export = None;
+                self.nodes[number].forgot = false;
                 self.close_connections(number);
             }
         }
@@ -203,7 +204,7 @@ impl World {
             return;
         };
         if !request.closed {
-            // Right only if the device closes in the same breath: see `settle`.
+            // Right only if the device closes soon: see `has_converged`.
             self.nodes[number].forgot = true;
             if let Kind::Write { write } = request.kind {
                 self.book.close(self.now, write);

@@ -56,6 +56,8 @@ impl World {
     }
 
     fn try_begin(&mut self, number: usize, op: OpId, io: DiskIo) -> Result<(), String> {
+        // A fault that takes the last good copy away proves nothing.
+        let may_fail = self.has_other_copy(number);
         let node = &mut self.nodes[number];
         if node.ops.contains_key(&op) || node.meta_ops.contains_key(&op) {
             return Err(format!("{op:?} is used twice"));
@@ -103,6 +105,7 @@ impl World {
         }
         let trouble = &mut node.trouble;
         let fails = match io {
+            _ if !may_fail => false,
             DiskIo::Write { .. } | DiskIo::Zero { .. } => take(&mut trouble.fail_writes),
             DiskIo::Flush => take(&mut trouble.fail_flushes),
             DiskIo::Read { .. }
@@ -170,12 +173,13 @@ impl World {
         block: u64,
         data: Box<MetaBlock>,
     ) {
+        let may_fail = self.has_other_copy(number);
         let node = &mut self.nodes[number];
         let mut result = node.meta.begin(op, block, data);
         if node.ops.contains_key(&op) || node.meta_ops.contains_key(&op) {
             result = Err(format!("{op:?} is used twice"));
         }
-        let fails = take(&mut node.trouble.fail_meta);
+        let fails = may_fail && take(&mut node.trouble.fail_meta);
         node.meta_ops.insert(op, fails);
         let run = node.run;
         let stuck = node.trouble.stuck_until;

@@ -1,5 +1,7 @@
 //! What goes wrong, when: at random moments, and right when something interesting happens.
 
+use twindisk_core::{ConnectionState, DiskState};
+
 use crate::{
     disk::Loss,
     node::{Power, name},
@@ -182,7 +184,7 @@ impl World {
             Fault::BadBlock { node } => self.spoil_block(node),
             Fault::DiskError { node } => self.fail_disk(node),
             Fault::MetaError { node } => {
-                if self.may_fail(node) && self.has_other_copy(node) {
+                if self.may_fail(node) && self.is_copied(node) {
                     self.nodes[node].trouble.fail_meta = 1;
                 }
             }
@@ -220,7 +222,7 @@ impl World {
 
     /// A block turns unreadable, if another node in sync can read it.
     fn spoil_block(&mut self, node: usize) {
-        if !self.may_fail(node) || !self.has_other_copy(node) {
+        if !self.may_fail(node) || !self.is_copied(node) {
             return;
         }
         let size = self.swarm.size_blocks.min(self.swarm.load.hot_blocks * 2);
@@ -230,7 +232,7 @@ impl World {
     }
 
     fn fail_disk(&mut self, node: usize) {
-        if !self.may_fail(node) || !self.has_other_copy(node) {
+        if !self.may_fail(node) || !self.is_copied(node) {
             return;
         }
         let die = &mut self.dice.nemesis;
@@ -243,12 +245,27 @@ impl World {
     }
 
     /// Whether another node has all data: what a fault takes away must be left somewhere.
-    fn has_other_copy(&self, node: usize) -> bool {
+    pub(crate) fn has_other_copy(&self, node: usize) -> bool {
+        if self.nodes[node].trouble.is_quiet() {
+            return true; // Nothing is about to fail: not worth asking.
+        }
+        self.is_copied(node)
+    }
+
+    fn is_copied(&self, node: usize) -> bool {
         (0..self.nodes.len()).any(|other| {
             other != node
-                && self
-                    .status_of(other)
-                    .is_some_and(|status| status.disk == twindisk_core::DiskState::UpToDate)
+                && self.status_of(other).is_some_and(|status| {
+                    status.disk == DiskState::UpToDate
+                        && status.in_sync.contains(&(other as u8))
+                        && status
+                            .peers
+                            .iter()
+                            .any(|peer| {
+                                usize::from(peer.node) == node
+                                    && peer.connection == ConnectionState::Established
+                            })
+                })
         })
     }
 

@@ -43,7 +43,7 @@ pub(crate) struct Node {
     pub(crate) term: u64,
     /// It has reported that I/O waits.
     pub(crate) suspended: bool,
-    /// It has just forgotten a request whose connection stands.
+    /// It has forgotten a request whose connection stands, and must close its device.
     pub(crate) forgot: bool,
     /// When it last lost contents or memory.
     pub(crate) last_loss: u64,
@@ -84,6 +84,13 @@ pub(crate) struct Trouble {
     pub(crate) slowness: u64,
     /// Until when nothing completes.
     pub(crate) stuck_until: u64,
+}
+
+impl Trouble {
+    /// Nothing is to fail.
+    pub(crate) const fn is_quiet(self) -> bool {
+        self.fail_writes == 0 && self.fail_flushes == 0 && self.fail_meta == 0
+    }
 }
 
 /// A monotonic clock that runs a little fast or slow.

@@ -301,10 +301,6 @@ impl World {
         for action in actions {
             self.act(number, action, &mut completing);
         }
-        if core::mem::take(&mut self.nodes[number].forgot) && self.nodes[number].export.is_some() {
-            let story = format!("{} forgets a request although its device stays open", name(number));
-            self.violate(Violation::new("S7", story));
-        }
         self.set_timer(number);
     }
 
@@ -349,6 +345,7 @@ impl World {
         node.paused_until = 0;
         node.wants.fill(false);
         node.suspended = false;
+        node.forgot = false;
         let start = Start {
             config: config(number, &self.swarm),
             boot,
