@@ -316,7 +316,7 @@ impl Replica {
                 );
             }
             Ok(DiskDone::Done) => unreachable!("a hash brings hashes"),
-            Err(error) => self.sweep_failed(slot, &error),
+            Err(error) => self.sweep_failed(slot, step, &error),
         }
     }
 
@@ -399,7 +399,7 @@ impl Replica {
         }
         let StepId { slot, step, .. } = id;
         if let Err(error) = result {
-            return self.sweep_failed(slot, &error);
+            return self.sweep_failed(slot, step, &error);
         }
         let Some(state) = self.step(slot, step) else {
             return;
@@ -539,7 +539,9 @@ impl Replica {
         }
     }
 
-    fn sweep_failed(&mut self, slot: Slot, error: &DiskError) {
+    fn sweep_failed(&mut self, slot: Slot, step: usize, error: &DiskError) {
+        // The disk has nothing of it any more: its buffer is free when the sweep stops.
+        self.set_stage(slot, step, Stage::Comparing);
         let what = format!("the resync or verify stopped: a block can't be read here: {error}");
         self.report(Report::Warning { what: what.clone() });
         self.drop_link(slot, what);
