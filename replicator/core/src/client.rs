@@ -242,6 +242,10 @@ impl Replica {
             "the in-sync replica on {names} is lost: {}",
             self.peer(first).why
         );
+        if !self.data_without(self.missing()) {
+            let release = format!("{names} comes back: nobody else has the data");
+            return Some((why, release));
+        }
         let release = format!(
             "{names} comes back, or proof that it can't be primary: after powering it off \
              `twindisk receipt --fenced`, after `twindisk outdate` on it `twindisk receipt \

@@ -107,13 +107,24 @@ impl Replica {
             .iter()
             .filter(|slot| self.receipt_holds(*slot))
             .collect();
-        if leaving.is_empty() {
+        if leaving.is_empty() || !self.data_without(leaving) {
             return false;
         }
         let names: Vec<&str> = leaving.iter().map(|slot| &*self.peer(slot).name).collect();
         let why = format!("going on without {}", names.join(", "));
         self.start_change(Kind::Leave(leaving, why));
         true
+    }
+
+    /// Whether the data is in the in-sync set also without `leaving`. A primary that has lost its own disk and goes on
+    /// without the last replica would begin a generation that nobody has: the replica could only be refused later.
+    pub(crate) fn data_without(&self, leaving: SlotSet) -> bool {
+        self.store.get().disk == StoredDisk::UpToDate
+            || self
+                .store
+                .in_sync()
+                .iter()
+                .any(|slot| !leaving.contains(slot))
     }
 
     /// A standby that leads a resync of a node which released itself: no new writes, so no new generation.
@@ -537,6 +548,9 @@ impl Replica {
         if self.disk_attached() {
             self.set_disk(disk, &format!("kept equal by {name}"));
         }
+        if self.peer(slot).phase != Phase::Established {
+            self.meet_waiting_again();
+        }
         self.set_phase(slot, Phase::Established, "equal, and kept equal");
         self.write_all_bitmaps();
         self.send(
@@ -544,6 +558,15 @@ impl Replica {
             Frame::Control(ControlMessage::MembershipStored { change }),
         );
         self.handover_done(slot);
+    }
+
+    /// Peers that had nothing to offer to each other compare once more: this node has just been made equal by another.
+    fn meet_waiting_again(&mut self) {
+        for slot in self.slots() {
+            if self.peer(slot).phase == Phase::Waiting && self.peer(slot).link.is_some() {
+                self.drop_link(slot, "this node has other data than when the two compared");
+            }
+        }
     }
 
     /// A peer has recorded itself Outdated (or its disk as failed) and said so: a right about it.
