@@ -22,21 +22,22 @@ impl World {
         if self.contract(number, result).is_none() {
             return;
         }
-        let node = &self.nodes[number];
-        let dice = &mut self.dice.disk;
-        let mut delay = match io {
-            DiskIo::Flush => dice.latency(self.swarm.disk.flush),
+        let times = &self.swarm.disk;
+        let typical = match io {
             DiskIo::Copy { .. } => 1000,
+            DiskIo::Flush => times.flush,
             DiskIo::Write { fua: true, .. } | DiskIo::Zero { fua: true, .. } => {
-                dice.latency(self.swarm.disk.io + self.swarm.disk.flush)
+                times.io + times.flush
             }
             DiskIo::Write { .. }
             | DiskIo::Zero { .. }
             | DiskIo::Read { .. }
             | DiskIo::FillEdges { .. }
             | DiskIo::FillFrom { .. }
-            | DiskIo::Hash { .. } => dice.latency(self.swarm.disk.io),
+            | DiskIo::Hash { .. } => times.io,
         };
+        let mut delay = self.disk_latency(typical);
+        let node = &self.nodes[number];
         if self.now < node.trouble.slow_until {
             delay *= node.trouble.slowness;
         }
@@ -184,7 +185,7 @@ impl World {
         let run = node.run;
         let stuck = node.trouble.stuck_until;
         self.contract(number, result);
-        let delay = self.dice.disk.latency(self.swarm.disk.flush);
+        let delay = self.disk_latency(self.swarm.disk.flush);
         self.at(
             (self.now + delay).max(stuck),
             Ev::MetaDone {

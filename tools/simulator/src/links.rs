@@ -101,7 +101,7 @@ impl World {
             self.dropped(number, run, link_id, vec![sent]);
             return;
         }
-        let delay = self.dice.net.latency(self.swarm.net.delay);
+        let delay = self.net_latency();
         let now = self.now;
         let link = self.link_mut(pair);
         let out = &mut link.sides[side];
@@ -253,7 +253,7 @@ impl World {
             sides,
         });
         for side in 0..2 {
-            let delay = self.dice.net.latency(self.swarm.net.delay);
+            let delay = self.net_latency();
             self.after(delay, Ev::LinkUp { pair, link: id, side });
         }
     }
@@ -451,7 +451,7 @@ impl World {
         }
         self.after(1000, Ev::LinkDown { pair, link: id, side, why });
         if through && !broken {
-            let delay = self.dice.net.latency(self.swarm.net.delay);
+            let delay = self.net_latency();
             self.after(
                 delay,
                 Ev::LinkDown {

@@ -74,9 +74,14 @@ impl Rng {
         from[self.index(from.len())]
     }
 
+    /// A latency near `typical`.
+    pub fn calm_latency(&mut self, typical: u64) -> u64 {
+        self.between(typical / 2, typical * 3 / 2).max(1)
+    }
+
     /// A latency: mostly near `typical`, sometimes ten, rarely a hundred times as long.
     pub fn latency(&mut self, typical: u64) -> u64 {
-        let base = self.between(typical / 2, typical * 3 / 2).max(1);
+        let base = self.calm_latency(typical);
         match self.below(200) {
             0 => base * 100,
             1..10 => base * 10,

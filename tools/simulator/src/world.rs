@@ -251,6 +251,20 @@ impl World {
         }
     }
 
+    /// How long a disk takes.
+    pub(crate) fn disk_latency(&mut self, typical: u64) -> u64 {
+        let calm = self.healed;
+        let die = &mut self.dice.disk;
+        if calm { die.calm_latency(typical) } else { die.latency(typical) }
+    }
+
+    /// How long a frame travels.
+    pub(crate) fn net_latency(&mut self) -> u64 {
+        let (calm, typical) = (self.healed, self.swarm.net.delay);
+        let die = &mut self.dice.net;
+        if calm { die.calm_latency(typical) } else { die.latency(typical) }
+    }
+
     /// Notes a broken rule; the first one counts.
     pub(crate) fn violate(&mut self, violation: Violation) {
         tell!(self, "!! {violation}");
