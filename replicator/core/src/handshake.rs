@@ -75,6 +75,7 @@ impl Replica {
 
     /// Nothing more will come over this link: whatever is not known to be stable on the peer is dirty.
     fn lose_link(&mut self, slot: Slot, why: &str) {
+        let followed = self.follows() == Some(slot);
         self.drop_held_mutations(slot);
         self.stop_sweep(slot);
         self.recent_becomes_dirty(slot);
@@ -97,6 +98,9 @@ impl Replica {
         self.abandon_remote_reads(slot);
         self.job_lost_peer(slot, why);
         self.change_lost_peer(slot);
+        if followed {
+            self.meet_waiting_again();
+        }
     }
 
     /// The peer has said what it has.
@@ -124,6 +128,13 @@ impl Replica {
             return self.set_phase(slot, Phase::Waiting, why);
         }
         match verdict {
+            // A standby that a primary keeps equal neither overwrites another one nor lets itself be overwritten.
+            Verdict::Lead(reason) | Verdict::Follow(reason)
+                if reason.resync && self.follows().is_some_and(|primary| primary != slot) =>
+            {
+                let why = "the primary has to make the two equal";
+                self.set_phase(slot, Phase::Waiting, why);
+            }
             Verdict::Lead(reason) => {
                 let phase = Phase::Leading {
                     step: LeadStep::AwaitReady,

@@ -98,6 +98,16 @@ impl Replica {
             .is_some_and(|job| matches!(job.step, Step::Draining { .. } | Step::Demoting { .. }))
     }
 
+    /// This node has recorded, or is recording, that it leaves: its copy counts no more.
+    pub(crate) fn is_parting(&self) -> bool {
+        self.job.as_ref().is_some_and(|job| {
+            matches!(
+                job.step,
+                Step::Releasing { .. } | Step::Parting { .. } | Step::Stopping
+            )
+        })
+    }
+
     /// Takes the job to its next step if that is possible.
     pub(crate) fn advance_job(&mut self) -> bool {
         let Some(job) = &mut self.job else {

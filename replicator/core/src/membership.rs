@@ -188,8 +188,11 @@ impl Replica {
             0,
             "a peer joins when nothing is dirty for it"
         );
-        // Protocol A peers are kept equal, but never counted on (R1).
-        let in_sync = self.peer(slot).protocol != Protocol::A;
+        // Protocol A peers are kept equal, but never counted on (R1). Whom a primary counts on is for it to say.
+        let in_sync = match self.follows() {
+            Some(_) => self.store.peer(slot).in_sync,
+            None => self.peer(slot).protocol != Protocol::A,
+        };
         let newest = self.knows_it_has_the_newest(slot);
         self.store.change(|superblock| {
             let record = &mut superblock.peers[slot.index()];
@@ -251,7 +254,10 @@ impl Replica {
         let membership = self.membership(id);
         let told: SlotSet = self
             .slots()
-            .filter(|slot| self.peer(*slot).phase == Phase::Established || Some(*slot) == joining)
+            .filter(|slot| {
+                let equal = self.peer(*slot).phase == Phase::Established && self.follows().is_none();
+                equal || Some(*slot) == joining
+            })
             .collect();
         for slot in told.iter() {
             self.send(
@@ -306,8 +312,17 @@ impl Replica {
     /// A member has stored the change.
     pub(crate) fn membership_stored(&mut self, slot: Slot, id: u64) {
         let term = self.store.get().term;
+        let counts = matches!(
+            self.peer(slot).phase,
+            Phase::Established
+                | Phase::Leading {
+                    step: LeadStep::Joining,
+                    ..
+                }
+        );
         if let Some(change) = &mut self.change
             && change.id == id
+            && counts
         {
             change.awaiting.remove(slot);
             self.peer_mut(slot).confirmed = Some(term);
@@ -382,6 +397,10 @@ impl Replica {
         let Some(link) = self.peer(slot).link else {
             return;
         };
+        if self.is_parting() {
+            // It has recorded itself as outdated, and said so: nothing may undo that before they meet again.
+            return self.drop_link(slot, "this node is leaving in good order");
+        }
         if let Err(why) = self.may_follow(slot, &membership) {
             return self.drop_link(slot, why);
         }
@@ -444,6 +463,11 @@ impl Replica {
             self.pending = None;
             return true;
         }
+        if self.is_parting() {
+            self.pending = None;
+            self.drop_link(slot, "this node is leaving in good order");
+            return true;
+        }
         let established = self.peer(slot).phase == Phase::Established;
         if !established && !self.stable_before_joining(slot) {
             return false;
@@ -484,6 +508,9 @@ impl Replica {
     }
 
     fn adopt_membership(&mut self, slot: Slot, membership: &Membership) {
+        if !membership.primary && self.follows().is_some() {
+            return; // Two standbys of one primary are equal: all else is for the primary to say.
+        }
         let newest = membership.lineage.newest().map(|newest| newest.id);
         let node = self.store.get().node;
         let member = membership.in_sync.contains(&node);
@@ -511,7 +538,7 @@ impl Replica {
         });
         for other in self.slots().filter(|other| *other != slot) {
             let peer = self.peer_mut(other);
-            if membership.in_sync.contains(&peer.node) && peer.bitmap.dirty() > 0 {
+            if member && membership.in_sync.contains(&peer.node) && peer.bitmap.dirty() > 0 {
                 // The leader saw every one of these blocks stable on that peer, or it would not be in the set.
                 let runs: Vec<_> = peer.bitmap.runs().collect();
                 runs.into_iter().for_each(|run| peer.bitmap.clear(run));
@@ -548,10 +575,8 @@ impl Replica {
         if self.disk_attached() {
             self.set_disk(disk, &format!("kept equal by {name}"));
         }
-        if self.peer(slot).phase != Phase::Established {
-            self.meet_waiting_again();
-        }
         self.set_phase(slot, Phase::Established, "equal, and kept equal");
+        self.meet_waiting_again();
         self.write_all_bitmaps();
         self.send(
             slot,
@@ -560,11 +585,23 @@ impl Replica {
         self.handover_done(slot);
     }
 
-    /// Peers that had nothing to offer to each other compare once more: this node has just been made equal by another.
-    fn meet_waiting_again(&mut self) {
+    /// The connected primary that this standby is kept equal by.
+    pub(crate) fn follows(&self) -> Option<Slot> {
+        if self.role == Role::Primary {
+            return None;
+        }
+        self.slots().find(|slot| {
+            let peer = self.peer(*slot);
+            peer.phase == Phase::Established && peer.said.as_ref().is_some_and(|said| said.primary)
+        })
+    }
+
+    /// Peers that had nothing to offer to each other compare once more: this node's data, or what it knows of theirs,
+    /// has changed.
+    pub(crate) fn meet_waiting_again(&mut self) {
         for slot in self.slots() {
             if self.peer(slot).phase == Phase::Waiting && self.peer(slot).link.is_some() {
-                self.drop_link(slot, "this node has other data than when the two compared");
+                self.drop_link(slot, "more is known than when the two compared");
             }
         }
     }
@@ -586,6 +623,7 @@ impl Replica {
     pub(crate) fn peer_left(&mut self, slot: Slot, why: &str) {
         self.peer_mut(slot).confirmed = None;
         self.set_phase(slot, Phase::Waiting, why);
+        self.change_lost_peer(slot);
         if self.peer(slot).sweep.is_some() {
             self.drop_link(slot, why);
         }
