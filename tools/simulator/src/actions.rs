@@ -5,7 +5,7 @@ use twindisk_core::{
 };
 
 use crate::{
-    checker::{Violation, book::Rights},
+    checker::{Violation, book::Rights, sector::Held},
     client::Kind,
     node::name,
     story,
@@ -89,11 +89,7 @@ impl World {
                 tell!(self, "{} halts: {why}", name(number));
                 self.coverage.reach("halt", first_words(&why));
                 self.stop_process(number, "halted");
-                // What a halted process leaves behind is what a crashed one does.
-                let (node, rng) = (&mut self.nodes[number], &mut self.dice.disk);
-                node.disk.crash(rng);
-                node.meta.crash(rng);
-                self.after_loss(number);
+                self.drop_in_flight(number);
             }
         }
     }
@@ -278,7 +274,7 @@ impl World {
                 let given_up = *disk == DiskState::Outdated
                     && (why.contains("operator") || why.contains("in good order"));
                 if given_up || matches!(disk, DiskState::Failed | DiskState::Diskless) {
-                    self.book.lose(number, None);
+                    self.book.lose(number, |_| Held::Nothing);
                 }
                 "disk"
             }

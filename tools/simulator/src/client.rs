@@ -236,6 +236,9 @@ impl World {
         let id = RequestId(self.clients.next_request);
         self.clients.next_request += 1;
         self.clients.issued += 1;
+        if let Kind::Write { write } = kind {
+            tell!(self, "r{} is write {write}", id.0);
+        }
         self.clients.list[client].under_way += 1;
         self.clients.requests.insert(
             id,

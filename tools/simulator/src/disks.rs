@@ -5,7 +5,7 @@ use twindisk_format::{ids::BlockRange, meta_block::MetaBlock};
 
 use crate::{
     bufs::User,
-    checker::Violation,
+    checker::{Violation, sector::Held},
     content::{SECTOR_BYTES, SECTORS, hash},
     node::{Node, Op, name},
     rng::Rng,
@@ -159,7 +159,7 @@ impl World {
             if result.is_err() {
                 tell!(self, "{}: {:?} fails", name(number), under_way.io);
                 if mutates {
-                    self.book.lose(number, None);
+                    self.book.lose(number, |_| Held::Nothing);
                 }
             }
             self.deliver(number, Event::DiskDone { op, result });

@@ -178,7 +178,9 @@ impl World {
             Fault::Pause { node } => {
                 let until = self.now + self.dice.nemesis.between(MS, 3 * SEC);
                 tell!(self, "{} stands still", name(node));
-                self.nodes[node].paused_until = until;
+                // Never shortened: what waits for its end must not be overtaken.
+                let node = &mut self.nodes[node];
+                node.paused_until = node.paused_until.max(until);
             }
             Fault::SlowDisk { node } => self.slow_disk(node),
             Fault::BadBlock { node } => self.spoil_block(node),
@@ -287,8 +289,6 @@ impl World {
         for number in 0..self.nodes.len() {
             let node = &mut self.nodes[number];
             node.trouble = crate::node::Trouble::default();
-            // Events that wait for a paused process keep their time: it wakes at once if nothing holds it.
-            node.paused_until = node.paused_until.min(self.now);
             if node.power == Power::Fenced {
                 node.power = Power::Off;
             }

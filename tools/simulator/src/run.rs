@@ -274,14 +274,15 @@ fn settled(number: usize, status: &Status, protocol: Protocol) -> Result<(), Str
         return Err(format!("{name}'s disk is {:?}: {:?}", status.disk, status.disk_why));
     }
     for peer in &status.peers {
-        if peer.connection != ConnectionState::Established {
+        // Nobody tells two protocol A standbys that they are equal: a resync between them is dear, not wrong.
+        let unknown = behind && peer.role == Some(Role::Standby);
+        let apart = unknown && peer.connection == ConnectionState::Waiting;
+        if peer.connection != ConnectionState::Established && !apart {
             return Err(format!(
                 "{name} to {}: {:?} ({})",
                 peer.name, peer.connection, peer.connection_why
             ));
         }
-        // Nobody tells two protocol A standbys that they are equal: a resync between them is dear, not wrong.
-        let unknown = behind && peer.role == Some(Role::Standby);
         if (peer.dirty_bytes > 0 && !unknown) || peer.in_flight > 0 || peer.progress.is_some() {
             return Err(format!(
                 "{name} to {}: {} dirty bytes, {} in flight",

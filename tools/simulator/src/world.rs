@@ -9,7 +9,7 @@ use twindisk_core::{Command, Event, LinkId, OpId, Replica, Start};
 use twindisk_format::ids::BootId;
 
 use crate::{
-    checker::{Violation, book::Book, image, terms::Terms},
+    checker::{Violation, book::Book, image, sector::Held, terms::Terms},
     client::Clients,
     coverage::Coverage,
     disk::Loss,
@@ -388,21 +388,20 @@ impl World {
         }
         tell!(self, "{} crashes", name(number));
         self.stop_process(number, "crashed");
-        let (node, rng) = (&mut self.nodes[number], &mut self.dice.disk);
-        node.disk.crash(rng);
-        node.meta.crash(rng);
-        self.after_loss(number);
+        self.drop_in_flight(number);
     }
 
     /// A node loses power; what was not flushed is lost as `loss` says.
     pub(crate) fn lose_power(&mut self, number: usize, loss: Loss, power: Power) {
         tell!(self, "{} loses power ({loss:?})", name(number));
         self.stop_process(number, "lost power");
+        // What no client's flush covered may be there still, by luck: nobody may count on it.
+        self.book.lose(number, |_| Held::Nothing);
         let (node, rng) = (&mut self.nodes[number], &mut self.dice.disk);
         node.power = power;
         node.disk.lose_power(loss, rng);
         node.meta.crash(rng);
-        self.after_loss(number);
+        self.take_stock(number);
     }
 
     /// The process is gone, in whatever way.
@@ -419,9 +418,18 @@ impl World {
         self.break_links_of(number, why);
     }
 
-    /// Takes stock of a node that has just gone down.
-    pub(crate) fn after_loss(&mut self, number: usize) {
-        self.book.lose(number, Some(&self.nodes[number].disk));
+    /// What a process that ended had under way happened in any part; what it had done stays.
+    pub(crate) fn drop_in_flight(&mut self, number: usize) {
+        let (node, rng) = (&mut self.nodes[number], &mut self.dice.disk);
+        node.disk.crash(rng);
+        node.meta.crash(rng);
+        self.book
+            .lose(number, |sector| Held::Still(node.disk.peek(sector)));
+        self.take_stock(number);
+    }
+
+    /// Looks at a node that has just gone down.
+    fn take_stock(&mut self, number: usize) {
         self.check_image(number);
         self.check_differences();
     }

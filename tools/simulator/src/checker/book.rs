@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Violation,
-    sector::{NEVER, SectorBook},
+    sector::{Held, NEVER, SectorBook},
 };
 use crate::{
     content::{FIRST_WRITE, SECTORS, describe, stamp},
@@ -200,11 +200,11 @@ impl Book {
         Ok(())
     }
 
-    /// Node `node` crashed, lost power or failed: what it holds now is on `disk`, or nothing.
-    pub(crate) fn lose(&mut self, node: usize, disk: Option<&DataDisk>) {
+    /// Node `node` crashed, lost power or failed: all that it is known to hold still is what `held` says.
+    pub(crate) fn lose(&mut self, node: usize, held: impl Fn(u64) -> Held) {
         for sector in &self.unsettled {
             if let Some(book) = self.sectors.get_mut(sector) {
-                book.lose(node, disk.map(|disk| disk.peek(*sector)));
+                book.lose(node, held(*sector));
             }
         }
     }

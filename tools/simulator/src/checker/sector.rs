@@ -30,6 +30,10 @@ pub(crate) struct Version {
     pub(crate) stable: bool,
     /// Nodes that hold it for all we know, one bit each.
     pub(crate) holders: u8,
+    /// Nodes that held it when their process crashed.
+    pub(crate) crashed: u8,
+    /// A node that held it has lost it.
+    pub(crate) dropped: bool,
     /// It may have been lost in a way that the contract allows.
     pub(crate) maybe_lost: bool,
 }
@@ -45,6 +49,15 @@ pub(crate) enum Place {
     Stale,
     /// It can't come back.
     Dead,
+}
+
+/// What a node that crashed holds still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// This, on its disk.
+    Still(u64),
+    /// Nothing that anybody may count on.
+    Nothing,
 }
 
 /// All versions of a sector, oldest first.
@@ -68,6 +81,8 @@ impl SectorBook {
                 gone: NEVER,
                 stable: true,
                 holders: u8::MAX,
+                crashed: 0,
+            dropped: false,
                 maybe_lost: false,
             }],
         }
@@ -86,6 +101,8 @@ impl SectorBook {
             gone: NEVER,
             stable: false,
             holders: 0,
+            crashed: 0,
+            dropped: false,
             maybe_lost: false,
         });
     }
@@ -190,25 +207,27 @@ impl SectorBook {
             .any(|other| version.end <= other.invoke && other.write != version.write && counts(other))
     }
 
-    /// Node `node` lost something: what it holds now is `held`, or nothing. When no node holds what the sector should
-    /// contain, older versions may come back.
-    pub(crate) fn lose(&mut self, node: usize, held: Option<u64>) {
+    /// Node `node` lost something. When no node is left that holds what the sector should contain, older versions may
+    /// come back.
+    pub(crate) fn lose(&mut self, node: usize, loss: Held) {
         let mut revive = false;
-        let kept: Vec<bool> = self
-            .versions
-            .iter()
-            .map(|version| {
-                held.is_some_and(|held| held == version.value || self.may_hold(held).is_ok())
-            })
-            .collect();
-        for (version, kept) in self.versions.iter_mut().zip(kept) {
+        let kept = match loss {
+            // A crashed process keeps what its disk holds, but is not believed when another one lost it: replicas
+            // can't tell a host that was restarted from one whose process was.
+            Held::Still(held) => self.may_hold(held).is_ok(),
+            Held::Nothing => false,
+        };
+        for version in &mut self.versions {
             if version.stable || matches!(version.place, Place::Pending | Place::Dead) {
                 continue;
             }
-            if version.holders & 1 << node != 0 && !kept {
-                version.holders &= !(1 << node);
+            let bit = 1 << node;
+            if (version.holders | version.crashed) & bit != 0 {
+                version.holders &= !bit;
+                version.crashed |= bit;
+                version.dropped |= !kept;
             }
-            if version.place == Place::Current && version.holders == 0 {
+            if version.place == Place::Current && version.holders == 0 && version.dropped {
                 version.maybe_lost = true;
                 revive = true;
             }
@@ -379,9 +398,9 @@ mod tests {
         book.flushed(3);
         book.invoke(4, 101, b);
         book.ack(5, 101, 0b11, false);
-        book.lose(0, None);
+        book.lose(0, Held::Nothing);
         assert!(book.may_hold(a).is_err(), "node 1 holds the newer one");
-        book.lose(1, Some(a));
+        book.lose(1, Held::Nothing);
         book.may_hold(a).expect("nobody holds the newer one");
         book.may_hold(b).expect("it may have survived");
         assert!(book.may_hold(0).is_err(), "it was flushed");
