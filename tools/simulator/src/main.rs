@@ -5,7 +5,7 @@ mod workers;
 use std::{process::ExitCode, time::Instant};
 
 use clap::Parser;
-use twindisk_simulator::{Outcome, Telling, coverage::Coverage, run, swarm::Swarm};
+use twindisk_simulator::{Outcome, Telling, coverage::Coverage, run, scenarios, swarm::Swarm};
 
 /// The whole cluster in one process, under every fault, from a seed.
 #[derive(Debug, Parser)]
@@ -26,6 +26,9 @@ struct Arguments {
     /// Run this seed alone.
     #[arg(long)]
     seed: Option<u64>,
+    /// Live through a hand-written scenario; `list` names them.
+    #[arg(long)]
+    scenario: Option<String>,
     /// With --seed: print a line for everything that happens.
     #[arg(long, requires = "seed")]
     trace: bool,
@@ -49,23 +52,45 @@ fn main() -> ExitCode {
         workers::work(arguments.start, arguments.seeds);
         return ExitCode::SUCCESS;
     }
-    match arguments.seed {
-        Some(seed) => one(seed, &arguments),
-        None => many(&arguments),
+    match (&arguments.scenario, arguments.seed) {
+        (Some(name), seed) => scenario(name, seed.unwrap_or(1), &arguments),
+        (None, Some(seed)) => one(seed, &arguments),
+        (None, None) => many(&arguments),
     }
+}
+
+fn scenario(name: &str, seed: u64, arguments: &Arguments) -> ExitCode {
+    let Some(scenario) = scenarios::ALL
+        .iter()
+        .find(|scenario| scenario.name == name)
+    else {
+        for scenario in scenarios::ALL {
+            println!("{}", scenario.name);
+        }
+        return ExitCode::from(u8::from(name != "list"));
+    };
+    report(seed, arguments, |telling| (scenario.run)(seed, telling))
 }
 
 fn one(seed: u64, arguments: &Arguments) -> ExitCode {
     if arguments.draw {
         println!("{:#?}", Swarm::draw(seed));
     }
+    report(seed, arguments, |telling| run(seed, telling))
+}
+
+fn report(
+    seed: u64,
+    arguments: &Arguments,
+    run: impl FnOnce(Telling) -> Outcome,
+) -> ExitCode {
     let telling = if arguments.trace {
         Telling::Print
     } else {
         Telling::Silent
     };
     let began = Instant::now();
-    let outcome = run(seed, telling);
+    let outcome = run(telling);
     let Outcome {
         fingerprint,
         events,
