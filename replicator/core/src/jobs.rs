@@ -122,7 +122,10 @@ impl Replica {
                     false
                 }
             }
-            Step::Asking { waiting, .. } if waiting.is_empty() => self.promote_now(),
+            // One change of the in-sync set at a time: a join that is being stored ends first.
+            Step::Asking { waiting, .. } if waiting.is_empty() && self.change.is_none() => {
+                self.promote_now()
+            }
             Step::Draining { abandon, after } => {
                 let (abandon, after) = (*abandon, *after);
                 self.drain(abandon, after)
@@ -379,6 +382,10 @@ impl Replica {
     /// The new term is stored everywhere it must be: open for writing.
     pub(crate) fn promoted(&mut self) {
         self.role = Role::Primary;
+        for slot in self.slots() {
+            // What an earlier primary sent there may not be stable: the first flush covers it.
+            self.peer_mut(slot).sent.dirty |= self.peer(slot).phase == Phase::Established;
+        }
         self.crashed = false;
         self.set_disk(DiskState::UpToDate, "");
         let term = self.store.get().term.0;

@@ -39,6 +39,8 @@ impl Replica {
         };
         self.disk = disk;
         why.clone_into(&mut self.disk_why);
+        // What an earlier run wrote may be in a cache only: the first flush covers it.
+        self.flusher.dirty = self.disk_attached();
         if self.crashed {
             self.extents_become_dirty();
         }
