@@ -225,7 +225,8 @@ impl SectorBook {
             if (version.holders | version.crashed) & bit != 0 {
                 version.holders &= !bit;
                 version.crashed |= bit;
-                version.dropped |= !kept;
+                // What a read saw before it was acknowledged may not have been anywhere else.
+                version.dropped |= !kept || version.acked == NEVER;
             }
             if version.place == Place::Current && version.holders == 0 && version.dropped {
                 version.maybe_lost = true;
