@@ -385,7 +385,7 @@ impl Replica {
     /// Always gets there, also when suspended.
     fn stop(&mut self, id: CommandId) {
         if let Some(Job {
-            step: Step::Stopping | Step::Parting { .. },
+            step: Step::Stopping | Step::Halting | Step::Parting { .. },
             ..
         }) = &self.job
         {

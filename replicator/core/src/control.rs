@@ -161,6 +161,7 @@ impl Replica {
             || self.begin_change()
             || self.promote_disk()
             || self.advance_job()
+            || self.rest()
             || self.fail_over()
             || self.watch_suspension()
             || self.thaw()

@@ -42,6 +42,7 @@ impl Replica {
             self.store
                 .change(|superblock| superblock.peers[slot.index()].receipt = None);
         }
+        self.take_part();
         let peer = self.peer_mut(slot);
         peer.link = Some(Link {
             id: link,

@@ -53,8 +53,10 @@ pub(crate) enum Step {
     Releasing { after: After },
     /// Parting: peers store the receipt.
     Parting { waiting: SlotSet, after: After },
-    /// Stopping: dirty bits and the clean stop are being stored.
+    /// Stopping: dirty bits are being stored.
     Stopping,
+    /// Stopping: the clean stop is being stored.
+    Halting,
 }
 
 /// What a demotion or parting is for.
@@ -73,7 +75,7 @@ pub(crate) enum After {
 impl Job {
     pub(crate) const fn deadline(&self) -> Option<Time> {
         match self.step {
-            Step::Stopping | Step::Promoting | Step::Demoting { .. } => None,
+            Step::Stopping | Step::Halting | Step::Promoting | Step::Demoting { .. } => None,
             _ => Some(self.deadline),
         }
     }
@@ -103,7 +105,7 @@ impl Replica {
         self.job.as_ref().is_some_and(|job| {
             matches!(
                 job.step,
-                Step::Releasing { .. } | Step::Parting { .. } | Step::Stopping
+                Step::Releasing { .. } | Step::Parting { .. } | Step::Stopping | Step::Halting
             )
         })
     }
@@ -141,7 +143,8 @@ impl Replica {
             | Step::Demoting { .. }
             | Step::HandingOver { .. }
             | Step::Releasing { .. }
-            | Step::Parting { .. } => false,
+            | Step::Parting { .. }
+            | Step::Halting => false,
         }
     }
 
@@ -366,6 +369,7 @@ impl Replica {
             superblock.term = term;
             superblock.lineage.begin(generation);
             superblock.primary = true;
+            superblock.active = true;
             superblock.disk = StoredDisk::UpToDate;
             for (index, record) in superblock.peers.iter_mut().enumerate() {
                 record.in_sync &= Slot::new(index).is_some_and(|slot| staying.contains(slot));
@@ -634,20 +638,23 @@ impl Replica {
             self.begin_disk_flush();
             return false;
         }
-        if clean && self.store.get().active {
-            if !self.all_bitmaps_stored() {
-                self.write_all_bitmaps();
-                return false;
-            }
-            self.store.change(|superblock| superblock.active = false);
-            self.store.then(Then::Stopped);
-            return true;
-        }
         if !clean {
             self.halt();
             return true;
         }
-        false
+        if !self.all_bitmaps_stored() {
+            self.write_all_bitmaps();
+            return false;
+        }
+        // A crash that no comparison has made good yet must not be forgotten.
+        if self.store.get().active && !self.crashed {
+            self.store.change(|superblock| superblock.active = false);
+        }
+        if let Some(job) = &mut self.job {
+            job.step = Step::Halting;
+        }
+        self.store.then(Then::Stopped);
+        true
     }
 
     /// The clean stop is stored.
@@ -734,7 +741,11 @@ impl Replica {
                     next: "`twindisk status` shows the peers; try again".into(),
                 }));
             }
-            Step::Releasing { .. } | Step::Promoting | Step::Demoting { .. } | Step::Stopping => {}
+            Step::Releasing { .. }
+            | Step::Promoting
+            | Step::Demoting { .. }
+            | Step::Stopping
+            | Step::Halting => {}
         }
     }
 

@@ -255,7 +255,8 @@ impl Replica {
         let told: SlotSet = self
             .slots()
             .filter(|slot| {
-                let equal = self.peer(*slot).phase == Phase::Established && self.follows().is_none();
+                let equal =
+                    self.peer(*slot).phase == Phase::Established && self.follows().is_none();
                 equal || Some(*slot) == joining
             })
             .collect();

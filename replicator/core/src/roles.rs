@@ -44,11 +44,9 @@ impl Replica {
         if self.crashed {
             self.extents_become_dirty();
         }
-        // From now on, not to be stopped cleanly is to have crashed.
-        self.store.change(|superblock| {
-            superblock.active = true;
-            superblock.primary = false;
-        });
+        if self.store.get().primary {
+            self.store.change(|superblock| superblock.primary = false);
+        }
         for slot in self.slots() {
             self.act(Action::Link {
                 peer: slot,
@@ -78,6 +76,38 @@ impl Replica {
                 }
             }
         }
+    }
+
+    /// This replica takes part from now on: not to be stopped, or at rest, is to have crashed.
+    pub(crate) fn take_part(&mut self) {
+        if !self.store.get().active {
+            self.store.change(|superblock| superblock.active = true);
+        }
+    }
+
+    /// A standby that is alone makes everything stable, then stores that it is at rest. If it and the primary that it
+    /// outlived both lose their power after that, it is the one that has every acknowledged write.
+    pub(crate) fn rest(&mut self) -> bool {
+        let alone = self.role == Role::Standby
+            && self.job.is_none()
+            && self.change.is_none()
+            && self.pending.is_none()
+            && self.peers.iter().all(|peer| peer.link.is_none());
+        let usable = self.disk_attached() && !self.metadata_failed && self.mutations.is_empty();
+        if !alone || !usable || self.crashed || !self.store.get().active {
+            return false;
+        }
+        if !self.flusher.is_clean() {
+            self.flusher.need();
+            self.begin_disk_flush();
+            return false;
+        }
+        if !self.all_bitmaps_stored() {
+            self.write_all_bitmaps();
+            return false;
+        }
+        self.store.change(|superblock| superblock.active = false);
+        true
     }
 
     /// A Consistent disk is known to be the newest once every replica of its in-sync set is accounted for (R5).
