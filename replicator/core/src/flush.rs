@@ -45,6 +45,14 @@ pub(crate) struct Flusher {
 }
 
 impl Flusher {
+    /// The process before this one may have left writes in the disk's cache.
+    pub(crate) fn at_start() -> Self {
+        Self {
+            dirty: true,
+            ..Self::default()
+        }
+    }
+
     /// The number of the first flush that makes everything written so far stable.
     pub(crate) const fn need(&mut self) -> u64 {
         let need = if self.dirty {
@@ -329,10 +337,15 @@ impl Replica {
             .peers
             .iter()
             .filter_map(|peer| Some(peer.received.recent.front()?.0));
+        let settled =
+            |mutation: &crate::mutation::Mutation| matches!(mutation.stage, Stage::Settled { .. });
+        let here = if self.flusher.is_clean() && self.mutations.iter().all(|(_, m)| settled(m)) {
+            self.newest_seq()
+        } else {
+            self.flusher.stable
+        };
         let first = unstable.chain(recent).min();
-        first.map_or(self.flusher.stable, |first| {
-            self.flusher.stable.min(Seq(first.0 - 1))
-        })
+        first.map_or(here, |first| here.min(Seq(first.0 - 1)))
     }
 
     /// For the envelope: only other standbys need it.

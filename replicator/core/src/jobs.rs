@@ -400,6 +400,10 @@ impl Replica {
         });
         let size_blocks = self.size_blocks();
         self.set_export(ExportState::Open { size_blocks });
+        for peer in &mut self.peers {
+            // A primary that is gone has left dirty bits; one that handed over had made everything stable.
+            peer.received.recent.clear();
+        }
         self.reconnect_released();
         if self
             .job

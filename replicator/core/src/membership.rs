@@ -26,6 +26,8 @@ pub(crate) struct Change {
     stored: bool,
     /// Members that have not stored it yet.
     awaiting: SlotSet,
+    /// The disk flush that must be done: see `stable_for_change`.
+    flush: Option<u64>,
 }
 
 /// What changes.
@@ -173,6 +175,7 @@ impl Replica {
             kind,
             stored: false,
             awaiting: SlotSet::EMPTY,
+            flush: None,
         });
         if self.metadata_failed {
             // The members' copies are what counts now.
@@ -341,6 +344,31 @@ impl Replica {
         }
     }
 
+    /// With fewer replicas, what the others had acknowledged must not hang on a disk's cache here: the replica that
+    /// left may have had it, and will be overwritten by this one.
+    fn stable_for_change(&mut self) -> bool {
+        let freezes = self.change.as_ref().is_some_and(Change::freezes);
+        if !freezes || !self.disk_attached() {
+            return true;
+        }
+        let settled = |index: usize| {
+            matches!(
+                self.mutations[index].stage,
+                crate::mutation::Stage::Settled { .. }
+            )
+        };
+        let flush = self.change.as_ref().and_then(|change| change.flush);
+        if flush.is_none() && !self.window.iter().all(settled) {
+            return false;
+        }
+        let needed = flush.unwrap_or_else(|| self.flusher.need());
+        if let Some(change) = &mut self.change {
+            change.flush = Some(needed);
+        }
+        self.begin_disk_flush();
+        self.flusher.is_done(needed)
+    }
+
     /// Ends the change once everybody has stored it.
     pub(crate) fn end_change(&mut self) -> bool {
         if self
@@ -348,6 +376,9 @@ impl Replica {
             .as_ref()
             .is_none_or(|change| !change.stored || !change.awaiting.is_empty())
         {
+            return false;
+        }
+        if !self.stable_for_change() {
             return false;
         }
         let Some(change) = self.change.take() else {

@@ -284,7 +284,7 @@ impl Replica {
             served_waiting: VecDeque::new(),
             compares: Slab::new(),
             flushes: Slab::new(),
-            flusher: Flusher::default(),
+            flusher: Flusher::at_start(),
             ops: Slab::new(),
             seq: Seq(0),
             change: None,

@@ -68,7 +68,7 @@ impl Replica {
             cancelled: false,
             began,
         });
-        self.remember_for_others(slot, seq, range);
+        self.remember_for_others(slot, seq, range, how);
     }
 
     /// Why a mutation of this peer must not be applied.
@@ -117,8 +117,9 @@ impl Replica {
     }
 
     /// Replicas that are not kept equal lack it; other standbys may lack it, should the primary be lost now.
-    fn remember_for_others(&mut self, from: Slot, seq: Seq, range: BlockRange) {
-        if self.peers.len() > 1 {
+    fn remember_for_others(&mut self, from: Slot, seq: Seq, range: BlockRange, how: How) {
+        // What a resync brings is on every replica of the set already.
+        if self.peers.len() > 1 && !how.resync {
             self.peer_mut(from).received.recent.push_back((seq, range));
         }
         for slot in self.slots() {
@@ -128,10 +129,12 @@ impl Replica {
         }
     }
 
-    /// Whether `slot` misses what `from` sends here: it is not in the set, or it is the sender and has no disk.
+    /// Whether `slot` misses what `from` sends here: it is not in the set, or it is the sender and has no disk. Before
+    /// this node has joined, it does not know who is in the set, and takes nobody for equal.
     fn lacks_what_comes(&self, slot: Slot, from: Slot) -> bool {
         let established = self.peer(from).phase == Phase::Established;
-        !self.store.peer(slot).in_sync && (slot != from || established)
+        let in_sync = self.store.peer(slot).in_sync;
+        if established { !in_sync } else { slot != from }
     }
 
     /// A standby needs the activity log only where another replica may have to be brought up from it.
