@@ -8,12 +8,15 @@ use std::{
         unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
+    thread,
+    time::Instant,
 };
 
 use tracing::warn;
 use twindisk_format::limits::BLOCK_BYTES;
 
 use super::StoreError;
+use crate::limits::{IN_USE_PATIENCE, IN_USE_RETRY};
 
 /// A file or block device. While it exists no other process that asks for it exclusively gets it.
 #[derive(Debug)]
@@ -48,11 +51,24 @@ pub enum Access {
 pub struct AlignedBlock(pub [u8; BLOCK_BYTES]);
 
 impl Backing {
-    /// Opens what is at `path`.
+    /// Opens what is at `path`. What is in use is tried again for a moment: the kernel lets go of the files of a
+    /// process that was killed only when the requests that it left behind are done, which is after its end.
     ///
     /// # Errors
     /// When it is missing, in use, not writable, of another kind, or has sectors that are too large.
     pub fn open(path: &Path, access: Access) -> Result<Self, StoreError> {
+        let began = Instant::now();
+        loop {
+            match Self::open_once(path, access) {
+                Err(StoreError::InUse { .. }) if began.elapsed() < IN_USE_PATIENCE => {
+                    thread::sleep(IN_USE_RETRY);
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    fn open_once(path: &Path, access: Access) -> Result<Self, StoreError> {
         let metadata = std::fs::metadata(path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => StoreError::Missing { path: path.into() },
             _ => StoreError::Io {
