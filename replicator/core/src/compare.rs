@@ -34,6 +34,9 @@ pub(crate) struct Reason {
     pub(crate) resync: bool,
     /// No bitmap covers the difference: every block must be compared.
     pub(crate) full: bool,
+    /// Some of the dirty blocks only stand in an extent that was being written when a node crashed: most of them are
+    /// equal, and comparing hashes first is cheaper than sending them.
+    pub(crate) coarse: bool,
     /// For the operator: why in this direction.
     pub(crate) why: &'static str,
 }
@@ -72,6 +75,7 @@ fn lead_if_usable(
     verdict(Reason {
         resync: true,
         full: !base_known(ahead, behind),
+        coarse: ahead.state.crashed || behind.state.crashed,
         why,
     })
 }
@@ -96,6 +100,7 @@ fn same_generation(mine: Side<'_>, theirs: Side<'_>) -> Verdict {
         resync: dirty || !usable(follower),
         // What a failed disk has lost is not known from any bitmap.
         full: !base_known(leader, follower) || follower.state.disk == StoredDisk::Failed,
+        coarse: leader.state.crashed || follower.state.crashed,
         why,
     };
     if i_lead {

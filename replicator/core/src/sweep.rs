@@ -182,7 +182,7 @@ impl Replica {
             return self.drop_link(slot, "it began a resync that was not asked for");
         };
         let blocks = self.peer(slot).bitmap.dirty();
-        let hash_first = reason.full || blocks > HASH_FIRST_BLOCKS;
+        let hash_first = reason.full || reason.coarse || blocks > HASH_FIRST_BLOCKS;
         let size = self.size_blocks();
         let purpose = Purpose::Resync { hash_first };
         let mut sweep = Sweep::new(self.next_sweep(), purpose, 0..size, self.now);
