@@ -1,3 +1,5 @@
+//! Steps of disk operations on real files.
+
 use std::{fs, os::fd::AsRawFd, path::PathBuf};
 
 use twindisk_format::limits::BLOCK_BYTES;

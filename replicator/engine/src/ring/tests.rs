@@ -1,3 +1,5 @@
+//! The ring against the kernel.
+
 use std::{
     io::Write,
     os::{fd::AsRawFd, unix::net::UnixStream},
