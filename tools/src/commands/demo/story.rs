@@ -163,6 +163,13 @@ fn killed_under_load(
 /// Beta is promoted, with the word that alpha is dead. Returns the moment when it was open for clients.
 fn take_over(say: &Teller, pair: &Pair) -> Result<Instant, Failure> {
     let beta = Which::Beta;
+    // The kernel closes the dead process's connections some time after its end.
+    pair.until(beta, "it has lost alpha", |status| {
+        status
+            .peers
+            .iter()
+            .all(|peer| peer.connection == ConnectionState::Connecting)
+    })?;
     match pair.try_ask(beta, promote_ask())? {
         Err(refusal) => {
             say.line(&format!(
