@@ -122,6 +122,7 @@ impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
         match error {
             ServeError::Config(error) => error.into(),
+            ServeError::NothingRuns { damaged: true, .. } => Self::Damaged(error.to_string()),
             other => Self::Error(other.to_string()),
         }
     }

@@ -44,6 +44,13 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
         ..Options::default()
     };
     if let Some(disk) = &args.ephemeral {
+        let inherited = std::env::var_os("LISTEN_FDS").is_some();
+        if !(args.stdio || inherited || args.unix.is_some() || args.tcp.is_some()) {
+            return Err(Failure::Usage(
+                "a scratch disk that nobody can reach: say where with --unix PATH, --tcp HOST:PORT or --stdio"
+                    .to_owned(),
+            ));
+        }
         let disk = match size(disk) {
             Ok(bytes) => ephemeral::Disk::Scratch(bytes),
             Err(_) => ephemeral::Disk::File(PathBuf::from(disk)),

@@ -138,7 +138,7 @@ fn damaged_metadata_is_found_and_repaired() {
     let lost = cluster.run("alpha", &["metadata", "check"]);
     assert_eq!(lost.code, 13, "{lost:?}");
     let serve = cluster.run("alpha", &["serve"]);
-    assert_eq!(serve.code, 1, "{serve:?}");
+    assert_eq!(serve.code, 13, "{serve:?}");
     assert!(serve.err.contains("no usable superblock"), "{serve:?}");
 }
 

@@ -19,6 +19,8 @@ fn two_standbys_both_have_it_and_one_takes_over() {
     for node in NODES {
         cluster.serve(node);
     }
+    // With both at hand nobody else can be primary.
+    cluster.until_in_sync("alpha");
     cluster.ok("alpha", &["promote"]);
     cluster.until_in_sync("alpha");
     let which = cluster.refused("alpha", &["receipt", "--fenced"]);

@@ -72,7 +72,7 @@ pub fn check(config: &Config, node: &Node) -> Vec<Finding> {
         found.address(other, node);
     }
     for dir in [&node.run_dir, &node.state_dir] {
-        found.folder(dir, "serve makes it if its parent is there");
+        found.folder(dir);
     }
     found.unix_path("control-socket", &node.control_socket);
     for listener in &node.nbd {
@@ -157,18 +157,21 @@ impl Findings {
         }
     }
 
-    fn folder(&mut self, dir: &Path, otherwise: &str) {
+    fn folder(&mut self, dir: &Path) {
         if dir.is_dir() {
             return;
         }
+        let parent = dir.ancestors().skip(1).find(|parent| parent.exists());
         let about = dir.display().to_string();
-        if dir.parent().is_some_and(Path::is_dir) {
-            self.note(about, format!("this folder does not exist: {otherwise}"));
-        } else {
-            self.missing(
+        match parent {
+            Some(parent) if parent.is_dir() => self.note(
                 about,
-                "this folder does not exist and neither does its parent: create it",
-            );
+                "this folder does not exist: `twindisk serve` makes it, if it may",
+            ),
+            Some(_) | None => self.missing(
+                about,
+                "this folder does not exist and can't be made: what is above it is no folder",
+            ),
         }
     }
 

@@ -246,7 +246,7 @@ fn the_check_finds_what_is_missing_or_risky() {
 cluster = "db"
 secret-file = "secret"
 run-dir = "run"
-state-dir = "{long}/state"
+state-dir = "secret/state"
 [nodes.alpha]
 id = 1
 address = "127.0.0.1:7800"
@@ -292,7 +292,7 @@ on.alpha = {{ backing = "sparse", metadata = "m", nbd = "unix:{long}" }}
         "sparse",
         "backing of r0 and backing of r1",
     );
-    has(Severity::Missing, "state", "create it");
+    has(Severity::Missing, "state", "no folder");
     assert_eq!(
         found.first().unwrap().severity,
         Severity::Missing,

@@ -74,6 +74,8 @@ pub enum ServeError {
     NothingRuns {
         /// Which node.
         node: String,
+        /// The metadata of at least one can't be trusted.
+        damaged: bool,
         /// Each resource and its reason.
         why: Vec<(String, String)>,
     },
@@ -191,13 +193,16 @@ fn begin(
     let mut replicas = Vec::new();
     let mut threads = Vec::new();
     let mut failed = Vec::new();
+    let mut damaged = false;
     for resource in config.resources_on(node) {
         match start::start(config, node, resource, boot) {
             Ok(started) => {
                 replicas.push(started.replica);
                 threads.push(started.thread);
             }
-            Err(why) => {
+            Err(not_started) => {
+                damaged |= not_started.damaged;
+                let why = not_started.why;
                 let halted = Happened::Halted { why: why.clone() };
                 events.emit(Some(&resource.name), &halted);
                 tracing::error!(resource = resource.name, why, "cannot start");
@@ -218,6 +223,7 @@ fn begin(
     if replicas.is_empty() {
         return Err(ServeError::NothingRuns {
             node: node.name.clone(),
+            damaged,
             why: failed
                 .into_iter()
                 .map(|resource| (resource.name, resource.why.unwrap_or_default()))

@@ -83,15 +83,23 @@ impl Node {
             Err(answer) => return *answer,
         };
         let mut said = Vec::new();
+        let mut refused = None;
         for command in commands {
             match replica.command(command).await {
                 Ok(reply) => said.push(reply.message),
-                Err(refusal) => return Answer::Refused(refusal),
+                Err(refusal) => refused = refused.or(Some(refusal)),
             }
         }
-        Answer::Done(CommandReply {
-            message: said.join("; "),
-        })
+        match refused {
+            // With several peers one may be connected already: what could be done was done.
+            Some(refusal) if said.is_empty() => Answer::Refused(refusal),
+            Some(refusal) => Answer::Done(CommandReply {
+                message: format!("{}; not done: {}", said.join("; "), refusal.why),
+            }),
+            None => Answer::Done(CommandReply {
+                message: said.join("; "),
+            }),
+        }
     }
 
     /// What the resource's thread is asked, with names turned into slots.

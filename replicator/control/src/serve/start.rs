@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc};
 use twindisk_core::{Config as CoreConfig, PeerConfig};
 use twindisk_engine::{
     ReplicaOptions, ReplicaThread, spawn,
-    store::{Access, Backing, Metadata},
+    store::{Access, Backing, Metadata, StoreError},
 };
 use twindisk_format::{
     ids::{BootId, Slot},
@@ -25,16 +25,34 @@ pub(crate) struct Started {
     pub(crate) thread: ReplicaThread,
 }
 
+/// Why a resource could not be started.
+#[derive(Debug)]
+pub(crate) struct NotStarted {
+    /// What is wrong and what to do.
+    pub(crate) why: String,
+    /// Its metadata can't be trusted.
+    pub(crate) damaged: bool,
+}
+
+impl<T: Into<String>> From<T> for NotStarted {
+    fn from(why: T) -> Self {
+        Self {
+            why: why.into(),
+            damaged: false,
+        }
+    }
+}
+
 /// Starts `resource` on `node`.
 ///
 /// # Errors
-/// With a sentence that says what is wrong and what to do.
+/// When its metadata, its backing device or a thread can't be had, or its metadata is another's.
 pub(crate) fn start(
     config: &Config,
     node: &Node,
     resource: &Resource,
     boot: BootId,
-) -> Result<Started, String> {
+) -> Result<Started, NotStarted> {
     let member = resource
         .member(node.id)
         .ok_or("the configuration has no replica of it on this node")?;
@@ -103,7 +121,7 @@ pub(crate) fn random_u64() -> Result<u64, String> {
 }
 
 /// The metadata as it is now, looked at without a lock: the thread takes it and checks it again.
-fn load(member: &Member, resource: &str) -> Result<Loaded, String> {
+fn load(member: &Member, resource: &str) -> Result<Loaded, NotStarted> {
     let metadata = match &member.metadata {
         Some(path) => Metadata::external(path, Access::ReadOnly),
         None => Backing::open(&member.backing, Access::ReadOnly)
@@ -112,7 +130,15 @@ fn load(member: &Member, resource: &str) -> Result<Loaded, String> {
     };
     metadata
         .and_then(|metadata| metadata.load())
-        .map_err(|error| format!("{error}; see `twindisk metadata check {resource}`, or make it with `twindisk init {resource}`"))
+        .map_err(|error| NotStarted {
+            damaged: matches!(
+                error,
+                StoreError::Metadata { .. } | StoreError::NoInternalMetadata { .. }
+            ),
+            why: format!(
+                "{error}; see `twindisk metadata check {resource}`, or make it with `twindisk init {resource}`"
+            ),
+        })
 }
 
 /// The configured peers in the order of the metadata's records.

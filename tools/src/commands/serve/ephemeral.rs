@@ -35,7 +35,17 @@ pub(super) fn serve(
         .map_err(Failure::error)?;
     let backing = match disk {
         Disk::Scratch(_) => dir.path().join("disk"),
-        Disk::File(file) => fs::canonicalize(file).map_err(Failure::at(file))?,
+        Disk::File(file) => {
+            let file = fs::canonicalize(file).map_err(Failure::at(file))?;
+            let rest = fs::metadata(&file).map_err(Failure::at(&file))?.len() % 4096;
+            if rest > 0 {
+                tracing::warn!(
+                    "the last {rest} bytes of {} are not served: a disk is whole blocks of 4096 bytes",
+                    file.display()
+                );
+            }
+            file
+        }
     };
     let unix = unix
         .map(|path| std::path::absolute(path).map_err(Failure::at(path)))
