@@ -35,6 +35,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Peers that have not proved themselves yet, at once. Each costs a task and a few KiB.
 pub const MAX_UNAUTHENTICATED: usize = 32;
 
+/// One refused peer in so long is told in the event log; the others are counted.
+pub const KNOCK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Bytes read from a peer before it has proved itself.
 pub const MAX_AUTH_BYTES: usize = 4096;
 

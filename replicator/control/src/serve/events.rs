@@ -54,7 +54,12 @@ pub(crate) enum Happened {
     /// A peer can't be reached; said once until it changes.
     PeerUnreachable { peer: String, why: String },
     /// Somebody who is no peer knocked.
-    PeerRefused { from: String, why: String },
+    PeerRefused {
+        from: String,
+        why: String,
+        /// Refusals since the last one that was told.
+        untold_before: u64,
+    },
     /// An operator's command and what came of it.
     Command {
         command: Value,

@@ -1,7 +1,13 @@
 //! Connections between replicas: of two nodes the one with the lower number dials, the other listens. Both prove that
 //! they know the shared secret before anything else is said; then the connection is handed to the resource's thread.
 
-use std::{cell::Cell, io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    cell::Cell,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -22,17 +28,19 @@ use crate::{config::Endpoint, limits};
 /// Accepts peers for ever.
 pub(crate) async fn accept(listener: TcpListener, node: Rc<Node>, identity: Rc<Identity>) {
     let strangers = Rc::new(Cell::new(0_usize));
+    let knocks = Rc::new(Knocks::default());
     loop {
         match listener.accept().await {
             Ok((socket, from)) if strangers.get() < limits::MAX_UNAUTHENTICATED => {
                 let (node, identity) = (Rc::clone(&node), Rc::clone(&identity));
                 let strangers = Rc::clone(&strangers);
+                let knocks = Rc::clone(&knocks);
                 strangers.set(strangers.get() + 1);
                 tokio::task::spawn_local(async move {
                     let outcome = welcome(socket, &node, &identity).await;
                     strangers.set(strangers.get() - 1);
                     if let Err(why) = outcome {
-                        refused(&node, from, why);
+                        knocks.tell(&node, from, why);
                     }
                 });
             }
@@ -145,12 +153,29 @@ fn prepare(socket: &TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)
 }
 
-fn refused(node: &Node, from: SocketAddr, why: String) {
-    let happened = Happened::PeerRefused {
-        from: from.to_string(),
-        why,
-    };
-    node.events.emit(None, &happened);
+/// Refusals told lately: whoever knocks in a loop must not wash everything else out of the event log.
+#[derive(Default)]
+struct Knocks {
+    last: Cell<Option<Instant>>,
+    untold: Cell<u64>,
+}
+
+impl Knocks {
+    fn tell(&self, node: &Node, from: SocketAddr, why: String) {
+        let now = Instant::now();
+        let recent = |last| now.duration_since(last) < limits::KNOCK_INTERVAL;
+        if self.last.get().is_some_and(recent) {
+            self.untold.set(self.untold.get() + 1);
+            return;
+        }
+        self.last.set(Some(now));
+        let happened = Happened::PeerRefused {
+            from: from.to_string(),
+            why,
+            untold_before: self.untold.take(),
+        };
+        node.events.emit(None, &happened);
+    }
 }
 
 /// Between three and five quarters of `wait`: two nodes that lost each other do not dial in step with others.
