@@ -97,11 +97,16 @@ impl Script {
         self.world.answer(id) == Some(true)
     }
 
-    /// Gives a command that must be obeyed.
+    /// Gives a command that must be obeyed, at once or when the node is done with what it is about.
     pub(crate) fn must(&mut self, number: usize, command: Command) {
         let story = format!("{} must obey {command:?}", name(number));
-        let obeyed = self.command(number, command);
-        self.expect(obeyed, &story);
+        let limit = self.world.now + 10 * SEC;
+        while self.world.violation.is_none() && !self.command(number, command.clone()) {
+            if self.world.now > limit {
+                self.expect(false, &story);
+            }
+            self.pass(50);
+        }
     }
 
     /// Gives a command that must be refused.

@@ -168,9 +168,10 @@ impl SectorBook {
             }
             _ => {}
         }
+        // Zeros may be of any of several writes: what they were written over is known only if all of these count.
         if matching
             .iter()
-            .any(|at| self.versions[*at].place == Place::Current)
+            .all(|at| self.versions[*at].place == Place::Current)
         {
             for version in &mut self.versions {
                 let before = match version.place {
