@@ -76,7 +76,9 @@ impl Replica {
 
     /// Nothing more will come over this link: whatever is not known to be stable on the peer is dirty.
     fn lose_link(&mut self, slot: Slot, why: &str) {
-        let followed = self.follows() == Some(slot);
+        // Others waited for what this peer was doing.
+        let followed = self.follows() == Some(slot)
+            || matches!(&self.peer(slot).phase, Phase::Following { reason, .. } if reason.resync);
         self.drop_held_mutations(slot);
         self.stop_sweep(slot);
         self.recent_becomes_dirty(slot);
@@ -128,14 +130,13 @@ impl Replica {
             );
             return self.set_phase(slot, Phase::Waiting, why);
         }
+        if let Verdict::Lead(reason) | Verdict::Follow(reason) = verdict
+            && reason.resync
+            && let Some(why) = self.must_wait(slot, matches!(verdict, Verdict::Lead(_)))
+        {
+            return self.set_phase(slot, Phase::Waiting, why);
+        }
         match verdict {
-            // A standby that a primary keeps equal neither overwrites another one nor lets itself be overwritten.
-            Verdict::Lead(reason) | Verdict::Follow(reason)
-                if reason.resync && self.follows().is_some_and(|primary| primary != slot) =>
-            {
-                let why = "the primary has to make the two equal";
-                self.set_phase(slot, Phase::Waiting, why);
-            }
             Verdict::Lead(reason) => {
                 let phase = Phase::Leading {
                     step: LeadStep::AwaitReady,
@@ -150,6 +151,44 @@ impl Replica {
                 self.set_phase(slot, Phase::Unrelated, why);
             }
             Verdict::SplitBrain { last_common } => self.split_brain(slot, last_common),
+        }
+    }
+
+    /// Why no resync may begin between this node and a peer now: data comes from one node at a time, and never from one
+    /// that is being overwritten itself.
+    fn must_wait(&mut self, slot: Slot, lead: bool) -> Option<String> {
+        if let Some(primary) = self.follows().filter(|primary| *primary != slot) {
+            let name = &self.peer(primary).name;
+            return Some(format!("{name} is primary and has to make the two equal"));
+        }
+        let target_of = self.slots().find(|other| {
+            *other != slot
+                && matches!(&self.peer(*other).phase, Phase::Following { reason, .. } if reason.resync)
+        })?;
+        let name = self.peer(target_of).name.clone();
+        let primary = self
+            .peer(slot)
+            .said
+            .as_ref()
+            .is_some_and(|said| said.primary);
+        if primary && !lead {
+            self.drop_link(target_of, "a primary brings this node up to date instead");
+            return None;
+        }
+        Some(format!("{name} is bringing this node up to date"))
+    }
+
+    /// This node is about to be overwritten: who took it for equal, or for a source, must think again.
+    fn part_from_others(&mut self, leader: Slot) {
+        for slot in self.slots() {
+            let relies = matches!(
+                self.peer(slot).phase,
+                Phase::Established | Phase::Leading { .. }
+            );
+            if slot != leader && relies {
+                let name = self.peer(leader).name.clone();
+                self.drop_link(slot, format!("{name} brings this node up to date"));
+            }
         }
     }
 
@@ -172,6 +211,7 @@ impl Replica {
             reason.why,
         );
         if reason.resync {
+            self.part_from_others(slot);
             self.outdate(&format!("{} has newer data", self.peer(slot).name.clone()));
         }
         self.store.then(Then::Prepared {
