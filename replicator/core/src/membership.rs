@@ -231,10 +231,11 @@ impl Replica {
         if self.disk < DiskState::Outdated {
             return false;
         }
+        // Fencing is not enough here: a replica that is off now may have gone on alone before.
         let compared = self.store.in_sync().iter().all(|slot| {
             slot == joining
                 || self.peer(slot).phase == Phase::Established
-                || self.receipt_holds(slot)
+                || self.has_released_itself(slot)
         });
         let outdated = self.store.get().disk == StoredDisk::Outdated;
         // Two that both released themselves, with nobody else to know better, are the newest there is.
@@ -544,6 +545,7 @@ impl Replica {
             return; // Two standbys of one primary are equal: all else is for the primary to say.
         }
         let newest = membership.lineage.newest().map(|newest| newest.id);
+        let leader = self.peer(slot).node;
         let node = self.store.get().node;
         let member = membership.in_sync.contains(&node);
         let has_disk = self.disk_attached();
@@ -553,7 +555,9 @@ impl Replica {
             superblock.lineage = membership.lineage.clone();
             if has_disk {
                 // A protocol A standby may lack what was acknowledged last: it is not to be promoted as it is.
-                let newest = member && membership.up_to_date;
+                // Whether a leader that is no better than Consistent has the newest is not known yet.
+                let newest = member
+                    && (membership.up_to_date || membership.in_sync.contains(&leader));
                 superblock.disk = if newest {
                     StoredDisk::UpToDate
                 } else {
@@ -597,9 +601,14 @@ impl Replica {
             return;
         }
         self.crashed = false;
+        let newest = self
+            .peer(slot)
+            .said
+            .as_ref()
+            .is_some_and(|said| said.up_to_date);
         let disk = match self.store.get().disk {
-            StoredDisk::UpToDate => DiskState::UpToDate,
-            StoredDisk::Outdated => DiskState::Consistent,
+            StoredDisk::UpToDate if newest => DiskState::UpToDate,
+            StoredDisk::UpToDate | StoredDisk::Outdated => DiskState::Consistent,
             StoredDisk::Inconsistent => DiskState::Inconsistent,
             StoredDisk::Failed => DiskState::Failed,
         };

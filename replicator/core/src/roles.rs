@@ -115,11 +115,11 @@ impl Replica {
         if self.disk != DiskState::Consistent || self.store.get().disk != StoredDisk::UpToDate {
             return false;
         }
-        let accounted = self.store.in_sync().iter().all(|slot| {
-            self.store.peer(slot).receipt.is_some_and(|receipt| {
-                receipt.kind == ReceiptKind::Release && self.receipt_holds(slot)
-            })
-        });
+        let accounted = self
+            .store
+            .in_sync()
+            .iter()
+            .all(|slot| self.has_released_itself(slot));
         if accounted {
             self.set_disk(
                 DiskState::UpToDate,
@@ -127,6 +127,13 @@ impl Replica {
             );
         }
         accounted
+    }
+
+    /// A peer has recorded that it does not count any more: it can't have gone on alone.
+    pub(crate) fn has_released_itself(&self, slot: Slot) -> bool {
+        self.store.peer(slot).receipt.is_some_and(|receipt| {
+            receipt.kind == ReceiptKind::Release && self.receipt_holds(slot)
+        })
     }
 
     /// Begins a promotion.
