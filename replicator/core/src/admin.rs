@@ -279,6 +279,15 @@ impl Replica {
                 "power the node off and use `twindisk receipt --fenced` on the other one",
             );
         }
+        if let Some(slot) = self.slots().find(|slot| self.peer(*slot).link.is_some()) {
+            let name = self.peer(slot).name.clone();
+            return self.refuse_command(
+                id,
+                RefusalCode::BadArgument,
+                format!("{name} is connected: this node can leave in good order"),
+                "`twindisk disconnect` does that, and tells the other side",
+            );
+        }
         self.outdate("outdated by the operator");
         self.store.then(Then::Outdated { command: id });
     }

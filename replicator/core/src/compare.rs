@@ -37,6 +37,8 @@ pub(crate) struct Reason {
     /// Some of the dirty blocks only stand in an extent that was being written when a node crashed: most of them are
     /// equal, and comparing hashes first is cheaper than sending them.
     pub(crate) coarse: bool,
+    /// The follower's lineage is newer, but only this leader has what belongs to it: the leader takes it over.
+    pub(crate) adopt: bool,
     /// For the operator: why in this direction.
     pub(crate) why: &'static str,
 }
@@ -53,8 +55,8 @@ pub(crate) fn compare(mine: Side<'_>, theirs: Side<'_>) -> Verdict {
     match mine.state.lineage.relation(&theirs.state.lineage) {
         Relation::Unrelated => Verdict::Unrelated,
         Relation::Forked { last_common } => Verdict::SplitBrain { last_common },
-        Relation::Ahead => lead_if_usable(mine, theirs, Verdict::Lead),
-        Relation::Behind => lead_if_usable(theirs, mine, Verdict::Follow),
+        Relation::Ahead => lead_if_usable(mine, theirs, Verdict::Lead, Verdict::Follow),
+        Relation::Behind => lead_if_usable(theirs, mine, Verdict::Follow, Verdict::Lead),
         Relation::Same => same_generation(mine, theirs),
     }
 }
@@ -63,7 +65,20 @@ fn lead_if_usable(
     ahead: Side<'_>,
     behind: Side<'_>,
     verdict: impl FnOnce(Reason) -> Verdict,
+    reverse: impl FnOnce(Reason) -> Verdict,
 ) -> Verdict {
+    let counted_on = ahead.state.in_sync.contains(&behind.node);
+    if !usable(ahead) && behind.state.disk == StoredDisk::UpToDate && counted_on {
+        // Nothing was acknowledged in the newer generation that the one it counted on does not have (R1).
+        let why = "it began a generation that only the other node has a copy of";
+        return reverse(Reason {
+            resync: true,
+            full: true,
+            coarse: false,
+            adopt: true,
+            why,
+        });
+    }
     if !usable(ahead) {
         return Verdict::Wait("the node with the newer data has no whole copy of it");
     }
@@ -76,6 +91,7 @@ fn lead_if_usable(
         resync: true,
         full: !base_known(ahead, behind),
         coarse: ahead.state.crashed || behind.state.crashed,
+        adopt: false,
         why,
     })
 }
@@ -101,6 +117,7 @@ fn same_generation(mine: Side<'_>, theirs: Side<'_>) -> Verdict {
         // What a failed disk has lost is not known from any bitmap.
         full: !base_known(leader, follower) || follower.state.disk == StoredDisk::Failed,
         coarse: leader.state.crashed || follower.state.crashed,
+        adopt: false,
         why,
     };
     if i_lead {
@@ -241,7 +258,19 @@ mod tests {
         assert_eq!(leads(&ahead, &state(&[5])), Some((true, true)));
         assert_eq!(leads(&ahead, &state(&[])), Some((true, true)));
         ahead.disk = StoredDisk::Inconsistent;
+        ahead.in_sync = vec![ONE];
         assert!(matches!(verdict(&ahead, &state(&[5])), Verdict::Wait(_)));
+    }
+
+    #[test]
+    fn who_is_counted_on_by_a_newer_generation_without_a_copy_leads_and_adopts_it() {
+        let mut failed = state(&[5, 6]);
+        failed.disk = StoredDisk::Failed;
+        failed.in_sync = vec![TWO];
+        let mut counted_on = state(&[5]);
+        assert!(matches!(verdict(&failed, &counted_on), Verdict::Follow(r) if r.adopt && r.full));
+        counted_on.disk = StoredDisk::Outdated;
+        assert!(matches!(verdict(&failed, &counted_on), Verdict::Wait(_)));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! ```
 
 use twindisk_format::{
-    control::ControlMessage,
+    control::{ControlMessage, PeerState},
     frame::{BITS_WORDS, Frame},
     ids::{Slot, Term},
     superblock::{ReceiptKind, StoredDisk},
@@ -53,6 +53,7 @@ impl Replica {
         peer.said = None;
         self.set_phase(slot, Phase::Comparing, "comparing what both have");
         let state = self.my_state(slot);
+        self.peer_mut(slot).told = Some(state.clone());
         self.send(slot, Frame::Control(ControlMessage::State(state)));
     }
 
@@ -102,13 +103,19 @@ impl Replica {
         self.job_lost_peer(slot, why);
         self.change_lost_peer(slot);
         if followed {
-            self.meet_waiting_again();
+            self.meet_again();
         }
     }
 
     /// The peer has said what it has.
-    pub(crate) fn peer_state(&mut self, slot: Slot, state: twindisk_format::control::PeerState) {
-        let mine = self.my_state(slot);
+    pub(crate) fn peer_state(&mut self, slot: Slot, state: PeerState) {
+        // Both compare the same two statements, or they would come to different answers.
+        let Some(mine) = self.peer_mut(slot).told.take() else {
+            return self.drop_link(slot, "it said twice what it has");
+        };
+        if !self.still_true(slot, &mine) {
+            return self.drop_link(slot, "what this node has changed while the two compared");
+        }
         let me = Side {
             node: self.store.get().node,
             state: &mine,
@@ -138,6 +145,9 @@ impl Replica {
         }
         match verdict {
             Verdict::Lead(reason) => {
+                if reason.adopt {
+                    self.adopt_lineage(slot);
+                }
                 let phase = Phase::Leading {
                     step: LeadStep::AwaitReady,
                     reason,
@@ -190,6 +200,21 @@ impl Replica {
                 self.drop_link(slot, format!("{name} brings this node up to date"));
             }
         }
+    }
+
+    /// Takes over the lineage of a follower whose newest generation has its only copy here.
+    fn adopt_lineage(&mut self, slot: Slot) {
+        if let Some(said) = &self.peer(slot).said {
+            let lineage = said.lineage.clone();
+            self.store.change(|superblock| superblock.lineage = lineage);
+        }
+    }
+
+    /// Whether what was told to a peer is still so. Dirty bits may have come since: the leader looks at them again.
+    fn still_true(&self, slot: Slot, told: &PeerState) -> bool {
+        let now = self.my_state(slot);
+        (now.primary, now.disk, now.crashed) == (told.primary, told.disk, told.crashed)
+            && (now.lineage, now.base) == (told.lineage.clone(), told.base)
     }
 
     /// This side follows: whatever it can't vouch for is stored before the leader is told.
@@ -295,6 +320,10 @@ impl Replica {
             reason,
         } = self.peer(slot).phase
         else {
+            if self.peer(slot).phase == Phase::Waiting {
+                // This node keeps to another leader: the two compare again when that changes.
+                return;
+            }
             return self.drop_link(slot, "it was ready although nobody had asked");
         };
         // Blocks may have become dirty since both said what they had.

@@ -282,18 +282,18 @@ impl Replica {
 
     fn membership(&self, change: u64) -> Membership {
         let superblock = self.store.get();
+        // A candidate becomes primary only once its change is done; for the others it is already.
+        let promoting = self
+            .change
+            .as_ref()
+            .is_some_and(|change| change.kind == Kind::Promote);
         Membership {
             change,
             term: superblock.term,
             lineage: superblock.lineage.clone(),
             in_sync: self.in_sync_nodes(),
-            // A candidate becomes primary only once its change is done; for the others it is already.
-            primary: self.role == Role::Primary
-                || self
-                    .change
-                    .as_ref()
-                    .is_some_and(|change| change.kind == Kind::Promote),
-            up_to_date: self.disk == DiskState::UpToDate || !self.disk_attached(),
+            primary: self.role == Role::Primary || promoting,
+            up_to_date: self.disk == DiskState::UpToDate || !self.disk_attached() || promoting,
             size_blocks: superblock.size_blocks,
         }
     }
@@ -566,12 +566,18 @@ impl Replica {
             }
             for (index, record) in superblock.peers.iter_mut().enumerate() {
                 record.in_sync = membership.in_sync.contains(&record.node);
-                if record.in_sync || index == slot.index() {
+                if record.in_sync {
                     record.base = newest;
                     record.receipt = None;
+                } else if index == slot.index() {
+                    // A leader without a disk: what that disk holds, should it ever come back, nobody knows.
+                    record.base = None;
                 }
             }
         });
+        if !self.store.peer(slot).in_sync {
+            self.peer_mut(slot).bitmap.set_all();
+        }
         for other in self.slots().filter(|other| *other != slot) {
             let peer = self.peer_mut(other);
             if member && membership.in_sync.contains(&peer.node) && peer.bitmap.dirty() > 0 {
@@ -617,7 +623,7 @@ impl Replica {
             self.set_disk(disk, &format!("kept equal by {name}"));
         }
         self.set_phase(slot, Phase::Established, "equal, and kept equal");
-        self.meet_waiting_again();
+        self.meet_again();
         self.write_all_bitmaps();
         self.send(
             slot,
@@ -637,11 +643,15 @@ impl Replica {
         })
     }
 
-    /// Peers that had nothing to offer to each other compare once more: this node's data, or what it knows of theirs,
-    /// has changed.
-    pub(crate) fn meet_waiting_again(&mut self) {
+    /// Peers that had nothing to offer to each other, or that this node was about to follow, compare once more: this
+    /// node's data, or what it knows of theirs, has changed.
+    pub(crate) fn meet_again(&mut self) {
         for slot in self.slots() {
-            if self.peer(slot).phase == Phase::Waiting && self.peer(slot).link.is_some() {
+            let undecided = matches!(
+                self.peer(slot).phase,
+                Phase::Waiting | Phase::Following { .. }
+            );
+            if undecided && self.peer(slot).link.is_some() {
                 self.drop_link(slot, "more is known than when the two compared");
             }
         }

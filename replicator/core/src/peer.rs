@@ -24,6 +24,8 @@ pub(crate) struct Peer {
     pub(crate) phase: Phase,
     /// Why the connection is in that phase.
     pub(crate) why: String,
+    /// What it was told on this connection, until it has said the same of itself.
+    pub(crate) told: Option<PeerState>,
     /// What it said when it connected last, kept up to date with what it said since.
     pub(crate) said: Option<PeerState>,
     /// When it was heard last, on whatever link.

@@ -245,6 +245,7 @@ impl Replica {
                 link: None,
                 phase: Phase::Down,
                 why: "not connected since the start".into(),
+                told: None,
                 said: None,
                 heard: now,
                 confirmed: None,

@@ -206,7 +206,8 @@ impl Replica {
                 );
                 assert!(peer.confirmed.is_none(), "nobody confirms without a link");
             }
-            if peer.phase == Phase::Established && self.role == Role::Primary {
+            let closing = peer.link.is_some_and(|link| link.closing);
+            if peer.phase == Phase::Established && self.role == Role::Primary && !closing {
                 assert_eq!(peer.bitmap.dirty(), 0, "an equal peer has no dirty blocks");
             }
         }
