@@ -243,7 +243,11 @@ impl Replica {
             said.disk >= StoredDisk::Outdated
                 && said.lineage.relation(&self.store.get().lineage) == Relation::Same
         });
-        compared && (!outdated || peer_of_same_set)
+        // So is whoever all others follow: there is nobody left who could know of anything newer.
+        let everybody = self
+            .slots()
+            .all(|slot| slot == joining || self.peer(slot).phase == Phase::Established);
+        compared && (!outdated || peer_of_same_set || everybody)
     }
 
     /// The change is stored here: the members store it next.
@@ -556,8 +560,8 @@ impl Replica {
             if has_disk {
                 // A protocol A standby may lack what was acknowledged last: it is not to be promoted as it is.
                 // Whether a leader that is no better than Consistent has the newest is not known yet.
-                let newest = member
-                    && (membership.up_to_date || membership.in_sync.contains(&leader));
+                let newest =
+                    member && (membership.up_to_date || membership.in_sync.contains(&leader));
                 superblock.disk = if newest {
                     StoredDisk::UpToDate
                 } else {

@@ -131,9 +131,10 @@ impl Replica {
 
     /// A peer has recorded that it does not count any more: it can't have gone on alone.
     pub(crate) fn has_released_itself(&self, slot: Slot) -> bool {
-        self.store.peer(slot).receipt.is_some_and(|receipt| {
-            receipt.kind == ReceiptKind::Release && self.receipt_holds(slot)
-        })
+        self.store
+            .peer(slot)
+            .receipt
+            .is_some_and(|receipt| receipt.kind == ReceiptKind::Release && self.receipt_holds(slot))
     }
 
     /// Begins a promotion.
