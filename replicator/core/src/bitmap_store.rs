@@ -9,6 +9,7 @@ use twindisk_format::{
 
 use crate::{
     Action, Report,
+    membership::Kind,
     replica::{Op, Replica},
 };
 
@@ -101,15 +102,17 @@ impl Replica {
             }
             other => unreachable!("{other:?} is no metadata write"),
         }
-        let unstored = self.change.as_ref().map(|change| change.id);
+        let unstored = self.change.clone();
         if !self.metadata_failed {
             self.metadata_failed = true;
             let what = format!("metadata can't be written: {error}");
             self.report(Report::Warning { what: what.clone() });
             self.disk_failed(&what);
-            if let Some(id) = unstored {
+            match unstored {
+                Some(change) if change.kind == Kind::Promote => self.promotion_not_stored(),
                 // The members' copies are what counts now.
-                self.change_stored(id);
+                Some(change) => self.change_stored(change.id),
+                None => {}
             }
         }
     }

@@ -132,7 +132,18 @@ fn direction(mine: Side<'_>, theirs: Side<'_>, newest: Generation) -> (bool, &'s
     let prefer = |test: fn(&PeerState) -> bool, why| {
         (test(mine.state) != test(theirs.state)).then(|| (test(mine.state), why))
     };
+    // R1: the survivor has everything that the one which counted on it had acknowledged, even if it has begun to part.
+    let outlived = |survivor: Side<'_>, crashed: Side<'_>| {
+        let counted_on = crashed.state.in_sync.contains(&survivor.node);
+        !survivor.state.crashed && crashed.state.crashed && counted_on
+    };
+    let survivor = || {
+        let i_lead = outlived(mine, theirs);
+        (i_lead || outlived(theirs, mine))
+            .then_some((i_lead, "it crashed and the other node did not"))
+    };
     prefer(|state| state.primary, "the other node is primary")
+        .or_else(survivor)
         .or_else(|| {
             prefer(
                 |state| state.disk != StoredDisk::Outdated,
@@ -247,6 +258,17 @@ mod tests {
         crashed.dirty_blocks = 7;
         assert_eq!(leads(&crashed, &state(&[5])), None);
         assert_eq!(leads(&state(&[5]), &crashed), Some((true, false)));
+    }
+
+    #[test]
+    fn a_survivor_leads_even_if_it_has_begun_to_part_unless_it_was_not_counted_on() {
+        let mut crashed = state(&[5]);
+        crashed.crashed = true;
+        let mut survivor = state(&[5]);
+        survivor.disk = StoredDisk::Outdated;
+        assert_eq!(leads(&survivor, &crashed), Some((false, false)));
+        crashed.in_sync = vec![TWO];
+        assert_eq!(leads(&survivor, &crashed), None);
     }
 
     #[test]

@@ -365,6 +365,7 @@ impl Replica {
             self.report(Report::Warning { what });
         }
         let generation = self.new_generation(term);
+        self.before_promotion = Some(self.store.get().clone());
         self.store.change(|superblock| {
             superblock.term = term;
             superblock.lineage.begin(generation);
@@ -381,6 +382,19 @@ impl Replica {
         }
         self.start_change(Kind::Promote);
         true
+    }
+
+    /// R2: the new term could not be stored, so there is no promotion.
+    pub(crate) fn promotion_not_stored(&mut self) {
+        self.change = None;
+        if let Some(before) = self.before_promotion.take() {
+            self.store.change(|superblock| *superblock = before);
+        }
+        self.finish_job(Err(Refusal {
+            code: RefusalCode::Metadata,
+            why: "the new term could not be stored".into(),
+            next: "replace the disk of this node; promote another one".into(),
+        }));
     }
 
     /// The new term is stored everywhere it must be: open for writing.

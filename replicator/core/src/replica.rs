@@ -10,7 +10,7 @@ use twindisk_format::{
     layout::Layout,
     lineage::Generation,
     metadata::Loaded,
-    superblock::StoredDisk,
+    superblock::{StoredDisk, Superblock},
 };
 
 use crate::{
@@ -85,6 +85,8 @@ pub struct Replica {
     /// Something is done everywhere, and its completion waits until `may_complete`.
     pub(crate) parked: bool,
     pub(crate) fail_over_wanted: bool,
+    /// What a promotion that can't be stored goes back to.
+    pub(crate) before_promotion: Option<Superblock>,
     /// Sizes that peers asked for, while the backing device is being looked at.
     pub(crate) peer_resizes: VecDeque<(Slot, LinkId, u64)>,
     pub(crate) bitmap_writes: BTreeSet<(Slot, u32)>,
@@ -302,6 +304,7 @@ impl Replica {
             detach_wanted: false,
             parked: false,
             fail_over_wanted: false,
+            before_promotion: None,
             peer_resizes: VecDeque::new(),
             bitmap_writes: BTreeSet::new(),
             counts: Counts::default(),

@@ -8,6 +8,7 @@ use core::time::Duration;
 use twindisk_format::{
     frame::{BlockMask, Frame, How},
     ids::{BlockRange, Seq, Slot},
+    superblock::StoredDisk,
 };
 
 use crate::{
@@ -182,7 +183,8 @@ impl Replica {
             return self.drop_link(slot, "it began a resync that was not asked for");
         };
         let blocks = self.peer(slot).bitmap.dirty();
-        let hash_first = reason.full || reason.coarse || blocks > HASH_FIRST_BLOCKS;
+        let worth_it = reason.full || reason.coarse || blocks > HASH_FIRST_BLOCKS;
+        let hash_first = worth_it && self.may_compare(slot);
         let size = self.size_blocks();
         let purpose = Purpose::Resync { hash_first };
         let mut sweep = Sweep::new(self.next_sweep(), purpose, 0..size, self.now);
@@ -200,6 +202,19 @@ impl Replica {
             blocks,
             why: reason.why.to_owned(),
         });
+    }
+
+    /// Whether equal hashes mean equal disks. After a failed flush they do not: what is read may be in a cache that no
+    /// later flush will write. A disk that failed is Inconsistent as soon as a resync has begun.
+    fn may_compare(&self, slot: Slot) -> bool {
+        self.peer(slot)
+            .said
+            .as_ref()
+            .is_some_and(|said| match said.disk {
+                StoredDisk::UpToDate | StoredDisk::Outdated => true,
+                StoredDisk::Inconsistent => said.lineage.newest().is_none(),
+                StoredDisk::Failed => false,
+            })
     }
 
     /// Begins to compare with an equal peer.
