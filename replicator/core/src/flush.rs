@@ -10,6 +10,7 @@ use crate::{
     Action, ConnectionId, DiskError, DiskIo, Failure, RequestId, Time,
     limits::MAX_UNSTABLE,
     mutation::Stage,
+    peer::Phase,
     replica::{Op, Replica},
 };
 
@@ -348,12 +349,16 @@ impl Replica {
         first.map_or(here, |first| here.min(Seq(first.0 - 1)))
     }
 
-    /// For the envelope: only other standbys need it.
+    /// For the envelope: everything up to here is stable on every replica of the in-sync set, lost ones among them.
+    /// Only other standbys need it.
     pub(crate) fn stable_everywhere(&self) -> Seq {
-        if self.peers.len() > 1 {
-            self.stable_up_to()
-        } else {
-            Seq(0)
+        if self.peers.len() < 2 {
+            return Seq(0);
         }
+        let lost = self.store.in_sync().iter().filter_map(|slot| {
+            let peer = self.peer(slot);
+            (peer.phase != Phase::Established).then_some(peer.stable_when_lost)
+        });
+        lost.chain([self.stable_up_to()]).min().unwrap_or_default()
     }
 }

@@ -11,7 +11,7 @@
 use twindisk_format::{
     control::{ControlMessage, PeerState},
     frame::{BITS_WORDS, Frame},
-    ids::{Slot, Term},
+    ids::{Seq, Slot, Term},
     superblock::{ReceiptKind, StoredDisk},
 };
 
@@ -83,7 +83,10 @@ impl Replica {
         self.drop_held_mutations(slot);
         self.stop_sweep(slot);
         self.recent_becomes_dirty(slot);
+        let newest = self.newest_seq();
         let peer = self.peer_mut(slot);
+        let first = peer.sent.unstable.front().map(|entry| entry.seq);
+        peer.stable_when_lost = first.map_or(newest, |first| Seq(first.0 - 1));
         peer.link = None;
         peer.confirmed = None;
         let sent = std::mem::take(&mut peer.sent);

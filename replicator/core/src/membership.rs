@@ -398,7 +398,8 @@ impl Replica {
                 let newest = self.store.get().lineage.newest().map(|newest| newest.id);
                 self.store
                     .change(|superblock| superblock.peers[slot.index()].base = newest);
-                self.crashed = false;
+                // A crash is made good only by comparing with everybody who may have outlived it.
+                self.crashed &= !self.disk_is_up_to_date();
                 self.set_phase(slot, Phase::Established, "equal, and kept equal");
                 self.write_all_bitmaps();
                 format!("{} is equal", self.peer(slot).name)
@@ -554,6 +555,7 @@ impl Replica {
         let member = membership.in_sync.contains(&node);
         let has_disk = self.disk_attached();
         self.adopt_size(membership.size_blocks);
+        self.mark_leavers(slot, membership);
         self.store.change(|superblock| {
             superblock.term = membership.term;
             superblock.lineage = membership.lineage.clone();
@@ -601,6 +603,28 @@ impl Replica {
         }
     }
 
+    /// Who leaves the set may lack whatever the leader does not know to be stable everywhere.
+    fn mark_leavers(&mut self, leader: Slot, membership: &Membership) {
+        let recent: Vec<_> = self
+            .peer(leader)
+            .received
+            .recent
+            .iter()
+            .map(|&(_, range)| range)
+            .collect();
+        let leaving: Vec<Slot> = self
+            .store
+            .in_sync()
+            .iter()
+            .filter(|slot| !membership.in_sync.contains(&self.peer(*slot).node))
+            .collect();
+        for slot in leaving {
+            recent
+                .iter()
+                .for_each(|&range| self.peer_mut(slot).bitmap.set(range));
+        }
+    }
+
     /// A membership is stored here.
     pub(crate) fn membership_adopted(&mut self, slot: Slot, link: LinkId, change: u64) {
         if self
@@ -610,7 +634,9 @@ impl Replica {
         {
             return;
         }
-        self.crashed = false;
+        // What came from a crashed leader is no better than the leader.
+        let leader = self.peer(slot).said.as_ref();
+        self.crashed = leader.is_some_and(|said| said.crashed && !said.up_to_date);
         let newest = self
             .peer(slot)
             .said

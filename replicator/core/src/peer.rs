@@ -32,6 +32,8 @@ pub(crate) struct Peer {
     pub(crate) heard: Time,
     /// The term in which it last confirmed to be of the in-sync set.
     pub(crate) confirmed: Option<Term>,
+    /// When it was lost: everything up to here is stable there, or was never sent.
+    pub(crate) stable_when_lost: Seq,
     /// Blocks in which it may differ from here.
     pub(crate) bitmap: Bitmap,
     /// The mutations sent to it and not known to be stable there.

@@ -251,6 +251,7 @@ impl Replica {
                 said: None,
                 heard: now,
                 confirmed: None,
+                stable_when_lost: Seq(0),
                 bitmap: Bitmap::new(bitmaps.next().unwrap_or_default(), size),
                 sent: Sent::default(),
                 received: Received::default(),
