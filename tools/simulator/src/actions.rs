@@ -1,8 +1,6 @@
 //! What a core asks for, done: the part of an engine, with a checker looking over its shoulder.
 
-use twindisk_core::{
-    Action, DiskState, Event, ExportState, Report, RequestId, Status,
-};
+use twindisk_core::{Action, DiskState, Event, ExportState, Report, RequestId, Status};
 
 use crate::{
     checker::{Violation, book::Rights, sector::Held},
@@ -43,10 +41,7 @@ impl World {
                 payload,
             } => {
                 let peer = self.peer_in(number, peer);
-                let control = matches!(
-                    envelope.frame,
-                    twindisk_format::frame::Frame::Control(_)
-                );
+                let control = matches!(envelope.frame, twindisk_format::frame::Frame::Control(_));
                 self.send(number, (peer, link), envelope, payload);
                 if control {
                     self.interesting(number);
@@ -179,9 +174,9 @@ impl World {
                     self.check_completion(number);
                     for peer in &status.in_sync {
                         let peer = usize::from(*peer);
-                        let result =
-                            self.book
-                                .check_flushed(invoke, peer, &self.nodes[peer].disk);
+                        let result = self
+                            .book
+                            .check_flushed(invoke, peer, &self.nodes[peer].disk);
                         self.check(result);
                     }
                     self.book.flushed(self.now, invoke);
@@ -232,7 +227,11 @@ impl World {
             let story = format!(
                 "{} acknowledges a write although {}",
                 name(number),
-                if node.suspended { "I/O is suspended" } else { "its device is closed" },
+                if node.suspended {
+                    "I/O is suspended"
+                } else {
+                    "its device is closed"
+                },
             );
             self.violate(Violation::new("S7", story));
         }

@@ -181,10 +181,7 @@ impl Bufs {
     fn free(&mut self, id: BufId) -> Result<(), String> {
         let buf = self.get_mut(id)?;
         if let Some(busy) = buf.uses.first() {
-            return Err(format!(
-                "{id:?} is released while {:?} uses it",
-                busy.user
-            ));
+            return Err(format!("{id:?} is released while {:?} uses it", busy.user));
         }
         self.bufs.remove(&id.0);
         Ok(())

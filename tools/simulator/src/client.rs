@@ -163,7 +163,11 @@ impl World {
             at: Some(place),
             under_way: 0,
         };
-        tell!(self, "client {client} connects to {} ({connection:?})", name(node));
+        tell!(
+            self,
+            "client {client} connects to {} ({connection:?})",
+            name(node)
+        );
         Some(place)
     }
 
@@ -190,11 +194,19 @@ impl World {
         let (op, kind, skip) = if roll < load.reads {
             let bufs = &mut self.nodes[place.node].bufs;
             let buf = bufs.allocate(Purpose::ClientRead, poison(blocks));
-            (ClientOp::Read { range, buf }, Kind::Read { buf, first, count }, 0)
+            (
+                ClientOp::Read { range, buf },
+                Kind::Read { buf, first, count },
+                0,
+            )
         } else if roll < load.reads + load.zeros {
             let unmap = die.coin();
             let write = self.book.invoke(now, (first, count), true, fua);
-            (ClientOp::Zero { range, unmap, fua }, Kind::Write { write }, 0)
+            (
+                ClientOp::Zero { range, unmap, fua },
+                Kind::Write { write },
+                0,
+            )
         } else if roll < load.reads + load.zeros + load.flushes {
             (ClientOp::Flush, Kind::Flush, 0)
         } else {
@@ -205,9 +217,7 @@ impl World {
             } else {
                 (0, count)
             };
-            let write = self
-                .book
-                .invoke(now, (first + from, to - from), false, fua);
+            let write = self.book.invoke(now, (first + from, to - from), false, fua);
             let mut data = poison(blocks);
             for sector in from..to {
                 data[(sector / SECTORS) as usize][(sector % SECTORS) as usize] =
@@ -228,7 +238,11 @@ impl World {
             };
             (op, Kind::Write { write }, from)
         };
-        let skip = if matches!(kind, Kind::Read { .. }) { 0 } else { skip };
+        let skip = if matches!(kind, Kind::Read { .. }) {
+            0
+        } else {
+            skip
+        };
         self.request(client, place, op, kind, skip);
     }
 
@@ -262,12 +276,11 @@ impl World {
 
     /// A connection breaks on the client's side; the node hears of it a little later.
     fn drop_connection(&mut self, connection: ConnectionId) {
-        let Some(client) = self
-            .clients
-            .list
-            .iter_mut()
-            .find(|client| client.at.is_some_and(|place| place.connection == connection))
-        else {
+        let Some(client) = self.clients.list.iter_mut().find(|client| {
+            client
+                .at
+                .is_some_and(|place| place.connection == connection)
+        }) else {
             return;
         };
         let Some(place) = client.at.take() else {

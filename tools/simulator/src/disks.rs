@@ -167,13 +167,7 @@ impl World {
     }
 
     /// Begins a metadata write.
-    pub(crate) fn begin_meta(
-        &mut self,
-        number: usize,
-        op: OpId,
-        block: u64,
-        data: Box<MetaBlock>,
-    ) {
+    pub(crate) fn begin_meta(&mut self, number: usize, op: OpId, block: u64, data: Box<MetaBlock>) {
         let may_fail = self.has_other_copy(number);
         let node = &mut self.nodes[number];
         let mut result = node.meta.begin(op, block, data);

@@ -185,9 +185,18 @@ impl World {
         match chain.decode(bytes, &sent.envelope, sent.payload.as_deref(), flip) {
             Received::Frame(_) => Some(sent),
             Received::Refused(why) => {
-                tell!(self, "{} refuses a frame: {why}", name([pair.1, pair.0][side]));
+                tell!(
+                    self,
+                    "{} refuses a frame: {why}",
+                    name([pair.1, pair.0][side])
+                );
                 self.coverage.reach("fault", "bit flipped on the wire");
-                if !flips && self.pairs[&pair].link.as_ref().is_some_and(|link| !link.broken) {
+                if !flips
+                    && self.pairs[&pair]
+                        .link
+                        .as_ref()
+                        .is_some_and(|link| !link.broken)
+                {
                     let story = format!("an unaltered frame is refused: {why}");
                     self.violate(Violation::new("wire", story));
                 }
@@ -254,7 +263,14 @@ impl World {
         });
         for side in 0..2 {
             let delay = self.net_latency();
-            self.after(delay, Ev::LinkUp { pair, link: id, side });
+            self.after(
+                delay,
+                Ev::LinkUp {
+                    pair,
+                    link: id,
+                    side,
+                },
+            );
         }
     }
 
@@ -324,12 +340,22 @@ impl World {
 
     /// A connection breaks; some of what was under way still arrives.
     pub(crate) fn break_link(&mut self, pair: (usize, usize), why: &'static str) {
-        let Some(link) = self.pair_mut(pair).link.as_mut().filter(|link| !link.broken) else {
+        let Some(link) = self
+            .pair_mut(pair)
+            .link
+            .as_mut()
+            .filter(|link| !link.broken)
+        else {
             return;
         };
         link.broken = true;
         let id = link.id;
-        tell!(self, "the connection of {} and {} breaks: {why}", name(pair.0), name(pair.1));
+        tell!(
+            self,
+            "the connection of {} and {} breaks: {why}",
+            name(pair.0),
+            name(pair.1)
+        );
         for side in 0..2 {
             let now = self.now;
             let open = self.pairs[&pair].blocked[side] <= now;
@@ -340,7 +366,11 @@ impl World {
                 .and_then(|pair| pair.link.as_mut())
                 .expect("just broken")
                 .sides[side];
-            let keep = if open { dice.index(sent.sent.len() + 1) } else { 0 };
+            let keep = if open {
+                dice.index(sent.sent.len() + 1)
+            } else {
+                0
+            };
             let lost: Vec<Sent> = sent.sent.drain(keep..).collect();
             let delay = dice.between(1, self.swarm.net.notice);
             // The other side hears of the end after what still arrives from here.
@@ -368,7 +398,11 @@ impl World {
 
     /// A direction is held up until a moment.
     pub(crate) fn block(&mut self, pair: (usize, usize), side: usize, until: u64) {
-        tell!(self, "nothing passes from {} for a while", name([pair.0, pair.1][side]));
+        tell!(
+            self,
+            "nothing passes from {} for a while",
+            name([pair.0, pair.1][side])
+        );
         self.pair_mut(pair).blocked[side] = until;
         self.at(until, Ev::Unblock { pair, side });
     }
@@ -449,7 +483,15 @@ impl World {
         for (end, (run, lost)) in lost.into_iter().enumerate() {
             self.dropped([pair.0, pair.1][end], run, id, lost);
         }
-        self.after(1000, Ev::LinkDown { pair, link: id, side, why });
+        self.after(
+            1000,
+            Ev::LinkDown {
+                pair,
+                link: id,
+                side,
+                why,
+            },
+        );
         if through && !broken {
             let delay = self.net_latency();
             self.after(

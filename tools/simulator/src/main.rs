@@ -60,10 +60,7 @@ fn main() -> ExitCode {
 }
 
 fn scenario(name: &str, seed: u64, arguments: &Arguments) -> ExitCode {
-    let Some(scenario) = scenarios::ALL
-        .iter()
-        .find(|scenario| scenario.name == name)
-    else {
+    let Some(scenario) = scenarios::ALL.iter().find(|scenario| scenario.name == name) else {
         for scenario in scenarios::ALL {
             println!("{}", scenario.name);
         }
@@ -79,11 +76,7 @@ fn one(seed: u64, arguments: &Arguments) -> ExitCode {
     report(seed, arguments, |telling| run(seed, telling))
 }
 
-fn report(
-    seed: u64,
-    arguments: &Arguments,
-    run: impl FnOnce(Telling) -> Outcome,
-) -> ExitCode {
+fn report(seed: u64, arguments: &Arguments, run: impl FnOnce(Telling) -> Outcome) -> ExitCode {
     let telling = if arguments.trace {
         Telling::Print
     } else {

@@ -105,7 +105,8 @@ impl World {
     /// Something interesting happened at a node: now would be a bad moment for a fault.
     pub(crate) fn interesting(&mut self, number: usize) {
         let share = self.swarm.faults.targeted;
-        if share == 0 || !self.nemesis.armed || self.healed || self.nemesis.targeted >= MAX_TARGETED {
+        if share == 0 || !self.nemesis.armed || self.healed || self.nemesis.targeted >= MAX_TARGETED
+        {
             return;
         }
         if !self.dice.nemesis.chance(share) {
@@ -202,7 +203,10 @@ impl World {
 
     fn cut_power(&mut self, node: usize) {
         if self.nodes[node].power == Power::On {
-            let loss = self.dice.nemesis.pick(&[Loss::All, Loss::Some, Loss::Some, Loss::Nothing]);
+            let loss = self
+                .dice
+                .nemesis
+                .pick(&[Loss::All, Loss::Some, Loss::Some, Loss::Nothing]);
             self.lose_power(node, loss, Power::Off);
             self.restart_later(node, 3 * SEC);
         }
@@ -260,13 +264,10 @@ impl World {
                 && self.status_of(other).is_some_and(|status| {
                     status.disk == DiskState::UpToDate
                         && status.in_sync.contains(&(other as u8))
-                        && status
-                            .peers
-                            .iter()
-                            .any(|peer| {
-                                usize::from(peer.node) == node
-                                    && peer.connection == ConnectionState::Established
-                            })
+                        && status.peers.iter().any(|peer| {
+                            usize::from(peer.node) == node
+                                && peer.connection == ConnectionState::Established
+                        })
                 })
         })
     }

@@ -10,13 +10,7 @@ use twindisk_format::{
     superblock::{PeerRecord, StoredDisk, Superblock},
 };
 
-use crate::{
-    bufs::Bufs,
-    checker::book::initial,
-    disk::DataDisk,
-    metadisk::MetaDisk,
-    swarm::Swarm,
-};
+use crate::{bufs::Bufs, checker::book::initial, disk::DataDisk, metadisk::MetaDisk, swarm::Swarm};
 
 /// One node.
 #[derive(Debug)]
@@ -131,9 +125,12 @@ impl Node {
             replica: None,
             run: 0,
             power: Power::On,
-            disk: DataDisk::new(capacity, |sector| {
-                if garbage { initial(number, sector) } else { 0 }
-            }),
+            disk: DataDisk::new(
+                capacity,
+                |sector| {
+                    if garbage { initial(number, sector) } else { 0 }
+                },
+            ),
             meta: MetaDisk::new(&superblock(number, swarm)),
             bufs: Bufs::default(),
             ops: BTreeMap::new(),
@@ -245,7 +242,10 @@ mod tests {
     #[test]
     fn a_drifting_clock_has_an_inverse() {
         for ppm in [-5000, -3, 0, 7, 5000] {
-            let clock = Clock { offset: 12_345, ppm };
+            let clock = Clock {
+                offset: 12_345,
+                ppm,
+            };
             for now in [0, 1, 999, 1_000_000_007, 55_000_000_000] {
                 let local = clock.local(now);
                 let back = clock.global(local);

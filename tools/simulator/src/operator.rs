@@ -89,8 +89,11 @@ impl World {
         if self.go_on_fencing() {
             return;
         }
-        let states: Vec<Option<Status>> =
-            self.nodes.iter().map(|node| node.status(self.now)).collect();
+        let states: Vec<Option<Status>> = self
+            .nodes
+            .iter()
+            .map(|node| node.status(self.now))
+            .collect();
         for (number, node) in states.iter().enumerate() {
             match node {
                 None if self.healed || self.dice.operator.chance(100) => {

@@ -74,7 +74,13 @@ impl World {
     pub(crate) fn power_on(&mut self) {
         for number in 0..self.nodes.len() {
             let delay = self.dice.boot.between(0, 300 * MS);
-            self.after(delay, Ev::Restart { node: number, run: 0 });
+            self.after(
+                delay,
+                Ev::Restart {
+                    node: number,
+                    run: 0,
+                },
+            );
         }
         self.run_until(self.now + 300 * MS);
         let first = self.swarm.first;
@@ -126,7 +132,10 @@ impl World {
             };
             calm = 0;
             if self.now > limit {
-                let story = format!("not converged {} s after faults ended: {why}", CONVERGE_LIMIT / SEC);
+                let story = format!(
+                    "not converged {} s after faults ended: {why}",
+                    CONVERGE_LIMIT / SEC
+                );
                 self.violate(Violation::new("S6", story));
             }
         }
@@ -150,7 +159,10 @@ impl World {
 
     fn check_pace(&mut self) {
         if self.events > MAX_EVENTS {
-            let story = format!("{MAX_EVENTS} events in {} ms: it goes round in circles", self.now / MS);
+            let story = format!(
+                "{MAX_EVENTS} events in {} ms: it goes round in circles",
+                self.now / MS
+            );
             self.violate(Violation::new("S6", story));
         }
     }
@@ -165,7 +177,10 @@ impl World {
             primaries += usize::from(status.role == Role::Primary);
             settled(number, &status, self.swarm.protocol)?;
             if node.forgot {
-                return Err(format!("{} has forgotten a request and stays open", name(number)));
+                return Err(format!(
+                    "{} has forgotten a request and stays open",
+                    name(number)
+                ));
             }
         }
         if primaries != 1 {
@@ -236,7 +251,11 @@ impl World {
         if self.swarm.lossy || self.violation.is_some() {
             return;
         }
-        let loaded: Vec<_> = self.nodes.iter().map(|node| node.meta.load().ok()).collect();
+        let loaded: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| node.meta.load().ok())
+            .collect();
         let under_way = self.book.busy_blocks();
         let mut results = Vec::new();
         for (high, second) in loaded.iter().enumerate() {
@@ -271,7 +290,10 @@ fn settled(number: usize, status: &Status, protocol: Protocol) -> Result<(), Str
     // A protocol A standby may lack what was acknowledged last: it never calls itself up to date.
     let behind = protocol == Protocol::A && status.role == Role::Standby;
     if status.disk != DiskState::UpToDate && !(behind && status.disk == DiskState::Consistent) {
-        return Err(format!("{name}'s disk is {:?}: {:?}", status.disk, status.disk_why));
+        return Err(format!(
+            "{name}'s disk is {:?}: {:?}",
+            status.disk, status.disk_why
+        ));
     }
     for peer in &status.peers {
         // Nobody tells two protocol A standbys that they are equal: a resync between them is dear, not wrong.

@@ -6,12 +6,7 @@
 use twindisk_core::{Command, DiskState, Protocol, Role};
 
 use crate::{
-    disk::Loss,
-    node::slot_of,
-    run::Outcome,
-    script::Script,
-    swarm::Swarm,
-    trace::Telling,
+    disk::Loss, node::slot_of, run::Outcome, script::Script, swarm::Swarm, trace::Telling,
 };
 
 /// A named scenario.
@@ -25,26 +20,86 @@ pub struct Scenario {
 
 /// All of them.
 pub const ALL: &[Scenario] = &[
-    Scenario { name: "switchover-under-load", run: switchover_under_load },
-    Scenario { name: "failover-after-fencing", run: failover_after_fencing },
-    Scenario { name: "failover-without-proof-is-refused", run: failover_without_proof },
-    Scenario { name: "standby-lost-its-cache", run: standby_lost_its_cache },
-    Scenario { name: "stale-node-rejoins", run: stale_node_rejoins },
-    Scenario { name: "stale-node-is-not-promoted-after-fencing", run: stale_node_is_not_promoted },
-    Scenario { name: "cold-start-primary-first", run: cold_start_primary_first },
-    Scenario { name: "cold-start-standby-first", run: cold_start_standby_first },
-    Scenario { name: "blackout-under-load", run: blackout_under_load },
-    Scenario { name: "target-dies-in-resync", run: target_dies_in_resync },
-    Scenario { name: "source-dies-in-resync", run: source_dies_in_resync },
-    Scenario { name: "standby-killed-ten-times", run: standby_killed_ten_times },
-    Scenario { name: "primary-killed-ten-times", run: primary_killed_ten_times },
-    Scenario { name: "partition-freezes-and-thaws", run: partition_freezes_and_thaws },
-    Scenario { name: "forced-split-brain-is-refused-and-resolved", run: forced_split_brain },
-    Scenario { name: "failed-flush-on-the-standby", run: failed_flush_on_the_standby },
-    Scenario { name: "failed-write-on-the-primary", run: failed_write_on_the_primary },
-    Scenario { name: "unreadable-block-is-repaired", run: unreadable_block },
-    Scenario { name: "protocol-a-clean-handover", run: protocol_a_handover },
-    Scenario { name: "three-nodes-failover", run: three_nodes_failover },
+    Scenario {
+        name: "switchover-under-load",
+        run: switchover_under_load,
+    },
+    Scenario {
+        name: "failover-after-fencing",
+        run: failover_after_fencing,
+    },
+    Scenario {
+        name: "failover-without-proof-is-refused",
+        run: failover_without_proof,
+    },
+    Scenario {
+        name: "standby-lost-its-cache",
+        run: standby_lost_its_cache,
+    },
+    Scenario {
+        name: "stale-node-rejoins",
+        run: stale_node_rejoins,
+    },
+    Scenario {
+        name: "stale-node-is-not-promoted-after-fencing",
+        run: stale_node_is_not_promoted,
+    },
+    Scenario {
+        name: "cold-start-primary-first",
+        run: cold_start_primary_first,
+    },
+    Scenario {
+        name: "cold-start-standby-first",
+        run: cold_start_standby_first,
+    },
+    Scenario {
+        name: "blackout-under-load",
+        run: blackout_under_load,
+    },
+    Scenario {
+        name: "target-dies-in-resync",
+        run: target_dies_in_resync,
+    },
+    Scenario {
+        name: "source-dies-in-resync",
+        run: source_dies_in_resync,
+    },
+    Scenario {
+        name: "standby-killed-ten-times",
+        run: standby_killed_ten_times,
+    },
+    Scenario {
+        name: "primary-killed-ten-times",
+        run: primary_killed_ten_times,
+    },
+    Scenario {
+        name: "partition-freezes-and-thaws",
+        run: partition_freezes_and_thaws,
+    },
+    Scenario {
+        name: "forced-split-brain-is-refused-and-resolved",
+        run: forced_split_brain,
+    },
+    Scenario {
+        name: "failed-flush-on-the-standby",
+        run: failed_flush_on_the_standby,
+    },
+    Scenario {
+        name: "failed-write-on-the-primary",
+        run: failed_write_on_the_primary,
+    },
+    Scenario {
+        name: "unreadable-block-is-repaired",
+        run: unreadable_block,
+    },
+    Scenario {
+        name: "protocol-a-clean-handover",
+        run: protocol_a_handover,
+    },
+    Scenario {
+        name: "three-nodes-failover",
+        run: three_nodes_failover,
+    },
 ];
 
 fn switchover_under_load(seed: u64, telling: Telling) -> Outcome {
@@ -53,9 +108,16 @@ fn switchover_under_load(seed: u64, telling: Telling) -> Outcome {
         script.load(60);
         script.pass(20);
         let (from, to) = (turn % 2, 1 - turn % 2);
-        script.must(from, Command::Switchover { to: Some(slot_of(from, to)) });
+        script.must(
+            from,
+            Command::Switchover {
+                to: Some(slot_of(from, to)),
+            },
+        );
         script.wait("the other one is primary", |world| {
-            world.status_of(to).is_some_and(|status| status.role == Role::Primary)
+            world
+                .status_of(to)
+                .is_some_and(|status| status.role == Role::Primary)
         });
     }
     script.finish()
@@ -268,7 +330,10 @@ fn partition_freezes_and_thaws(seed: u64, telling: Telling) -> Outcome {
         .world
         .status_of(0)
         .is_some_and(|status| status.suspended.is_some());
-    script.expect(suspended, "writes wait while the standby is lost without proof");
+    script.expect(
+        suspended,
+        "writes wait while the standby is lost without proof",
+    );
     script.join();
     script.load_done();
     script.finish()
@@ -282,7 +347,12 @@ fn forced_split_brain(seed: u64, telling: Telling) -> Outcome {
     script.load_done();
     script.part();
     script.wait_lost(1, 0);
-    script.must(1, Command::Promote { force: Some("the scenario wants it".to_owned()) });
+    script.must(
+        1,
+        Command::Promote {
+            force: Some("the scenario wants it".to_owned()),
+        },
+    );
     script.load(40);
     script.pass(2000);
     script.join();
@@ -332,9 +402,16 @@ fn protocol_a_handover(seed: u64, telling: Telling) -> Outcome {
     let mut script = Script::with_protocol(seed, Protocol::A, telling);
     script.load(100);
     script.pass(30);
-    script.must(0, Command::Switchover { to: Some(slot_of(0, 1)) });
+    script.must(
+        0,
+        Command::Switchover {
+            to: Some(slot_of(0, 1)),
+        },
+    );
     script.wait("the other one is primary", |world| {
-        world.status_of(1).is_some_and(|status| status.role == Role::Primary)
+        world
+            .status_of(1)
+            .is_some_and(|status| status.role == Role::Primary)
     });
     script.load(100);
     script.load_done();

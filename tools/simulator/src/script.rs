@@ -139,9 +139,9 @@ impl Script {
     pub(crate) fn wait_lost(&mut self, number: usize, peer: usize) {
         let slot = slot_of(number, peer).index();
         self.wait("the loss is noticed", |world| {
-            world.status_of(number).is_some_and(|status| {
-                status.peers[slot].connection == ConnectionState::Connecting
-            })
+            world
+                .status_of(number)
+                .is_some_and(|status| status.peers[slot].connection == ConnectionState::Connecting)
         });
     }
 
@@ -207,7 +207,10 @@ impl Script {
 
     /// Everything heals, and must converge.
     pub(crate) fn finish(mut self) -> Outcome {
-        tell!(self.world, "the scenario is over: everything must come right");
+        tell!(
+            self.world,
+            "the scenario is over: everything must come right"
+        );
         self.load(0);
         self.world.after(0, Ev::Operator);
         self.world.converge();

@@ -19,7 +19,9 @@ pub(crate) fn event(event: &Event) -> String {
         Event::ConnectionClosed { connection } => format!("client c{} is gone", connection.0),
         Event::DiskDone { op, result } => match result {
             Ok(DiskDone::Done) => format!("disk op {} done", op.0),
-            Ok(DiskDone::Hashes(hashes)) => format!("disk op {} done: {} hashes", op.0, hashes.len()),
+            Ok(DiskDone::Hashes(hashes)) => {
+                format!("disk op {} done: {} hashes", op.0, hashes.len())
+            }
             Err(error) => format!("disk op {} FAILED: {error}", op.0),
         },
         Event::MetaDone { op, result } => match result {
@@ -78,7 +80,10 @@ pub(crate) fn action(action: &Action) -> String {
         Action::Export(ExportState::Closed { why }) => format!("closes the device: {why}"),
         Action::Reply { id, result } => match result {
             Ok(reply) => format!("answers command {}: {}", id.0, reply.message),
-            Err(refusal) => format!("REFUSES command {}: {:?}: {}", id.0, refusal.code, refusal.why),
+            Err(refusal) => format!(
+                "REFUSES command {}: {:?}: {}",
+                id.0, refusal.code, refusal.why
+            ),
         },
         Action::SaveBlocks { op, ranges } => format!("saves {} ranges (op {})", ranges.len(), op.0),
         Action::ProbeCapacity { .. } | Action::Halt { .. } => format!("{action:?}"),
@@ -96,7 +101,10 @@ fn client_op(op: &ClientOp) -> String {
             fua,
         } => format!(
             "write {range}{}{} [buf {}]",
-            fill.map_or_else(String::new, |fill| format!(" bytes {}..{}", fill.from, fill.to)),
+            fill.map_or_else(String::new, |fill| format!(
+                " bytes {}..{}",
+                fill.from, fill.to
+            )),
             fua_word(*fua),
             buf.0
         ),
@@ -164,7 +172,10 @@ fn frame(envelope: &Envelope) -> String {
         Frame::ReadFailed { .. } | Frame::Ping | Frame::Pong => format!("{:?}", envelope.frame),
         Frame::Control(message) => control(message),
     };
-    format!("{what} (term {}, stable {})", envelope.term, envelope.stable)
+    format!(
+        "{what} (term {}, stable {})",
+        envelope.term, envelope.stable
+    )
 }
 
 fn control(message: &ControlMessage) -> String {
@@ -175,15 +186,27 @@ fn control(message: &ControlMessage) -> String {
             membership.change,
             membership.term,
             lineage(&membership.lineage),
-            membership.in_sync.iter().map(|node| node.0).collect::<Vec<_>>(),
+            membership
+                .in_sync
+                .iter()
+                .map(|node| node.0)
+                .collect::<Vec<_>>(),
             if membership.primary { " primary" } else { "" },
-            if membership.up_to_date { " up-to-date" } else { "" },
+            if membership.up_to_date {
+                " up-to-date"
+            } else {
+                ""
+            },
         ),
         ControlMessage::TermRequest {
             term,
             lineage: of,
             dirty,
-        } => format!("TermRequest {term} {}{}", lineage(of), if *dirty { " dirty" } else { "" }),
+        } => format!(
+            "TermRequest {term} {}{}",
+            lineage(of),
+            if *dirty { " dirty" } else { "" }
+        ),
         other => format!("{other:?}"),
     }
 }

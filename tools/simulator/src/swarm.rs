@@ -185,7 +185,11 @@ impl Swarm {
             nodes,
             first: rng.index(nodes),
             size_blocks,
-            spare_blocks: if rng.chance(200) { rng.between(1, 2000) } else { 0 },
+            spare_blocks: if rng.chance(200) {
+                rng.between(1, 2000)
+            } else {
+                0
+            },
             protocol,
             on_peer_loss: if lossy && rng.coin() {
                 OnPeerLoss::Continue

@@ -51,7 +51,10 @@ pub(crate) fn work(start: u64, seeds: u64) {
         let outcome = run(seed, Telling::Silent);
         coverage.merge(&outcome.coverage);
         if let Some(violation) = outcome.violation {
-            say(&format!("fail {}", violation.to_string().replace('\n', " ")));
+            say(&format!(
+                "fail {}",
+                violation.to_string().replace('\n', " ")
+            ));
         }
         say(&format!("end {} {}", outcome.events, outcome.writes));
     }

@@ -255,14 +255,22 @@ impl World {
     pub(crate) fn disk_latency(&mut self, typical: u64) -> u64 {
         let calm = self.healed;
         let die = &mut self.dice.disk;
-        if calm { die.calm_latency(typical) } else { die.latency(typical) }
+        if calm {
+            die.calm_latency(typical)
+        } else {
+            die.latency(typical)
+        }
     }
 
     /// How long a frame travels.
     pub(crate) fn net_latency(&mut self) -> u64 {
         let (calm, typical) = (self.healed, self.swarm.net.delay);
         let die = &mut self.dice.net;
-        if calm { die.calm_latency(typical) } else { die.latency(typical) }
+        if calm {
+            die.calm_latency(typical)
+        } else {
+            die.latency(typical)
+        }
     }
 
     /// Notes a broken rule; the first one counts.
@@ -373,8 +381,16 @@ impl World {
             loaded.superblock.term,
             loaded.superblock.disk,
             loaded.superblock.lineage.newest(),
-            if loaded.superblock.primary { ", was primary" } else { "" },
-            if loaded.superblock.active { ", not stopped cleanly" } else { "" },
+            if loaded.superblock.primary {
+                ", was primary"
+            } else {
+                ""
+            },
+            if loaded.superblock.active {
+                ", not stopped cleanly"
+            } else {
+                ""
+            },
         );
         let node = &mut self.nodes[number];
         node.replica = Some(Replica::new(node.clock.local(self.now), start, loaded));

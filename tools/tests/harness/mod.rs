@@ -8,6 +8,7 @@ pub(crate) mod cluster;
 pub(crate) mod load;
 pub(crate) mod programs;
 pub(crate) mod random;
+pub(crate) mod vm;
 
 use std::{
     thread,

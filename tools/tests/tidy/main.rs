@@ -309,16 +309,16 @@ fn files(end: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![top.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path: PathBuf = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        for entry in fs::read_dir(&folder).expect("a folder") {
+            let path: PathBuf = entry.expect("an entry").path();
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
             if path.is_dir() && !name.starts_with('.') && name != "target" {
                 folders.push(path);
             } else if name.ends_with(end) && path.is_file() {
-                let text = fs::read_to_string(&path).unwrap();
+                let text = fs::read_to_string(&path).expect("text");
                 let short = path
                     .strip_prefix(top)
-                    .unwrap()
+                    .expect("below the top")
                     .to_string_lossy()
                     .into_owned();
                 found.push((short, text));

@@ -1,6 +1,8 @@
 //! S5: where two replicas' disks differ, a durable dirty bit or active extent on at least one of them says so.
 
-use twindisk_format::{ids::NodeId, limits::EXTENT_BLOCKS, metadata::Loaded, superblock::StoredDisk};
+use twindisk_format::{
+    ids::NodeId, limits::EXTENT_BLOCKS, metadata::Loaded, superblock::StoredDisk,
+};
 
 use super::Violation;
 use crate::{

@@ -82,7 +82,7 @@ impl SectorBook {
                 stable: true,
                 holders: u8::MAX,
                 crashed: 0,
-            dropped: false,
+                dropped: false,
                 maybe_lost: false,
             }],
         }
@@ -203,9 +203,9 @@ impl SectorBook {
 
     /// Whether a write that `counts` was begun after `version` had ended.
     fn is_overwritten(&self, version: &Version, counts: impl Fn(&Version) -> bool) -> bool {
-        self.versions
-            .iter()
-            .any(|other| version.end <= other.invoke && other.write != version.write && counts(other))
+        self.versions.iter().any(|other| {
+            version.end <= other.invoke && other.write != version.write && counts(other)
+        })
     }
 
     /// Node `node` lost something. When no node is left that holds what the sector should contain, older versions may
@@ -309,7 +309,11 @@ impl SectorBook {
                         (false, _) => "seen",
                     },
                     if version.stable { ", flushed" } else { "" },
-                    if version.closed == NEVER { "" } else { ", connection died" },
+                    if version.closed == NEVER {
+                        ""
+                    } else {
+                        ", connection died"
+                    },
                 )
             })
             .collect();
@@ -372,7 +376,8 @@ mod tests {
         assert!(book.read(4, 3, 0, 0).is_err());
         book.read(4, 3, 0, a).expect("acknowledged");
         book.invoke(5, 101, b);
-        book.read(7, 6, 0, a).expect("the new one is only under way");
+        book.read(7, 6, 0, a)
+            .expect("the new one is only under way");
         book.read(9, 8, 0, b).expect("under way");
         assert!(book.read(11, 10, 0, a).is_err(), "once seen, it stays");
     }

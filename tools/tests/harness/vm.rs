@@ -1,0 +1,259 @@
+//! Machines with a kernel of their own, User Mode Linux: booted in seconds, unplugged by SIGKILL. See `tools/vm`.
+
+use std::{
+    fs,
+    net::UdpSocket,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+
+use super::{LOOK, eventually};
+
+/// Programs that machines need on the host.
+pub(crate) const PROGRAMS: &[&str] = &["linux.uml", "busybox", "ip"];
+
+/// Where the Debian package puts the modules, in a folder named by the version.
+const MODULES: &str = "/usr/lib/uml/modules";
+
+/// Machines that share a folder and, if there are two, a link.
+pub(crate) struct Lab {
+    pub(crate) machines: Vec<Machine>,
+    dir: tempfile::TempDir,
+}
+
+/// One machine.
+pub(crate) struct Machine {
+    number: usize,
+    job: PathBuf,
+    modules: PathBuf,
+    link: Option<Link>,
+    process: Option<Child>,
+    boots: u32,
+    scripts: std::cell::Cell<u32>,
+}
+
+/// The two ends of the wire, as UDP ports on loopback.
+#[derive(Clone, Copy)]
+struct Link {
+    mine: u16,
+    theirs: u16,
+}
+
+/// A script under way in a machine.
+#[derive(Debug)]
+pub(crate) struct Job(PathBuf);
+
+impl Lab {
+    /// Makes one or two machines, each with a disk of this size, without power.
+    pub(crate) fn new(count: usize, disk_bytes: u64) -> Self {
+        assert!((1..=2).contains(&count), "one or two machines");
+        let dir = tempfile::Builder::new()
+            .prefix("twindisk-vm-")
+            .tempdir()
+            .expect("a scratch directory");
+        fs::create_dir(dir.path().join("shared")).expect("a folder");
+        let modules = fs::read_dir(MODULES)
+            .and_then(|mut versions| versions.next().expect("the package has modules"))
+            .expect("the package user-mode-linux has modules")
+            .path();
+        let ports = free_udp_ports();
+        let machines = (1..=count)
+            .map(|number| {
+                let disk = fs::File::create(disk(dir.path(), number)).expect("a disk");
+                disk.set_len(disk_bytes).expect("room for it");
+                let link = (count == 2).then(|| Link {
+                    mine: ports[number - 1],
+                    theirs: ports[2 - number],
+                });
+                Machine {
+                    number,
+                    job: dir.path().to_owned(),
+                    modules: modules.clone(),
+                    link,
+                    process: None,
+                    boots: 0,
+                    scripts: 0.into(),
+                }
+            })
+            .collect();
+        Self { machines, dir }
+    }
+
+    /// A folder that the host and all machines see, there as `/job/shared`.
+    pub(crate) fn shared(&self) -> PathBuf {
+        self.dir.path().join("shared")
+    }
+
+    /// The file that is a machine's disk.
+    pub(crate) fn disk(&self, number: usize) -> PathBuf {
+        disk(self.dir.path(), number)
+    }
+}
+
+fn disk(dir: &Path, number: usize) -> PathBuf {
+    dir.join(format!("disk{number}"))
+}
+
+fn free_udp_ports() -> [u16; 2] {
+    // Held together, so that they differ.
+    let sockets = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a free port"));
+    sockets.map(|socket| socket.local_addr().expect("it is bound").port())
+}
+
+impl Machine {
+    /// Boots; returns at once.
+    pub(crate) fn power_on(&mut self) {
+        assert!(self.process.is_none(), "it has power");
+        self.boots += 1;
+        self.scripts.set(0);
+        let folder = self.folder();
+        fs::create_dir(&folder).expect("a folder");
+        let console = fs::File::create(folder.join("console")).expect("a file");
+        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("vm");
+        let mut kernel = Command::new("linux.uml");
+        kernel
+            .arg(format!("umid={}", self.name()))
+            .arg(format!("uml_dir={}/", self.job.display()))
+            .args(["mem=768M", "rootfstype=hostfs", "rootflags=/", "ro"])
+            .args(["con=null", "con0=null,fd:1", "ssl=null", "panic=1"])
+            .arg(format!("init={}/init", home.display()))
+            .arg(format!("ubd0={}", disk(&self.job, self.number).display()))
+            .arg(format!("vm.home={}", home.display()))
+            .arg(format!("vm.job={}", self.job.display()))
+            .arg(format!("vm.dir={}", self.name()))
+            .arg(format!("vm.modules={}", self.modules.display()))
+            .arg(format!("vm.node={}", self.number));
+        if let Some(Link { mine, theirs }) = self.link {
+            let (me, it) = (0x7700 + self.number, 0x7703 - self.number);
+            kernel.arg(format!(
+                "vec0:transport=l2tpv3,udp=1,src=127.0.0.1,dst=127.0.0.1,srcport={mine},dstport={theirs},\
+                 tx_session={me:#x},rx_session={it:#x},depth=128,mtu=9100"
+            ));
+        }
+        let process = kernel
+            .stdin(Stdio::null())
+            .stderr(console.try_clone().expect("a file"))
+            .stdout(console)
+            // It has helpers, which must go with it.
+            .process_group(0)
+            .spawn()
+            .expect("linux.uml runs");
+        self.process = Some(process);
+    }
+
+    /// Waits until it has booted.
+    pub(crate) fn until_ready(&mut self) {
+        let ready = self.folder().join("ready");
+        let console = self.folder().join("console");
+        let process = self.process.as_mut().expect("it has power");
+        eventually(
+            "the machine boots",
+            || fs::read_to_string(&console).unwrap_or_default(),
+            || {
+                let ended = process.try_wait().expect("it is ours");
+                let text = || fs::read_to_string(&console).unwrap_or_default();
+                assert!(ended.is_none(), "it went off: {ended:?}\n{}", text());
+                ready.exists().then_some(())
+            },
+        );
+    }
+
+    /// The plug is pulled: nothing is written, said or closed.
+    pub(crate) fn cut_power(&mut self) {
+        let Some(mut process) = self.process.take() else {
+            return;
+        };
+        let group = Pid::from_raw(process.id().try_into().expect("process numbers are small"));
+        // Gone already is gone as well.
+        let _ = killpg(group, Signal::SIGKILL);
+        let _ = process.wait();
+    }
+
+    /// Goes down in good order.
+    pub(crate) fn shut_down(&mut self) {
+        fs::write(self.folder().join("off"), "").expect("a file");
+        let process = self.process.as_mut().expect("it has power");
+        eventually("the machine goes off", String::new, || {
+            process.try_wait().expect("it is ours")
+        });
+        self.cut_power();
+    }
+
+    /// Starts a script.
+    pub(crate) fn start(&self, script: &str) -> Job {
+        let number = self.scripts.get();
+        self.scripts.set(number + 1);
+        let path = self.folder().join(number.to_string());
+        fs::write(path.with_extension("sh"), script).expect("a script");
+        fs::write(path.with_extension("go"), "").expect("a file");
+        Job(path)
+    }
+
+    /// Runs a script to its end, which must be a good one; what it printed.
+    pub(crate) fn run(&mut self, script: &str) -> String {
+        let job = self.start(script);
+        let console = self.folder().join("console");
+        let process = self.process.as_mut().expect("it has power");
+        let deadline = Instant::now() + MOST;
+        let code = loop {
+            if let Some(code) = job.ended() {
+                break code;
+            }
+            let ended = process.try_wait().expect("it is ours");
+            assert!(
+                ended.is_none() && Instant::now() < deadline,
+                "machine {}: {script}\ndid not end ({ended:?}):\n{}\n{}",
+                self.number,
+                job.output(),
+                fs::read_to_string(&console).unwrap_or_default()
+            );
+            std::thread::sleep(LOOK);
+        };
+        assert_eq!(
+            code,
+            0,
+            "machine {}: {script}\n{}",
+            self.number,
+            job.output()
+        );
+        job.output()
+    }
+
+    fn name(&self) -> String {
+        format!("machine{}.boot{}", self.number, self.boots)
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.job.join(self.name())
+    }
+}
+
+/// How long a script of [`Machine::run`] may take.
+const MOST: Duration = Duration::from_secs(120);
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.cut_power();
+    }
+}
+
+impl Job {
+    /// How it ended, if it has.
+    pub(crate) fn ended(&self) -> Option<i32> {
+        let text = fs::read_to_string(self.0.with_extension("rc")).ok()?;
+        Some(text.trim().parse().expect("an exit code"))
+    }
+
+    /// What it has printed so far.
+    pub(crate) fn output(&self) -> String {
+        let bytes = fs::read(self.0.with_extension("out")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}

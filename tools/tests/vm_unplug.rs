@@ -1,0 +1,189 @@
+//! Two machines with real kernels: the primary's is unplugged under a mounted filesystem, the other one takes over.
+
+mod harness;
+
+use std::{fs, path::Path, time::Duration};
+
+use harness::{
+    cluster::{pause, program},
+    eventually,
+    programs::have,
+    random::{Random, seed},
+    vm::{Lab, Machine, PROGRAMS},
+};
+
+/// The device; the rest of each disk is metadata.
+const SIZE: usize = 128 << 20;
+
+const DISK: u64 = 160 << 20;
+
+#[test]
+fn a_mounted_filesystem_outlives_its_machine() {
+    let needed = [PROGRAMS, &["mkfs.ext4", "e2fsck", "mount"]].concat();
+    if !have(&needed) {
+        return;
+    }
+    let mut random = Random::new(seed("TWINDISK_VM_SEED"));
+    let mut lab = Lab::new(2, DISK);
+    let shared = lab.shared();
+    fs::write(shared.join("twindisk.toml"), CONFIGURATION).expect("a file");
+    fs::write(shared.join("functions"), functions()).expect("a file");
+    let [one, two] = &mut lab.machines[..] else {
+        unreachable!("two machines")
+    };
+    for machine in [&mut *one, &mut *two] {
+        machine.power_on();
+    }
+    for machine in [&mut *one, &mut *two] {
+        machine.until_ready();
+    }
+
+    twindisk(one, "init --first --size 128MiB");
+    twindisk(two, "init --size 128MiB");
+    one.run(". /job/shared/functions; serve");
+    two.run(". /job/shared/functions; serve");
+    twindisk(one, "promote");
+    one.run(". /job/shared/functions; until_in_sync");
+    println!("node1 is primary, node2 in sync");
+
+    one.run(". /job/shared/functions; attach; mkfs.ext4 -q -E nodiscard /dev/nbd0; mount /dev/nbd0 /srv");
+    let writer = one.start(". /job/shared/functions; write_for_ever");
+    let promised = shared.join("promised");
+    eventually(
+        "files are written",
+        || writer.output(),
+        || {
+            let ended = writer.ended();
+            assert_eq!(ended, None, "{}", writer.output());
+            (count(&promised) >= 20).then_some(())
+        },
+    );
+    pause(&mut random, Duration::ZERO, Duration::from_millis(1500));
+    one.cut_power();
+    println!("unplugged after {} files were synced", count(&promised));
+
+    two.run(". /job/shared/functions; until_lost");
+    twindisk(two, "receipt --fenced --about node1 --reason unplugged");
+    twindisk(two, "promote");
+    two.run(". /job/shared/functions; attach; mount /dev/nbd0 /srv; check");
+    two.run("umount /srv; e2fsck -fn /dev/nbd0");
+    two.run("mount /dev/nbd0 /srv; echo later >/srv/later; umount /srv; sync");
+    println!("all are on node2; the filesystem is clean");
+
+    one.power_on();
+    one.until_ready();
+    one.run(". /job/shared/functions; serve");
+    two.run(". /job/shared/functions; until_in_sync");
+    two.run(". /job/shared/functions; twindisk detach /dev/nbd0; twindisk demote");
+    one.run(". /job/shared/functions; stop");
+    two.run(". /job/shared/functions; stop");
+    for machine in [&mut *one, &mut *two] {
+        machine.shut_down();
+    }
+    let disks = [1, 2].map(|number| fs::read(lab.disk(number)).expect("a disk"));
+    assert!(
+        disks[0][..SIZE] == disks[1][..SIZE],
+        "the disks differ, though both were in sync and at rest"
+    );
+    println!("node1 came back and was brought up to date; both disks are equal");
+}
+
+fn twindisk(machine: &mut Machine, arguments: &str) {
+    machine.run(&format!(". /job/shared/functions; twindisk {arguments}"));
+}
+
+/// Lines that are whole.
+fn count(path: &Path) -> usize {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.matches('\n').count()
+}
+
+const CONFIGURATION: &str = r#"
+cluster = "machines"
+secret = "0123456789abcdef0123456789abcdef"
+
+[nodes.node1]
+id = 1
+address = "10.77.0.1:7800"
+
+[nodes.node2]
+id = 2
+address = "10.77.0.2:7800"
+
+[resource.r0]
+client-buffers = "64MiB"
+peer-buffers = "32MiB"
+on.node1 = { backing = "/dev/ubda", metadata = "internal" }
+on.node2 = { backing = "/dev/ubda", metadata = "internal" }
+"#;
+
+/// What the scripts in the machines have in common.
+fn functions() -> String {
+    FUNCTIONS.replace("PROGRAM", &program().display().to_string())
+}
+
+const FUNCTIONS: &str = r#"
+set -eu
+export TWINDISK_CONFIG=/job/shared/twindisk.toml TWINDISK_NODE=node$NODE
+mkdir -p /run/twindisk /var/lib/twindisk /srv
+
+twindisk() {
+    PROGRAM "$@"
+}
+
+# until WHAT COMMAND...: a minute at most.
+until_true() {
+    for _ in $(seq 600); do
+        if "$@"; then return; fi
+        sleep 0.1
+    done
+    twindisk status || true
+    cat /run/twindisk/log
+    return 1
+}
+
+says() {
+    twindisk status --json 2>/dev/null | grep -q "$1"
+}
+
+serve() {
+    setsid PROGRAM serve >/run/twindisk/log 2>&1 </dev/null &
+    echo $! >/run/twindisk/pid
+    until_true says '"role"'
+}
+
+stop() {
+    kill "$(cat /run/twindisk/pid)"
+    until_true eval "! kill -0 $(cat /run/twindisk/pid) 2>/dev/null"
+}
+
+until_in_sync() {
+    until_true says '"connection":"established".*"in-sync":true.*"progress":null'
+}
+
+until_lost() {
+    until_true says '"connection":"connecting"'
+}
+
+attach() {
+    grep -q '^nbd ' /proc/modules || busybox insmod "$MODULES/kernel/drivers/block/nbd.ko"
+    twindisk attach r0 /dev/nbd0
+}
+
+# File N holds the line N a thousand times. Its number is told once it is synced.
+write_for_ever() {
+    number=0
+    while :; do
+        number=$((number + 1))
+        yes "line $number" | head -n 1000 >/srv/$number
+        sync /srv/$number
+        echo $number >>/job/shared/promised
+    done
+}
+
+check() {
+    while read -r number; do
+        yes "line $number" | head -n 1000 | cmp - /srv/$number
+    done </job/shared/promised
+}
+"#;
