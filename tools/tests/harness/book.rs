@@ -123,7 +123,7 @@ impl Entry {
 }
 
 /// The book.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Book {
     blocks: HashMap<u64, Entry>,
     version: u64,

@@ -6,8 +6,10 @@
 pub(crate) mod book;
 pub(crate) mod cluster;
 pub(crate) mod load;
+pub(crate) mod platter;
 pub(crate) mod programs;
 pub(crate) mod random;
+pub(crate) mod unpowered;
 pub(crate) mod vm;
 
 use std::{

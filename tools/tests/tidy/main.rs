@@ -311,7 +311,11 @@ fn files(end: &str) -> Vec<(String, String)> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder") {
             let path: PathBuf = entry.expect("an entry").path();
-            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned();
             if path.is_dir() && !name.starts_with('.') && name != "target" {
                 folders.push(path);
             } else if name.ends_with(end) && path.is_file() {
