@@ -270,9 +270,10 @@ impl Book {
             entry.since.push((order, vec![found]));
             return;
         }
-        // Only a request without an answer may be there in part, as far as it was carried out.
+        // In part there may only be what had no answer, or what was not flushed when the power went.
+        let unflushed = loss == Loss::Unflushed && !entry.since.is_empty();
         let every: Vec<Content> = settled.iter().chain(&open).copied().collect();
-        if !open.is_empty() && is_mixture(block, data, &every) {
+        if (!open.is_empty() || unflushed) && is_mixture(block, data, &every) {
             // It cannot be named: the next write makes it clean.
             entry.since.push((order, every));
             return;
