@@ -5,11 +5,13 @@
 mod harness;
 
 use std::{
-    sync::{Mutex, atomic::Ordering},
+    sync::{Mutex, atomic::Ordering, mpsc},
     thread,
+    time::Duration,
 };
 
 use harness::{
+    PATIENCE,
     book::{BLOCK, Book, Loss, Range},
     cluster::{ALPHA, BETA, Cluster},
     eventually,
@@ -258,6 +260,40 @@ fn a_flush_is_stable_on_the_standby_alone_with_protocol_c_and_b() {
             trimmed == block(2) || trimmed == block(0),
             "protocol {protocol}: a trimmed block"
         );
+    }
+}
+
+/// Also when the standby's disk takes its time: nothing is said before it is true.
+#[test]
+fn a_flush_waits_until_it_is_stable_on_the_standby() {
+    if !have_unpowered() {
+        return;
+    }
+    for protocol in ["C", "B"] {
+        let rig = Rig::start(&format!(
+            "protocol = \"{protocol}\"\nflush-interval = \"10min\"\n"
+        ));
+        let beta = rig.disks[1].powered();
+        for fua in [Fua::No, Fua::Yes] {
+            let mut client = rig.cluster.client(ALPHA);
+            client.write(0, &[1; BLOCK], Fua::No).expect("a write");
+            beta.hold_flushes();
+            let (said, hears) = mpsc::channel();
+            thread::scope(|scope| {
+                scope.spawn(move || {
+                    let done = match fua {
+                        Fua::No => client.flush(),
+                        Fua::Yes => client.write(0, &[2; BLOCK], fua),
+                    };
+                    said.send(done).expect("the test waits");
+                });
+                let early = hears.recv_timeout(Duration::from_millis(500));
+                beta.let_flushes_go();
+                assert!(early.is_err(), "protocol {protocol}: it was acknowledged");
+                let done = hears.recv_timeout(PATIENCE).expect("an answer");
+                done.expect("it is stable now");
+            });
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     },
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -38,6 +38,9 @@ struct Shared {
     export: Export,
     on: AtomicBool,
     cache: Mutex<Cache>,
+    /// Flushes and FUA writes wait as long as this is set.
+    held: Mutex<bool>,
+    released: Condvar,
     connections: Mutex<Vec<UnixStream>>,
 }
 
@@ -59,6 +62,8 @@ impl Powered {
                 platter,
                 blocks: BTreeMap::new(),
             }),
+            held: Mutex::new(false),
+            released: Condvar::new(),
             connections: Mutex::default(),
         });
         let listening = thread::spawn({
@@ -86,6 +91,17 @@ impl Powered {
         }
     }
 
+    /// From now on nothing becomes stable: flushes wait until they are let go.
+    pub(crate) fn hold_flushes(&self) {
+        *self.shared.held() = true;
+    }
+
+    /// Lets waiting flushes go.
+    pub(crate) fn let_flushes_go(&self) {
+        *self.shared.held() = false;
+        self.shared.released.notify_all();
+    }
+
     /// Cuts the power: of what was not flushed each sector is on the platter, or not.
     pub(crate) fn cut(mut self, random: &mut Random) {
         self.shared.on.store(false, Ordering::SeqCst);
@@ -104,6 +120,7 @@ impl Powered {
 
     fn end(&mut self) {
         self.shared.on.store(false, Ordering::SeqCst);
+        self.let_flushes_go();
         for connection in self.shared.connections().drain(..) {
             let _ = connection.shutdown(std::net::Shutdown::Both);
         }
@@ -125,6 +142,10 @@ impl Drop for Powered {
 impl Shared {
     fn cache(&self) -> MutexGuard<'_, Cache> {
         self.cache.lock().expect("no server thread panicked")
+    }
+
+    fn held(&self) -> MutexGuard<'_, bool> {
+        self.held.lock().expect("no server thread panicked")
     }
 
     fn connections(&self) -> MutexGuard<'_, Vec<UnixStream>> {
@@ -247,6 +268,16 @@ fn carry_out(
 ) -> Option<Vec<u8>> {
     let style = negotiated.replies;
     let length = usize::try_from(request.length).expect("64 bits");
+    let fua = matches!(
+        request.command,
+        Command::Write { fua: true }
+            | Command::WriteZeroes { fua: true, .. }
+            | Command::Trim { fua: true }
+    );
+    if fua || request.command == Command::Flush {
+        let held = shared.released.wait_while(shared.held(), |held| *held);
+        drop(held.expect("no server thread panicked"));
+    }
     let mut cache = shared.cache();
     if !shared.on.load(Ordering::SeqCst) {
         return None;
@@ -269,10 +300,7 @@ fn carry_out(
         Command::Disconnect => return None,
         Command::BlockStatus { .. } => unreachable!("nobody selected a context"),
     }
-    if let Command::Write { fua: true }
-    | Command::WriteZeroes { fua: true, .. }
-    | Command::Trim { fua: true } = request.command
-    {
+    if fua {
         let end = request.offset + u64::from(request.length);
         cache.flush(request.offset / BLOCK as u64, end.div_ceil(BLOCK as u64));
     }

@@ -50,6 +50,11 @@ impl Disk {
         self.dir.join("device")
     }
 
+    /// The disk itself.
+    pub(crate) fn powered(&self) -> &Powered {
+        &self.on.as_ref().expect("it has power").powered
+    }
+
     /// On again, with what is on the platter.
     pub(crate) fn power_on(&mut self) {
         assert!(self.on.is_none(), "it has power");
