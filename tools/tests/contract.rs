@@ -12,7 +12,7 @@ use std::{
 
 use harness::{
     PATIENCE,
-    book::{BLOCK, Book, Loss, Range},
+    book::{BLOCK, Book, Loss},
     cluster::{ALPHA, BETA, Cluster},
     eventually,
     load::{self, Ended, Gauge, Plan},
@@ -263,6 +263,35 @@ fn a_flush_is_stable_on_the_standby_alone_with_protocol_c_and_b() {
     }
 }
 
+/// With C and B a write is not acknowledged before the standby has it; with A it is.
+#[test]
+fn a_write_waits_for_the_standby() {
+    for protocol in ["C", "B", "A"] {
+        let cluster = Cluster::pair("64MiB", &format!("protocol = \"{protocol}\"\n"));
+        let mut client = cluster.client(ALPHA);
+        client.write(0, &[1; BLOCK], Fua::No).expect("a write");
+        cluster.pause(BETA);
+        let (said, hears) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let done = client.write(0, &[2; BLOCK], Fua::No);
+                said.send(done).expect("the test waits");
+            });
+            if protocol == "A" {
+                let done = hears.recv_timeout(PATIENCE).expect("an answer");
+                done.expect("it is on its way");
+                cluster.resume(BETA);
+                return;
+            }
+            let early = hears.recv_timeout(Duration::from_millis(500));
+            cluster.resume(BETA);
+            assert!(early.is_err(), "protocol {protocol}: it was acknowledged");
+            let done = hears.recv_timeout(PATIENCE).expect("an answer");
+            done.expect("it is there now");
+        });
+    }
+}
+
 /// Also when the standby's disk takes its time: nothing is said before it is true.
 #[test]
 fn a_flush_waits_until_it_is_stable_on_the_standby() {
@@ -422,73 +451,4 @@ fn promote_when_possible(cluster: &Cluster, node: &str) {
             .is_some_and(Vec::is_empty)
     });
     cluster.ok(node, &["promote"]);
-}
-
-/// The book itself: what it must notice.
-#[test]
-fn the_book_notices_what_is_lost() {
-    use harness::book::{Change, Verdict, payload};
-    let range = Range { first: 7, count: 1 };
-    let judge = |book: &mut Book, data: &[u8], loss| {
-        let mut verdict = Verdict::default();
-        book.check(7, data, loss, &mut verdict);
-        verdict.wrong.is_empty()
-    };
-    let fresh = || {
-        let mut book = Book::default();
-        let version = book.new_version();
-        book.begin(range, Change::Write(version));
-        book.acknowledge(range, false);
-        book
-    };
-    let zeroes = vec![0; BLOCK];
-    let one = payload(range, 1);
-    assert!(judge(&mut fresh(), &one, Loss::Nothing));
-    assert!(!judge(&mut fresh(), &zeroes, Loss::Nothing), "acknowledged");
-    assert!(judge(&mut fresh(), &zeroes, Loss::Unflushed), "not flushed");
-    let mut flushed = fresh();
-    let covers = flushed.flush_covers();
-    flushed.flushed(covers);
-    assert!(!judge(&mut flushed, &zeroes, Loss::Unflushed), "flushed");
-
-    let with_second = |change| {
-        let mut book = fresh();
-        assert_eq!(book.new_version(), 2);
-        book.begin(range, change);
-        book
-    };
-    let two = payload(range, 2);
-    let mut torn = one.clone();
-    torn[..1024].copy_from_slice(&two[..1024]);
-    for data in [&one, &two, &torn] {
-        assert!(judge(
-            &mut with_second(Change::Write(2)),
-            data,
-            Loss::Nothing
-        ));
-    }
-    assert!(!judge(
-        &mut with_second(Change::Write(2)),
-        &zeroes,
-        Loss::Nothing
-    ));
-    assert!(
-        !judge(&mut fresh(), &torn, Loss::Nothing),
-        "torn with nothing in flight"
-    );
-    let mut damaged = one.clone();
-    damaged[700] ^= 1;
-    assert!(!judge(
-        &mut with_second(Change::Write(2)),
-        &damaged,
-        Loss::Unflushed
-    ));
-    let elsewhere = payload(Range { first: 8, count: 1 }, 1);
-    assert!(!judge(&mut fresh(), &elsewhere, Loss::Nothing));
-    // A trim leaves it open; what is found then stays.
-    let mut trimmed = with_second(Change::Trim);
-    trimmed.acknowledge(range, false);
-    assert!(judge(&mut trimmed.clone(), &one, Loss::Nothing));
-    assert!(judge(&mut trimmed, &zeroes, Loss::Nothing));
-    assert!(!judge(&mut trimmed, &one, Loss::Nothing), "it came back");
 }

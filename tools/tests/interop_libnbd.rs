@@ -5,7 +5,8 @@ mod harness;
 use std::{fs, path::Path, time::Duration};
 
 use harness::{
-    cluster::{ALPHA, Alone, BETA, Cluster, assert_same, program},
+    alone::Alone,
+    cluster::{ALPHA, BETA, Cluster, assert_same, program},
     programs::{command, have, output, run, told},
 };
 

@@ -195,6 +195,34 @@ impl Cluster {
         assert!(status.success(), "{node}: {status}\n{}", self.log(node));
     }
 
+    /// Stops a node's process without ending it: it holds its connections and says nothing.
+    pub(crate) fn pause(&self, node: &str) {
+        let child = self.child(node);
+        signal(child, Signal::SIGSTOP);
+        let tasks = format!("/proc/{}/task", child.id());
+        eventually("every thread is stopped", String::new, || {
+            let mut tasks = fs::read_dir(&tasks).expect("it runs").flatten();
+            let stopped = tasks.all(|task| {
+                let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                // The state stands behind the name, which may hold anything but a newline.
+                stat.rsplit(") ")
+                    .next()
+                    .is_some_and(|rest| rest.starts_with('T'))
+            });
+            stopped.then_some(())
+        });
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self, node: &str) {
+        signal(self.child(node), Signal::SIGCONT);
+    }
+
+    fn child(&self, node: &str) -> &Child {
+        let running = self.running.iter().find(|(name, _)| name == node);
+        &running.unwrap_or_else(|| panic!("{node} does not run")).1
+    }
+
     /// Whether a node's process runs.
     pub(crate) fn is_running(&self, node: &str) -> bool {
         self.running.iter().any(|(name, _)| name == node)
@@ -231,7 +259,8 @@ impl Cluster {
         self.until(primary, "all peers in sync", |replica| {
             let peers = replica["peers"].as_array().expect("peers");
             peers.iter().all(|peer| {
-                peer["in-sync"] == true
+                // A peer with protocol A is never counted on.
+                (peer["in-sync"] == true || peer["protocol"] == "A")
                     && peer["connection"] == "established"
                     && peer["progress"].is_null()
             })
@@ -417,64 +446,6 @@ pub(crate) fn clean_command() -> Command {
         command.env_remove(name);
     }
     command
-}
-
-/// One that serves and has no cluster: `twindisk serve --ephemeral`. Ends with its owner.
-pub(crate) struct Alone {
-    child: Child,
-    socket: PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-impl Alone {
-    /// Serves this size or file.
-    pub(crate) fn serve(disk: &str) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("twindisk-test-")
-            .tempdir()
-            .expect("a scratch directory");
-        let socket = dir.path().join("nbd.sock");
-        let mut child = clean_command()
-            .args(["serve", "--ephemeral", disk, "--unix"])
-            .arg(&socket)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("the program runs");
-        eventually(
-            "the socket is there",
-            || format!("{}", socket.display()),
-            || {
-                let ended = child.try_wait().expect("it is ours to wait for");
-                assert!(ended.is_none(), "it ended: {ended:?}");
-                std::os::unix::net::UnixStream::connect(&socket).ok()
-            },
-        );
-        Self {
-            child,
-            socket,
-            _dir: dir,
-        }
-    }
-
-    /// Where clients reach it; its only export has the empty name as well.
-    pub(crate) fn uri(&self) -> String {
-        format!("nbd+unix:///?socket={}", self.socket.display())
-    }
-
-    /// Ends it in good order.
-    pub(crate) fn stop(mut self) {
-        signal(&self.child, Signal::SIGTERM);
-        let status = self.child.wait().expect("it is ours to wait for");
-        assert!(status.success(), "{status}");
-    }
-}
-
-impl Drop for Alone {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 pub(crate) fn said(output: &Output) -> Said {

@@ -3,6 +3,7 @@
 //! line, its configuration file, its JSON, its sockets.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod alone;
 pub(crate) mod book;
 pub(crate) mod cluster;
 pub(crate) mod load;
