@@ -302,7 +302,7 @@ impl World {
             Report::VerifyEnded {
                 different_blocks, ..
             } => {
-                if *different_blocks > 0 && !self.swarm.lossy && self.nemesis.rotten == 0 {
+                if *different_blocks > 0 && !self.swarm.lossy {
                     self.violate(Violation::new(
                         "S5",
                         format!(

@@ -68,12 +68,6 @@ impl DataDisk {
         self.cache.len() as u64 / SECTORS
     }
 
-    /// Adds blocks that hold `value`.
-    pub(crate) fn grow(&mut self, blocks: u64, value: impl Fn(u64) -> u64) {
-        let old = self.cache.len() as u64;
-        self.cache.extend((old..blocks * SECTORS).map(value));
-    }
-
     /// A point in the order of completions: a flush issued now covers what completed before.
     pub(crate) const fn now(&self) -> u64 {
         self.completions
@@ -248,15 +242,14 @@ impl DataDisk {
         }
     }
 
+    /// The medium gives way to attempts: everything can be read again.
+    pub(crate) fn recover(&mut self) {
+        self.bad_blocks.clear();
+    }
+
     /// Number of blocks that can't be read.
     pub(crate) fn bad(&self) -> usize {
         self.bad_blocks.len()
-    }
-
-    /// Changes a sector behind everybody's back.
-    pub(crate) fn rot(&mut self, sector: u64, value: u64) {
-        self.cache[sector as usize] = value;
-        self.unsafe_sectors.remove(&sector);
     }
 
     fn apply_some(&mut self, mutation: Mutation, rng: &mut Rng) {

@@ -20,8 +20,6 @@ pub(crate) struct Nemesis {
     targeted: u32,
     /// Nodes whose disk was made to fail: one at most, so that a good copy is left.
     failing_disk: Option<usize>,
-    /// Sectors that rotted silently.
-    pub(crate) rotten: u64,
 }
 
 /// Something that goes wrong.
@@ -290,6 +288,8 @@ impl World {
         for number in 0..self.nodes.len() {
             let node = &mut self.nodes[number];
             node.trouble = crate::node::Trouble::default();
+            // A resync from a copy with unreadable blocks can't end: see the crate's documentation.
+            node.disk.recover();
             if node.power == Power::Fenced {
                 node.power = Power::Off;
             }

@@ -136,7 +136,9 @@ impl World {
                     self.command(number, Command::Connect { peer });
                 }
                 ConnectionState::SplitBrain | ConnectionState::Unrelated
-                    if self.swarm.lossy && status.role == Role::Standby && number > peer =>
+                    if self.swarm.lossy
+                        && status.role == Role::Standby
+                        && (number > peer || state.role == Some(Role::Primary)) =>
                 {
                     let keep = Some(slot_of(number, peer));
                     self.command(number, Command::Discard { peer: None, keep });

@@ -130,13 +130,6 @@ impl Book {
         }
     }
 
-    /// The sectors of a write and whether it was to be stable at once.
-    pub(crate) fn extent(&self, write: u64) -> (u64, u64, bool) {
-        self.writes
-            .get(&write)
-            .map_or((0, 0, false), |write| (write.first, write.count, write.fua))
-    }
-
     /// S2 for one sector of a read.
     pub(crate) fn read(
         &mut self,
