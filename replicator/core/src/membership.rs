@@ -296,10 +296,20 @@ impl Replica {
             term: superblock.term,
             lineage: superblock.lineage.clone(),
             in_sync: self.in_sync_nodes(),
+            equal: self.equal_nodes(),
             primary: self.role == Role::Primary || promoting,
             up_to_date: self.disk == DiskState::UpToDate || !self.disk_attached() || promoting,
             size_blocks: superblock.size_blocks,
         }
+    }
+
+    /// The peers that have everything that this node has, but for what is on its way.
+    fn equal_nodes(&self) -> Vec<NodeId> {
+        self.peers
+            .iter()
+            .filter(|peer| peer.takes_everything() && peer.bitmap.dirty() == 0)
+            .map(|peer| peer.node)
+            .collect()
     }
 
     /// The nodes of the in-sync set.
@@ -573,8 +583,12 @@ impl Replica {
             for (index, record) in superblock.peers.iter_mut().enumerate() {
                 record.in_sync = membership.in_sync.contains(&record.node);
                 if record.in_sync {
-                    record.base = newest;
                     record.receipt = None;
+                }
+                if membership.equal.contains(&record.node)
+                    || index == slot.index() && record.in_sync
+                {
+                    record.base = newest;
                 } else if index == slot.index() {
                     // A leader without a disk: what that disk holds, should it ever come back, nobody knows.
                     record.base = None;
@@ -586,8 +600,8 @@ impl Replica {
         }
         for other in self.slots().filter(|other| *other != slot) {
             let peer = self.peer_mut(other);
-            if member && membership.in_sync.contains(&peer.node) && peer.bitmap.dirty() > 0 {
-                // The leader saw every one of these blocks stable on that peer, or it would not be in the set.
+            if member && membership.equal.contains(&peer.node) && peer.bitmap.dirty() > 0 {
+                // The leader saw every one of these blocks stable on that peer, or the two would not be equal.
                 let runs: Vec<_> = peer.bitmap.runs().collect();
                 runs.into_iter().for_each(|run| peer.bitmap.clear(run));
             }

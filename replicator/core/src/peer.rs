@@ -174,6 +174,18 @@ impl Peer {
         }
     }
 
+    /// It is equal, or has come so far that every mutation is sent to it.
+    pub(crate) const fn takes_everything(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Established
+                | Phase::Leading {
+                    step: LeadStep::Complete | LeadStep::Joining,
+                    ..
+                }
+        )
+    }
+
     /// What becomes of a mutation of `range` for this peer: sent, or remembered as dirty.
     pub(crate) fn takes(&self, range: BlockRange) -> bool {
         match &self.phase {

@@ -157,6 +157,12 @@ impl Replica {
             for &(_, range) in &recent {
                 self.peer_mut(other).bitmap.set(range);
             }
+            if !recent.is_empty() && self.peer(other).phase == Phase::Established {
+                self.drop_link(
+                    other,
+                    "the primary is lost: the two may differ in what came last",
+                );
+            }
         }
     }
 

@@ -171,10 +171,12 @@ prop_compose! {
         term: u64,
         lineage in lineages(),
         in_sync in node_sets(),
+        equal in node_sets(),
         primary: bool,
         up_to_date: bool,
         size_blocks: u64,
     ) -> Membership {
-        Membership { change, term: Term(term), lineage, in_sync, primary, up_to_date, size_blocks }
+        let term = Term(term);
+        Membership { change, term, lineage, in_sync, equal, primary, up_to_date, size_blocks }
     }
 }

@@ -130,6 +130,9 @@ pub struct Membership {
     pub lineage: Lineage,
     /// Nodes in sync, the leader among them unless its disk has failed.
     pub in_sync: Vec<NodeId>,
+    /// Nodes that are equal to the leader but for what is on its way to them. A node of the in-sync set that is lost just
+    /// now is not among them.
+    pub equal: Vec<NodeId>,
     /// The leader is primary (else it is the standby that both agreed to start from).
     pub primary: bool,
     /// The leader knows that its data is the newest.

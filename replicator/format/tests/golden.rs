@@ -149,6 +149,7 @@ fn control_messages() -> Vec<ControlMessage> {
             term: Term(4),
             lineage: lineage(),
             in_sync: vec![NodeId(1)],
+            equal: vec![NodeId(2)],
             primary: true,
             up_to_date: false,
             size_blocks: 70_000,
