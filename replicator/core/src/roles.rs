@@ -180,6 +180,13 @@ impl Replica {
                 "only a resync from another node, or `twindisk init --first`, gives it data".into(),
             );
         }
+        if self.saving.is_some() {
+            return refuse(
+                RefusalCode::Busy,
+                "this node is saving its changes, to give them up".into(),
+                "wait for it; then it follows".into(),
+            );
+        }
         if self.pending.is_some() {
             return refuse(
                 RefusalCode::Busy,
