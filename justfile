@@ -1,0 +1,49 @@
+# What a developer does. `just` alone lists it.
+
+_list:
+    @just --list --unsorted
+
+# before every commit: quick, and complete for what it covers
+pre: fmt-check clippy tidy
+
+# two nodes, a killed primary, a promotion, and the proof that nothing was lost
+demo *ARGS:
+    cargo run --release -- demo {{ARGS}}
+
+# all tests
+test *ARGS:
+    cargo test --workspace {{ARGS}}
+
+# the whole cluster in one process, so many seeds
+simulate SEEDS="10000":
+    cargo run --release -p twindisk-simulator -- --seeds {{SEEDS}}
+
+# SIGKILL of either side, so many times
+crash ROUNDS="100":
+    TWINDISK_CRASH_ROUNDS={{ROUNDS}} cargo test -p twindisk --test crash_random -- --nocapture
+
+# a kernel of its own, unplugged
+vm:
+    cargo test -p twindisk --test vm_unplug -- --nocapture
+
+# the architecture as a test
+tidy:
+    cargo test -p twindisk --test tidy
+
+fmt-check:
+    cargo fmt --check
+
+clippy:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# licences, registries, known faults
+deny:
+    cargo deny check
+
+# let a fuzzer at one target of nbd/ or replicator/format/ (needs a nightly compiler)
+fuzz CRATE TARGET SECONDS="60":
+    cd {{CRATE}} && cargo +nightly fuzz run {{TARGET}} fuzz/seeds/{{TARGET}} -- -max_total_time={{SECONDS}}
+
+# everything that must hold before a change is accepted
+ci:
+    .ci/run
