@@ -18,6 +18,7 @@ use twindisk_format::{
 use crate::{
     Action, DiskState, LinkId, LinkIntent, Report, Role,
     compare::{Reason, Side, Verdict, compare},
+    membership::Kind,
     peer::{FollowStep, LeadStep, Link, Phase, Received},
     replica::{Replica, Then},
 };
@@ -463,7 +464,12 @@ impl Replica {
             return;
         }
         let name = self.peer(slot).name.clone();
-        if self.role == Role::Primary {
+        // A promotion that is being stored is for a term that has passed.
+        let promoting = self
+            .change
+            .as_ref()
+            .is_some_and(|change| change.kind == Kind::Promote);
+        if self.role == Role::Primary || promoting {
             self.step_down(term, &format!("{name} speaks in the higher term {term}"));
         } else if !matches!(frame, Frame::Control(ControlMessage::Membership(_))) {
             // A membership brings its term with everything that belongs to it.
