@@ -13,8 +13,9 @@ use std::{
 
 use harness::{
     book::{BLOCK, Book, Loss, Range},
-    cluster::{ALPHA, BETA, Cluster, pause},
+    cluster::{ALPHA, BETA, Cluster},
     load::{self, Ended, Gauge, Plan},
+    process::pause,
     random::{Random, number, seed},
 };
 use serde_json::Value;

@@ -15,8 +15,9 @@ use std::{
 
 use harness::{
     PATIENCE,
-    cluster::{ALPHA, BETA, Cluster, pause},
+    cluster::{ALPHA, BETA, Cluster},
     eventually,
+    process::pause,
     programs::{command, have, have_loop_and_fuse, output, run},
     random::{Random, seed},
 };

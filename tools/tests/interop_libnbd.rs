@@ -6,7 +6,8 @@ use std::{fs, path::Path, time::Duration};
 
 use harness::{
     alone::Alone,
-    cluster::{ALPHA, BETA, Cluster, assert_same, program},
+    cluster::{ALPHA, BETA, Cluster},
+    process::{assert_same, program},
     programs::{command, have, output, run, told},
 };
 

@@ -5,7 +5,8 @@ mod harness;
 use std::{path::Path, thread, time::Duration};
 
 use harness::{
-    cluster::{ALPHA, BETA, Cluster, pause},
+    cluster::{ALPHA, BETA, Cluster},
+    process::{pause, signal},
     programs::{command, have, output, run, told},
     random::{Random, seed},
 };
@@ -177,7 +178,7 @@ fn fio_verifies_while_the_standby_dies_and_returns() {
         );
     }
     // SIGINT: fio finishes what is in flight, verifies, and reports.
-    harness::cluster::signal(&running, nix::sys::signal::Signal::SIGINT);
+    signal(&running, nix::sys::signal::Signal::SIGINT);
     let told = told(&running.wait_with_output().expect("it is ours"));
     assert!(
         !told.contains("verify:") && told.contains("err= 0"),

@@ -5,8 +5,8 @@ mod harness;
 use std::{fs, path::Path, time::Duration};
 
 use harness::{
-    cluster::{pause, program},
     eventually,
+    process::{pause, program},
     programs::have,
     random::{Random, seed},
     vm::{Lab, Machine, PROGRAMS},

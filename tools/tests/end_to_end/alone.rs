@@ -9,7 +9,7 @@ use std::{
 
 use twindisk_nbd::client::{Client, ConnectOptions, Fua};
 
-use crate::nodes::clean_command;
+use crate::harness::process::clean_command;
 
 /// A process that is ended with its test.
 struct Ended(Child);

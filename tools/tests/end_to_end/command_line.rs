@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::FileExt};
 
-use crate::nodes::{Cluster, run};
+use crate::harness::{cluster::Cluster, process::run};
 
 #[test]
 fn help_names_every_exit_code_and_bad_usage_is_one() {

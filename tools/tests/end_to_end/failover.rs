@@ -4,11 +4,14 @@ use std::{sync::mpsc, thread, time::Duration};
 
 use twindisk_nbd::client::Fua;
 
-use crate::nodes::{Cluster, equal, run};
+use crate::harness::{
+    cluster::Cluster,
+    process::{assert_same, run},
+};
 
 #[test]
 fn a_dead_primary_is_replaced_only_with_a_receipt() {
-    let mut cluster = Cluster::pair("");
+    let mut cluster = Cluster::pair("32MiB", "");
     let mut client = cluster.client("alpha");
     for block in 0..64_u64 {
         client
@@ -54,12 +57,12 @@ fn a_dead_primary_is_replaced_only_with_a_receipt() {
     cluster.ok("beta", &["demote"]);
     cluster.stop("alpha");
     cluster.stop("beta");
-    assert!(equal(&cluster.path("alpha.img"), &cluster.path("beta.img")));
+    assert_same(&cluster.path("alpha.img"), &cluster.path("beta.img"));
 }
 
 #[test]
 fn a_primary_that_lost_its_standby_waits_for_a_receipt() {
-    let mut cluster = Cluster::pair("");
+    let mut cluster = Cluster::pair("32MiB", "");
     let mut client = cluster.client("alpha");
     client.write(0, &[1; 4096], Fua::No).unwrap();
     cluster.kill("beta");
@@ -104,7 +107,7 @@ fn a_primary_that_lost_its_standby_waits_for_a_receipt() {
 
 #[test]
 fn continue_goes_on_alone_and_says_that_it_is_unsafe() {
-    let mut cluster = Cluster::pair("on-peer-loss = \"continue\"");
+    let mut cluster = Cluster::pair("32MiB", "on-peer-loss = \"continue\"");
     cluster.kill("beta");
     let mut client = cluster.client("alpha");
     client.write(0, &[1; 4096], Fua::Yes).unwrap();
@@ -114,7 +117,7 @@ fn continue_goes_on_alone_and_says_that_it_is_unsafe() {
 
 #[test]
 fn a_forced_promotion_forks_and_only_a_person_mends_it() {
-    let mut cluster = Cluster::pair("");
+    let mut cluster = Cluster::pair("32MiB", "");
     // Both are cut from each other without either being dead.
     cluster.kill("beta");
     cluster.until("alpha", "suspended", |replica| {
@@ -189,7 +192,7 @@ fn the_demo_proves_it() {
 
 #[test]
 fn a_dead_process_on_a_living_host_is_released_by_its_metadata() {
-    let mut cluster = Cluster::pair("");
+    let mut cluster = Cluster::pair("32MiB", "");
     let mut client = cluster.client("alpha");
     client.write(0, &[1; 4096], Fua::No).unwrap();
     let served = cluster.refused("alpha", &["outdate", "--offline"]);
@@ -217,7 +220,7 @@ fn a_dead_process_on_a_living_host_is_released_by_its_metadata() {
 
 #[test]
 fn a_standby_that_was_outdated_releases_the_primary() {
-    let mut cluster = Cluster::pair("");
+    let mut cluster = Cluster::pair("32MiB", "");
     cluster.kill("beta");
     cluster.until("alpha", "suspended", |replica| {
         !replica["suspended"].is_null()
@@ -233,7 +236,7 @@ fn a_standby_that_was_outdated_releases_the_primary() {
 
 #[test]
 fn writes_in_flight_at_the_loss_are_answered_after_the_receipt() {
-    let mut cluster = Cluster::pair("");
+    let mut cluster = Cluster::pair("32MiB", "");
     let mut client = cluster.client("alpha");
     let (progress, written) = mpsc::channel();
     let writer = thread::spawn(move || {

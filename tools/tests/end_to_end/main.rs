@@ -1,10 +1,12 @@
 //! The real binary from outside: its commands, its refusals, two nodes on loopback.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../harness/mod.rs"]
+mod harness;
+
 mod alone;
 mod command_line;
 mod failover;
-mod nodes;
 mod strangers;
 mod three_nodes;
 mod two_nodes;

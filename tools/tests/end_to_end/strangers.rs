@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::nodes::Cluster;
+use crate::harness::cluster::Cluster;
 
 #[test]
 fn a_node_with_another_secret_gets_nowhere() {
@@ -36,7 +36,7 @@ fn a_node_with_another_secret_gets_nowhere() {
 
 #[test]
 fn noise_on_the_replication_port_changes_nothing() {
-    let cluster = Cluster::pair("");
+    let cluster = Cluster::pair("32MiB", "");
     let text = std::fs::read_to_string(cluster.path("twindisk.toml")).unwrap();
     let beta = text.split("[nodes.beta]").nth(1).unwrap();
     let address = beta
@@ -66,7 +66,7 @@ fn noise_on_the_replication_port_changes_nothing() {
 
 #[test]
 fn nonsense_on_the_control_socket_is_answered_in_a_sentence() {
-    let cluster = Cluster::pair("");
+    let cluster = Cluster::pair("32MiB", "");
     let mut socket = UnixStream::connect(cluster.path("alpha/control.sock")).unwrap();
     let mut answers = BufReader::new(socket.try_clone().unwrap()).lines();
     for (line, part) in [
@@ -92,7 +92,7 @@ fn nonsense_on_the_control_socket_is_answered_in_a_sentence() {
 
 #[test]
 fn a_client_that_says_nothing_or_nonsense_holds_nobody_up() {
-    let cluster = Cluster::pair("");
+    let cluster = Cluster::pair("32MiB", "");
     let path = cluster.path("alpha/r0.sock");
     let _silent: Vec<UnixStream> = (0..20)
         .map(|_| UnixStream::connect(&path).unwrap())

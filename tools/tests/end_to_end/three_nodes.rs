@@ -5,7 +5,7 @@ use std::{fs, os::unix::net::UnixDatagram, time::Duration};
 use serde_json::Value;
 use twindisk_nbd::client::{Client, ConnectOptions, Fua, list_exports};
 
-use crate::nodes::{Cluster, equal};
+use crate::harness::{cluster::Cluster, process::assert_same};
 
 const NODES: [&str; 3] = ["alpha", "beta", "gamma"];
 
@@ -39,11 +39,8 @@ fn two_standbys_both_have_it_and_one_takes_over() {
     for node in NODES {
         cluster.stop(node);
     }
-    assert!(equal(&cluster.path("alpha.img"), &cluster.path("beta.img")));
-    assert!(equal(
-        &cluster.path("alpha.img"),
-        &cluster.path("gamma.img")
-    ));
+    assert_same(&cluster.path("alpha.img"), &cluster.path("beta.img"));
+    assert_same(&cluster.path("alpha.img"), &cluster.path("gamma.img"));
 }
 
 #[test]

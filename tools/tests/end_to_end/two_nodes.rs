@@ -5,11 +5,11 @@ use std::fs;
 use serde_json::Value;
 use twindisk_nbd::client::Fua;
 
-use crate::nodes::{Cluster, equal};
+use crate::harness::{cluster::Cluster, process::assert_same};
 
 #[test]
 fn status_has_stable_names() {
-    let cluster = Cluster::pair("");
+    let cluster = Cluster::pair("32MiB", "");
     let text = cluster.ok("alpha", &["status", "--json"]);
     let status: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(status["version"], 1);
@@ -45,7 +45,7 @@ fn status_has_stable_names() {
 
 #[test]
 fn refusals_say_why_and_what_next() {
-    let cluster = Cluster::pair("");
+    let cluster = Cluster::pair("32MiB", "");
     let second = cluster.refused("beta", &["promote"]);
     assert!(second.contains("alpha"), "{second}");
     let nobody = cluster.refused("alpha", &["connect", "--peer", "gamma"]);
@@ -67,7 +67,7 @@ fn refusals_say_why_and_what_next() {
 
 #[test]
 fn a_standby_lets_no_client_in_and_says_why() {
-    let cluster = Cluster::pair("");
+    let cluster = Cluster::pair("32MiB", "");
     let socket = cluster.path("beta/r0.sock");
     let uri = format!("nbd+unix:///r0?socket={}", socket.display())
         .parse()
@@ -79,7 +79,7 @@ fn a_standby_lets_no_client_in_and_says_why() {
 
 #[test]
 fn switchover_there_and_back_keeps_the_data() {
-    let mut cluster = Cluster::pair("");
+    let mut cluster = Cluster::pair("32MiB", "");
     let mut client = cluster.client("alpha");
     client.write(4096, &[1; 8192], Fua::No).unwrap();
     client.flush().unwrap();
@@ -107,12 +107,12 @@ fn switchover_there_and_back_keeps_the_data() {
     cluster.ok("alpha", &["demote"]);
     cluster.stop("alpha");
     cluster.stop("beta");
-    assert!(equal(&cluster.path("alpha.img"), &cluster.path("beta.img")));
+    assert_same(&cluster.path("alpha.img"), &cluster.path("beta.img"));
 }
 
 #[test]
 fn disconnected_it_goes_on_with_a_release_and_resyncs_when_connected() {
-    let cluster = Cluster::pair("");
+    let cluster = Cluster::pair("32MiB", "");
     cluster.ok("beta", &["disconnect"]);
     let primary = cluster.until("alpha", "alone", |replica| {
         replica["peers"][0]["in-sync"] == false
@@ -138,7 +138,7 @@ fn disconnected_it_goes_on_with_a_release_and_resyncs_when_connected() {
 #[test]
 fn verify_finds_what_was_changed_behind_its_back_and_repairs_it() {
     use std::os::unix::fs::FileExt;
-    let mut cluster = Cluster::pair("");
+    let mut cluster = Cluster::pair("32MiB", "");
     let equal_text = cluster.ok("alpha", &["verify", "--wait"]);
     assert!(equal_text.contains("0 blocks differ"), "{equal_text}");
     cluster.stop("beta");
@@ -163,7 +163,7 @@ fn verify_finds_what_was_changed_behind_its_back_and_repairs_it() {
 
 #[test]
 fn it_grows_on_line() {
-    let cluster = Cluster::pair("");
+    let cluster = Cluster::pair("32MiB", "");
     for node in ["alpha", "beta"] {
         let image = fs::OpenOptions::new()
             .write(true)
@@ -192,7 +192,7 @@ fn events_are_lines_of_json_in_the_file_and_live() {
         io::{BufRead, BufReader},
         process::Stdio,
     };
-    let cluster = Cluster::pair("");
+    let cluster = Cluster::pair("32MiB", "");
     let past = cluster.ok("alpha", &["events", "r0"]);
     let kinds: Vec<String> = past
         .lines()

@@ -8,8 +8,8 @@ use std::{
 use nix::sys::signal::Signal;
 
 use super::{
-    cluster::{clean_command, signal},
     eventually,
+    process::{clean_command, signal},
 };
 
 /// One that serves and has no cluster: `twindisk serve --ephemeral`. Ends with its owner.

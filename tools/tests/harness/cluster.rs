@@ -1,30 +1,23 @@
 //! Nodes in a scratch directory, each a process of its own, driven through the command line and ended by number.
 
 use std::{
+    ffi::OsString,
     fs,
     net::TcpListener,
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use twindisk_nbd::client::{Client, ConnectOptions, Uri};
 
-use super::{LOOK, PATIENCE, eventually};
-
-/// The program. Another one, installed somewhere, can be put to the same tests.
-pub(crate) fn program() -> PathBuf {
-    std::env::var_os("TWINDISK_PROGRAM").map_or_else(
-        || PathBuf::from(env!("CARGO_BIN_EXE_twindisk")),
-        PathBuf::from,
-    )
-}
+use super::{
+    LOOK, PATIENCE, eventually,
+    process::{Said, assert_same, clean_command, free_port, said, signal},
+};
 
 pub(crate) const ALPHA: &str = "alpha";
 pub(crate) const BETA: &str = "beta";
@@ -34,14 +27,8 @@ pub(crate) struct Cluster {
     pub(crate) dir: tempfile::TempDir,
     nodes: Vec<String>,
     running: Vec<(String, Child)>,
-}
-
-/// How a command ended.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
+    /// For the processes of nodes.
+    pub(crate) environment: Vec<(&'static str, OsString)>,
 }
 
 impl Cluster {
@@ -76,6 +63,7 @@ impl Cluster {
             dir,
             nodes: nodes.iter().map(|&node| node.to_owned()).collect(),
             running: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -99,6 +87,14 @@ impl Cluster {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// Changes the configuration.
+    pub(crate) fn edit(&self, from: &str, to: &str) {
+        let path = self.path("twindisk.toml");
+        let text = fs::read_to_string(&path).expect("the configuration");
+        assert!(text.contains(from), "{from} is not in {text}");
+        fs::write(path, text.replace(from, to)).expect("the configuration");
     }
 
     /// The file beneath a node.
@@ -157,6 +153,7 @@ impl Cluster {
             .expect("a log");
         let child = self
             .command(node, &["serve"])
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -390,74 +387,4 @@ impl Drop for Cluster {
             }
         }
     }
-}
-
-/// Fails unless two files hold the same bytes, and says where they differ.
-pub(crate) fn assert_same(one: &Path, other: &Path) {
-    let (left, right) = (fs::read(one), fs::read(other));
-    let (left, right) = (left.expect("an image"), right.expect("an image"));
-    assert_eq!(
-        left.len(),
-        right.len(),
-        "{} and {}",
-        one.display(),
-        other.display()
-    );
-    let differ: Vec<usize> = left
-        .chunks(4096)
-        .zip(right.chunks(4096))
-        .enumerate()
-        .filter(|(_, (left, right))| left != right)
-        .map(|(block, _)| block)
-        .collect();
-    assert!(
-        differ.is_empty(),
-        "{} and {} differ in {} blocks: {:?}",
-        one.display(),
-        other.display(),
-        differ.len(),
-        &differ[..differ.len().min(20)]
-    );
-}
-
-/// A port that nobody uses as long as this is held.
-pub(crate) fn free_port() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").expect("loopback has free ports")
-}
-
-/// Sends a signal to a child of ours.
-pub(crate) fn signal(child: &Child, signal: Signal) {
-    let pid = Pid::from_raw(child.id().try_into().expect("process numbers are small"));
-    kill(pid, signal).expect("it is ours to signal");
-}
-
-/// The program without anything inherited that it would listen to.
-pub(crate) fn clean_command() -> Command {
-    let mut command = Command::new(program());
-    for name in [
-        "TWINDISK_CONFIG",
-        "TWINDISK_NODE",
-        "TWINDISK_LOG",
-        "LISTEN_FDS",
-        "LISTEN_PID",
-        "LISTEN_FDNAMES",
-        "NOTIFY_SOCKET",
-    ] {
-        command.env_remove(name);
-    }
-    command
-}
-
-pub(crate) fn said(output: &Output) -> Said {
-    Said {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
-/// A moment between `from` and `to`, for tests that strike at random moments.
-pub(crate) fn pause(random: &mut super::random::Random, from: Duration, to: Duration) {
-    let span = u64::try_from((to - from).as_micros()).expect("short");
-    thread::sleep(from + Duration::from_micros(random.below(span.max(1))));
 }

@@ -8,6 +8,7 @@ pub(crate) mod book;
 pub(crate) mod cluster;
 pub(crate) mod load;
 pub(crate) mod platter;
+pub(crate) mod process;
 pub(crate) mod programs;
 pub(crate) mod random;
 pub(crate) mod unpowered;
