@@ -200,6 +200,12 @@ impl Replica {
         for index in held {
             self.drop_unissued(index);
         }
+        for (_, mutation) in &mut self.mutations {
+            if mutation.origin.peer() == Some(slot) {
+                // Its flush is stable, but what was is forgotten with the link.
+                mutation.depends_on = Seq(0);
+            }
+        }
     }
 
     /// Whether everything that this peer sent is applied.
