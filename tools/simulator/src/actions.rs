@@ -143,8 +143,9 @@ impl World {
                 if ok && !request.closed {
                     let stamps = blocks.into_iter().flatten().skip(skip as usize);
                     let now = self.now;
+                    let has_disk = !self.nodes[number].diskless;
                     for seen in (first..first + count).zip(stamps) {
-                        let result = self.book.read(now, invoke, number, seen);
+                        let result = self.book.read(now, invoke, (number, has_disk), seen);
                         self.check(result);
                     }
                 }
@@ -272,8 +273,10 @@ impl World {
                 // A copy that is given up on purpose counts no more than one that is gone.
                 let given_up = *disk == DiskState::Outdated
                     && (why.contains("operator") || why.contains("in good order"));
+                self.nodes[number].diskless =
+                    matches!(disk, DiskState::Failed | DiskState::Diskless);
                 if given_up || matches!(disk, DiskState::Failed | DiskState::Diskless) {
-                    self.book.lose(number, |_| Held::Nothing);
+                    self.book.lose(self.now, number, |_| Held::Nothing);
                 }
                 "disk"
             }

@@ -159,7 +159,7 @@ impl World {
             if result.is_err() {
                 tell!(self, "{}: {:?} fails", name(number), under_way.io);
                 if mutates {
-                    self.book.lose(number, |_| Held::Nothing);
+                    self.book.lose(self.now, number, |_| Held::Nothing);
                 }
             }
             self.deliver(number, Event::DiskDone { op, result });

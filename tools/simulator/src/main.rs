@@ -1,11 +1,14 @@
 //! Runs seeds by the thousand, or one with its story.
 
+mod shrink;
 mod workers;
 
 use std::{process::ExitCode, time::Instant};
 
 use clap::Parser;
-use twindisk_simulator::{Outcome, Telling, coverage::Coverage, run, scenarios, swarm::Swarm};
+use twindisk_simulator::{
+    Outcome, Telling, coverage::Coverage, run_swarm, scenarios, swarm::Swarm,
+};
 
 /// The whole cluster in one process, under every fault, from a seed.
 #[derive(Debug, Parser)]
@@ -35,6 +38,18 @@ struct Arguments {
     /// With --seed: print what the seed drew.
     #[arg(long, requires = "seed")]
     draw: bool,
+    /// With --seed: look for a shorter story that breaks the same rule.
+    #[arg(long, requires = "seed")]
+    shrink: bool,
+    /// With --seed: leave out these planned faults.
+    #[arg(long, requires = "seed", value_delimiter = ',')]
+    skip: Vec<u32>,
+    /// With --seed: no faults at interesting moments.
+    #[arg(long, requires = "seed")]
+    untargeted: bool,
+    /// With --seed: so many client operations.
+    #[arg(long, requires = "seed")]
+    operations: Option<u64>,
     /// Stop at so many failing seeds.
     #[arg(long, default_value_t = 20)]
     failures: usize,
@@ -70,10 +85,21 @@ fn scenario(name: &str, seed: u64, arguments: &Arguments) -> ExitCode {
 }
 
 fn one(seed: u64, arguments: &Arguments) -> ExitCode {
+    let mut swarm = Swarm::draw(seed);
     if arguments.draw {
-        println!("{:#?}", Swarm::draw(seed));
+        println!("{swarm:#?}");
     }
-    report(seed, arguments, |telling| run(seed, telling))
+    if arguments.shrink {
+        return shrink::shrink(seed, &swarm);
+    }
+    swarm.skip.clone_from(&arguments.skip);
+    if arguments.untargeted {
+        swarm.faults.targeted = 0;
+    }
+    if let Some(operations) = arguments.operations {
+        swarm.load.operations = operations;
+    }
+    report(seed, arguments, |telling| run_swarm(swarm, telling))
 }
 
 fn report(seed: u64, arguments: &Arguments, run: impl FnOnce(Telling) -> Outcome) -> ExitCode {

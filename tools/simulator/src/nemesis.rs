@@ -62,10 +62,14 @@ impl World {
             (faults.meta_rot, 12),
             (faults.commands, 13),
         ];
-        for (count, kind) in kinds {
-            for _ in 0..count {
-                let at = self.dice.nemesis.between(self.now, self.swarm.duration);
-                let fault = self.draw_fault(kind);
+        let kinds = kinds
+            .into_iter()
+            .flat_map(|(count, kind)| (0..count).map(move |_| kind));
+        for (number, kind) in (0..).zip(kinds) {
+            let at = self.dice.nemesis.between(self.now, self.swarm.duration);
+            let fault = self.draw_fault(kind);
+            // Drawn all the same, so that the others stay what they were.
+            if !self.swarm.skip.contains(&number) {
                 self.at(at, Ev::Strike { fault });
             }
         }

@@ -37,6 +37,8 @@ pub(crate) struct Node {
     pub(crate) term: u64,
     /// It has reported that I/O waits.
     pub(crate) suspended: bool,
+    /// It has reported its disk as failed.
+    pub(crate) diskless: bool,
     /// It has forgotten a request whose connection stands, and must close its device.
     pub(crate) forgot: bool,
     /// When it last lost contents or memory.
@@ -144,6 +146,7 @@ impl Node {
             term: 0,
             suspended: false,
             forgot: false,
+            diskless: false,
             last_loss: 0,
         }
     }

@@ -314,3 +314,53 @@ fn settled(number: usize, status: &Status, protocol: Protocol) -> Result<(), Str
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_is_the_same_run() {
+        for seed in [1, 7, 42, 1234] {
+            let (one, two) = (run(seed, Telling::Silent), run(seed, Telling::Keep));
+            assert_eq!(one.fingerprint, two.fingerprint, "seed {seed}");
+            assert_eq!(one.events, two.events, "seed {seed}");
+            assert_eq!(one.coverage, two.coverage, "seed {seed}");
+        }
+        let fingerprints: std::collections::BTreeSet<u64> = (0..20)
+            .map(|seed| run(seed, Telling::Silent).fingerprint)
+            .collect();
+        assert_eq!(fingerprints.len(), 20, "each seed is a run of its own");
+    }
+
+    #[test]
+    fn fifty_seeds_hold() {
+        let mut coverage = Coverage::default();
+        let mut writes = 0;
+        for seed in 0..50 {
+            let outcome = run(seed, Telling::Silent);
+            if let Some(violation) = outcome.violation {
+                panic!("seed {seed}: {violation}");
+            }
+            writes += outcome.writes;
+            coverage.merge(&outcome.coverage);
+        }
+        assert!(writes > 1000, "{writes} writes were acknowledged");
+        for (kind, name) in [
+            ("role", "Primary"),
+            ("connection", "Established"),
+            ("connection", "SyncTarget"),
+            ("disk", "Inconsistent"),
+            ("disk", "UpToDate"),
+            ("receipt", "fence"),
+            ("receipt", "release"),
+            ("report", "suspended"),
+            ("fault", "power loss"),
+        ] {
+            assert!(
+                coverage.count(kind, name) > 0,
+                "nobody reached {kind}: {name}"
+            );
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! began with), and what its quorum code did to data that a rejoining node had missed.
 
 use twindisk_core::{Command, DiskState, Protocol, Role};
+use twindisk_format::superblock::ReceiptKind;
 
 use crate::{
     disk::Loss, node::slot_of, run::Outcome, script::Script, swarm::Swarm, trace::Telling,
@@ -100,6 +101,22 @@ pub const ALL: &[Scenario] = &[
         name: "three-nodes-failover",
         run: three_nodes_failover,
     },
+    Scenario {
+        name: "diskless-primary-keeps-its-last-replica",
+        run: diskless_primary,
+    },
+    Scenario {
+        name: "promote-while-joining",
+        run: promote_while_joining,
+    },
+    Scenario {
+        name: "handover-cut-in-the-middle",
+        run: handover_cut,
+    },
+    Scenario {
+        name: "first-flush-after-a-restart",
+        run: first_flush_after_a_restart,
+    },
 ];
 
 fn switchover_under_load(seed: u64, telling: Telling) -> Outcome {
@@ -130,8 +147,7 @@ fn failover_after_fencing(seed: u64, telling: Telling) -> Outcome {
     script.power_off(0, Loss::All);
     script.wait_lost(1, 0);
     script.fenced(1, 0);
-    let promoted = script.promote(1);
-    script.expect(promoted, "the fenced primary's standby takes over");
+    script.must(1, Command::Promote { force: None });
     script.load(100);
     script.load_done();
     script.start(0);
@@ -366,7 +382,9 @@ fn failed_flush_on_the_standby(seed: u64, telling: Telling) -> Outcome {
     script.pass(20);
     script.world.nodes[1].trouble.fail_flushes = 1;
     script.load_done();
-    script.wait_disk(1, DiskState::Failed);
+    script.wait("the standby's disk has failed", |world| {
+        world.coverage.count("disk", "Failed") > 0
+    });
     script.finish()
 }
 
@@ -428,11 +446,98 @@ fn three_nodes_failover(seed: u64, telling: Telling) -> Outcome {
     script.wait_lost(1, 0);
     script.wait_lost(2, 0);
     script.fenced(1, 0);
-    let promoted = script.promote(1);
-    script.expect(promoted, "one of the two that are left takes over");
+    script.must(1, Command::Promote { force: None });
     script.load(100);
     script.load_done();
     script.start(0);
+    script.finish()
+}
+
+/// A primary without a disk loses the last replica: it must not go on without it, whoever vouches for what.
+fn diskless_primary(seed: u64, telling: Telling) -> Outcome {
+    let mut script = Script::calm(seed, telling);
+    script.load(50);
+    script.pass(20);
+    script.world.nodes[0].trouble.fail_writes = 1;
+    script.load(50);
+    script.load_done();
+    script.power_off(1, Loss::Some);
+    script.wait_lost(0, 1);
+    script.command(
+        0,
+        Command::Receipt {
+            about: slot_of(0, 1),
+            kind: ReceiptKind::Fence,
+            detail: "switched off".to_owned(),
+        },
+    );
+    script.load(10);
+    script.pass(500);
+    script.start(1);
+    script.finish()
+}
+
+/// A promotion is asked for at every moment of a standby's return.
+fn promote_while_joining(seed: u64, telling: Telling) -> Outcome {
+    let mut script = Script::calm(seed, telling);
+    for turn in 0..8 {
+        script.load(20);
+        script.load_done();
+        script.crash(1);
+        script.crash(0);
+        script.start(0);
+        script.start(1);
+        script.pass(turn * 3);
+        script.promote(1);
+        script.somebody_primary();
+        script.wait_disk(1, DiskState::UpToDate);
+    }
+    script.finish()
+}
+
+/// The connection is cut at every moment of a handover.
+fn handover_cut(seed: u64, telling: Telling) -> Outcome {
+    let mut script = Script::calm(seed, telling);
+    for turn in 0..8 {
+        script.load(20);
+        script.pass(10);
+        let primary = usize::from(
+            script
+                .world
+                .status_of(1)
+                .is_some_and(|status| status.role == Role::Primary),
+        );
+        let to = Some(slot_of(primary, 1 - primary));
+        script.world.command(primary, Command::Switchover { to });
+        script.pass(turn);
+        script.world.break_link((0, 1), "the scenario wants it");
+        script.pass(1500);
+        script.promote(0);
+        script.promote(1);
+        script.pass(500);
+    }
+    script.finish()
+}
+
+/// What was written before the process was restarted is in the cache only: the first flush must cover it.
+fn first_flush_after_a_restart(seed: u64, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.load.flushes = 300;
+    let mut script = Script::new(swarm, telling);
+    for _ in 0..4 {
+        script.load(40);
+        script.pass(30);
+        script.crash(0);
+        script.start(0);
+        script.must(0, Command::Promote { force: None });
+        script.load(30);
+        script.load_done();
+        script.power_off(1, Loss::All);
+        script.power_off(0, Loss::All);
+        script.start(0);
+        script.start(1);
+        script.must(0, Command::Promote { force: None });
+    }
     script.finish()
 }
 

@@ -121,6 +121,26 @@ impl Script {
         self.command(number, Command::Promote { force: None })
     }
 
+    /// Promotes one of the first two nodes, whichever can be.
+    pub(crate) fn somebody_primary(&mut self) {
+        let limit = self.world.now + 20 * SEC;
+        while self.world.violation.is_none() {
+            let found = (0..2).any(|number| {
+                self.world
+                    .status_of(number)
+                    .is_some_and(|status| status.role == Role::Primary)
+            });
+            if found || self.promote(0) || self.promote(1) {
+                return;
+            }
+            self.pass(50);
+            self.expect(
+                self.world.now < limit,
+                "one of two connected nodes can be promoted",
+            );
+        }
+    }
+
     /// Says truthfully that a node was switched off.
     pub(crate) fn fenced(&mut self, survivor: usize, victim: usize) {
         let off = self.world.nodes[victim].power == Power::Fenced;

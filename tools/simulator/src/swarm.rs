@@ -55,6 +55,8 @@ pub struct Swarm {
     pub faults: Faults,
     /// When faults and load end.
     pub duration: u64,
+    /// Planned faults that are left out, by their number: what a shorter story does without.
+    pub skip: Vec<u32>,
 }
 
 /// What clients do.
@@ -151,6 +153,27 @@ pub struct Faults {
     pub fencing: bool,
 }
 
+impl Faults {
+    /// How many are planned ahead.
+    #[must_use]
+    pub const fn planned(&self) -> u32 {
+        self.crashes
+            + self.power
+            + self.blackouts
+            + self.cuts
+            + self.partitions
+            + self.one_way
+            + self.flaps
+            + self.pauses
+            + self.slow_disks
+            + self.bad_blocks
+            + self.disk_errors
+            + self.meta_errors
+            + self.meta_rot
+            + self.commands
+    }
+}
+
 impl Swarm {
     /// What `seed` draws.
     #[must_use]
@@ -207,6 +230,7 @@ impl Swarm {
             garbage: rng.chance(300),
             lossy,
             duration: rng.between(3, 8) * SEC,
+            skip: Vec::new(),
             load,
             disk: DiskTimes {
                 io: rng.pick(&[20 * US, 100 * US, MS]),

@@ -216,7 +216,8 @@ fn read_lines(child: &mut Child) -> Receiver<String> {
     receiver
 }
 
-fn program() -> Command {
+/// This program once more.
+pub(crate) fn program() -> Command {
     Command::new(std::env::current_exe().unwrap_or_else(|_| "twindisk-simulator".into()))
 }
 

@@ -368,6 +368,7 @@ impl World {
         node.wants.fill(false);
         node.suspended = false;
         node.forgot = false;
+        node.diskless = false;
         let start = Start {
             config: config(number, &self.swarm),
             boot,
@@ -412,7 +413,7 @@ impl World {
         tell!(self, "{} loses power ({loss:?})", name(number));
         self.stop_process(number, "lost power");
         // What no client's flush covered may be there still, by luck: nobody may count on it.
-        self.book.lose(number, |_| Held::Nothing);
+        self.book.lose(self.now, number, |_| Held::Nothing);
         let (node, rng) = (&mut self.nodes[number], &mut self.dice.disk);
         node.power = power;
         node.disk.lose_power(loss, rng);
@@ -439,8 +440,9 @@ impl World {
         let (node, rng) = (&mut self.nodes[number], &mut self.dice.disk);
         node.disk.crash(rng);
         node.meta.crash(rng);
-        self.book
-            .lose(number, |sector| Held::Still(node.disk.peek(sector)));
+        self.book.lose(self.now, number, |sector| {
+            Held::Still(node.disk.peek(sector))
+        });
         self.take_stock(number);
     }
 

@@ -130,20 +130,21 @@ impl Book {
         }
     }
 
-    /// S2 for one sector of a read.
+    /// S2 for one sector of a read at a node that has a disk of its own, or not.
     pub(crate) fn read(
         &mut self,
         now: u64,
         invoke: u64,
-        node: usize,
+        node: (usize, bool),
         seen: (u64, u64),
     ) -> Result<(), Violation> {
+        let (node, has_disk) = node;
         let (sector, value) = seen;
         if self.lossy {
             return Ok(());
         }
         self.sector(sector)
-            .read(now, invoke, node, value)
+            .read(now, invoke, has_disk.then_some(node), value)
             .map_err(|why| {
                 Violation::new(
                     "S2",
@@ -194,10 +195,10 @@ impl Book {
     }
 
     /// Node `node` crashed, lost power or failed: all that it is known to hold still is what `held` says.
-    pub(crate) fn lose(&mut self, node: usize, held: impl Fn(u64) -> Held) {
+    pub(crate) fn lose(&mut self, now: u64, node: usize, held: impl Fn(u64) -> Held) {
         for sector in &self.unsettled {
             if let Some(book) = self.sectors.get_mut(sector) {
-                book.lose(node, held(*sector));
+                book.lose(now, node, held(*sector));
             }
         }
     }

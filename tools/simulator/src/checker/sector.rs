@@ -51,6 +51,30 @@ pub(crate) enum Place {
     Dead,
 }
 
+impl Version {
+    /// In a few letters: who, where it stands, when it was asked for and acknowledged, which nodes hold it.
+    fn brief(&self) -> String {
+        let milliseconds = |moment: u64| {
+            if moment == NEVER {
+                "-".to_owned()
+            } else {
+                format!("{}", moment / 1_000_000)
+            }
+        };
+        format!(
+            "{} {:?} {}..{} ms nodes {:b}{}{}{}",
+            self.write,
+            self.place,
+            milliseconds(self.invoke),
+            milliseconds(self.acked),
+            self.holders,
+            if self.stable { " stable" } else { "" },
+            if self.dropped { " dropped" } else { "" },
+            if self.maybe_lost { " lost?" } else { "" },
+        )
+    }
+}
+
 /// What a node that crashed holds still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Held {
@@ -64,6 +88,8 @@ pub(crate) enum Held {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SectorBook {
     pub(crate) versions: Vec<Version>,
+    /// When a loss last brought older versions back.
+    revived: u64,
 }
 
 impl SectorBook {
@@ -85,6 +111,7 @@ impl SectorBook {
                 dropped: false,
                 maybe_lost: false,
             }],
+            revived: 0,
         }
     }
 
@@ -138,12 +165,12 @@ impl SectorBook {
         }
     }
 
-    /// S2: a read that began at `invoke` and ends now returned `value`.
+    /// S2: a read that began at `invoke` and ends now returned `value`, from the disk of `node` if that is known.
     pub(crate) fn read(
         &mut self,
         now: u64,
         invoke: u64,
-        node: usize,
+        node: Option<usize>,
         value: u64,
     ) -> Result<(), String> {
         let possible = |version: &Version| match version.place {
@@ -155,6 +182,8 @@ impl SectorBook {
             .collect();
         match matching.as_slice() {
             [] => return Err(self.complaint(value)),
+            // It began before a loss and says nothing about what is left.
+            _ if self.revived > invoke => return Ok(()),
             [at] => {
                 let at = *at;
                 if self.versions[at].place == Place::Pending {
@@ -162,7 +191,9 @@ impl SectorBook {
                 }
                 let version = &mut self.versions[at];
                 version.end = version.end.min(now);
-                if version.place == Place::Current {
+                if let Some(node) = node
+                    && version.place == Place::Current
+                {
                     version.holders |= 1 << node;
                 }
             }
@@ -193,9 +224,11 @@ impl SectorBook {
         for version in &mut self.versions {
             version.stable |= version.acked <= invoke;
         }
+        // One that may have been lost before proves nothing about what it was written over.
+        let certain = |other: &Version| other.stable && !other.maybe_lost;
         for at in 0..self.versions.len() {
             let version = &self.versions[at];
-            if version.place == Place::Stale && self.is_overwritten(version, |other| other.stable) {
+            if version.place == Place::Stale && self.is_overwritten(version, certain) {
                 self.versions[at].place = Place::Dead;
             }
         }
@@ -210,7 +243,7 @@ impl SectorBook {
 
     /// Node `node` lost something. When no node is left that holds what the sector should contain, older versions may
     /// come back.
-    pub(crate) fn lose(&mut self, node: usize, loss: Held) {
+    pub(crate) fn lose(&mut self, now: u64, node: usize, loss: Held) {
         let mut revive = false;
         let kept = match loss {
             // A crashed process keeps what its disk holds, but is not believed when another one lost it: replicas
@@ -235,6 +268,7 @@ impl SectorBook {
             }
         }
         if revive {
+            self.revived = now;
             for version in &mut self.versions {
                 if version.place == Place::Stale {
                     version.place = Place::Current;
@@ -326,10 +360,18 @@ impl SectorBook {
                 Place::Pending | Place::Current => "possible",
                 Place::Stale | Place::Dead => "overwritten",
             });
+        let history: Vec<String> = self
+            .versions
+            .iter()
+            .rev()
+            .take(6)
+            .map(Version::brief)
+            .collect();
         format!(
-            "it holds {} ({known}), it should hold {}",
+            "it holds {} ({known}), it should hold {}; newest first: {}",
             describe(value),
-            list.join(" or ")
+            list.join(" or "),
+            history.join(", ")
         )
     }
 
@@ -373,13 +415,16 @@ mod tests {
         let (a, b) = (stamp(100, 1), stamp(101, 1));
         book.invoke(1, 100, a);
         book.ack(2, 100, 1, false);
-        assert!(book.read(4, 3, 0, 0).is_err());
-        book.read(4, 3, 0, a).expect("acknowledged");
+        assert!(book.read(4, 3, Some(0), 0).is_err());
+        book.read(4, 3, Some(0), a).expect("acknowledged");
         book.invoke(5, 101, b);
-        book.read(7, 6, 0, a)
+        book.read(7, 6, Some(0), a)
             .expect("the new one is only under way");
-        book.read(9, 8, 0, b).expect("under way");
-        assert!(book.read(11, 10, 0, a).is_err(), "once seen, it stays");
+        book.read(9, 8, Some(0), b).expect("under way");
+        assert!(
+            book.read(11, 10, Some(0), a).is_err(),
+            "once seen, it stays"
+        );
     }
 
     #[test]
@@ -391,9 +436,9 @@ mod tests {
         book.ack(3, 100, 1, false);
         book.ack(4, 101, 1, false);
         let mut other = book.clone();
-        book.read(6, 5, 0, a).expect("either");
-        other.read(6, 5, 0, b).expect("either");
-        assert!(book.read(8, 7, 0, b).is_err());
+        book.read(6, 5, Some(0), a).expect("either");
+        other.read(6, 5, Some(0), b).expect("either");
+        assert!(book.read(8, 7, Some(0), b).is_err());
     }
 
     #[test]
@@ -405,9 +450,9 @@ mod tests {
         book.flushed(3);
         book.invoke(4, 101, b);
         book.ack(5, 101, 0b11, false);
-        book.lose(0, Held::Nothing);
+        book.lose(6, 0, Held::Nothing);
         assert!(book.may_hold(a).is_err(), "node 1 holds the newer one");
-        book.lose(1, Held::Nothing);
+        book.lose(7, 1, Held::Nothing);
         book.may_hold(a).expect("nobody holds the newer one");
         book.may_hold(b).expect("it may have survived");
         assert!(book.may_hold(0).is_err(), "it was flushed");
@@ -421,7 +466,7 @@ mod tests {
         book.close(2, 100);
         book.invoke(3, 101, b);
         book.ack(4, 101, 1, false);
-        assert!(book.read(6, 5, 0, a).is_err());
-        book.read(6, 5, 0, b).expect("acknowledged");
+        assert!(book.read(6, 5, Some(0), a).is_err());
+        book.read(6, 5, Some(0), b).expect("acknowledged");
     }
 }
