@@ -89,6 +89,7 @@ impl Replica {
         let first = peer.sent.unstable.front().map(|entry| entry.seq);
         peer.stable_when_lost = first.map_or(newest, |first| Seq(first.0 - 1));
         peer.link = None;
+        peer.pending = None;
         peer.confirmed = None;
         let sent = std::mem::take(&mut peer.sent);
         for entry in &sent.unstable {

@@ -46,8 +46,6 @@ pub(crate) enum Kind {
 /// A follower's membership that waits until what came before it is stable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PendingMembership {
-    slot: Slot,
-    link: LinkId,
     membership: Membership,
     /// The disk flush that must be done; `None`: writes that came before are not done yet.
     flush: Option<u64>,
@@ -442,9 +440,6 @@ impl Replica {
 
     /// The leader tells the in-sync set that holds from now on.
     pub(crate) fn receive_membership(&mut self, slot: Slot, membership: Membership) {
-        let Some(link) = self.peer(slot).link else {
-            return;
-        };
         if self.is_parting() {
             // It has recorded itself as outdated, and said so: nothing may undo that before they meet again.
             return self.drop_link(slot, "this node is leaving in good order");
@@ -458,9 +453,7 @@ impl Replica {
                 reason,
             };
         }
-        self.pending = Some(PendingMembership {
-            slot,
-            link: link.id,
+        self.peer_mut(slot).pending = Some(PendingMembership {
             membership,
             flush: None,
         });
@@ -499,20 +492,20 @@ impl Replica {
 
     /// Stores a membership once everything that came before it is stable here.
     pub(crate) fn store_membership(&mut self) -> bool {
-        let Some(pending) = &self.pending else {
-            return false;
-        };
-        let (slot, link) = (pending.slot, pending.link);
-        if self
-            .peer(slot)
-            .link
-            .is_none_or(|current| current.id != link)
-        {
-            self.pending = None;
-            return true;
+        let mut progress = false;
+        for slot in self.slots() {
+            progress |= self.peer(slot).pending.is_some() && self.store_membership_of(slot);
         }
+        progress
+    }
+
+    fn store_membership_of(&mut self, slot: Slot) -> bool {
+        let Some(link) = self.peer(slot).link.filter(|link| !link.closing) else {
+            self.peer_mut(slot).pending = None;
+            return true;
+        };
         if self.is_parting() {
-            self.pending = None;
+            self.peer_mut(slot).pending = None;
             self.drop_link(slot, "this node is leaving in good order");
             return true;
         }
@@ -521,18 +514,21 @@ impl Replica {
             return false;
         }
         if !established && self.peer(slot).bitmap.dirty() > 0 {
-            self.pending = None;
+            self.peer_mut(slot).pending = None;
             self.drop_link(
                 slot,
                 "it took this node for equal although blocks here are dirty",
             );
             return true;
         }
-        if let Some(pending) = self.pending.take() {
+        if let Some(pending) = self.peer_mut(slot).pending.take() {
             self.adopt_membership(slot, &pending.membership);
             let change = pending.membership.change;
-            self.store
-                .then(Then::MembershipStored { slot, link, change });
+            self.store.then(Then::MembershipStored {
+                slot,
+                link: link.id,
+                change,
+            });
         }
         true
     }
@@ -541,18 +537,17 @@ impl Replica {
         if !self.all_applied(slot) {
             return false;
         }
-        let flush = self.pending.as_ref().and_then(|pending| pending.flush);
-        let needed = flush.unwrap_or_else(|| self.flush_for_join());
-        self.flusher.is_done(needed)
-    }
-
-    fn flush_for_join(&mut self) -> u64 {
-        let needed = self.flusher.need();
-        if let Some(pending) = &mut self.pending {
+        let flush = self
+            .peer(slot)
+            .pending
+            .as_ref()
+            .and_then(|pending| pending.flush);
+        let needed = flush.unwrap_or_else(|| self.flusher.need());
+        if let Some(pending) = &mut self.peer_mut(slot).pending {
             pending.flush = Some(needed);
         }
         self.begin_disk_flush();
-        needed
+        self.flusher.is_done(needed)
     }
 
     fn adopt_membership(&mut self, slot: Slot, membership: &Membership) {

@@ -9,7 +9,8 @@ use twindisk_format::{
 };
 
 use crate::{
-    ConnectionState, LinkId, Protocol, Time, bitmap::Bitmap, compare::Reason, sweep::Sweep,
+    ConnectionState, LinkId, Protocol, Time, bitmap::Bitmap, compare::Reason,
+    membership::PendingMembership, sweep::Sweep,
 };
 
 /// One peer.
@@ -34,6 +35,8 @@ pub(crate) struct Peer {
     pub(crate) confirmed: Option<Term>,
     /// When it was lost: everything up to here is stable there, or was never sent.
     pub(crate) stable_when_lost: Seq,
+    /// An in-sync set that it told, and that waits until what came before is stable here.
+    pub(crate) pending: Option<PendingMembership>,
     /// Blocks in which it may differ from here.
     pub(crate) bitmap: Bitmap,
     /// The mutations sent to it and not known to be stable there.

@@ -21,7 +21,7 @@ use crate::{
     flush::{ClientFlush, Flusher},
     jobs::Job,
     locks::RangeLocks,
-    membership::{Change, PendingMembership},
+    membership::Change,
     mutation::Mutation,
     peer::{Peer, Phase, Received, Sent},
     reads::{Read, Repair, ServedRead},
@@ -78,8 +78,6 @@ pub struct Replica {
     pub(crate) sweeps: u32,
     /// Steps of stopped sweeps that the disk still works for, with their buffers.
     pub(crate) abandoned_steps: Vec<(StepId, Option<BufId>)>,
-    /// A membership that waits until what came before it is stable here.
-    pub(crate) pending: Option<PendingMembership>,
     /// This node's disk has failed, and the in-sync set must go on without it.
     pub(crate) detach_wanted: bool,
     /// Something is done everywhere, and its completion waits until `may_complete`.
@@ -251,6 +249,7 @@ impl Replica {
                 said: None,
                 heard: now,
                 confirmed: None,
+                pending: None,
                 stable_when_lost: Seq(0),
                 bitmap: Bitmap::new(bitmaps.next().unwrap_or_default(), size),
                 sent: Sent::default(),
@@ -301,7 +300,6 @@ impl Replica {
             pace: crate::sweep::Pace::default(),
             sweeps: 0,
             abandoned_steps: Vec::new(),
-            pending: None,
             detach_wanted: false,
             parked: false,
             fail_over_wanted: false,

@@ -91,7 +91,6 @@ impl Replica {
         let alone = self.role == Role::Standby
             && self.job.is_none()
             && self.change.is_none()
-            && self.pending.is_none()
             && self.peers.iter().all(|peer| peer.link.is_none());
         let usable = self.disk_attached() && !self.metadata_failed && self.mutations.is_empty();
         if !alone || !usable || self.crashed || !self.store.get().active {
@@ -187,7 +186,7 @@ impl Replica {
                 "wait for it; then it follows".into(),
             );
         }
-        if self.pending.is_some() {
+        if self.peers.iter().any(|peer| peer.pending.is_some()) {
             return refuse(
                 RefusalCode::Busy,
                 "this node is just joining the in-sync set".into(),

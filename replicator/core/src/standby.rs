@@ -132,9 +132,17 @@ impl Replica {
     /// Whether `slot` misses what `from` sends here: it is not in the set, or it is the sender and has no disk. Before
     /// this node has joined, it does not know who is in the set, and takes nobody for equal.
     fn lacks_what_comes(&self, slot: Slot, from: Slot) -> bool {
-        let established = self.peer(from).phase == Phase::Established;
+        let joined = match self.peer(from).phase {
+            Phase::Established => true,
+            // Its in-sync set is in force here as soon as it is on its way to the disk.
+            Phase::Following {
+                step: FollowStep::Joining,
+                ..
+            } => self.peer(from).pending.is_none(),
+            _ => false,
+        };
         let in_sync = self.store.peer(slot).in_sync;
-        if established { !in_sync } else { slot != from }
+        if joined { !in_sync } else { slot != from }
     }
 
     /// A standby needs the activity log only where another replica may have to be brought up from it.
