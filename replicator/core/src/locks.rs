@@ -1,15 +1,16 @@
 //! Range locks: whoever touches overlapping blocks goes in order of arrival, on every node, so that replicas cannot
 //! diverge even when a client overlaps its own writes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use twindisk_format::ids::BlockRange;
 
 /// Locks on ranges of blocks, granted in order of arrival. `O` names who waits.
 #[derive(Debug)]
 pub(crate) struct RangeLocks<O> {
-    /// By number, which is the order of arrival.
-    entries: BTreeMap<LockId, Entry<O>>,
+    /// By number, which is the order of arrival. Most locks are given back in about that order too, so that taking one
+    /// out moves few others; nothing is allocated once it has grown.
+    entries: VecDeque<(LockId, Entry<O>)>,
     next: u64,
     /// Turns that have come; one that was given up meanwhile is skipped.
     granted: VecDeque<LockId>,
@@ -30,7 +31,7 @@ struct Entry<O> {
 impl<O: Copy> RangeLocks<O> {
     pub(crate) const fn new() -> Self {
         Self {
-            entries: BTreeMap::new(),
+            entries: VecDeque::new(),
             next: 0,
             granted: VecDeque::new(),
         }
@@ -40,19 +41,17 @@ impl<O: Copy> RangeLocks<O> {
     pub(crate) fn acquire(&mut self, range: BlockRange, owner: O) -> LockId {
         let blockers = self
             .entries
-            .values()
-            .filter(|entry| entry.range.overlaps(range))
+            .iter()
+            .filter(|(_, entry)| entry.range.overlaps(range))
             .count();
         let id = LockId(self.next);
         self.next += 1;
-        self.entries.insert(
-            id,
-            Entry {
-                range,
-                owner,
-                blockers: blockers as u32,
-            },
-        );
+        let entry = Entry {
+            range,
+            owner,
+            blockers: blockers as u32,
+        };
+        self.entries.push_back((id, entry));
         if blockers == 0 {
             self.granted.push_back(id);
         }
@@ -61,12 +60,13 @@ impl<O: Copy> RangeLocks<O> {
 
     /// Gives a lock back, or stops waiting for it.
     pub(crate) fn release(&mut self, id: LockId) {
-        let gone = self.entries.remove(&id).expect("a lock is released once");
-        for (&later, entry) in self.entries.range_mut(id..) {
+        let at = self.position(id).expect("a lock is released once");
+        let (_, gone) = self.entries.remove(at).expect("just found");
+        for (later, entry) in self.entries.range_mut(at..) {
             if entry.range.overlaps(gone.range) {
                 entry.blockers -= 1;
                 if entry.blockers == 0 {
-                    self.granted.push_back(later);
+                    self.granted.push_back(*later);
                 }
             }
         }
@@ -75,15 +75,13 @@ impl<O: Copy> RangeLocks<O> {
     /// Whether the lock is held.
     #[cfg(test)]
     pub(crate) fn holds(&self, id: LockId) -> bool {
-        self.entries
-            .get(&id)
-            .is_some_and(|entry| entry.blockers == 0)
+        self.get(id).is_some_and(|entry| entry.blockers == 0)
     }
 
     /// The next owner whose turn has come.
     pub(crate) fn next_granted(&mut self) -> Option<O> {
         while let Some(id) = self.granted.pop_front() {
-            if let Some(entry) = self.entries.get(&id) {
+            if let Some(entry) = self.get(id) {
                 return Some(entry.owner);
             }
         }
@@ -93,6 +91,17 @@ impl<O: Copy> RangeLocks<O> {
     /// Whether `next_granted` may have an owner.
     pub(crate) fn has_granted(&self) -> bool {
         !self.granted.is_empty()
+    }
+
+    fn position(&self, id: LockId) -> Option<usize> {
+        self.entries
+            .binary_search_by_key(&id, |&(number, _)| number)
+            .ok()
+    }
+
+    fn get(&self, id: LockId) -> Option<&Entry<O>> {
+        let (_, entry) = self.entries.get(self.position(id)?)?;
+        Some(entry)
     }
 
     /// Held and waited-for locks.
