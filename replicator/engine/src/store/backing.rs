@@ -12,7 +12,8 @@ use std::{
     time::Instant,
 };
 
-use tracing::warn;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use tracing::{info, warn};
 use twindisk_format::limits::BLOCK_BYTES;
 
 use super::StoreError;
@@ -93,6 +94,9 @@ impl Backing {
         };
         if access == Access::Exclusive && kind == BackingKind::File {
             backing.lock()?;
+            if direct {
+                backing.leave_page_cache();
+            }
         }
         let bytes = backing.sector_bytes()?;
         if bytes as usize > BLOCK_BYTES {
@@ -213,6 +217,16 @@ impl Backing {
             doing,
             path: self.path.clone(),
             source,
+        }
+    }
+
+    /// Pages that others left in the page cache (a copied image, a program that looked at it) make direct writes slow:
+    /// the ring can't drop them without sleeping, and hands each such write to a worker thread. Nothing is flushed here:
+    /// an error of an earlier write-back is reported once, and belongs to the replica's own flush.
+    fn leave_page_cache(&self) {
+        let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+        if let Err(error) = posix_fadvise(&self.file, 0, 0, advice) {
+            info!(path = %self.path.display(), %error, "it can't be taken out of the page cache");
         }
     }
 
