@@ -641,7 +641,7 @@ impl Replica {
             .link
             .is_none_or(|current| current.id != link)
         {
-            return;
+            return self.adopted_in_vain();
         }
         // What came from a crashed leader is no better than the leader.
         let leader = self.peer(slot).said.as_ref();
@@ -669,6 +669,19 @@ impl Replica {
             Frame::Control(ControlMessage::MembershipStored { change }),
         );
         self.handover_done(slot);
+    }
+
+    /// The leader was lost before it could hear that its membership is stored. The copy is whole all the same.
+    fn adopted_in_vain(&mut self) {
+        if self.disk != DiskState::Inconsistent {
+            return;
+        }
+        let why = "made equal, just before the connection was lost";
+        match self.store.get().disk {
+            StoredDisk::UpToDate => self.set_disk(DiskState::Consistent, why),
+            StoredDisk::Outdated => self.set_disk(DiskState::Outdated, why),
+            StoredDisk::Inconsistent | StoredDisk::Failed => {}
+        }
     }
 
     /// The connected primary that this standby is kept equal by.
