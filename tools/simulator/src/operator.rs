@@ -99,7 +99,7 @@ impl World {
                 None if self.healed || self.dice.operator.chance(100) => {
                     self.restart_later(number, 300 * MS);
                 }
-                Some(status) => self.tend(number, status),
+                Some(status) => self.tend(number, status, &states),
                 None => {}
             }
         }
@@ -125,7 +125,7 @@ impl World {
     }
 
     /// Puts right what an operator would not leave as it is, once faults have ended.
-    fn tend(&mut self, number: usize, status: &Status) {
+    fn tend(&mut self, number: usize, status: &Status, states: &[Option<Status>]) {
         if !self.healed {
             return;
         }
@@ -138,7 +138,7 @@ impl World {
                 ConnectionState::SplitBrain | ConnectionState::Unrelated
                     if self.swarm.lossy
                         && status.role == Role::Standby
-                        && (number > peer || state.role == Some(Role::Primary)) =>
+                        && (number > peer || is_primary(states, peer)) =>
                 {
                     let keep = Some(slot_of(number, peer));
                     self.command(number, Command::Discard { peer: None, keep });
@@ -362,6 +362,13 @@ impl World {
     pub fn peer_of(&self, number: usize, slot: twindisk_format::ids::Slot) -> usize {
         node_in(number, slot)
     }
+}
+
+fn is_primary(states: &[Option<Status>], number: usize) -> bool {
+    states
+        .get(number)
+        .and_then(Option::as_ref)
+        .is_some_and(|status| status.role == Role::Primary)
 }
 
 const fn command_name(command: &Command) -> &'static str {
