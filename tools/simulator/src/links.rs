@@ -183,7 +183,7 @@ impl World {
             .and_then(|link| link.sides[side].chain.as_mut())?;
         let flip = flips.then_some(dice);
         match chain.decode(bytes, &sent.envelope, sent.payload.as_deref(), flip) {
-            Received::Frame(_) => Some(sent),
+            Received::Frame => Some(sent),
             Received::Refused(why) => {
                 tell!(
                     self,
@@ -243,7 +243,7 @@ impl World {
         ];
         if self.swarm.net.bytes {
             for side in &mut sides {
-                side.chain = Some(Chain::new(self.dice.net.next() as u32));
+                side.chain = Some(Chain::new(self.dice.net.draw() as u32));
             }
         }
         // A side that has not heard of the old connection's end hears it just before the new one.

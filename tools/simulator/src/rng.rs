@@ -24,11 +24,11 @@ impl Rng {
     /// A stream of its own, so that one part of the world drawing more does not shift the others.
     #[must_use]
     pub fn fork(&mut self, salt: u64) -> Self {
-        Self::new(self.next() ^ salt.wrapping_mul(0xd6e8_feb8_6659_fd93))
+        Self::new(self.draw() ^ salt.wrapping_mul(0xd6e8_feb8_6659_fd93))
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         let [_, s1, _, _] = self.state;
         let result = s1.wrapping_mul(5).rotate_left(7).wrapping_mul(9);
         let s = &mut self.state;
@@ -46,7 +46,7 @@ impl Rng {
         if n == 0 {
             return 0;
         }
-        ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
+        ((u128::from(self.draw()) * u128::from(n)) >> 64) as u64
     }
 
     /// A number from `low` to `high`, both included.
@@ -66,7 +66,7 @@ impl Rng {
 
     /// True in half of the cases.
     pub fn coin(&mut self) -> bool {
-        self.next() >> 63 == 1
+        self.draw() >> 63 == 1
     }
 
     /// One of the elements.
@@ -97,8 +97,8 @@ mod tests {
     #[test]
     fn a_seed_is_a_stream() {
         let (mut a, mut b) = (Rng::new(7), Rng::new(7));
-        assert!((0..100).all(|_| a.next() == b.next()));
-        assert_ne!(Rng::new(7).next(), Rng::new(8).next());
+        assert!((0..100).all(|_| a.draw() == b.draw()));
+        assert_ne!(Rng::new(7).draw(), Rng::new(8).draw());
     }
 
     #[test]

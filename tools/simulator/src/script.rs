@@ -15,7 +15,7 @@ use crate::{
 
 /// A cluster and its puppeteer. After the first broken rule or unmet expectation nothing more is done.
 #[derive(Debug)]
-pub struct Script {
+pub(crate) struct Script {
     pub(crate) world: World,
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct Bytes {
 #[derive(Debug)]
 pub(crate) enum Received {
     /// The frame, as it was sent.
-    Frame(Envelope),
+    Frame,
     /// It is not to be believed: the connection must be dropped.
     Refused(String),
     /// It was altered, or the codec alters, and nobody noticed.
@@ -81,7 +81,7 @@ impl Chain {
             PayloadKind::Blocks(_) => return Received::Refused("payload checksum".to_owned()),
         };
         match header.finish(inline) {
-            Ok(envelope) if envelope == *sent => Received::Frame(envelope),
+            Ok(envelope) if envelope == *sent => Received::Frame,
             Ok(envelope) => Received::Wrong(format!("{sent:?} was sent, {envelope:?} arrived")),
             Err(error) => Received::Refused(error.to_string()),
         }

@@ -346,8 +346,8 @@ impl World {
 
     /// Starts a node's process.
     pub fn start(&mut self, number: usize) {
-        let boot = BootId(self.dice.boot.next() | 1);
-        let seed = self.dice.boot.next();
+        let boot = BootId(self.dice.boot.draw() | 1);
+        let seed = self.dice.boot.draw();
         let node = &mut self.nodes[number];
         if node.replica.is_some() || node.power == Power::Fenced {
             return;
