@@ -20,6 +20,8 @@ pub(crate) struct Nemesis {
     targeted: u32,
     /// Nodes whose disk was made to fail: one at most, so that a good copy is left.
     failing_disk: Option<usize>,
+    /// A block was made unreadable.
+    pub(crate) spoiled: bool,
 }
 
 /// Something that goes wrong.
@@ -237,6 +239,7 @@ impl World {
         let block = self.dice.nemesis.below(size);
         tell!(self, "block {block} of {} turns unreadable", name(node));
         self.nodes[node].disk.spoil(block);
+        self.nemesis.spoiled = true;
     }
 
     fn fail_disk(&mut self, node: usize) {

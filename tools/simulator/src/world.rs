@@ -11,6 +11,7 @@ use twindisk_format::ids::BootId;
 use crate::{
     checker::{Violation, book::Book, image, sector::Held, terms::Terms},
     client::Clients,
+    content::SECTORS,
     coverage::Coverage,
     disk::Loss,
     nemesis::{Fault, Nemesis},
@@ -197,7 +198,11 @@ impl World {
             clients: Clients::new(&swarm),
             operator: Operator::default(),
             nemesis: Nemesis::default(),
-            book: Book::new(swarm.garbage.then_some(swarm.first), swarm.lossy),
+            book: Book::new(
+                swarm.garbage.then_some(swarm.first),
+                swarm.size_blocks * SECTORS,
+                swarm.lossy,
+            ),
             terms: Terms::default(),
             trace: Trace::new(telling),
             coverage: Coverage::default(),

@@ -23,6 +23,8 @@ pub(crate) struct Book {
     flushes: Vec<(u64, u64)>,
     /// Whose disk's first contents count, when they are not zeros.
     first_copy: Option<usize>,
+    /// Where the device ended then: what it grows by must read as zeros.
+    first_sectors: u64,
     /// Losses are expected: only the formal parts are checked.
     pub(crate) lossy: bool,
     /// Writes acknowledged.
@@ -48,7 +50,7 @@ struct Write {
 
 impl Book {
     /// `first_copy`: whose disk's first contents count, when they are not zeros.
-    pub(crate) fn new(first_copy: Option<usize>, lossy: bool) -> Self {
+    pub(crate) fn new(first_copy: Option<usize>, first_sectors: u64, lossy: bool) -> Self {
         Self {
             sectors: BTreeMap::new(),
             writes: BTreeMap::new(),
@@ -56,6 +58,7 @@ impl Book {
             unsettled: BTreeSet::new(),
             flushes: Vec::new(),
             first_copy,
+            first_sectors,
             lossy,
             acked: 0,
         }
@@ -250,7 +253,7 @@ impl Book {
     }
 
     fn sector(&mut self, sector: u64) -> &mut SectorBook {
-        let first = self.first_copy;
+        let first = self.first_copy.filter(|_| sector < self.first_sectors);
         self.sectors
             .entry(sector)
             .or_insert_with(|| SectorBook::new(first.map_or(0, |node| initial(node, sector))))
