@@ -68,7 +68,7 @@ impl Replica {
             cancelled: false,
             began,
         });
-        self.remember_for_others(slot, seq, range, how);
+        self.remember_for_others(slot, seq, range);
     }
 
     /// Why a mutation of this peer must not be applied.
@@ -117,9 +117,9 @@ impl Replica {
     }
 
     /// Replicas that are not kept equal lack it; other standbys may lack it, should the primary be lost now.
-    fn remember_for_others(&mut self, from: Slot, seq: Seq, range: BlockRange, how: How) {
-        // What a resync brings is on every replica of the set already.
-        if self.peers.len() > 1 && !how.resync {
+    fn remember_for_others(&mut self, from: Slot, seq: Seq, range: BlockRange) {
+        // A resync brings also what the primary itself has not acknowledged yet, for want of another replica.
+        if self.peers.len() > 1 {
             self.peer_mut(from).received.recent.push_back((seq, range));
         }
         for slot in self.slots() {
