@@ -106,6 +106,7 @@ impl Replica {
         }
         self.abandon_remote_reads(slot);
         self.job_lost_peer(slot, why);
+        self.resize_lost_peer(slot, why);
         self.change_lost_peer(slot);
         if followed {
             self.meet_again();

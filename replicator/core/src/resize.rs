@@ -192,6 +192,18 @@ impl Replica {
         }
     }
 
+    /// A peer that was to store the new size is lost: it may have done so, and hears the size that holds when it is back.
+    pub(crate) fn resize_lost_peer(&mut self, slot: Slot, why: &str) {
+        let asked = self
+            .resize
+            .as_ref()
+            .is_some_and(|resize| resize.waiting.contains(slot));
+        if asked {
+            let name = self.peer(slot).name.clone();
+            self.resize_refused(&format!("{name} was lost: {why}"));
+        }
+    }
+
     /// This node stops being primary: what is added stays unseen.
     pub(crate) fn give_up_resize(&mut self) {
         self.resize_refused("this node stops being primary");
