@@ -643,14 +643,25 @@ impl Replica {
         {
             return self.adopted_in_vain();
         }
+        if self.follows().is_none_or(|primary| primary == slot) {
+            self.adopt_disk_state(slot);
+        }
+        self.set_phase(slot, Phase::Established, "equal, and kept equal");
+        self.meet_again();
+        self.write_all_bitmaps();
+        self.send(
+            slot,
+            Frame::Control(ControlMessage::MembershipStored { change }),
+        );
+        self.handover_done(slot);
+    }
+
+    /// What this copy is, now that it is equal to the leader's.
+    fn adopt_disk_state(&mut self, slot: Slot) {
         // What came from a crashed leader is no better than the leader.
         let leader = self.peer(slot).said.as_ref();
         self.crashed = leader.is_some_and(|said| said.crashed && !said.up_to_date);
-        let newest = self
-            .peer(slot)
-            .said
-            .as_ref()
-            .is_some_and(|said| said.up_to_date);
+        let newest = leader.is_some_and(|said| said.up_to_date);
         let disk = match self.store.get().disk {
             StoredDisk::UpToDate if newest => DiskState::UpToDate,
             StoredDisk::UpToDate | StoredDisk::Outdated => DiskState::Consistent,
@@ -661,14 +672,6 @@ impl Replica {
         if self.disk_attached() {
             self.set_disk(disk, &format!("kept equal by {name}"));
         }
-        self.set_phase(slot, Phase::Established, "equal, and kept equal");
-        self.meet_again();
-        self.write_all_bitmaps();
-        self.send(
-            slot,
-            Frame::Control(ControlMessage::MembershipStored { change }),
-        );
-        self.handover_done(slot);
     }
 
     /// The leader was lost before it could hear that its membership is stored. The copy is whole all the same.
