@@ -660,8 +660,8 @@ impl Replica {
     fn adopt_disk_state(&mut self, slot: Slot) {
         // What came from a crashed leader is no better than the leader.
         let leader = self.peer(slot).said.as_ref();
-        self.crashed = leader.is_some_and(|said| said.crashed && !said.up_to_date);
         let newest = leader.is_some_and(|said| said.up_to_date);
+        self.crashed = !newest && leader.is_some_and(|said| said.crashed);
         let disk = match self.store.get().disk {
             StoredDisk::UpToDate if newest => DiskState::UpToDate,
             StoredDisk::UpToDate | StoredDisk::Outdated => DiskState::Consistent,
