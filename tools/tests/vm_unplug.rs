@@ -58,6 +58,21 @@ fn a_mounted_filesystem_outlives_its_machine() {
             (count(&promised) >= 20).then_some(())
         },
     );
+
+    // The server dies and is started again: its kernel client only sees a pause.
+    one.run(". /job/shared/functions; kill_server; serve; until_promotable; twindisk promote");
+    let before = count(&promised);
+    eventually(
+        "files are written again",
+        || writer.output(),
+        || {
+            let ended = writer.ended();
+            assert_eq!(ended, None, "{}", writer.output());
+            (count(&promised) >= before + 10).then_some(())
+        },
+    );
+    println!("the server of the mounted filesystem was killed and restarted");
+
     pause(&mut random, Duration::ZERO, Duration::from_millis(1500));
     one.cut_power();
     println!("unplugged after {} files were synced", count(&promised));
@@ -155,6 +170,15 @@ serve() {
 stop() {
     kill "$(cat /run/twindisk/pid)"
     until_true eval "! kill -0 $(cat /run/twindisk/pid) 2>/dev/null"
+}
+
+kill_server() {
+    kill -9 "$(cat /run/twindisk/pid)"
+    until_true eval "! kill -0 $(cat /run/twindisk/pid) 2>/dev/null"
+}
+
+until_promotable() {
+    until_true says '"promote-needs":\[\]'
 }
 
 until_in_sync() {

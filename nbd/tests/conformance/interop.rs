@@ -1,5 +1,5 @@
 //! Our server parts with clients of other projects, and our client with their servers. A program
-//! that is not installed is named on standard error and its test passes without it.
+//! that is not installed is named on standard error and its test passes without it; in CI it fails.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -20,6 +20,10 @@ fn installed(program: &str) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success());
+    assert!(
+        found || std::env::var_os("CI").is_none(),
+        "{program} is not installed, and this is CI"
+    );
     if !found {
         eprintln!("{program} is not installed: not tested with it");
     }
