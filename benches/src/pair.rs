@@ -185,6 +185,7 @@ fn replica(number: u8, blocks: u64, now: Time) -> Replica {
         disk: StoredDisk::UpToDate,
         primary: false,
         active: false,
+        unconfirmed: false,
         peers: vec![PeerRecord {
             node: peer,
             base: Some(generation.id),

@@ -317,6 +317,14 @@ impl Replica {
                 "name a range within the device",
             );
         }
+        if !self.disk_attached() {
+            return self.refuse_command(
+                id,
+                RefusalCode::DiskNotUpToDate,
+                format!("this node has no disk to compare with: {}", self.disk_why),
+                "verify from a node that has a disk, after a switchover to it",
+            );
+        }
         let followed = self.slots().find(|slot| {
             let peer = self.peer(*slot);
             peer.phase == Phase::Established && peer.said.as_ref().is_some_and(|said| said.primary)

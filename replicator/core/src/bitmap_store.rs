@@ -105,6 +105,7 @@ impl Replica {
         let unstored = self.change.clone();
         if !self.metadata_failed {
             self.metadata_failed = true;
+            self.confirming = None;
             let what = format!("metadata can't be written: {error}");
             self.report(Report::Warning { what: what.clone() });
             self.disk_failed(&what);

@@ -177,6 +177,7 @@ impl Replica {
             || self.suspended.is_some()
             || self.detach_wanted
             || self.change.as_ref().is_some_and(|change| change.freezes())
+            || !self.is_confirmed()
             || !self.missing().is_empty() && !self.joining()
     }
 
@@ -185,6 +186,7 @@ impl Replica {
         self.role == Role::Primary
             && !self.detach_wanted
             && self.change.as_ref().is_none_or(|change| !change.freezes())
+            && self.is_confirmed()
             && self.missing().is_empty()
     }
 

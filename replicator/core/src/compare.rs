@@ -50,6 +50,25 @@ pub(crate) struct Side<'a> {
     pub(crate) state: &'a PeerState,
 }
 
+/// A generation that was begun and never confirmed is no fork against a side that does not know it: nothing was
+/// completed in it. True if `mine` has changed.
+pub(crate) fn forget_unconfirmed(mine: &mut PeerState, theirs: &mut PeerState) -> bool {
+    if !matches!(
+        mine.lineage.relation(&theirs.lineage),
+        Relation::Forked { .. }
+    ) {
+        return false;
+    }
+    let changed = mine.unconfirmed;
+    for state in [mine, theirs] {
+        if state.unconfirmed {
+            state.lineage.forget_newest();
+            state.unconfirmed = false;
+        }
+    }
+    changed
+}
+
 /// Compares `mine` with `theirs`. Swapping the two swaps `Lead` and `Follow` and nothing else.
 pub(crate) fn compare(mine: Side<'_>, theirs: Side<'_>) -> Verdict {
     match mine.state.lineage.relation(&theirs.state.lineage) {
@@ -211,6 +230,7 @@ mod tests {
             crashed: false,
             base: lineage.newest().map(|newest| newest.id),
             lineage,
+            unconfirmed: false,
             in_sync: vec![ONE, TWO],
             dirty_blocks: 0,
             size_blocks: 100,
@@ -293,6 +313,20 @@ mod tests {
         assert!(matches!(verdict(&failed, &counted_on), Verdict::Follow(r) if r.adopt && r.full));
         counted_on.disk = StoredDisk::Outdated;
         assert!(matches!(verdict(&failed, &counted_on), Verdict::Wait(_)));
+    }
+
+    #[test]
+    fn an_unconfirmed_generation_is_no_fork() {
+        let mut begun = state(&[5, 6]);
+        begun.unconfirmed = true;
+        let mut confirmed = state(&[5, 7]);
+        confirmed.base = Some(GenerationId(5));
+        assert!(forget_unconfirmed(&mut begun, &mut confirmed));
+        assert!(matches!(verdict(&begun, &confirmed), Verdict::Follow(reason) if !reason.full));
+        let mut known = state(&[5, 6]);
+        known.unconfirmed = true;
+        assert!(!forget_unconfirmed(&mut known, &mut state(&[5])));
+        assert_eq!(leads(&known, &state(&[5])), Some((true, true)));
     }
 
     #[test]

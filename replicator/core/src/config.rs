@@ -5,6 +5,8 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use twindisk_format::ids::NodeId;
 
+use crate::limits::UNDECIDED_REQUEST_TIMEOUTS;
+
 /// Settings of one replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -89,6 +91,13 @@ pub struct Timings {
     pub flush_interval: Duration,
     /// A stop or hand-over that could not finish in this time is cut short.
     pub stop_timeout: Duration,
+}
+
+impl Timings {
+    /// How long a connection may lead to nothing.
+    pub(crate) fn undecided(&self) -> Duration {
+        self.request_timeout * UNDECIDED_REQUEST_TIMEOUTS
+    }
 }
 
 impl Default for Timings {

@@ -22,7 +22,14 @@ impl Replica {
             ControlMessage::State(state) if self.peer(slot).phase == Phase::Comparing => {
                 self.peer_state(slot, state);
             }
-            ControlMessage::State(state) => self.peer_mut(slot).said = Some(state),
+            ControlMessage::State(state) => {
+                let was = self.follows();
+                self.peer_mut(slot).said = Some(state);
+                if was == Some(slot) && self.follows().is_none() {
+                    // The primary's word held the others back.
+                    self.meet_again();
+                }
+            }
             ControlMessage::Ready { released } => self.follower_ready(slot, released),
             ControlMessage::BeginResync { size_blocks } => self.begin_resync(slot, size_blocks),
             ControlMessage::ResyncBegun => self.resync_begun(slot),
@@ -62,6 +69,7 @@ impl Replica {
     pub(crate) fn stored(&mut self, then: Then) {
         match then {
             Then::Changed(id) => self.change_stored(id),
+            Then::Confirmed(generation) => self.generation_confirmed(generation),
             Then::Prepared {
                 slot,
                 link,
@@ -163,6 +171,7 @@ impl Replica {
             || self.advance_job()
             || self.rest()
             || self.fail_over()
+            || self.confirm_generation()
             || self.watch_suspension()
             || self.thaw()
             || self.end_verifies()

@@ -9,6 +9,7 @@ use twindisk_format::{
 use crate::{
     Action, ConnectionId, DiskError, DiskIo, Failure, RequestId, Time,
     limits::MAX_UNSTABLE,
+    membership::Kind,
     mutation::Stage,
     peer::Phase,
     replica::{Op, Replica},
@@ -157,6 +158,16 @@ impl Replica {
         self.check_flushes();
         self.begin_disk_flush();
         self.cool();
+    }
+
+    /// Whether everything written here is stable; begins the flush that makes it so.
+    pub(crate) fn stable_here(&mut self) -> bool {
+        if !self.disk_attached() || self.flusher.is_clean() {
+            return true;
+        }
+        self.flusher.need();
+        self.begin_disk_flush();
+        false
     }
 
     /// Completes every flush that is done.
@@ -321,7 +332,7 @@ impl Replica {
 
     /// Whether nothing written here or sent is unstable.
     pub(crate) fn all_stable(&self) -> bool {
-        self.flusher.is_clean()
+        (!self.disk_attached() || self.flusher.is_clean())
             && self
                 .peers
                 .iter()
@@ -355,7 +366,13 @@ impl Replica {
         if self.peers.len() < 2 {
             return Seq(0);
         }
-        let lost = self.store.in_sync().iter().filter_map(|slot| {
+        // Who is leaving the set counts until every member has stored that: they look back at what is not stable there.
+        let leaving = match self.change.as_ref().map(|change| &change.kind) {
+            Some(Kind::Leave(leaving, _)) => *leaving,
+            _ => SlotSet::EMPTY,
+        };
+        let counted = self.store.in_sync().iter().chain(leaving.iter());
+        let lost = counted.filter_map(|slot| {
             let peer = self.peer(slot);
             (peer.phase != Phase::Established).then_some(peer.stable_when_lost)
         });

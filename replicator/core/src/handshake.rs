@@ -17,7 +17,7 @@ use twindisk_format::{
 
 use crate::{
     Action, DiskState, LinkId, LinkIntent, Report, Role,
-    compare::{Reason, Side, Verdict, compare},
+    compare::{Reason, Side, Verdict, compare, forget_unconfirmed},
     membership::Kind,
     peer::{FollowStep, LeadStep, Link, Phase, Received},
     replica::{Replica, Then},
@@ -114,13 +114,20 @@ impl Replica {
     }
 
     /// The peer has said what it has.
-    pub(crate) fn peer_state(&mut self, slot: Slot, state: PeerState) {
+    pub(crate) fn peer_state(&mut self, slot: Slot, mut state: PeerState) {
         // Both compare the same two statements, or they would come to different answers.
-        let Some(mine) = self.peer_mut(slot).told.take() else {
+        let Some(mut mine) = self.peer_mut(slot).told.take() else {
             return self.drop_link(slot, "it said twice what it has");
         };
         if !self.still_true(slot, &mine) {
             return self.drop_link(slot, "what this node has changed while the two compared");
+        }
+        if forget_unconfirmed(&mut mine, &mut state) {
+            let (lineage, unconfirmed) = (mine.lineage.clone(), mine.unconfirmed);
+            self.store.change(|superblock| {
+                superblock.lineage = lineage;
+                superblock.unconfirmed = unconfirmed;
+            });
         }
         let me = Side {
             node: self.store.get().node,
@@ -212,7 +219,10 @@ impl Replica {
     fn adopt_lineage(&mut self, slot: Slot) {
         if let Some(said) = &self.peer(slot).said {
             let lineage = said.lineage.clone();
-            self.store.change(|superblock| superblock.lineage = lineage);
+            self.store.change(|superblock| {
+                superblock.lineage = lineage;
+                superblock.unconfirmed = false;
+            });
         }
     }
 

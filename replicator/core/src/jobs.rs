@@ -126,7 +126,7 @@ impl Replica {
             }
             // One change of the in-sync set at a time: a join that is being stored ends first.
             Step::Asking { waiting, .. } if waiting.is_empty() && self.change.is_none() => {
-                self.promote_now()
+                self.stable_alone() && self.promote_now()
             }
             Step::Draining { abandon, after } => {
                 let (abandon, after) = (*abandon, *after);
@@ -369,6 +369,7 @@ impl Replica {
         self.store.change(|superblock| {
             superblock.term = term;
             superblock.lineage.begin(generation);
+            superblock.unconfirmed = staying != SlotSet::EMPTY;
             superblock.primary = true;
             superblock.active = true;
             superblock.disk = StoredDisk::UpToDate;
@@ -435,7 +436,7 @@ impl Replica {
             let peer = self.peer(slot);
             let counted = self.store.peer(slot).in_sync || peer.protocol == Protocol::A;
             let equal = counted && peer.bitmap.dirty() == 0;
-            if peer.phase == Phase::Waiting || peer.phase == Phase::Established && !equal {
+            if peer.undecided() || peer.phase == Phase::Established && !equal {
                 self.drop_link(slot, "meeting it again as primary");
             }
         }
@@ -443,7 +444,9 @@ impl Replica {
 
     /// Demotion: waits until nothing is under way and everything is stable.
     fn drain(&mut self, abandon: bool, after: After) -> bool {
-        if abandon && self.frozen() {
+        // A stop that took too long is cut short whatever it waits for.
+        let cut_short = abandon && (self.frozen() || after == After::Stop);
+        if cut_short {
             self.give_up_all_clients();
         }
         let clients = |origin| matches!(origin, Origin::Client { .. });
@@ -456,15 +459,11 @@ impl Replica {
         if busy {
             return false;
         }
-        let cut_short = abandon && self.frozen();
         if !self.all_stable() && !cut_short {
             for slot in self.slots() {
                 self.flush_peer(slot);
             }
-            if self.disk_attached() && self.flusher.dirty {
-                self.flusher.need();
-                self.begin_disk_flush();
-            }
+            self.stable_here();
             return false;
         }
         self.store.change(|superblock| superblock.primary = false);
@@ -543,7 +542,11 @@ impl Replica {
     /// Parts in good order: recorded as Outdated first, so that the peers may go on without asking anybody.
     pub(crate) fn release_self(&mut self, after: After) {
         let whom = self.parting_from(after);
-        let useful = whom.iter().any(|slot| self.store.peer(slot).in_sync);
+        // A primary that stays connected goes on counting on this copy, and no other standby may go on without it.
+        let counted_on = self
+            .follows()
+            .is_some_and(|primary| !whom.contains(primary));
+        let useful = !counted_on && whom.iter().any(|slot| self.store.peer(slot).in_sync);
         if !useful || self.metadata_failed || self.store.get().disk != StoredDisk::UpToDate {
             return self.parted(after);
         }
@@ -651,9 +654,7 @@ impl Replica {
             return false;
         }
         let clean = !self.metadata_failed && self.disk_attached();
-        if clean && !self.flusher.is_clean() {
-            self.flusher.need();
-            self.begin_disk_flush();
+        if clean && !self.stable_here() {
             return false;
         }
         if !clean {
@@ -773,6 +774,7 @@ impl Replica {
         self.suspended = None;
         self.detach_wanted = false;
         self.change = None;
+        self.confirming = None;
         self.finish_job(Err(Refusal {
             code: RefusalCode::Interrupted,
             why: format!("this node has stepped down: {why}"),

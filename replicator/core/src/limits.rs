@@ -16,5 +16,9 @@ pub const SWEEP_BLOCKS: u32 = twindisk_format::limits::MAX_DATA_BLOCKS;
 /// A resync of more blocks than this compares hashes before it sends (256 MiB).
 pub const HASH_FIRST_BLOCKS: u64 = 65_536;
 
+/// A connection over which neither side leads for so many request timeouts is made anew: what one of them decided may
+/// rest on something that is no longer so.
+pub const UNDECIDED_REQUEST_TIMEOUTS: u32 = 8;
+
 /// Differences that a verify reports one by one; after that it only counts.
 pub const MAX_REPORTED_DIFFERENCES: usize = 1000;

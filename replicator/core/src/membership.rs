@@ -1,18 +1,21 @@
 //! The in-sync set: who must have a write before it is acknowledged. It changes only here.
 //!
 //! Every change is stored by the leader first, then by every member, and only then counts. A change that takes
-//! somebody out (or promotes) begins a new term and generation, and nothing is acknowledged until it is done.
+//! somebody out (or promotes) begins a new term and generation, and nothing is acknowledged until it is done. Until every
+//! member has stored it, the generation is *unconfirmed*: if this node is lost before, the others may go on without it,
+//! and then it is forgotten instead of being taken for a fork.
 
 use twindisk_format::{
     control::{ControlMessage, Membership},
     frame::Frame,
-    ids::{NodeId, Slot, SlotSet},
+    ids::{GenerationId, NodeId, Slot, SlotSet},
     lineage::Relation,
     superblock::{ReceiptKind, StoredDisk},
 };
 
 use crate::{
     DiskState, LinkId, OnPeerLoss, Protocol, Report, Role,
+    mutation::Stage,
     peer::{FollowStep, LeadStep, Phase},
     replica::{Replica, Then},
 };
@@ -26,8 +29,6 @@ pub(crate) struct Change {
     stored: bool,
     /// Members that have not stored it yet.
     awaiting: SlotSet,
-    /// The disk flush that must be done: see `stable_for_change`.
-    flush: Option<u64>,
 }
 
 /// What changes.
@@ -107,7 +108,7 @@ impl Replica {
             .iter()
             .filter(|slot| self.receipt_holds(*slot))
             .collect();
-        if leaving.is_empty() || !self.data_without(leaving) {
+        if leaving.is_empty() || !self.data_without(leaving) || !self.stable_alone() {
             return false;
         }
         let names: Vec<&str> = leaving.iter().map(|slot| &*self.peer(slot).name).collect();
@@ -136,10 +137,22 @@ impl Replica {
             );
             ready && self.store.peer(*slot).in_sync && self.receipt_holds(*slot)
         });
-        let Some(slot) = leaving else { return false };
+        let Some(slot) = leaving.filter(|_| self.stable_alone()) else {
+            return false;
+        };
         self.store
             .change(|superblock| superblock.peers[slot.index()].in_sync = false);
         true
+    }
+
+    /// Before the in-sync set shrinks: what was acknowledged must not hang on a disk's cache here, since the replica that
+    /// leaves may have it, and will be overwritten by this one.
+    pub(crate) fn stable_alone(&mut self) -> bool {
+        let settled = self
+            .window
+            .iter()
+            .all(|index| matches!(self.mutations[index].stage, Stage::Settled { .. }));
+        settled && self.stable_here()
     }
 
     /// Changes the superblock and begins to store it.
@@ -154,17 +167,21 @@ impl Replica {
                 superblock.lineage.begin(generation);
             });
         }
+        let members = !self.store.in_sync().is_empty();
         match &kind {
             Kind::Leave(leaving, _) => self.store.change(|superblock| {
                 for slot in leaving.iter() {
                     superblock.peers[slot.index()].in_sync = false;
                     superblock.peers[slot.index()].receipt = None;
                 }
+                superblock.unconfirmed = superblock.peers.iter().any(|peer| peer.in_sync);
             }),
             Kind::Join(slot) => self.store_join(*slot),
             Kind::Detach => {
-                self.store
-                    .change(|superblock| superblock.disk = StoredDisk::Failed);
+                self.store.change(|superblock| {
+                    superblock.disk = StoredDisk::Failed;
+                    superblock.unconfirmed = members;
+                });
             }
             Kind::Promote => {}
         }
@@ -173,7 +190,6 @@ impl Replica {
             kind,
             stored: false,
             awaiting: SlotSet::EMPTY,
-            flush: None,
         });
         if self.metadata_failed {
             // The members' copies are what counts now.
@@ -233,7 +249,8 @@ impl Replica {
         let compared = self.store.in_sync().iter().all(|slot| {
             slot == joining
                 || self.peer(slot).phase == Phase::Established
-                || self.has_released_itself(slot)
+                // Who left has gone on nowhere, but may have what this node's disk has lost in a crash.
+                || !self.crashed && self.has_released_itself(slot)
         });
         let outdated = self.store.get().disk == StoredDisk::Outdated;
         // Two that both released themselves, with nobody else to know better, are the newest there is.
@@ -357,31 +374,6 @@ impl Replica {
         }
     }
 
-    /// With fewer replicas, what the others had acknowledged must not hang on a disk's cache here: the replica that
-    /// left may have had it, and will be overwritten by this one.
-    fn stable_for_change(&mut self) -> bool {
-        let freezes = self.change.as_ref().is_some_and(Change::freezes);
-        if !freezes || !self.disk_attached() {
-            return true;
-        }
-        let settled = |index: usize| {
-            matches!(
-                self.mutations[index].stage,
-                crate::mutation::Stage::Settled { .. }
-            )
-        };
-        let flush = self.change.as_ref().and_then(|change| change.flush);
-        if flush.is_none() && !self.window.iter().all(settled) {
-            return false;
-        }
-        let needed = flush.unwrap_or_else(|| self.flusher.need());
-        if let Some(change) = &mut self.change {
-            change.flush = Some(needed);
-        }
-        self.begin_disk_flush();
-        self.flusher.is_done(needed)
-    }
-
     /// Ends the change once everybody has stored it.
     pub(crate) fn end_change(&mut self) -> bool {
         if self
@@ -389,9 +381,6 @@ impl Replica {
             .as_ref()
             .is_none_or(|change| !change.stored || !change.awaiting.is_empty())
         {
-            return false;
-        }
-        if !self.stable_for_change() {
             return false;
         }
         let Some(change) = self.change.take() else {
@@ -423,6 +412,38 @@ impl Replica {
         self.report(Report::InSync { nodes, term, why });
         self.check_flushes();
         true
+    }
+
+    /// Every member knows the newest generation: from now on it counts, also against those who do not know it.
+    pub(crate) fn confirm_generation(&mut self) -> bool {
+        let due = self.role == Role::Primary
+            && self.store.get().unconfirmed
+            && self.change.is_none()
+            && self.missing().is_empty();
+        let newest = self.store.get().lineage.newest();
+        let Some(newest) = newest.filter(|_| due) else {
+            return false;
+        };
+        self.store
+            .change(|superblock| superblock.unconfirmed = false);
+        // Without metadata of its own, the members' copies are what counts.
+        if !self.metadata_failed {
+            self.confirming = Some(newest.id);
+            self.store.then(Then::Confirmed(newest.id));
+        }
+        true
+    }
+
+    /// That is stored: writes may be completed in it.
+    pub(crate) fn generation_confirmed(&mut self, generation: GenerationId) {
+        if self.confirming == Some(generation) {
+            self.confirming = None;
+        }
+    }
+
+    /// Whether what is completed in the newest generation can't be forgotten with it.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        !self.store.get().unconfirmed && self.confirming.is_none()
     }
 
     /// Peers that have left the in-sync set by a right are not waited for any more.
@@ -564,6 +585,7 @@ impl Replica {
         self.store.change(|superblock| {
             superblock.term = membership.term;
             superblock.lineage = membership.lineage.clone();
+            superblock.unconfirmed = false;
             if has_disk {
                 // A protocol A standby may lack what was acknowledged last: it is not to be promoted as it is.
                 // Whether a leader that is no better than Consistent has the newest is not known yet.

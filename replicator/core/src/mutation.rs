@@ -104,7 +104,12 @@ impl Replica {
     /// Its range is its own.
     pub(crate) fn mutation_locked(&mut self, index: usize) {
         let mutation = &self.mutations[index];
-        match (mutation.origin, mutation.body) {
+        let (origin, range) = (mutation.origin, mutation.range);
+        if let Origin::Peer { slot, .. } = origin {
+            self.dirty_for_others(slot, range);
+        }
+        let mutation = &self.mutations[index];
+        match (origin, mutation.body) {
             (
                 Origin::Client { .. },
                 Body::Write {
@@ -303,7 +308,8 @@ impl Replica {
         };
         if !mutation.answered && mutation.waiting.is_empty() {
             // R1: checked at completion, in the term of this moment.
-            if self.role == Role::Primary && !self.may_complete() {
+            let withdrawn = mutation.cancelled;
+            if self.role == Role::Primary && !withdrawn && !self.may_complete() {
                 self.parked = true;
                 return;
             }

@@ -23,6 +23,8 @@ pub(crate) struct Peer {
     pub(crate) wanted: bool,
     pub(crate) link: Option<Link>,
     pub(crate) phase: Phase,
+    /// When it came into that phase.
+    pub(crate) since: Time,
     /// Why the connection is in that phase.
     pub(crate) why: String,
     /// What it was told on this connection, until it has said the same of itself.
@@ -175,6 +177,31 @@ impl Peer {
             Phase::SplitBrain { .. } => ConnectionState::SplitBrain,
             Phase::Unrelated => ConnectionState::Unrelated,
         }
+    }
+
+    /// Blocks differ from now on, whatever of them is on its way there: that confirmation no longer makes them equal.
+    pub(crate) fn becomes_dirty(&mut self, range: BlockRange) {
+        self.bitmap.set(range);
+        for entry in &mut self.sent.unstable {
+            entry.resync &= !entry.range.overlaps(range);
+        }
+    }
+
+    /// Connected, and it is for the other side, or for others, to make something of it.
+    pub(crate) const fn undecided(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Comparing
+                | Phase::Waiting
+                | Phase::Leading {
+                    step: LeadStep::AwaitReady | LeadStep::AwaitBegun,
+                    ..
+                }
+                | Phase::Following {
+                    step: FollowStep::Preparing | FollowStep::Ready,
+                    ..
+                }
+        )
     }
 
     /// It is equal, or has come so far that every mutation is sent to it.

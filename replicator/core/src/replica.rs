@@ -69,6 +69,8 @@ pub struct Replica {
     /// The change of the in-sync set that is being stored.
     pub(crate) change: Option<Change>,
     pub(crate) changes: u64,
+    /// The generation whose confirmation is being stored.
+    pub(crate) confirming: Option<GenerationId>,
     pub(crate) suspended: Option<Suspended>,
     pub(crate) job: Option<Job>,
     pub(crate) resize: Option<crate::resize::Resize>,
@@ -132,6 +134,8 @@ pub(crate) enum Op {
 pub(crate) enum Then {
     /// The change of the in-sync set numbered so is stored here.
     Changed(u64),
+    /// That every member knows this generation is stored.
+    Confirmed(GenerationId),
     /// A follower has recorded what the comparison made of it.
     Prepared {
         slot: Slot,
@@ -244,6 +248,7 @@ impl Replica {
                 wanted: true,
                 link: None,
                 phase: Phase::Down,
+                since: now,
                 why: "not connected since the start".into(),
                 told: None,
                 said: None,
@@ -292,6 +297,7 @@ impl Replica {
             seq: Seq(0),
             change: None,
             changes: 0,
+            confirming: None,
             suspended: None,
             job: None,
             resize: None,
@@ -593,9 +599,11 @@ impl Replica {
     }
 
     pub(crate) fn set_phase(&mut self, slot: Slot, phase: Phase, why: impl Into<String>) {
+        let now = self.now;
         let peer = self.peer_mut(slot);
         let before = peer.connection();
         peer.phase = phase;
+        peer.since = now;
         peer.why = why.into();
         let (node, state, why) = (peer.node.0, peer.connection(), peer.why.clone());
         if before != state {
@@ -648,6 +656,7 @@ impl Replica {
             up_to_date: self.disk == DiskState::UpToDate,
             crashed: self.crashed,
             lineage: superblock.lineage.clone(),
+            unconfirmed: superblock.unconfirmed,
             in_sync,
             dirty_blocks: self.peer(slot).bitmap.dirty(),
             base: self.store.peer(slot).base,

@@ -96,9 +96,7 @@ impl Replica {
         if !alone || !usable || self.crashed || !self.store.get().active {
             return false;
         }
-        if !self.flusher.is_clean() {
-            self.flusher.need();
-            self.begin_disk_flush();
+        if !self.stable_here() {
             return false;
         }
         if !self.all_bitmaps_stored() {
@@ -112,6 +110,10 @@ impl Replica {
     /// A Consistent disk is known to be the newest once every replica of its in-sync set is accounted for (R5).
     pub(crate) fn promote_disk(&mut self) -> bool {
         if self.disk != DiskState::Consistent || self.store.get().disk != StoredDisk::UpToDate {
+            return false;
+        }
+        // Who left has gone on nowhere, but may have what this node's disk has lost in a crash.
+        if self.crashed {
             return false;
         }
         let accounted = self
@@ -294,6 +296,7 @@ impl Replica {
         if let Some(said) = &mut self.peer_mut(from).said {
             said.primary = false;
         }
+        self.meet_again();
         if self.job.is_some() || self.role == Role::Primary {
             let why = "something else is under way".to_owned();
             return self.send(

@@ -129,6 +129,7 @@ impl Replica {
                 self.saving = Some(saving);
                 self.store.change(|superblock| {
                     superblock.lineage.cut_after(last_common);
+                    superblock.unconfirmed = false;
                     if superblock.disk == StoredDisk::UpToDate {
                         superblock.disk = StoredDisk::Outdated;
                     }

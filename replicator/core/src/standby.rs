@@ -122,9 +122,15 @@ impl Replica {
         if self.peers.len() > 1 {
             self.peer_mut(from).received.recent.push_back((seq, range));
         }
+        self.dirty_for_others(from, range);
+    }
+
+    /// Replicas that `from` does not keep equal lack what it sends here. Said when it comes, so that no crash forgets it,
+    /// and again when it has its range: a resync that is led from here may have sent the old blocks in between.
+    pub(crate) fn dirty_for_others(&mut self, from: Slot, range: BlockRange) {
         for slot in self.slots() {
             if self.lacks_what_comes(slot, from) {
-                self.peer_mut(slot).bitmap.set(range);
+                self.peer_mut(slot).becomes_dirty(range);
             }
         }
     }

@@ -31,6 +31,8 @@ impl Replica {
         } else if oldest.is_some_and(|oldest| now.since(oldest) >= timings.request_timeout) {
             let ms = timings.request_timeout.as_millis();
             self.drop_link(slot, format!("it left a request unanswered for {ms} ms"));
+        } else if peer.undecided() && now.since(peer.since) >= timings.undecided() {
+            self.drop_link(slot, "nothing has come of comparing: once more");
         } else if silent >= timings.ping_interval && !link.pinged {
             if let Some(link) = &mut self.peer_mut(slot).link {
                 link.pinged = true;
@@ -54,9 +56,11 @@ impl Replica {
             let oldest = [peer.sent.waiting_since, peer.sent.flush_since]
                 .into_iter()
                 .flatten();
+            let undecided = peer.undecided().then(|| peer.since + timings.undecided());
             oldest
                 .map(|since| since + timings.request_timeout)
                 .chain([silent])
+                .chain(undecided)
                 .min()
         });
         let job = self.job.as_ref().and_then(crate::jobs::Job::deadline);

@@ -142,7 +142,7 @@ fn node_sets() -> impl Strategy<Value = Vec<NodeId>> {
 prop_compose! {
     fn peer_states()(
         boot: u64,
-        flags: [bool; 3],
+        flags: [bool; 4],
         disk in disks(),
         lineage in lineages(),
         in_sync in node_sets(),
@@ -156,6 +156,7 @@ prop_compose! {
             up_to_date: flags[1],
             crashed: flags[2],
             lineage,
+            unconfirmed: flags[3],
             in_sync,
             dirty_blocks: sizes[0],
             base: base.map(GenerationId),

@@ -107,6 +107,8 @@ pub struct PeerState {
     pub crashed: bool,
     /// Its lineage.
     pub lineage: Lineage,
+    /// It has begun the newest generation of it and completed no write in it.
+    pub unconfirmed: bool,
     /// Its in-sync set, itself among them.
     pub in_sync: Vec<NodeId>,
     /// Blocks it holds dirty for the receiver.

@@ -84,6 +84,11 @@ impl Lineage {
         }
     }
 
+    /// Forgets the newest generation: nothing was written in it.
+    pub fn forget_newest(&mut self) {
+        self.0.pop();
+    }
+
     /// How `self` stands to `other`. Symmetric: swapping the two swaps `Behind` and `Ahead` and nothing else.
     #[must_use]
     pub fn relation(&self, other: &Self) -> Relation {

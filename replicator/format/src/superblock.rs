@@ -27,6 +27,9 @@ pub struct Superblock {
     pub term: Term,
     /// Whose writes the backing device contains.
     pub lineage: Lineage,
+    /// This node has begun the newest generation, and has completed no write in it: the members of its in-sync set may
+    /// not know of it. Against a peer that does not know it either, it does not count.
+    pub unconfirmed: bool,
     /// What the backing device is known to be.
     pub disk: StoredDisk,
     /// This node was primary when this was written (a crash of a primary is told by it).

@@ -1,6 +1,6 @@
 //! What a core asks for, done: the part of an engine, with a checker looking over its shoulder.
 
-use twindisk_core::{Action, DiskState, Event, ExportState, Report, RequestId, Status};
+use twindisk_core::{Action, DiskState, Event, ExportState, Report, RequestId};
 
 use crate::{
     checker::{Violation, book::Rights, sector::Held},
@@ -13,8 +13,8 @@ use crate::{
 };
 
 impl World {
-    /// Does one thing that a core asked for. `completing` holds the core's status once something needed it.
-    pub(crate) fn act(&mut self, number: usize, action: Action, completing: &mut Option<Status>) {
+    /// Does one thing that a core asked for.
+    pub(crate) fn act(&mut self, number: usize, action: Action) {
         if self.nodes[number].replica.is_none() {
             return; // It halted, or a contract was broken.
         }
@@ -49,7 +49,7 @@ impl World {
             }
             Action::Complete { request, result } => {
                 self.trace.mix(request.0);
-                self.complete(number, request, result.is_ok(), completing);
+                self.complete(number, request, result.is_ok());
                 if let Err(failure) = result {
                     self.coverage.reach("failure", &format!("{failure:?}"));
                 }
@@ -118,13 +118,7 @@ impl World {
     }
 
     /// A client's request is answered.
-    fn complete(
-        &mut self,
-        number: usize,
-        id: RequestId,
-        ok: bool,
-        completing: &mut Option<Status>,
-    ) {
+    fn complete(&mut self, number: usize, id: RequestId, ok: bool) {
         let Some(request) = self.clients.take(number, id) else {
             self.violate(Violation::new(
                 "S7",
@@ -151,14 +145,14 @@ impl World {
                 }
             }
             Kind::Write { write } if ok && !request.closed => {
-                let status = self.completing_status(number, completing);
                 self.check_completion(number);
-                let rights = self.rights(number, &status, invoke);
+                let rights = self.rights(number, invoke);
+                let in_sync = &self.nodes[number].in_sync;
                 let disks: Vec<_> = self
                     .nodes
                     .iter()
                     .map(|node| {
-                        let counts = status.in_sync.contains(&(node.number as u8));
+                        let counts = in_sync.contains(&(node.number as u8));
                         counts.then_some(&node.disk)
                     })
                     .collect();
@@ -171,10 +165,9 @@ impl World {
             }
             Kind::Flush => {
                 if ok && !request.closed {
-                    let status = self.completing_status(number, completing);
                     self.check_completion(number);
-                    for peer in &status.in_sync {
-                        let peer = usize::from(*peer);
+                    for peer in self.nodes[number].in_sync.clone() {
+                        let peer = usize::from(peer);
                         let result = self
                             .book
                             .check_flushed(invoke, peer, &self.nodes[peer].disk);
@@ -208,16 +201,6 @@ impl World {
         }
     }
 
-    fn completing_status(&self, number: usize, completing: &mut Option<Status>) -> Status {
-        completing
-            .get_or_insert_with(|| {
-                self.nodes[number]
-                    .status(self.now)
-                    .expect("it has just asked for something")
-            })
-            .clone()
-    }
-
     /// S3 and S7 for a mutation or flush that is being acknowledged: by what the node had said up to then.
     fn check_completion(&mut self, number: usize) {
         if self.swarm.lossy {
@@ -240,11 +223,11 @@ impl World {
         self.check(result);
     }
 
-    /// Which nodes must hold a write that is being acknowledged.
-    fn rights(&self, number: usize, status: &Status, invoke: u64) -> Rights {
+    /// Which nodes must hold a write that is being acknowledged: those that the primary has announced to be in sync.
+    fn rights(&self, number: usize, invoke: u64) -> Rights {
         use twindisk_core::Protocol;
         let mut rights = Rights::default();
-        for node in &status.in_sync {
+        for node in &self.nodes[number].in_sync {
             let node = usize::from(*node);
             let bit = 1 << node;
             let intact = self.nodes[node].last_loss < invoke;
@@ -292,8 +275,9 @@ impl World {
                 self.nodes[number].suspended = false;
                 "resumed"
             }
-            Report::InSync { term, .. } => {
+            Report::InSync { nodes, term, .. } => {
                 self.nodes[number].term = *term;
+                self.nodes[number].in_sync.clone_from(nodes);
                 "in-sync"
             }
             Report::Receipt { kind, .. } => {

@@ -264,15 +264,22 @@ impl World {
     }
 
     fn is_copied(&self, node: usize) -> bool {
+        // Both must say so: one that stands still does not know yet that it was left behind.
+        let equal = |one: usize, to: usize| {
+            self.status_of(one).is_some_and(|status| {
+                status.in_sync.contains(&(to as u8))
+                    && status.peers.iter().any(|peer| {
+                        usize::from(peer.node) == to
+                            && peer.connection == ConnectionState::Established
+                    })
+            })
+        };
         (0..self.nodes.len()).any(|other| {
             other != node
+                && equal(node, other)
+                && equal(other, node)
                 && self.status_of(other).is_some_and(|status| {
-                    status.disk == DiskState::UpToDate
-                        && status.in_sync.contains(&(other as u8))
-                        && status.peers.iter().any(|peer| {
-                            usize::from(peer.node) == node
-                                && peer.connection == ConnectionState::Established
-                        })
+                    status.disk == DiskState::UpToDate && status.in_sync.contains(&(other as u8))
                 })
         })
     }

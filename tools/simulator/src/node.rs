@@ -35,6 +35,8 @@ pub(crate) struct Node {
     pub(crate) trouble: Trouble,
     /// The term that it last reported.
     pub(crate) term: u64,
+    /// The in-sync set that it last reported.
+    pub(crate) in_sync: Vec<u8>,
     /// It has reported that I/O waits.
     pub(crate) suspended: bool,
     /// It has reported its disk as failed.
@@ -147,6 +149,7 @@ impl Node {
             suspended: false,
             forgot: false,
             diskless: false,
+            in_sync: Vec::new(),
             last_loss: 0,
         }
     }
@@ -227,6 +230,7 @@ fn superblock(number: usize, swarm: &Swarm) -> Superblock {
         },
         primary: false,
         active: false,
+        unconfirmed: false,
         peers: peers(number, swarm.nodes)
             .map(|peer| PeerRecord {
                 node: NodeId(peer as u8),

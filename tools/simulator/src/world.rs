@@ -324,9 +324,8 @@ impl World {
             }
             replica.check_invariants();
         }
-        let mut completing = None;
         for action in actions {
-            self.act(number, action, &mut completing);
+            self.act(number, action);
         }
         self.set_timer(number);
     }
@@ -374,6 +373,7 @@ impl World {
         node.suspended = false;
         node.forgot = false;
         node.diskless = false;
+        node.in_sync.clear();
         let start = Start {
             config: config(number, &self.swarm),
             boot,

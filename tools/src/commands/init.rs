@@ -173,6 +173,7 @@ fn superblock(plan: &Plan<'_>, device: &Backing) -> Result<Superblock, Failure> 
         disk,
         primary: false,
         active: false,
+        unconfirmed: false,
         peers,
     })
 }

@@ -97,6 +97,7 @@ impl Node {
             max_size_blocks: self.blocks,
             term: GENERATION.term,
             lineage: Lineage::new(vec![GENERATION]),
+            unconfirmed: false,
             disk: StoredDisk::UpToDate,
             primary: false,
             active: false,

@@ -144,6 +144,12 @@ impl fmt::Display for Dump {
             }
             writeln!(f)?;
         }
+        if superblock.unconfirmed {
+            writeln!(
+                f,
+                "the newest generation is not confirmed: nothing was completed in it"
+            )?;
+        }
         for generation in superblock.lineage.generations().iter().rev() {
             writeln!(
                 f,

@@ -33,6 +33,7 @@ fn superblock() -> Superblock {
             id: GenerationId(0xabcd),
             node: NodeId(1),
         }]),
+        unconfirmed: false,
         disk: StoredDisk::UpToDate,
         primary: true,
         active: true,

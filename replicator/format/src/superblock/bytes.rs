@@ -53,7 +53,9 @@ impl Superblock {
         layout.term = U64::new(self.term.0);
         layout.node = self.node.0;
         layout.disk = encode_disk(self.disk);
-        layout.flags = flag(self.primary, FLAG_PRIMARY) | flag(self.active, FLAG_ACTIVE);
+        layout.flags = flag(self.primary, FLAG_PRIMARY)
+            | flag(self.active, FLAG_ACTIVE)
+            | flag(self.unconfirmed, FLAG_UNCONFIRMED);
         assert!(
             self.peers.len() <= MAX_PEERS,
             "{} peers in a superblock",
@@ -93,7 +95,7 @@ impl Superblock {
             "the size is above the largest size",
         )?;
         ensure(
-            layout.flags & !(FLAG_PRIMARY | FLAG_ACTIVE) == 0,
+            layout.flags & !(FLAG_PRIMARY | FLAG_ACTIVE | FLAG_UNCONFIRMED) == 0,
             "an unknown flag is set",
         )?;
         ensure(layout.reserved_a == [0; 3], "reserved bytes are not zero")?;
@@ -105,6 +107,11 @@ impl Superblock {
         let node = NodeId(layout.node);
         let peers = decode_peers(layout, node)?;
         let lineage = decode_lineage(layout)?;
+        let unconfirmed = layout.flags & FLAG_UNCONFIRMED != 0;
+        ensure(
+            !unconfirmed || lineage.newest().is_some(),
+            "a generation is unconfirmed, and there is none",
+        )?;
         Ok(Self {
             cluster: ClusterId(layout.cluster.get()),
             resource,
@@ -113,6 +120,7 @@ impl Superblock {
             max_size_blocks,
             term: Term(layout.term.get()),
             lineage,
+            unconfirmed,
             disk: decode_disk(layout.disk)?,
             primary: layout.flags & FLAG_PRIMARY != 0,
             active: layout.flags & FLAG_ACTIVE != 0,
@@ -327,6 +335,7 @@ pub(crate) struct GenerationLayout {
 
 const FLAG_PRIMARY: u8 = 1;
 const FLAG_ACTIVE: u8 = 2;
+const FLAG_UNCONFIRMED: u8 = 4;
 const PEER_HAS_BASE: u8 = 1;
 const PEER_IN_SYNC: u8 = 2;
 const RESERVED_BYTES: usize = BODY_BYTES - 48 - MAX_PEERS * 32 - MAX_GENERATIONS * 24;

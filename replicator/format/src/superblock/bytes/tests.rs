@@ -54,6 +54,7 @@ prop_compose! {
         disk in disks(),
         primary: bool,
         active: bool,
+        unconfirmed: bool,
         peers in peers(),
     ) -> Superblock {
         Superblock {
@@ -63,6 +64,7 @@ prop_compose! {
             size_blocks: size,
             max_size_blocks: (size + more).min(MAX_DEVICE_BLOCKS),
             term: Term(term),
+            unconfirmed: unconfirmed && lineage.newest().is_some(),
             lineage,
             disk,
             primary,
@@ -108,6 +110,7 @@ fn impossible_values_are_refused_by_name() {
         max_size_blocks: 20,
         term: Term(3),
         lineage: Lineage::default(),
+        unconfirmed: false,
         disk: StoredDisk::UpToDate,
         primary: false,
         active: false,
@@ -125,7 +128,8 @@ fn impossible_values_are_refused_by_name() {
     assert!(why(|layout| layout.size_blocks = U64::new(21)).contains("above the largest"));
     assert!(why(|layout| layout.max_size_blocks = U64::new(1 << 39)).contains("1 PiB"));
     assert!(why(|layout| layout.disk = 0).contains("disk state"));
-    assert!(why(|layout| layout.flags = 4).contains("flag"));
+    assert!(why(|layout| layout.flags = 8).contains("flag"));
+    assert!(why(|layout| layout.flags = 4).contains("unconfirmed"));
     assert!(why(|layout| layout.peer_count = 8).contains("more peers"));
     assert!(why(|layout| layout.peer_count = 1).contains("own number"));
     assert!(why(|layout| layout.generation_count = 65).contains("more generations"));
