@@ -38,17 +38,17 @@ impl Bitmap {
         self.dirty
     }
 
-    /// The device has grown; new blocks are clean.
-    pub(crate) fn grow(&mut self, blocks: u64) {
-        assert!(blocks >= self.blocks, "a bitmap never shrinks");
-        self.blocks = blocks;
-        self.words.resize(
-            usize::try_from(blocks.div_ceil(64)).expect("fits in memory"),
-            0,
-        );
+    /// The device has another size; new blocks are clean.
+    pub(crate) fn resize(&mut self, blocks: u64) {
+        let stale_pages = std::mem::take(&mut self.stale_pages);
+        *self = Self::new(std::mem::take(&mut self.words), blocks);
+        self.stale_pages = stale_pages;
+        if let Some(last) = blocks.checked_sub(1) {
+            self.stale_pages.retain(|page| *page <= page_of_block(last));
+        }
     }
 
-    /// Marks blocks as dirty.
+    /// Marks blocks as dirty. Those beyond the device, which is about to grow, do not count yet.
     pub(crate) fn set(&mut self, range: BlockRange) {
         self.change(range, |word, mask| word | mask);
     }
@@ -60,7 +60,11 @@ impl Bitmap {
 
     /// Marks every block as dirty.
     pub(crate) fn set_all(&mut self) {
-        let mut start = 0;
+        self.set_from(0);
+    }
+
+    /// Marks every block from `start` on as dirty.
+    pub(crate) fn set_from(&mut self, mut start: u64) {
         while start < self.blocks {
             let blocks = (self.blocks - start).min(1 << 30) as u32;
             self.set(BlockRange::new(start, blocks));
@@ -146,15 +150,11 @@ impl Bitmap {
     }
 
     fn change(&mut self, range: BlockRange, apply: impl Fn(u64, u64) -> u64) {
-        assert!(
-            range.end() <= self.blocks,
-            "{range} lies beyond the device of {}",
-            self.blocks
-        );
+        let end = range.end().min(self.blocks);
         let mut block = range.start;
-        while block < range.end() {
+        while block < end {
             let bit = block % 64;
-            let count = (64 - bit).min(range.end() - block);
+            let count = (64 - bit).min(end - block);
             let mask = if count == 64 {
                 u64::MAX
             } else {
@@ -208,6 +208,20 @@ mod tests {
             merged.merge(0, bitmap.words());
             prop_assert_eq!(merged.words(), bitmap.words());
         }
+    }
+
+    #[test]
+    fn a_device_that_grows_or_shrinks_keeps_the_bits_of_what_stays() {
+        let mut bitmap = Bitmap::new(Vec::new(), 100);
+        bitmap.set(BlockRange::new(90, 20));
+        assert_eq!(bitmap.dirty(), 10);
+        bitmap.resize(200);
+        assert_eq!(bitmap.runs().collect::<Vec<_>>(), [BlockRange::new(90, 10)]);
+        bitmap.set_from(195);
+        bitmap.resize(95);
+        assert_eq!(bitmap.runs().collect::<Vec<_>>(), [BlockRange::new(90, 5)]);
+        bitmap.resize(200);
+        assert_eq!(bitmap.dirty(), 5);
     }
 
     #[test]

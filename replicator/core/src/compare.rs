@@ -130,7 +130,9 @@ fn same_generation(mine: Side<'_>, theirs: Side<'_>) -> Verdict {
     } else {
         (theirs, mine)
     };
-    let dirty = leader.state.dirty_blocks > 0 || follower.state.dirty_blocks > 0;
+    // A device that has grown on one side only: what was added there is not known to be equal.
+    let grown = leader.state.size_blocks > follower.state.size_blocks;
+    let dirty = grown || leader.state.dirty_blocks > 0 || follower.state.dirty_blocks > 0;
     let reason = Reason {
         resync: dirty || !usable(follower),
         // What a failed disk has lost is not known from any bitmap.

@@ -58,7 +58,9 @@ impl Replica {
             ControlMessage::DiskFailed { stored: false } => {
                 self.peer_left(slot, "its backing device and its metadata have failed");
             }
-            ControlMessage::Resize { size_blocks } => self.peer_resize(slot, size_blocks),
+            ControlMessage::Resize { size_blocks, store } => {
+                self.peer_resize(slot, size_blocks, store);
+            }
             ControlMessage::Resized { size_blocks } => self.peer_resized(slot, size_blocks),
             ControlMessage::Discard => self.discard_asked(slot),
             ControlMessage::Goodbye { why } => self.goodbye(slot, &why),

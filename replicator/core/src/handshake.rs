@@ -342,6 +342,10 @@ impl Replica {
             }
             return self.drop_link(slot, "it was ready although nobody had asked");
         };
+        let beyond = self.peer(slot).said.as_ref().map(|said| said.size_blocks);
+        if let Some(beyond) = beyond {
+            self.peer_mut(slot).bitmap.set_from(beyond);
+        }
         // Blocks may have become dirty since both said what they had.
         let resync = reason.resync || self.peer(slot).bitmap.dirty() > 0;
         if resync && !released {

@@ -158,6 +158,7 @@ impl Replica {
             return self.drop_unissued(index);
         }
         match mutation.origin {
+            Origin::Resize if self.resize.is_none() => self.drop_unissued(index),
             Origin::Peer { .. } => self.issue_locally(index),
             Origin::Client { .. } | Origin::Resize => {
                 // R1, R4: no write leaves here while this node may not be the one primary.

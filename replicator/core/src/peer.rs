@@ -154,6 +154,8 @@ pub(crate) struct Received {
     pub(crate) stable: Seq,
     /// Received, and not known to be stable on every in-sync replica: what other standbys may lack.
     pub(crate) recent: VecDeque<(Seq, BlockRange)>,
+    /// The device is about to grow to this size: zeros are taken up to there.
+    pub(crate) growing_to: u64,
     /// Ranges that resync made equal; their bits are cleared here once they are stable here.
     pub(crate) equal: VecDeque<(Seq, BlockRange)>,
 }

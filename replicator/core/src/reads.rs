@@ -6,14 +6,15 @@ use twindisk_format::{
 };
 
 use crate::{
-    Action, BufId, ConnectionId, DiskError, DiskIo, Failure, Fill, LinkId, Report, RequestId,
+    Action, BufId, ClientOp, ClientRequest, ConnectionId, DiskError, DiskIo, Failure, Fill, LinkId,
+    Report, RequestId,
     locks::LockId,
     peer::Phase,
     replica::{LockOwner, Op, Replica},
 };
 
 /// A read of this node's own: for a client, or of the edges of an unaligned write.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Read {
     purpose: Purpose,
     range: BlockRange,
@@ -156,6 +157,8 @@ impl Replica {
 
     pub(crate) fn read_done(&mut self, index: usize, result: Result<(), DiskError>) {
         match result {
+            // What a disk that has failed meanwhile holds is not to be trusted: it may never have become stable.
+            Ok(()) if !self.disk_attached() => self.read_elsewhere(index),
             Ok(()) => self.finish_read(index, true),
             Err(error) => {
                 let range = self.reads[index].range;
@@ -178,7 +181,7 @@ impl Replica {
                 && self.store.peer(*slot).in_sync
         });
         let Some(slot) = next else {
-            return self.finish_read(index, false);
+            return self.nobody_to_read_from(index);
         };
         self.reads[index].tried.insert(slot);
         self.reads[index].asked = Some(slot);
@@ -189,6 +192,28 @@ impl Replica {
                 range,
             },
         );
+    }
+
+    /// A replica that is only lost for now may still have it: the read waits with the writes. Otherwise it fails.
+    fn nobody_to_read_from(&mut self, index: usize) {
+        let Read { purpose, range, .. } = self.reads[index];
+        match purpose {
+            Purpose::Client {
+                request,
+                connection,
+                buf,
+                abandoned: false,
+            } if self.frozen() && !self.missing().is_empty() => {
+                self.reads.remove(index);
+                let op = ClientOp::Read { range, buf };
+                self.held.push_back(ClientRequest {
+                    request,
+                    connection,
+                    op,
+                });
+            }
+            _ => self.finish_read(index, false),
+        }
     }
 
     /// A peer has answered one of our reads.

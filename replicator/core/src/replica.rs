@@ -88,7 +88,7 @@ pub struct Replica {
     /// What a promotion that can't be stored goes back to.
     pub(crate) before_promotion: Option<Superblock>,
     /// Sizes that peers asked for, while the backing device is being looked at.
-    pub(crate) peer_resizes: VecDeque<(Slot, LinkId, u64)>,
+    pub(crate) peer_resizes: VecDeque<crate::resize::PeerResize>,
     pub(crate) bitmap_writes: BTreeSet<(Slot, u32)>,
     pub(crate) counts: Counts,
     pub(crate) halted: bool,

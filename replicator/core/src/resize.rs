@@ -1,4 +1,8 @@
-//! Growing the device on line: every peer stores the new size, the new blocks are zeroed everywhere, then clients see it.
+//! Growing the device on line. Every peer says that it has room; the new blocks are zeroed everywhere; every peer stores the
+//! new size; then this node does, and clients see it.
+//!
+//! So whoever has stored the size has zeros there, and nobody has when the primary is lost before. Whoever follows a leader
+//! takes over its size: no client can have seen a larger one.
 
 use twindisk_format::{
     control::ControlMessage,
@@ -20,9 +24,21 @@ pub(crate) struct Resize {
     command: CommandId,
     wanted: Option<u64>,
     to: u64,
+    /// Peers that have not answered.
     waiting: SlotSet,
     /// Next block to be zeroed.
     zeroed: u64,
+    /// Everything is zeroed: the peers are storing the size.
+    storing: bool,
+}
+
+/// What a primary asks of this standby, while the backing device is being looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeerResize {
+    slot: Slot,
+    link: LinkId,
+    size_blocks: u64,
+    store: bool,
 }
 
 impl Replica {
@@ -63,6 +79,7 @@ impl Replica {
             to: size,
             waiting: SlotSet::EMPTY,
             zeroed: size,
+            storing: false,
         });
         let op = self.op(Op::Capacity);
         self.act(Action::ProbeCapacity { op });
@@ -77,8 +94,8 @@ impl Replica {
         );
         let most = blocks.min(self.store.get().max_size_blocks);
         self.capacity_blocks = self.capacity_blocks.max(most);
-        if let Some((slot, link, size_blocks)) = self.peer_resizes.pop_front() {
-            return self.answer_peer_resize(slot, link, size_blocks);
+        if let Some(asked) = self.peer_resizes.pop_front() {
+            return self.answer_peer_resize(asked);
         }
         let Some(resize) = &mut self.resize else {
             return;
@@ -97,32 +114,48 @@ impl Replica {
                  room up to its --max-size)",
             );
         }
+        self.ask_all_to_resize(to, false);
+    }
+
+    /// Goes on when every peer has answered.
+    fn ask_all_to_resize(&mut self, size_blocks: u64, store: bool) {
         let slots: SlotSet = self.slots().collect();
-        if let Some(resize) = &mut self.resize {
-            resize.waiting = slots;
-        }
+        let Some(resize) = &mut self.resize else {
+            return;
+        };
+        resize.waiting = slots;
+        resize.storing = store;
         for slot in slots.iter() {
-            self.send(
-                slot,
-                Frame::Control(ControlMessage::Resize { size_blocks: to }),
-            );
+            let message = ControlMessage::Resize { size_blocks, store };
+            self.send(slot, Frame::Control(message));
         }
         if slots.is_empty() {
-            self.zero_next();
+            self.peers_agree();
         }
     }
 
-    /// The primary asks whether this node can hold a new size.
-    pub(crate) fn peer_resize(&mut self, slot: Slot, size_blocks: u64) {
+    /// The primary asks for room for a new size, or for it to be stored.
+    pub(crate) fn peer_resize(&mut self, slot: Slot, size_blocks: u64, store: bool) {
         let Some(link) = self.peer(slot).link else {
             return;
         };
-        self.peer_resizes.push_back((slot, link.id, size_blocks));
+        self.peer_resizes.push_back(PeerResize {
+            slot,
+            link: link.id,
+            size_blocks,
+            store,
+        });
         let op = self.op(Op::Capacity);
         self.act(Action::ProbeCapacity { op });
     }
 
-    fn answer_peer_resize(&mut self, slot: Slot, link: LinkId, size_blocks: u64) {
+    fn answer_peer_resize(&mut self, asked: PeerResize) {
+        let PeerResize {
+            slot,
+            link,
+            size_blocks,
+            store,
+        } = asked;
         if self
             .peer(slot)
             .link
@@ -130,9 +163,17 @@ impl Replica {
         {
             return;
         }
-        if size_blocks > self.capacity_blocks || size_blocks < self.size_blocks() {
+        if size_blocks > self.capacity_blocks {
             let why = format!("there is room for {} blocks here", self.capacity_blocks);
             return self.send(slot, Frame::Control(ControlMessage::Refused { why }));
+        }
+        if self.role == Role::Primary || self.peer(slot).phase != Phase::Established {
+            let why = "this node does not follow".to_owned();
+            return self.send(slot, Frame::Control(ControlMessage::Refused { why }));
+        }
+        if !store {
+            self.peer_mut(slot).received.growing_to = size_blocks;
+            return self.send_resized(slot, link, size_blocks);
         }
         self.adopt_size(size_blocks);
         self.store.then(Then::Resized {
@@ -142,15 +183,15 @@ impl Replica {
         });
     }
 
-    /// Takes over the leader's size. What is added is zeroed, or resynced, by the leader.
+    /// Takes over the leader's size. What it adds is zeroed, or resynced, by the leader.
     pub(crate) fn adopt_size(&mut self, size_blocks: u64) {
-        if size_blocks <= self.size_blocks() {
+        if size_blocks == self.size_blocks() {
             return;
         }
         self.store
             .change(|superblock| superblock.size_blocks = size_blocks);
         for peer in &mut self.peers {
-            peer.bitmap.grow(size_blocks);
+            peer.bitmap.resize(size_blocks);
         }
         self.report(Report::Resized { size_blocks });
     }
@@ -168,45 +209,54 @@ impl Replica {
         }
     }
 
-    /// A peer has stored the new size.
+    /// A peer has room for the new size, or has stored it.
     pub(crate) fn peer_resized(&mut self, slot: Slot, size_blocks: u64) {
         let Some(resize) = &mut self.resize else {
             return;
         };
         if resize.to == size_blocks && resize.waiting.remove(slot) && resize.waiting.is_empty() {
-            for peer in &mut self.peers {
-                peer.bitmap.grow(size_blocks);
-            }
+            self.peers_agree();
+        }
+    }
+
+    /// Every peer has answered.
+    fn peers_agree(&mut self) {
+        let Some(resize) = &self.resize else {
+            return;
+        };
+        if resize.storing {
+            let to = resize.to;
+            self.adopt_size(to);
+            self.store.then(Then::ResizeDone);
+        } else {
             self.zero_next();
         }
     }
 
+    /// The device stays as it was. Peers that have stored the new size take it back.
     pub(crate) fn resize_refused(&mut self, why: &str) {
-        if let Some(resize) = self.resize.take() {
-            self.refuse_command(
-                resize.command,
-                RefusalCode::PeerRefused,
-                format!("the size is as before: {why}"),
-                "grow the backing device there, then try again",
-            );
+        let Some(resize) = self.resize.take() else {
+            return;
+        };
+        self.drop_unissued_zeros();
+        if resize.storing {
+            let size_blocks = self.size_blocks();
+            for slot in self.slots() {
+                let store = true;
+                let message = ControlMessage::Resize { size_blocks, store };
+                self.send(slot, Frame::Control(message));
+            }
         }
+        self.refuse_command(
+            resize.command,
+            RefusalCode::PeerRefused,
+            format!("the size is as before: {why}"),
+            "grow the backing device there, then try again",
+        );
     }
 
-    /// A peer that was to store the new size is lost: it may have done so, and hears the size that holds when it is back.
-    pub(crate) fn resize_lost_peer(&mut self, slot: Slot, why: &str) {
-        let asked = self
-            .resize
-            .as_ref()
-            .is_some_and(|resize| resize.waiting.contains(slot));
-        if asked {
-            let name = self.peer(slot).name.clone();
-            self.resize_refused(&format!("{name} was lost: {why}"));
-        }
-    }
-
-    /// This node stops being primary: what is added stays unseen.
-    pub(crate) fn give_up_resize(&mut self) {
-        self.resize_refused("this node stops being primary");
+    /// Zeros that have not begun are not written any more; those that wait for the activity log see it when it is written.
+    fn drop_unissued_zeros(&mut self) {
         let waiting: Vec<usize> = self
             .mutations
             .iter()
@@ -220,6 +270,23 @@ impl Replica {
         }
     }
 
+    /// A peer is lost before the new size is in force everywhere.
+    pub(crate) fn resize_lost_peer(&mut self, slot: Slot, why: &str) {
+        let Some(resize) = &self.resize else {
+            return;
+        };
+        // Once every peer has stored it, only this node is left to do so.
+        if !resize.storing || resize.waiting.contains(slot) {
+            let name = self.peer(slot).name.clone();
+            self.resize_refused(&format!("{name} was lost: {why}"));
+        }
+    }
+
+    /// This node stops being primary: what is added stays unseen.
+    pub(crate) fn give_up_resize(&mut self) {
+        self.resize_refused("this node stops being primary");
+    }
+
     /// Zeroes the next part of what is added, on every replica.
     fn zero_next(&mut self) {
         let began = self.now;
@@ -228,8 +295,7 @@ impl Replica {
         };
         if resize.zeroed == resize.to {
             let to = resize.to;
-            self.store.change(|superblock| superblock.size_blocks = to);
-            return self.store.then(Then::ResizeDone);
+            return self.ask_all_to_resize(to, true);
         }
         let blocks = (resize.to - resize.zeroed).min(u64::from(MAX_ZERO_BLOCKS)) as u32;
         let range = BlockRange::new(resize.zeroed, blocks);
@@ -265,12 +331,6 @@ impl Replica {
         let Some(resize) = self.resize.take() else {
             return;
         };
-        for peer in &mut self.peers {
-            peer.bitmap.grow(resize.to);
-        }
-        self.report(Report::Resized {
-            size_blocks: resize.to,
-        });
         self.act(Action::Export(ExportState::Open {
             size_blocks: resize.to,
         }));

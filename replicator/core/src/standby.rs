@@ -101,7 +101,7 @@ impl Replica {
                 "its write {seq} came after {}",
                 peer.received.newest
             ))
-        } else if !self.within(range, self.size_blocks()) {
+        } else if !self.within(range, self.size_blocks().max(peer.received.growing_to)) {
             Err(format!(
                 "its write of blocks {range} lies beyond the device"
             ))

@@ -94,7 +94,7 @@ pub(crate) fn control_messages() -> impl Strategy<Value = ControlMessage> {
         Just(M::Released),
         Just(M::ReleaseStored),
         any::<bool>().prop_map(|stored| M::DiskFailed { stored }),
-        number().prop_map(|size_blocks| M::Resize { size_blocks }),
+        (number(), any::<bool>()).prop_map(|(size_blocks, store)| M::Resize { size_blocks, store }),
         number().prop_map(|size_blocks| M::Resized { size_blocks }),
         Just(M::Discard),
         why().prop_map(|why| M::Goodbye { why }),

@@ -73,12 +73,14 @@ pub enum ControlMessage {
         /// It is stored in my metadata: a `release` receipt.
         stored: bool,
     },
-    /// Primary to standby: can you hold this size, and will you from now on?
+    /// Primary to standby: a new size of the device.
     Resize {
         /// In blocks.
         size_blocks: u64,
+        /// False: can you hold it? Zeros beyond the present end follow. True: store it.
+        store: bool,
     },
-    /// Stored.
+    /// Yes, or stored, whichever was asked.
     Resized {
         /// In blocks.
         size_blocks: u64,

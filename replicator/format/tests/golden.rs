@@ -176,7 +176,10 @@ fn control_messages() -> Vec<ControlMessage> {
         M::Released,
         M::ReleaseStored,
         M::DiskFailed { stored: true },
-        M::Resize { size_blocks: 2 },
+        M::Resize {
+            size_blocks: 2,
+            store: true,
+        },
         M::Resized { size_blocks: 2 },
         M::Discard,
         M::Goodbye { why: why() },
