@@ -726,7 +726,10 @@ impl Replica {
         for slot in self.slots() {
             let undecided = matches!(
                 self.peer(slot).phase,
-                Phase::Waiting | Phase::Following { .. }
+                Phase::Waiting
+                    | Phase::Following { .. }
+                    | Phase::SplitBrain { .. }
+                    | Phase::Unrelated
             );
             if undecided && self.peer(slot).link.is_some() {
                 self.drop_link(slot, "more is known than when the two compared");

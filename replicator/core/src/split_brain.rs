@@ -21,6 +21,8 @@ pub(crate) struct Saving {
     command: Option<CommandId>,
     keep: Slot,
     last_common: GenerationId,
+    /// The newest of the generations that are given up: another one means that this node has found its place meanwhile.
+    newest: Option<Generation>,
     path: Option<String>,
 }
 
@@ -90,6 +92,8 @@ impl Replica {
             Some("this node is primary: demote it before its changes are given up")
         } else if self.saving.is_some() || self.job.is_some() {
             Some("something else is under way")
+        } else if self.follows().is_some() {
+            Some("this node follows the primary: it has nothing of its own to give up")
         } else if !self.disk_attached() {
             Some("this node has no disk")
         } else {
@@ -110,6 +114,7 @@ impl Replica {
             command,
             keep,
             last_common: last_common.id,
+            newest: self.store.get().lineage.newest(),
             path: None,
         });
         let op = self.op(Op::Save);
@@ -122,6 +127,15 @@ impl Replica {
         let Some(mut saving) = self.saving.take() else {
             return;
         };
+        let result = result.and_then(|path| {
+            if self.store.get().lineage.newest() == saving.newest && self.role == Role::Standby {
+                Ok(path)
+            } else {
+                Err(format!(
+                    "it has found its place among the others meanwhile ({path} is not needed)"
+                ))
+            }
+        });
         match result {
             Ok(path) => {
                 let (keep, last_common) = (saving.keep, saving.last_common);
@@ -138,13 +152,14 @@ impl Replica {
                 self.store.then(Then::Discarded { slot: keep });
             }
             Err(error) => {
-                let why = format!("this node's changes can't be saved, so they are kept: {error}");
+                let why = format!("this node's changes are kept, not given up: {error}");
                 match saving.command {
                     Some(id) => self.refuse_command(
                         id,
                         RefusalCode::Interrupted,
                         why,
-                        "make room in the directory for discarded blocks, then try again",
+                        "look at `twindisk status`; make room in the directory for discarded blocks if \
+                         that was it, then try again",
                     ),
                     None => self.report(Report::Warning { what: why }),
                 }

@@ -76,7 +76,11 @@ impl World {
                 self.tell_core(number, 50 * US, Event::Capacity { op, blocks });
             }
             Action::SaveBlocks { op, .. } => {
-                let result = Ok("saved-blocks".to_owned());
+                let result = if self.dice.nemesis.chance(self.swarm.faults.full) {
+                    Err("no space left on device".to_owned())
+                } else {
+                    Ok("saved-blocks".to_owned())
+                };
                 self.tell_core(number, 500 * US, Event::Saved { op, result });
             }
             Action::Report(report) => self.report(number, &report),

@@ -8,6 +8,9 @@ use twindisk_format::{meta_block::MetaBlock, metadata, superblock::Superblock};
 
 use crate::rng::Rng;
 
+/// The first blocks are the superblock's.
+const SUPERBLOCK_COPIES: u64 = 2;
+
 /// The metadata of one node.
 #[derive(Debug)]
 pub(crate) struct MetaDisk {
@@ -73,9 +76,12 @@ impl MetaDisk {
         }
     }
 
-    /// Damages a bitmap page, whose loss costs time and nothing else.
-    pub(crate) fn rot_bitmap(&mut self, rng: &mut Rng) {
-        if let Some((_, data)) = self.blocks.iter_mut().next_back() {
+    /// Flips a bit of a page of the activity log or of a bitmap, whose loss costs time and nothing else; or, if
+    /// `superblock`, perhaps of one copy of that.
+    pub(crate) fn rot(&mut self, superblock: bool, rng: &mut Rng) {
+        let first = if superblock { 0 } else { SUPERBLOCK_COPIES };
+        let block = rng.between(first, self.blocks.len() as u64 - 1);
+        if let Some(data) = self.blocks.get_mut(&block) {
             let at = rng.index(data.len());
             data[at] ^= 1 << rng.below(8);
         }

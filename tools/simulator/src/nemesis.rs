@@ -196,9 +196,14 @@ impl World {
                 }
             }
             Fault::MetaRot { node } => {
+                // The node forgets that it was up to date: somebody else must know better.
+                let superblock = (0..self.nodes.len()).any(|other| {
+                    self.status_of(other)
+                        .is_some_and(|status| status.disk == DiskState::UpToDate)
+                });
                 if self.nodes[node].replica.is_none() {
                     let (node, die) = (&mut self.nodes[node], &mut self.dice.nemesis);
-                    node.meta.rot_bitmap(die);
+                    node.meta.rot(superblock, die);
                 }
             }
             Fault::Command => self.random_command(),

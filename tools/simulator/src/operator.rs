@@ -238,6 +238,12 @@ impl World {
             return;
         }
         for victim in &victims {
+            let bad = self.dice.operator.chance(self.swarm.faults.bad_fences);
+            if bad && self.dice.operator.coin() {
+                tell!(self, ">> the fence device of {} is dead", name(*victim));
+                self.coverage.reach("operator", "dead fence device");
+                return;
+            }
             tell!(self, ">> fences {} for {}", name(*victim), name(survivor));
             self.coverage.reach("operator", "fence");
             let loss = self.dice.operator.pick(&[Loss::All, Loss::Some]);
@@ -245,6 +251,13 @@ impl World {
                 self.lose_power(*victim, loss, Power::Fenced);
             } else {
                 self.nodes[*victim].power = Power::Fenced;
+            }
+            if bad {
+                tell!(self, ">> the status of {} can't be read", name(*victim));
+                self.coverage.reach("operator", "fence without status");
+                self.nodes[*victim].power = Power::Off;
+                self.restart_later(*victim, 2 * SEC);
+                return;
             }
         }
         self.operator.plan = Some(Plan {

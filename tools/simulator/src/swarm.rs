@@ -141,7 +141,7 @@ pub struct Faults {
     pub disk_errors: u32,
     /// Metadata writes fail.
     pub meta_errors: u32,
-    /// A bitmap page rots while its node is down.
+    /// A metadata block rots while its node is down.
     pub meta_rot: u32,
     /// The operator does something, foolish or not.
     pub commands: u32,
@@ -151,6 +151,10 @@ pub struct Faults {
     pub drift_ppm: u64,
     /// The operator fences, and gives receipts, when it thinks a node is lost.
     pub fencing: bool,
+    /// Of 1000 fencings: the device is dead, or switches off and can't say so. No receipt comes of either.
+    pub bad_fences: u32,
+    /// Of 1000 times that blocks are to be kept in a file: there is no room.
+    pub full: u32,
 }
 
 impl Faults {
@@ -313,5 +317,7 @@ fn draw_faults(rng: &mut Rng) -> Faults {
         targeted: some(300, 60),
         drift_ppm: u64::from(some(300, 500)),
         fencing: some(700, 1) == 1,
+        bad_fences: some(300, 600),
+        full: some(300, 600),
     }
 }
