@@ -3,6 +3,8 @@
 //! Sources: the failures that DRBD's tests and change log name (appendices B and C of the survey that this project
 //! began with), and what its quorum code did to data that a rejoining node had missed.
 
+mod failing_disks;
+
 use twindisk_core::{Command, DiskState, Protocol, Role};
 use twindisk_format::superblock::ReceiptKind;
 
@@ -116,6 +118,10 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "first-flush-after-a-restart",
         run: first_flush_after_a_restart,
+    },
+    Scenario {
+        name: "standby-fails-with-its-metadata",
+        run: failing_disks::standby_fails_with_its_metadata,
     },
 ];
 
