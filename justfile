@@ -22,9 +22,9 @@ simulate SEEDS="10000":
 crash ROUNDS="100":
     TWINDISK_CRASH_ROUNDS={{ROUNDS}} cargo test -p twindisk --test crash_random -- --nocapture
 
-# a kernel of its own, unplugged
+# a kernel of its own: unplugged, and with disks that are recorded, fail or lie
 vm:
-    cargo test -p twindisk --test vm_unplug -- --nocapture
+    cargo test -p twindisk --test vm_unplug --test vm_log_writes --test vm_flakey -- --nocapture --test-threads=1
 
 # the architecture as a test
 tidy:

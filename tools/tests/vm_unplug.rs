@@ -6,7 +6,7 @@ use std::{fs, path::Path, time::Duration};
 
 use harness::{
     eventually,
-    process::{pause, program},
+    process::pause,
     programs::have,
     random::{Random, seed},
     vm::{Lab, Machine, PROGRAMS},
@@ -24,10 +24,9 @@ fn a_mounted_filesystem_outlives_its_machine() {
         return;
     }
     let mut random = Random::new(seed("TWINDISK_VM_SEED"));
-    let mut lab = Lab::new(2, DISK);
+    let mut lab = Lab::new(2, &[DISK]);
     let shared = lab.shared();
-    fs::write(shared.join("twindisk.toml"), CONFIGURATION).expect("a file");
-    fs::write(shared.join("functions"), functions()).expect("a file");
+    lab.prepare(CONFIGURATION, FUNCTIONS);
     let [one, two] = &mut lab.machines[..] else {
         unreachable!("two machines")
     };
@@ -40,14 +39,14 @@ fn a_mounted_filesystem_outlives_its_machine() {
 
     twindisk(one, "init --first --size 128MiB");
     twindisk(two, "init --size 128MiB");
-    one.run(". /job/shared/functions; serve");
-    two.run(". /job/shared/functions; serve");
+    one.call("serve");
+    two.call("serve");
     twindisk(one, "promote");
-    one.run(". /job/shared/functions; until_in_sync");
+    one.call("until_in_sync");
     println!("node1 is primary, node2 in sync");
 
-    one.run(". /job/shared/functions; attach; mkfs.ext4 -q -E nodiscard /dev/nbd0; mount /dev/nbd0 /srv");
-    let writer = one.start(". /job/shared/functions; write_for_ever");
+    one.call("attach; mkfs.ext4 -q -E nodiscard /dev/nbd0; mount /dev/nbd0 /srv");
+    let writer = one.start_call("write_for_ever");
     let promised = shared.join("promised");
     eventually(
         "files are written",
@@ -60,7 +59,7 @@ fn a_mounted_filesystem_outlives_its_machine() {
     );
 
     // The server dies and is started again: its kernel client only sees a pause.
-    one.run(". /job/shared/functions; kill_server; serve; until_promotable; twindisk promote");
+    one.call("kill_server; serve; until_promotable; twindisk promote");
     let before = count(&promised);
     eventually(
         "files are written again",
@@ -77,25 +76,25 @@ fn a_mounted_filesystem_outlives_its_machine() {
     one.cut_power();
     println!("unplugged after {} files were synced", count(&promised));
 
-    two.run(". /job/shared/functions; until_lost");
+    two.call("until_lost");
     twindisk(two, "receipt --fenced --about node1 --reason unplugged");
     twindisk(two, "promote");
-    two.run(". /job/shared/functions; attach; mount /dev/nbd0 /srv; check");
+    two.call("attach; mount /dev/nbd0 /srv; check");
     two.run("umount /srv; e2fsck -fn /dev/nbd0");
     two.run("mount /dev/nbd0 /srv; echo later >/srv/later; umount /srv; sync");
     println!("all are on node2; the filesystem is clean");
 
     one.power_on();
     one.until_ready();
-    one.run(". /job/shared/functions; serve");
-    two.run(". /job/shared/functions; until_in_sync");
-    two.run(". /job/shared/functions; twindisk detach /dev/nbd0; twindisk demote");
-    one.run(". /job/shared/functions; stop");
-    two.run(". /job/shared/functions; stop");
+    one.call("serve");
+    two.call("until_in_sync");
+    two.call("twindisk detach /dev/nbd0; twindisk demote");
+    one.call("stop");
+    two.call("stop");
     for machine in [&mut *one, &mut *two] {
         machine.shut_down();
     }
-    let disks = [1, 2].map(|number| fs::read(lab.disk(number)).expect("a disk"));
+    let disks = [1, 2].map(|number| fs::read(lab.disk(number, 0)).expect("a disk"));
     assert!(
         disks[0][..SIZE] == disks[1][..SIZE],
         "the disks differ, though both were in sync and at rest"
@@ -104,7 +103,7 @@ fn a_mounted_filesystem_outlives_its_machine() {
 }
 
 fn twindisk(machine: &mut Machine, arguments: &str) {
-    machine.run(&format!(". /job/shared/functions; twindisk {arguments}"));
+    machine.call(&format!("twindisk {arguments}"));
 }
 
 /// Lines that are whole.
@@ -132,68 +131,8 @@ on.node1 = { backing = "/dev/ubda", metadata = "internal" }
 on.node2 = { backing = "/dev/ubda", metadata = "internal" }
 "#;
 
-/// What the scripts in the machines have in common.
-fn functions() -> String {
-    FUNCTIONS.replace("PROGRAM", &program().display().to_string())
-}
-
+/// What the scripts in the machines call.
 const FUNCTIONS: &str = r#"
-set -eu
-export TWINDISK_CONFIG=/job/shared/twindisk.toml TWINDISK_NODE=node$NODE
-mkdir -p /run/twindisk /var/lib/twindisk /srv
-
-twindisk() {
-    PROGRAM "$@"
-}
-
-# until WHAT COMMAND...: a minute at most.
-until_true() {
-    for _ in $(seq 600); do
-        if "$@"; then return; fi
-        sleep 0.1
-    done
-    twindisk status || true
-    cat /run/twindisk/log
-    return 1
-}
-
-says() {
-    twindisk status --json 2>/dev/null | grep -q "$1"
-}
-
-serve() {
-    setsid PROGRAM serve >/run/twindisk/log 2>&1 </dev/null &
-    echo $! >/run/twindisk/pid
-    until_true says '"role"'
-}
-
-stop() {
-    kill "$(cat /run/twindisk/pid)"
-    until_true eval "! kill -0 $(cat /run/twindisk/pid) 2>/dev/null"
-}
-
-kill_server() {
-    kill -9 "$(cat /run/twindisk/pid)"
-    until_true eval "! kill -0 $(cat /run/twindisk/pid) 2>/dev/null"
-}
-
-until_promotable() {
-    until_true says '"promote-needs":\[\]'
-}
-
-until_in_sync() {
-    until_true says '"connection":"established".*"in-sync":true.*"progress":null'
-}
-
-until_lost() {
-    until_true says '"connection":"connecting"'
-}
-
-attach() {
-    grep -q '^nbd ' /proc/modules || busybox insmod "$MODULES/kernel/drivers/block/nbd.ko"
-    twindisk attach r0 /dev/nbd0
-}
-
 # File N holds the line N a thousand times. Its number is told once it is synced.
 write_for_ever() {
     number=0

@@ -8,7 +8,7 @@ use twindisk_format::{
 };
 
 use crate::{
-    Action, Report,
+    Action, Report, Role,
     membership::Kind,
     replica::{Op, Replica},
 };
@@ -108,7 +108,12 @@ impl Replica {
             self.confirming = None;
             let what = format!("metadata can't be written: {error}");
             self.report(Report::Warning { what: what.clone() });
-            self.disk_failed(&what);
+            if self.disk_attached() {
+                self.disk_failed(&what);
+            } else if self.role == Role::Standby {
+                // What it was about to say of its disk can't be stored any more.
+                self.tell_disk_failed(false);
+            }
             match unstored {
                 Some(change) if change.kind == Kind::Promote => self.promotion_not_stored(),
                 // The members' copies are what counts now.

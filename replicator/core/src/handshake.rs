@@ -243,6 +243,16 @@ impl Replica {
             let name = self.peer(slot).name.clone();
             return self.step_down(term, &format!("{name} has newer data"));
         }
+        if self.metadata_failed {
+            // Nothing can be stored, so nothing is said that would be taken for stored.
+            let message = ControlMessage::DiskFailed { stored: false };
+            self.send(slot, Frame::Control(message));
+            return self.set_phase(
+                slot,
+                Phase::Waiting,
+                "the metadata of this node can't be written",
+            );
+        }
         self.set_phase(
             slot,
             Phase::Following {

@@ -18,6 +18,8 @@ pub(crate) struct Store<T> {
     counter: u64,
     changes: u64,
     stored: u64,
+    /// Which could not be stored.
+    failed: u64,
     /// Which state is on its way to the disk.
     writing: Option<u64>,
     then: VecDeque<(u64, T)>,
@@ -30,6 +32,7 @@ impl<T> Store<T> {
             counter,
             changes: 0,
             stored: 0,
+            failed: 0,
             writing: None,
             then: VecDeque::new(),
         }
@@ -53,7 +56,7 @@ impl<T> Store<T> {
 
     /// The write that is due now: block number and contents. One is under way at a time.
     pub(crate) fn next_write(&mut self) -> Option<(u64, Box<MetaBlock>)> {
-        if self.writing.is_some() || self.stored == self.changes {
+        if !self.is_due() {
             return None;
         }
         self.writing = Some(self.changes);
@@ -75,7 +78,7 @@ impl<T> Store<T> {
         self.writing = None;
         self.counter -= 1;
         // Nothing is tried again by itself, or a dead metadata device would be written to for ever.
-        self.stored = self.changes;
+        self.failed = self.changes;
         self.then.clear();
     }
 
@@ -91,7 +94,7 @@ impl<T> Store<T> {
 
     /// Whether `next_write` has a write.
     pub(crate) const fn is_due(&self) -> bool {
-        self.stored != self.changes && self.writing.is_none()
+        self.stored != self.changes && self.failed != self.changes && self.writing.is_none()
     }
 
     pub(crate) fn peer(&self, slot: Slot) -> &PeerRecord {

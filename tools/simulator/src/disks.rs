@@ -156,6 +156,13 @@ impl World {
         );
         let outcome = perform(node, op, &under_way, &mut self.dice.disk);
         if let Some(result) = self.contract(number, outcome) {
+            let node = &mut self.nodes[number];
+            if result.is_ok()
+                && let Some(log) = &mut node.log
+            {
+                let noted = log.note(self.now, under_way.io, under_way.issued, &node.disk);
+                self.check(noted);
+            }
             if result.is_err() {
                 tell!(self, "{}: {:?} fails", name(number), under_way.io);
                 if mutates {

@@ -31,6 +31,7 @@ pub mod swarm;
 mod trace;
 mod wire;
 mod world;
+mod write_log;
 
 pub use run::{Outcome, run, run_swarm};
 pub use trace::Telling;

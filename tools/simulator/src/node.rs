@@ -10,7 +10,10 @@ use twindisk_format::{
     superblock::{PeerRecord, StoredDisk, Superblock},
 };
 
-use crate::{bufs::Bufs, checker::book::initial, disk::DataDisk, metadisk::MetaDisk, swarm::Swarm};
+use crate::{
+    bufs::Bufs, checker::book::initial, disk::DataDisk, metadisk::MetaDisk, swarm::Swarm,
+    write_log::WriteLog,
+};
 
 /// One node.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub(crate) struct Node {
     pub(crate) run: u64,
     pub(crate) power: Power,
     pub(crate) disk: DataDisk,
+    /// What reaches the disk, while it is recorded.
+    pub(crate) log: Option<WriteLog>,
     pub(crate) meta: MetaDisk,
     pub(crate) bufs: Bufs,
     pub(crate) ops: BTreeMap<OpId, Op>,
@@ -135,6 +140,7 @@ impl Node {
                     if garbage { initial(number, sector) } else { 0 }
                 },
             ),
+            log: None,
             meta: MetaDisk::new(&superblock(number, swarm)),
             bufs: Bufs::default(),
             ops: BTreeMap::new(),

@@ -3,6 +3,9 @@
 //! Sources: the failures that DRBD's tests and change log name (appendices B and C of the survey that this project
 //! began with), and what its quorum code did to data that a rejoining node had missed.
 
+mod failing_disks;
+mod power_cuts;
+
 use twindisk_core::{Command, DiskState, Protocol, Role};
 use twindisk_format::superblock::ReceiptKind;
 
@@ -116,6 +119,14 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "first-flush-after-a-restart",
         run: first_flush_after_a_restart,
+    },
+    Scenario {
+        name: "standby-could-lose-its-power-at-any-moment",
+        run: power_cuts::power_cuts,
+    },
+    Scenario {
+        name: "standby-fails-with-its-metadata",
+        run: failing_disks::standby_fails_with_its_metadata,
     },
 ];
 

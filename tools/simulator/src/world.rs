@@ -463,7 +463,7 @@ impl World {
         let node = &self.nodes[number];
         let result = match node.meta.load().map(|loaded| loaded.superblock.disk) {
             Ok(StoredDisk::UpToDate | StoredDisk::Outdated) => {
-                image::check(&self.book, number, &node.disk)
+                image::check(&self.book, number, |sector| node.disk.peek(sector))
             }
             Ok(StoredDisk::Failed | StoredDisk::Inconsistent) | Err(_) => Ok(()),
         };

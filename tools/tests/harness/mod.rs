@@ -13,6 +13,7 @@ pub(crate) mod programs;
 pub(crate) mod random;
 pub(crate) mod unpowered;
 pub(crate) mod vm;
+pub(crate) mod write_log;
 
 use std::{
     thread,

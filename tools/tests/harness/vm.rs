@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{LOOK, eventually};
+use super::{LOOK, eventually, process::program};
 
 /// Programs that machines need on the host.
 pub(crate) const PROGRAMS: &[&str] = &["linux.uml", "busybox", "ip"];
@@ -31,6 +31,7 @@ pub(crate) struct Lab {
 /// One machine.
 pub(crate) struct Machine {
     number: usize,
+    disks: usize,
     job: PathBuf,
     modules: PathBuf,
     link: Option<Link>,
@@ -51,8 +52,8 @@ struct Link {
 pub(crate) struct Job(PathBuf);
 
 impl Lab {
-    /// Makes one or two machines, each with a disk of this size, without power.
-    pub(crate) fn new(count: usize, disk_bytes: u64) -> Self {
+    /// Makes one or two machines, each with disks of these sizes, without power.
+    pub(crate) fn new(count: usize, disks: &[u64]) -> Self {
         assert!((1..=2).contains(&count), "one or two machines");
         let dir = tempfile::Builder::new()
             .prefix("twindisk-vm-")
@@ -66,14 +67,17 @@ impl Lab {
         let ports = free_udp_ports();
         let machines = (1..=count)
             .map(|number| {
-                let disk = fs::File::create(disk(dir.path(), number)).expect("a disk");
-                disk.set_len(disk_bytes).expect("room for it");
+                for (index, bytes) in disks.iter().enumerate() {
+                    let disk = fs::File::create(disk(dir.path(), number, index)).expect("a disk");
+                    disk.set_len(*bytes).expect("room for it");
+                }
                 let link = (count == 2).then(|| Link {
                     mine: ports[number - 1],
                     theirs: ports[2 - number],
                 });
                 Machine {
                     number,
+                    disks: disks.len(),
                     job: dir.path().to_owned(),
                     modules: modules.clone(),
                     link,
@@ -91,14 +95,53 @@ impl Lab {
         self.dir.path().join("shared")
     }
 
-    /// The file that is a machine's disk.
-    pub(crate) fn disk(&self, number: usize) -> PathBuf {
-        disk(self.dir.path(), number)
+    /// Writes what its machines' scripts can call, see [`Machine::call`], and the nodes' configuration.
+    pub(crate) fn prepare(&self, configuration: &str, functions: &str) {
+        let shared = self.shared();
+        fs::write(shared.join("twindisk.toml"), configuration).expect("a file");
+        let common = include_str!("../../vm/functions");
+        let text = format!("PROGRAM={}\n{common}\n{functions}", program().display());
+        fs::write(shared.join("functions"), text).expect("a file");
+    }
+
+    /// The file that is one of a machine's disks, counted from 0: `/dev/ubda`, `/dev/ubdb` and so on.
+    pub(crate) fn disk(&self, number: usize, index: usize) -> PathBuf {
+        disk(self.dir.path(), number, index)
     }
 }
 
-fn disk(dir: &Path, number: usize) -> PathBuf {
-    dir.join(format!("disk{number}"))
+/// The configuration of two nodes, alpha and beta, in one machine; `members` say what is beneath each.
+pub(crate) fn pair_configuration(members: [String; 2]) -> String {
+    let [alpha, beta] = members;
+    format!(
+        r#"
+cluster = "machine"
+secret = "0123456789abcdef0123456789abcdef"
+
+[nodes.alpha]
+id = 1
+address = "127.0.0.1:7801"
+run-dir = "/run/twindisk/alpha"
+state-dir = "/var/lib/twindisk/alpha"
+
+[nodes.beta]
+id = 2
+address = "127.0.0.1:7802"
+run-dir = "/run/twindisk/beta"
+state-dir = "/var/lib/twindisk/beta"
+
+[resource.r0]
+client-buffers = "64MiB"
+peer-buffers = "32MiB"
+flush-interval = "5s"
+on.alpha = {{ {alpha} }}
+on.beta = {{ {beta} }}
+"#
+    )
+}
+
+fn disk(dir: &Path, number: usize, index: usize) -> PathBuf {
+    dir.join(format!("disk{number}.{index}"))
 }
 
 fn free_udp_ports() -> [u16; 2] {
@@ -124,7 +167,12 @@ impl Machine {
             .args(["mem=768M", "rootfstype=hostfs", "rootflags=/", "ro"])
             .args(["con=null", "con0=null,fd:1", "ssl=null", "panic=1"])
             .arg(format!("init={}/init", home.display()))
-            .arg(format!("ubd0={}", disk(&self.job, self.number).display()))
+            .args((0..self.disks).map(|index| {
+                format!(
+                    "ubd{index}={}",
+                    disk(&self.job, self.number, index).display()
+                )
+            }))
             .arg(format!("vm.home={}", home.display()))
             .arg(format!("vm.job={}", self.job.display()))
             .arg(format!("vm.dir={}", self.name()))
@@ -226,6 +274,16 @@ impl Machine {
         job.output()
     }
 
+    /// Runs a script that knows the functions of [`Lab::prepare`].
+    pub(crate) fn call(&mut self, script: &str) -> String {
+        self.run(&format!("{FUNCTIONS}{script}"))
+    }
+
+    /// Starts a script that knows them.
+    pub(crate) fn start_call(&self, script: &str) -> Job {
+        self.start(&format!("{FUNCTIONS}{script}"))
+    }
+
     fn name(&self) -> String {
         format!("machine{}.boot{}", self.number, self.boots)
     }
@@ -234,6 +292,8 @@ impl Machine {
         self.job.join(self.name())
     }
 }
+
+const FUNCTIONS: &str = ". /job/shared/functions\n";
 
 /// How long a script of [`Machine::run`] may take.
 const MOST: Duration = Duration::from_secs(120);

@@ -181,13 +181,41 @@ impl Book {
         }
         for (sector, book) in self.unsettled_books() {
             let durable = disk.durable(sector);
-            if let Some(lost) = book.lacks(durable, invoke) {
+            if let Some(lost) = book.lacks(durable, |version| version.acked <= invoke) {
                 return Err(Violation::new(
                     "R1",
                     format!(
                         "a flush begun at {invoke} ns was acknowledged, but on in-sync node {node} sector {sector} \
                          would go back to {} after a loss of power, and lacks {} (acknowledged at {} ns)",
                         describe(durable),
+                        describe(lost.value),
+                        lost.acked
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// R1 in hindsight: everything that was acknowledged as stable before `moment` is in an image as of then.
+    pub(crate) fn check_stable(
+        &self,
+        moment: u64,
+        peek: impl Fn(u64) -> u64,
+    ) -> Result<(), Violation> {
+        let flush = self.flush_seen_before(moment);
+        let is_fua = |write| self.writes.get(&write).is_some_and(|write| write.fua);
+        for (sector, book) in &self.sectors {
+            let value = peek(*sector);
+            let lost = book.lacks(value, |version| {
+                version.acked <= flush || (version.acked <= moment && is_fua(version.write))
+            });
+            if let Some(lost) = lost {
+                return Err(Violation::new(
+                    "R1",
+                    format!(
+                        "cut at {moment} ns, sector {sector} holds {} and lacks {}, which was stable (acknowledged at {} ns)",
+                        describe(value),
                         describe(lost.value),
                         lost.acked
                     ),

@@ -6,17 +6,17 @@ use super::{
     book::Book,
     sector::{SectorBook, Version},
 };
-use crate::{content::describe, disk::DataDisk};
+use crate::content::describe;
 
-/// Checks the image of node `node`. Nodes that are flagged Inconsistent or Failed are not to be asked.
-pub(crate) fn check(book: &Book, node: usize, disk: &DataDisk) -> Result<(), Violation> {
+/// Checks the image of node `node`, given sector by sector. Nodes that are flagged Inconsistent or Failed are not to be asked.
+pub(crate) fn check(book: &Book, node: usize, peek: impl Fn(u64) -> u64) -> Result<(), Violation> {
     if book.lossy {
         return Ok(());
     }
     let mut flush = 0;
     let mut because = (0, 0);
     for (sector, history) in book.sectors() {
-        let value = disk.peek(sector);
+        let value = peek(sector);
         // Zeros may be of any of several writes: they prove nothing.
         if let Some(version) = holding(history, value)
             && value != 0
@@ -29,7 +29,7 @@ pub(crate) fn check(book: &Book, node: usize, disk: &DataDisk) -> Result<(), Vio
         }
     }
     for (sector, history) in book.sectors() {
-        let value = disk.peek(sector);
+        let value = peek(sector);
         let Some(held) = newest_holding(history, value) else {
             continue;
         };

@@ -314,9 +314,9 @@ impl SectorBook {
         }
     }
 
-    /// R1: what a medium that holds `value` durably lacks of what a flush that began at `invoke` covers.
-    pub(crate) fn lacks(&self, value: u64, invoke: u64) -> Option<&Version> {
-        let covered = |other: &Version| other.acked <= invoke && !other.maybe_lost;
+    /// What a medium that holds `value` durably lacks of what is `stable`.
+    pub(crate) fn lacks(&self, value: u64, stable: impl Fn(&Version) -> bool) -> Option<&Version> {
+        let covered = |other: &Version| stable(other) && !other.maybe_lost;
         let fine = self
             .versions
             .iter()
