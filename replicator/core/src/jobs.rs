@@ -744,6 +744,8 @@ impl Replica {
                 abandon,
             } => *abandon = true,
             Step::Parting { waiting, .. } => *waiting = SlotSet::EMPTY,
+            // Requests were dropped: there is no way back, only what the disk still works on to be waited for.
+            Step::Draining { abandon: true, .. } => {}
             Step::Draining { .. } => self.finish_job(Err(Refusal {
                 code: RefusalCode::Suspended,
                 why: "requests under way could not be finished in time; this node is still primary"

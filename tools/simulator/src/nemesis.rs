@@ -22,6 +22,8 @@ pub(crate) struct Nemesis {
     failing_disk: Option<usize>,
     /// A block was made unreadable.
     pub(crate) spoiled: bool,
+    /// A copy of a superblock has rotted: one a run, or both copies of a node might.
+    forgetful: bool,
 }
 
 /// Something that goes wrong.
@@ -197,11 +199,13 @@ impl World {
             }
             Fault::MetaRot { node } => {
                 // The node forgets that it was up to date: somebody else must know better.
-                let superblock = (0..self.nodes.len()).any(|other| {
+                let known = (0..self.nodes.len()).any(|other| {
                     self.status_of(other)
                         .is_some_and(|status| status.disk == DiskState::UpToDate)
                 });
                 if self.nodes[node].replica.is_none() {
+                    let superblock = known && !self.nemesis.forgetful;
+                    self.nemesis.forgetful |= superblock;
                     let (node, die) = (&mut self.nodes[node], &mut self.dice.nemesis);
                     node.meta.rot(superblock, die);
                 }
