@@ -340,6 +340,10 @@ impl Replica {
             return false;
         };
         let (term, released, force) = (*term, *released, force.clone());
+        if self.metadata_failed || !self.disk_attached() {
+            self.lost_disk_in_promotion();
+            return true;
+        }
         if self.store.get().term > term {
             self.finish_job(Err(Refusal {
                 code: RefusalCode::PeerRefused,
@@ -383,6 +387,19 @@ impl Replica {
         }
         self.start_change(Kind::Promote);
         true
+    }
+
+    /// The disk failed while the right was being gathered, or the term stored: the others are to be asked now.
+    pub(crate) fn lost_disk_in_promotion(&mut self) {
+        self.before_promotion = None;
+        if self.store.get().primary {
+            self.store.change(|superblock| superblock.primary = false);
+        }
+        self.finish_job(Err(Refusal {
+            code: RefusalCode::DiskNotUpToDate,
+            why: format!("the disk of this node has failed: {}", self.disk_why),
+            next: "promote another node; replace the disk of this one".into(),
+        }));
     }
 
     /// R2: the new term could not be stored, so there is no promotion.

@@ -402,6 +402,10 @@ impl Replica {
                 format!("{} is equal", self.peer(slot).name)
             }
             Kind::Detach => "going on without the disk of this node".into(),
+            Kind::Promote if !self.disk_attached() => {
+                self.lost_disk_in_promotion();
+                return true;
+            }
             Kind::Promote => {
                 self.promoted();
                 "promoted".into()
