@@ -192,6 +192,7 @@ fn replica(number: u8, blocks: u64, now: Time) -> Replica {
             in_sync: true,
             receipt: None,
         }],
+        spare_slots: 0,
     };
     // Some blocks are written twice: the later one counts.
     let fresh: BTreeMap<_, _> = metadata::create(&superblock).collect();

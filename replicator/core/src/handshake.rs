@@ -12,6 +12,7 @@ use twindisk_format::{
     control::{ControlMessage, PeerState},
     frame::{BITS_WORDS, Frame},
     ids::{Seq, Slot, Term},
+    limits::{MAX_ANCESTORS, MAX_GENERATIONS},
     superblock::{ReceiptKind, StoredDisk},
 };
 
@@ -170,7 +171,11 @@ impl Replica {
             Verdict::Follow(reason) => self.prepare_to_follow(slot, reason),
             Verdict::Wait(why) => self.set_phase(slot, Phase::Waiting, why),
             Verdict::Unrelated => {
-                let why = "the two have no generation in common: `twindisk init` one of them anew";
+                let why = format!(
+                    "the two have no generation in common, or one was away for more than {} of them: `twindisk init \
+                     --force-overwrite` on the one whose data is not wanted",
+                    MAX_GENERATIONS + MAX_ANCESTORS
+                );
                 self.set_phase(slot, Phase::Unrelated, why);
             }
             Verdict::SplitBrain { last_common } => self.split_brain(slot, last_common),

@@ -499,7 +499,16 @@ impl Replica {
             _ => false,
         };
         let relation = mine.lineage.relation(&membership.lineage);
-        if membership.term < mine.term {
+        let stranger = membership
+            .in_sync
+            .iter()
+            .find(|&&node| node != mine.node && mine.peers.iter().all(|peer| peer.node != node));
+        if let Some(stranger) = stranger {
+            // Without a slot for it this node would take the set for smaller than it is, and promote without its word.
+            Err(format!(
+                "node {stranger} is in sync, and this node does not know it: add it to the configuration here too, and restart"
+            ))
+        } else if membership.term < mine.term {
             Err(format!(
                 "it speaks for term {}, this node is in term {}",
                 membership.term, mine.term

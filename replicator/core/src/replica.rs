@@ -223,12 +223,16 @@ impl Replica {
             capacity_blocks,
         } = start;
         let superblock = metadata.superblock;
+        let mut superblock = superblock;
+        for peer in config.peers.iter().skip(superblock.peers.len()) {
+            // Stored with the next change; until then nothing is said of it that a slot without a peer would not say.
+            assert!(superblock.add_peer(peer.node), "a slot for each peer");
+        }
         assert_eq!(
             config.peers.len(),
             superblock.peers.len(),
             "one peer for each record"
         );
-        let mut superblock = superblock;
         let crashed = superblock.active || metadata.superblock_doubtful;
         if metadata.superblock_doubtful && superblock.disk == StoredDisk::UpToDate {
             // It may lack a promise that this node has given.

@@ -6,8 +6,8 @@ use crate::{
     control::{ControlMessage, Membership, PeerState},
     frame::{BITS_WORDS, BlockMask, Envelope, Frame, How},
     ids::{BlockRange, BootId, GenerationId, NodeId, Seq, Term},
-    limits::{MAX_DATA_BLOCKS, MAX_DEVICE_BLOCKS, MAX_GENERATIONS, MAX_PEERS, MAX_ZERO_BLOCKS},
-    lineage::{Generation, Lineage},
+    limits::{MAX_DATA_BLOCKS, MAX_DEVICE_BLOCKS, MAX_PEERS, MAX_ZERO_BLOCKS},
+    lineage::{Generation, Lineage, MAX_LINEAGE},
     superblock::StoredDisk,
 };
 
@@ -102,11 +102,7 @@ pub(crate) fn control_messages() -> impl Strategy<Value = ControlMessage> {
 }
 
 pub(crate) fn lineages() -> impl Strategy<Value = Lineage> {
-    vec(
-        (any::<u64>(), any::<u64>(), any::<u8>()),
-        0..=MAX_GENERATIONS,
-    )
-    .prop_map(|generations| {
+    vec((any::<u64>(), any::<u64>(), any::<u8>()), 0..=MAX_LINEAGE).prop_map(|generations| {
         let generation = |(term, id, node)| Generation {
             term: Term(term),
             id: GenerationId(id),

@@ -10,8 +10,8 @@ use thiserror::Error;
 use crate::{
     control::{ControlMessage, Membership, PeerState},
     ids::NodeId,
-    limits::{MAX_CONTROL_BYTES, MAX_GENERATIONS, MAX_PEERS, MAX_WHY_BYTES},
-    lineage::Generation,
+    limits::{MAX_CONTROL_BYTES, MAX_PEERS, MAX_WHY_BYTES},
+    lineage::{Generation, MAX_LINEAGE},
 };
 
 /// Appends the bytes of `message` to `out`. A reason for the operator is cut at [`MAX_WHY_BYTES`].
@@ -95,7 +95,7 @@ fn within_limits(message: &ControlMessage) -> Result<(), CodecError> {
     let parts = Parts::of(message);
     at_most(parts.why.len(), MAX_WHY_BYTES, "bytes of reason")?;
     at_most(parts.in_sync.len(), MAX_PEERS + 1, "nodes in sync")?;
-    at_most(parts.generations.len(), MAX_GENERATIONS, "generations")
+    at_most(parts.generations.len(), MAX_LINEAGE, "generations")
 }
 
 fn at_most(found: usize, limit: usize, what: &'static str) -> Result<(), CodecError> {

@@ -43,7 +43,7 @@ impl Layout {
     /// The layout that `superblock` describes.
     #[must_use]
     pub const fn of(superblock: &Superblock) -> Self {
-        Self::new(superblock.max_size_blocks, superblock.peers.len())
+        Self::new(superblock.max_size_blocks, superblock.slots())
     }
 
     /// Where the superblock with `counter` is written: the two copies take turns.

@@ -15,9 +15,12 @@ pub const MAX_DATA_BLOCKS: u32 = 256;
 /// Most blocks of one zero frame (64 MiB): it carries no payload, but locks its range and heats its extents.
 pub const MAX_ZERO_BLOCKS: u32 = 16_384;
 
-/// Most generations remembered. Older ones are dropped: a node that was away for so many role changes compares the
-/// whole device.
+/// Most generations remembered with their term and node.
 pub const MAX_GENERATIONS: usize = 64;
+
+/// Most generations remembered before those, by their name alone: a node that was away for so many changes of the
+/// in-sync set is still known to be behind. They fill what a superblock has left.
+pub const MAX_ANCESTORS: usize = 256;
 
 /// Most bytes of one encoded control message.
 pub const MAX_CONTROL_BYTES: usize = 64 * 1024;

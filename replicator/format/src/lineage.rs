@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{GenerationId, NodeId, Term},
-    limits::MAX_GENERATIONS,
+    limits::{MAX_ANCESTORS, MAX_GENERATIONS},
 };
 
 /// A stretch of history written under one primary and one in-sync set.
@@ -19,7 +19,19 @@ pub struct Generation {
     pub node: NodeId,
 }
 
-/// The generations whose writes a replica contains, newest last. Empty: no data yet.
+impl Generation {
+    /// One of which only the name is still known.
+    pub(crate) const fn ancestor(id: GenerationId) -> Self {
+        Self {
+            term: Term(0),
+            id,
+            node: NodeId(0),
+        }
+    }
+}
+
+/// The generations whose writes a replica contains, newest last. Empty: no data yet. Of those before the newest
+/// [`MAX_GENERATIONS`] only the names are kept, and of those the newest [`MAX_ANCESTORS`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[serde(transparent)]
 pub struct Lineage(Vec<Generation>);
@@ -43,11 +55,15 @@ pub enum Relation {
 }
 
 impl Lineage {
-    /// From generations in order, newest last; keeps the newest [`MAX_GENERATIONS`].
+    /// From generations in order, newest last.
     #[must_use]
     pub fn new(mut generations: Vec<Generation>) -> Self {
-        let excess = generations.len().saturating_sub(MAX_GENERATIONS);
+        let excess = generations.len().saturating_sub(MAX_LINEAGE);
         generations.drain(..excess);
+        let old = generations.len().saturating_sub(MAX_GENERATIONS);
+        for generation in generations.iter_mut().take(old) {
+            *generation = Generation::ancestor(generation.id);
+        }
         Self(generations)
     }
 
@@ -57,18 +73,24 @@ impl Lineage {
         self.0.last().copied()
     }
 
-    /// Oldest first.
+    /// Oldest first. All but the newest [`MAX_GENERATIONS`] have neither term nor node.
     #[must_use]
     pub fn generations(&self) -> &[Generation] {
         &self.0
     }
 
+    /// Those known by name alone, and those known whole, each oldest first.
+    #[must_use]
+    pub fn ancestors_and_generations(&self) -> (&[Generation], &[Generation]) {
+        self.0
+            .split_at(self.0.len().saturating_sub(MAX_GENERATIONS))
+    }
+
     /// Begins a new generation; the oldest one is forgotten when there are too many.
     pub fn begin(&mut self, generation: Generation) {
-        if self.0.len() == MAX_GENERATIONS {
-            self.0.remove(0);
-        }
-        self.0.push(generation);
+        let mut generations = core::mem::take(&mut self.0);
+        generations.push(generation);
+        *self = Self::new(generations);
     }
 
     /// Whether the data of `id` is contained.
@@ -107,15 +129,28 @@ impl Lineage {
         if self.contains(theirs.id) {
             return Relation::Ahead;
         }
-        self.0
-            .iter()
-            .rev()
-            .find(|generation| other.contains(generation.id))
-            .map_or(Relation::Unrelated, |&last_common| Relation::Forked {
-                last_common,
-            })
+        let common = |one: &Self, other: &Self| {
+            let mut newest_first = one.0.iter().rev();
+            newest_first
+                .find(|generation| other.contains(generation.id))
+                .copied()
+        };
+        // The side that has less behind the fork may know more of it.
+        match (common(self, other), common(other, self)) {
+            (Some(mine), Some(theirs)) => Relation::Forked {
+                last_common: if mine.term < theirs.term {
+                    theirs
+                } else {
+                    mine
+                },
+            },
+            _ => Relation::Unrelated,
+        }
     }
 }
+
+/// Most generations of one lineage.
+pub(crate) const MAX_LINEAGE: usize = MAX_ANCESTORS + MAX_GENERATIONS;
 
 #[cfg(test)]
 mod tests;

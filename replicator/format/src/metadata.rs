@@ -17,12 +17,12 @@ use thiserror::Error;
 
 pub use self::report::{AlPageSummary, Dump, check, dump, repair};
 use crate::{
-    activity_log::AlPage,
+    activity_log::{AlPage, EXTENTS_PER_PAGE, WORDS_PER_PAGE},
     bitmap::encode_bitmap_page,
     layout::Layout,
     limits::BLOCK_BYTES,
     meta_block::{Fault, MetaBlock, Place},
-    superblock::Superblock,
+    superblock::{StoredDisk, Superblock},
 };
 
 /// Everything that a replica starts from.
@@ -145,7 +145,37 @@ impl fmt::Display for Assumed {
 /// Flush after block 1 was wiped, before block 0 is written the second time, and at the end. Writing with `O_DSYNC`
 /// does as well. The first change is written with counter 2.
 pub fn create(superblock: &Superblock) -> impl Iterator<Item = (u64, Box<MetaBlock>)> + use<> {
-    let superblock = superblock.clone();
+    write_all(superblock.clone(), Vec::new(), Vec::new())
+}
+
+/// The same with everything that `loaded` says, for a device that may grow to `max_size_blocks`: metadata that goes to
+/// another place.
+///
+/// # Panics
+/// When `max_size_blocks` is smaller than the largest size was.
+pub fn recreate(
+    loaded: Loaded,
+    max_size_blocks: u64,
+) -> impl Iterator<Item = (u64, Box<MetaBlock>)> + use<> {
+    let mut superblock = loaded.superblock;
+    assert!(
+        max_size_blocks >= superblock.max_size_blocks,
+        "metadata has room for no less than before"
+    );
+    superblock.max_size_blocks = max_size_blocks;
+    if loaded.superblock_doubtful && superblock.disk == StoredDisk::UpToDate {
+        // The copy in doubt is not there any more to say so.
+        superblock.disk = StoredDisk::Outdated;
+        superblock.active = true;
+    }
+    write_all(superblock, loaded.al.active, loaded.bitmaps)
+}
+
+fn write_all(
+    superblock: Superblock,
+    active: Vec<u32>,
+    bitmaps: Vec<Vec<u64>>,
+) -> impl Iterator<Item = (u64, Box<MetaBlock>)> + use<> {
     let layout = Layout::of(&superblock);
     let superblocks = 0..2;
     let wiped = superblocks
@@ -156,10 +186,20 @@ pub fn create(superblock: &Superblock) -> impl Iterator<Item = (u64, Box<MetaBlo
         let contents = match layout.place(block).expect("the range ends with the layout") {
             Place::Superblock { copy } => superblock.encode(u64::from(copy)),
             Place::ActivityLog { page, copy } => {
-                AlPage::new(page, u64::from(copy)).encode(superblock.resource)
+                let mut contents = AlPage::new(page, u64::from(copy));
+                let of_page = |extent: &&u32| **extent / EXTENTS_PER_PAGE == page;
+                for extent in active.iter().filter(of_page) {
+                    contents.set(*extent);
+                }
+                contents.encode(superblock.resource)
             }
             Place::Bitmap { slot, page } => {
-                encode_bitmap_page(superblock.resource, slot, page, &[])
+                let words = bitmaps.get(slot.index()).map_or(&[][..], |bitmap| {
+                    let first = page as usize * WORDS_PER_PAGE;
+                    let end = bitmap.len().min(first + WORDS_PER_PAGE);
+                    bitmap.get(first..end).unwrap_or_default()
+                });
+                encode_bitmap_page(superblock.resource, slot, page, words)
             }
         };
         (block, contents)

@@ -36,8 +36,29 @@ pub struct Superblock {
     pub primary: bool,
     /// The replica took part since this was written; cleared by a clean stop only.
     pub active: bool,
-    /// One record per peer, in slot order; their number is fixed by `init`.
+    /// One record per peer, in slot order.
     pub peers: Vec<PeerRecord>,
+    /// Slots behind them that no peer has yet. Their number and that of the peers make a sum that `init` fixes.
+    pub spare_slots: u8,
+}
+
+impl Superblock {
+    /// Peer slots, used or spare: what the layout has bitmaps for.
+    #[must_use]
+    pub const fn slots(&self) -> usize {
+        self.peers.len() + self.spare_slots as usize
+    }
+
+    /// Gives a spare slot to `node`, of which nothing is known yet. `false`: there is none.
+    #[must_use]
+    pub fn add_peer(&mut self, node: NodeId) -> bool {
+        let Some(left) = self.spare_slots.checked_sub(1) else {
+            return false;
+        };
+        self.spare_slots = left;
+        self.peers.push(PeerRecord::new(node));
+        true
+    }
 }
 
 /// What the superblock says of the backing device.
@@ -67,6 +88,19 @@ pub struct PeerRecord {
     pub in_sync: bool,
     /// A right about this peer that is in force.
     pub receipt: Option<Receipt>,
+}
+
+impl PeerRecord {
+    /// A peer of which nothing is known.
+    #[must_use]
+    pub const fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            base: None,
+            in_sync: false,
+            receipt: None,
+        }
+    }
 }
 
 /// Proof that a node can acknowledge no more writes in `term` (DESIGN section 7).

@@ -93,6 +93,7 @@ fn superblock() -> Superblock {
                 }),
             },
         ],
+        spare_slots: 0,
     }
 }
 

@@ -238,13 +238,9 @@ fn superblock(number: usize, swarm: &Swarm) -> Superblock {
         active: false,
         unconfirmed: false,
         peers: peers(number, swarm.nodes)
-            .map(|peer| PeerRecord {
-                node: NodeId(peer as u8),
-                base: None,
-                in_sync: false,
-                receipt: None,
-            })
+            .map(|peer| PeerRecord::new(NodeId(peer as u8)))
             .collect(),
+        spare_slots: 0,
     }
 }
 

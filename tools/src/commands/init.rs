@@ -12,7 +12,7 @@ use twindisk_control::{
 use twindisk_engine::store::{Access, Backing, Metadata, StoreError};
 use twindisk_format::{
     ids::{GenerationId, Term},
-    limits::{BLOCK_BYTES, MAX_DEVICE_BLOCKS},
+    limits::{BLOCK_BYTES, MAX_DEVICE_BLOCKS, MAX_PEERS},
     lineage::{Generation, Lineage},
     superblock::{PeerRecord, StoredDisk, Superblock},
 };
@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// [default: twice the size, at least 1 GiB]
     #[arg(long, value_parser = size, value_name = "SIZE")]
     max_size: Option<u64>,
+    /// Slots for so many peers, so that nodes can be added later [default: as many as are configured]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=MAX_PEERS as i64))]
+    peers: Option<u8>,
     /// Destroy metadata, or whatever else lies where it goes
     #[arg(long)]
     force_overwrite: bool,
@@ -53,6 +56,8 @@ pub(crate) struct Plan<'c> {
     pub(crate) size: Option<u64>,
     /// In bytes; `None`: by default.
     pub(crate) max_size: Option<u64>,
+    /// Slots for so many peers; `None`: as many as are configured.
+    pub(crate) peers: Option<u8>,
     /// What is there may be destroyed.
     pub(crate) overwrite: bool,
 }
@@ -67,6 +72,7 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
         first: args.first,
         size: args.size,
         max_size: args.max_size,
+        peers: args.peers,
         overwrite: args.force_overwrite,
     })?;
     for warning in &made.warnings {
@@ -144,14 +150,16 @@ fn superblock(plan: &Plan<'_>, device: &Backing) -> Result<Superblock, Failure> 
     let peers: Vec<PeerRecord> = plan
         .resource
         .peers_of(me)
-        .map(|peer| PeerRecord {
-            node: peer.id,
-            base: None,
-            in_sync: false,
-            receipt: None,
-        })
+        .map(|peer| PeerRecord::new(peer.id))
         .collect();
-    let (size_blocks, max_size_blocks) = sizes(plan, device, peers.len())?;
+    let slots = plan.peers.map_or(peers.len(), usize::from);
+    let spare_slots = slots.checked_sub(peers.len()).ok_or_else(|| {
+        Failure::Usage(format!(
+            "--peers {slots} is fewer than the {} peers that are configured",
+            peers.len()
+        ))
+    })?;
+    let (size_blocks, max_size_blocks) = sizes(plan, device, slots)?;
     let first = Generation {
         term: Term(1),
         id: GenerationId(getrandom::u64().map_err(Failure::error)?.max(1)),
@@ -175,6 +183,7 @@ fn superblock(plan: &Plan<'_>, device: &Backing) -> Result<Superblock, Failure> 
         active: false,
         unconfirmed: false,
         peers,
+        spare_slots: u8::try_from(spare_slots).map_err(Failure::error)?,
     })
 }
 

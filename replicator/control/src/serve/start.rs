@@ -174,13 +174,12 @@ fn peers_by_slot<'c>(
         })?;
         found.push(peer);
     }
-    if let Some(new) = resource
-        .peers_of(node.id)
-        .find(|peer| !superblock.peers.iter().any(|record| record.node == peer.id))
-    {
+    let new = |peer: &&Member| !superblock.peers.iter().any(|record| record.node == peer.id);
+    found.extend(resource.peers_of(node.id).filter(new));
+    if let Some(homeless) = found.get(superblock.slots()) {
         return Err(format!(
-            "the configuration of {name} has a peer {} which the metadata has no slot for: initialise this node anew (a full resync brings its data back)",
-            new.node
+            "the configuration of {name} has a peer {} which the metadata has no slot for: initialise this node anew, with `--peers` as many as there may ever be (a full resync brings its data back)",
+            homeless.node
         ));
     }
     Ok(found)

@@ -111,6 +111,7 @@ impl Node {
                     receipt: None,
                 })
                 .collect(),
+            spare_slots: 0,
         }
     }
 

@@ -79,17 +79,17 @@ fn parts_above_their_limits_are_refused() {
     };
     let mut bytes = bytes_of(&ControlMessage::TermRequest {
         term: Term(1),
-        lineage: Lineage::new(vec![generation; MAX_GENERATIONS]),
+        lineage: Lineage::new(vec![generation; MAX_LINEAGE]),
         dirty: false,
     });
-    // variant, term, number of generations, 64 times three bytes, flag
-    assert_eq!(bytes[2], 64);
-    bytes[2] = 65;
-    bytes.splice(3..3, [1, 1, 1]);
+    // variant, term, number of generations (a marker and 16 bits), so many times three bytes, flag
+    assert_eq!(bytes[2..5], [251, 64, 1]);
+    bytes[3] = 65;
+    bytes.splice(5..5, [1, 1, 1]);
     let error = CodecError::AboveLimit {
         what: "generations",
-        found: 65,
-        limit: 64,
+        found: MAX_LINEAGE + 1,
+        limit: MAX_LINEAGE,
     };
     assert_eq!(decode(&bytes), Err(error));
 }

@@ -101,12 +101,12 @@ proptest! {
 
     /// What was forgotten at the old end never turns into a claim of having it.
     #[test]
-    fn forgetting_old_generations_makes_no_false_claim(length in 2..200usize, behind in 1..200usize) {
+    fn forgetting_old_generations_makes_no_false_claim(length in 2..500usize, behind in 1..500usize) {
         let chain = Forest((0..length).map(|number| number.checked_sub(1)).collect());
         let behind = behind.min(length - 1);
         let old = chain.lineage(Some(length - 1 - behind));
         let new = chain.lineage(Some(length - 1));
-        let expected = if behind < MAX_GENERATIONS { Relation::Behind } else { Relation::Unrelated };
+        let expected = if behind < MAX_LINEAGE { Relation::Behind } else { Relation::Unrelated };
         let kept_in_common = old
             .generations()
             .iter()
@@ -120,18 +120,32 @@ proptest! {
 #[test]
 fn beginning_forgets_the_oldest_and_cutting_the_newest() {
     let mut lineage = Lineage::default();
-    for number in 0..=MAX_GENERATIONS {
+    for number in 0..=MAX_LINEAGE {
         lineage.begin(generation(number));
     }
-    assert_eq!(lineage.generations().len(), MAX_GENERATIONS);
+    assert_eq!(lineage.generations().len(), MAX_LINEAGE);
     assert!(!lineage.contains(generation(0).id));
-    assert_eq!(lineage.newest(), Some(generation(MAX_GENERATIONS)));
+    assert_eq!(lineage.newest(), Some(generation(MAX_LINEAGE)));
+    let (ancestors, generations) = lineage.ancestors_and_generations();
+    assert_eq!(generations[0], generation(MAX_ANCESTORS + 1));
+    assert_eq!(ancestors[0], Generation::ancestor(generation(1).id));
     lineage.cut_after(generation(5).id);
-    assert_eq!(lineage.newest(), Some(generation(5)));
+    let ancestor = Some(Generation::ancestor(generation(5).id));
+    assert_eq!(lineage.newest(), ancestor);
     lineage.cut_after(generation(0).id);
-    assert_eq!(
-        lineage.newest(),
-        Some(generation(5)),
-        "what is not there cuts nothing"
-    );
+    assert_eq!(lineage.newest(), ancestor, "what is not there cuts nothing");
+}
+
+/// A node that was away for longer than terms and nodes are remembered is behind; and if it went on alone, that is seen.
+#[test]
+fn a_long_outage_ends_in_behind_or_in_a_fork_but_never_in_unrelated() {
+    let new = Lineage::new((0..200).map(generation).collect());
+    let old = Lineage::new((0..10).map(generation).collect());
+    assert_eq!(old.relation(&new), Relation::Behind);
+    let mut forked = old;
+    forked.begin(generation(1000));
+    let last_common = generation(9);
+    for (one, other) in [(&forked, &new), (&new, &forked)] {
+        assert_eq!(one.relation(other), Relation::Forked { last_common });
+    }
 }

@@ -150,12 +150,20 @@ impl fmt::Display for Dump {
                 "the newest generation is not confirmed: nothing was completed in it"
             )?;
         }
-        for generation in superblock.lineage.generations().iter().rev() {
+        for spare in 0..usize::from(superblock.spare_slots) {
+            let slot = superblock.peers.len() + spare;
+            writeln!(f, "peer slot {slot}     spare")?;
+        }
+        let (ancestors, generations) = superblock.lineage.ancestors_and_generations();
+        for generation in generations.iter().rev() {
             writeln!(
                 f,
                 "generation      {:016x} of node {}, term {}",
                 generation.id.0, generation.node, generation.term
             )?;
+        }
+        for ancestor in ancestors.iter().rev() {
+            writeln!(f, "generation      {:016x}", ancestor.id.0)?;
         }
         for page in &self.activity_log {
             write!(

@@ -243,8 +243,8 @@ fn agree(first: &Superblock, second: &Superblock) -> Result<(), LoadError> {
     if first.max_size_blocks != second.max_size_blocks {
         return differs("largest sizes");
     }
-    if first.peers.len() != second.peers.len() {
-        return differs("numbers of peers");
+    if first.slots() != second.slots() {
+        return differs("numbers of peer slots");
     }
     Ok(())
 }

@@ -48,6 +48,7 @@ fn superblock() -> Superblock {
                 boot: BootId(9),
             }),
         }],
+        spare_slots: 0,
     }
 }
 

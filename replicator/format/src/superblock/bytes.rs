@@ -2,13 +2,13 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use zerocopy::{
-    FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, LE, U32, U64, U128, Unaligned,
+    FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, LE, U16, U32, U64, U128, Unaligned,
 };
 
 use super::{PeerRecord, Receipt, ReceiptKind, StoredDisk, Superblock};
 use crate::{
     ids::{BootId, ClusterId, GenerationId, NodeId, Term},
-    limits::{MAX_DEVICE_BLOCKS, MAX_GENERATIONS, MAX_PEERS},
+    limits::{MAX_ANCESTORS, MAX_DEVICE_BLOCKS, MAX_GENERATIONS, MAX_PEERS},
     lineage::{Generation, Lineage},
     meta_block::{BODY_BYTES, Body, Fault, MetaBlock, Place, open, seal},
 };
@@ -62,13 +62,13 @@ impl Superblock {
             self.peers.len()
         );
         layout.peer_count = self.peers.len() as u8;
-        let generations = self.lineage.generations();
-        assert!(
-            generations.len() <= MAX_GENERATIONS,
-            "{} generations",
-            generations.len()
-        );
+        layout.spare_slots = self.spare_slots;
+        let (ancestors, generations) = self.lineage.ancestors_and_generations();
         layout.generation_count = generations.len() as u8;
+        layout.ancestor_count = U16::new(ancestors.len() as u16);
+        for (bytes, ancestor) in layout.ancestors.iter_mut().zip(ancestors) {
+            *bytes = U64::new(ancestor.id.0);
+        }
         for (bytes, peer) in layout.peers.iter_mut().zip(&self.peers) {
             *bytes = encode_peer(peer);
         }
@@ -98,14 +98,17 @@ impl Superblock {
             layout.flags & !(FLAG_PRIMARY | FLAG_ACTIVE | FLAG_UNCONFIRMED) == 0,
             "an unknown flag is set",
         )?;
-        ensure(layout.reserved_a == [0; 3], "reserved bytes are not zero")?;
         ensure(
-            layout.reserved_b.iter().all(|byte| *byte == 0),
+            layout.reserved.iter().all(|byte| *byte == 0),
             "reserved bytes are not zero",
         )?;
 
         let node = NodeId(layout.node);
         let peers = decode_peers(layout, node)?;
+        ensure(
+            peers.len() + usize::from(layout.spare_slots) <= MAX_PEERS,
+            "there are more peer slots than can be",
+        )?;
         let lineage = decode_lineage(layout)?;
         let unconfirmed = layout.flags & FLAG_UNCONFIRMED != 0;
         ensure(
@@ -125,6 +128,7 @@ impl Superblock {
             primary: layout.flags & FLAG_PRIMARY != 0,
             active: layout.flags & FLAG_ACTIVE != 0,
             peers,
+            spare_slots: layout.spare_slots,
         })
     }
 }
@@ -176,15 +180,29 @@ fn decode_lineage(layout: &SuperblockLayout) -> Result<Lineage, Fault> {
             "a generation's reserved bytes are not zero",
         )?;
     }
-    Ok(Lineage::new(
-        used.iter()
-            .map(|generation| Generation {
-                term: Term(generation.term.get()),
-                id: GenerationId(generation.id.get()),
-                node: NodeId(generation.node),
-            })
-            .collect(),
-    ))
+    let count = usize::from(layout.ancestor_count.get());
+    let (ancestors, unused) =
+        layout
+            .ancestors
+            .split_at_checked(count)
+            .ok_or(Fault::Impossible {
+                what: "there are more ancestors than fit",
+            })?;
+    let zero = unused.iter().all(|ancestor| ancestor.get() == 0);
+    ensure(zero, "an unused ancestor is not zero")?;
+    ensure(
+        ancestors.is_empty() || used.len() == MAX_GENERATIONS,
+        "there are ancestors although generations would fit",
+    )?;
+    let ancestors = ancestors
+        .iter()
+        .map(|id| Generation::ancestor(GenerationId(id.get())));
+    let generations = used.iter().map(|generation| Generation {
+        term: Term(generation.term.get()),
+        id: GenerationId(generation.id.get()),
+        node: NodeId(generation.node),
+    });
+    Ok(Lineage::new(ancestors.chain(generations).collect()))
 }
 
 fn encode_peer(peer: &PeerRecord) -> PeerLayout {
@@ -305,10 +323,12 @@ pub(crate) struct SuperblockLayout {
     pub(crate) flags: u8,
     pub(crate) peer_count: u8,
     pub(crate) generation_count: u8,
-    pub(crate) reserved_a: [u8; 3],
+    pub(crate) spare_slots: u8,
+    pub(crate) ancestor_count: U16<LE>,
     pub(crate) peers: [PeerLayout; MAX_PEERS],
     pub(crate) generations: [GenerationLayout; MAX_GENERATIONS],
-    pub(crate) reserved_b: [u8; RESERVED_BYTES],
+    pub(crate) ancestors: [U64<LE>; MAX_ANCESTORS],
+    pub(crate) reserved: [u8; RESERVED_BYTES],
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -338,7 +358,8 @@ const FLAG_ACTIVE: u8 = 2;
 const FLAG_UNCONFIRMED: u8 = 4;
 const PEER_HAS_BASE: u8 = 1;
 const PEER_IN_SYNC: u8 = 2;
-const RESERVED_BYTES: usize = BODY_BYTES - 48 - MAX_PEERS * 32 - MAX_GENERATIONS * 24;
+const RESERVED_BYTES: usize =
+    BODY_BYTES - 48 - MAX_PEERS * 32 - MAX_GENERATIONS * 24 - MAX_ANCESTORS * 8;
 
 const _: () = assert!(size_of::<PeerLayout>() == 32);
 const _: () = assert!(size_of::<GenerationLayout>() == 24);

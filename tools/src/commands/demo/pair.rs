@@ -101,6 +101,7 @@ impl Pair {
                 first: which == Which::Alpha,
                 size: Some(size),
                 max_size: None,
+                peers: None,
                 overwrite: false,
             })?;
         }

@@ -64,6 +64,7 @@ pub(super) fn serve(
             Disk::File(_) => None,
         },
         max_size: None,
+        peers: None,
         overwrite: false,
     })?;
     let options = Options {

@@ -56,8 +56,10 @@ prop_compose! {
         active: bool,
         unconfirmed: bool,
         peers in peers(),
+        spare: prop::sample::Index,
     ) -> Superblock {
         Superblock {
+            spare_slots: spare.index(MAX_PEERS + 1 - peers.len()) as u8,
             cluster: ClusterId(ids.0),
             resource: ResourceId(ids.1),
             node: NodeId(0),
@@ -115,6 +117,7 @@ fn impossible_values_are_refused_by_name() {
         primary: false,
         active: false,
         peers: vec![],
+        spare_slots: 0,
     };
     let why = |change: fn(&mut SuperblockLayout)| {
         let mut layout = plain.to_layout();
@@ -132,8 +135,12 @@ fn impossible_values_are_refused_by_name() {
     assert!(why(|layout| layout.flags = 4).contains("unconfirmed"));
     assert!(why(|layout| layout.peer_count = 8).contains("more peers"));
     assert!(why(|layout| layout.peer_count = 1).contains("own number"));
+    assert!(why(|layout| layout.spare_slots = 8).contains("more peer slots"));
+    assert!(why(|layout| layout.ancestor_count = U16::new(257)).contains("more ancestors"));
+    assert!(why(|layout| layout.ancestor_count = U16::new(1)).contains("generations would fit"));
+    assert!(why(|layout| layout.ancestors[3] = U64::new(1)).contains("unused ancestor"));
     assert!(why(|layout| layout.generation_count = 65).contains("more generations"));
-    assert!(why(|layout| layout.reserved_b[9] = 1).contains("reserved"));
+    assert!(why(|layout| layout.reserved[9] = 1).contains("reserved"));
     assert!(why(|layout| layout.peers[6].flags = 1).contains("unused peer"));
     assert!(why(|layout| layout.generations[0].node = 1).contains("unused generation"));
     let twins = |layout: &mut SuperblockLayout| {
@@ -142,4 +149,28 @@ fn impossible_values_are_refused_by_name() {
         layout.peers[1].node = 4;
     };
     assert!(why(twins).contains("same number"));
+}
+
+#[test]
+fn a_peer_takes_a_spare_slot_and_moves_nothing() {
+    let mut superblock = Superblock {
+        cluster: ClusterId(1),
+        resource: ResourceId(2),
+        node: NodeId(1),
+        size_blocks: 10,
+        max_size_blocks: 20,
+        term: Term(3),
+        lineage: Lineage::default(),
+        disk: StoredDisk::UpToDate,
+        primary: false,
+        active: false,
+        unconfirmed: false,
+        peers: vec![PeerRecord::new(NodeId(2))],
+        spare_slots: 1,
+    };
+    let layout = crate::layout::Layout::of(&superblock);
+    assert!(superblock.add_peer(NodeId(3)));
+    assert_eq!(crate::layout::Layout::of(&superblock), layout);
+    assert_eq!(superblock.peers[1], PeerRecord::new(NodeId(3)));
+    assert!(!superblock.add_peer(NodeId(4)), "there is no slot left");
 }
