@@ -110,8 +110,9 @@ impl Replica {
                 id,
                 RefusalCode::BadArgument,
                 format!("{to} blocks were asked for; the device has {size}, and there is room for {most}"),
-                "a device can only grow; grow the backing devices first (metadata made by `init` has \
-                 room up to its --max-size)",
+                "a device can only grow: grow the backing devices first. Metadata of its own has room up to the \
+                 --max-size of `init`; metadata at the end of a device must be moved to the new end, one node after \
+                 the other: stop it, grow, `twindisk metadata move`, start it",
             );
         }
         self.ask_all_to_resize(to, false);

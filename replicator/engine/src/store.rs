@@ -74,7 +74,7 @@ pub enum StoreError {
     /// No internal metadata was found.
     #[error(
         "{path} has no metadata at its end ({why}): `twindisk init` makes it. If it had, the device has changed its \
-         size since; give it the old size again, or keep the metadata in a file of its own"
+         size since: give it the old size again, or if it has grown, say `twindisk metadata move --was OLD-SIZE`"
     )]
     NoInternalMetadata {
         /// Which.

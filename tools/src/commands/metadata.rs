@@ -1,20 +1,23 @@
-//! `twindisk metadata dump|check|repair`: off line, with the metadata locked.
+//! `twindisk metadata dump|check|repair|move`: off line, with the metadata locked.
 
 use std::sync::Arc;
 
 use clap::Subcommand;
 use serde_json::json;
-use twindisk_control::config::Member;
+use twindisk_control::{config::Member, units::Bytes};
 use twindisk_engine::store::{Access, Backing, Metadata, StoreError};
-use twindisk_format::metadata::{self, Assumed};
+use twindisk_format::{
+    limits::BLOCK_BYTES,
+    metadata::{self, Assumed},
+};
 
 use crate::{
     ask::{Context, Where},
     exit::Failure,
-    input::confirm,
+    input::{confirm, size},
 };
 
-/// Look at, check or repair metadata while nothing serves it.
+/// Look at, check, repair or move metadata while nothing serves it.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -47,6 +50,14 @@ enum What {
         #[arg(long, value_name = "RESOURCE")]
         confirm: Option<String>,
     },
+    /// Move internal metadata to the new end of a backing device that has grown
+    Move {
+        /// The resource [default: the only one]
+        resource: Option<String>,
+        /// What size the backing device had, like 10GiB
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        was: u64,
+    },
 }
 
 pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
@@ -57,6 +68,7 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
         What::Repair { resource, confirm } => {
             repair(&context, resource.as_deref(), confirm.as_deref())
         }
+        What::Move { resource, was } => move_to_end(&context, resource.as_deref(), *was),
     }
 }
 
@@ -165,15 +177,46 @@ fn repair(context: &Context, resource: Option<&str>, given: Option<&str>) -> Res
     Ok(())
 }
 
+fn move_to_end(context: &Context, resource: Option<&str>, was: u64) -> Result<(), Failure> {
+    let (resource, member) = context.pick(resource)?;
+    if let Some(path) = &member.metadata {
+        return Err(Failure::Refused {
+            why: format!(
+                "the metadata of {} is in {}, which does not move",
+                resource.name,
+                path.display()
+            ),
+            next: "grow the backing device, then `twindisk resize` on the primary".to_owned(),
+        });
+    }
+    refuse_if_served(context)?;
+    let backing = Backing::open(&member.backing, Access::Exclusive).map_err(broken)?;
+    let moved =
+        Metadata::move_to_end(&Arc::new(backing), was / BLOCK_BYTES as u64).map_err(broken)?;
+    println!(
+        "{}: the metadata is at its end; there is room for a device of {}. Next: `twindisk serve`; when every node has \
+         grown, `twindisk resize {}` on the primary",
+        member.backing.display(),
+        Bytes(moved.first_block() * BLOCK_BYTES as u64),
+        resource.name,
+    );
+    Ok(())
+}
+
 /// Alone, and at once refused when a process serves it.
 fn open_alone(context: &Context, member: &Member) -> Result<Metadata, Failure> {
+    refuse_if_served(context)?;
+    open(member, Access::Exclusive).map_err(broken)
+}
+
+fn refuse_if_served(context: &Context) -> Result<(), Failure> {
     if context.is_served() {
         return Err(Failure::Error(format!(
             "node {} is being served: `twindisk serve` has to be stopped for this",
             context.node.name
         )));
     }
-    open(member, Access::Exclusive).map_err(broken)
+    Ok(())
 }
 
 fn open(member: &Member, access: Access) -> Result<Metadata, StoreError> {

@@ -7,6 +7,7 @@ mod harness;
 mod alone;
 mod command_line;
 mod failover;
+mod growth;
 mod strangers;
 mod three_nodes;
 mod two_nodes;

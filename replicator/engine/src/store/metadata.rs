@@ -1,7 +1,7 @@
 //! Where metadata lies, and reading and writing it block by block.
 //!
 //! Internal metadata takes the last blocks of the backing device. Its length follows from the device's size and the
-//! number of peers, so the superblock is found by trying each number of peers; a device that changed its size since
+//! number of peer slots, so the superblock is found by trying each number of slots; a device that changed its size since
 //! has its metadata nowhere that could be computed, and is refused.
 
 use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
@@ -9,6 +9,7 @@ use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path, sync::A
 use twindisk_format::{
     layout::Layout,
     limits::{BLOCK_BYTES, MAX_DEVICE_BLOCKS, MAX_PEERS},
+    lineage::Relation,
     meta_block::{Fault, MetaBlock},
     metadata::{self, Loaded},
     superblock::Superblock,
@@ -42,10 +43,14 @@ impl Metadata {
     /// # Errors
     /// When none is found there.
     pub fn internal(backing: &Arc<Backing>) -> Result<Self, StoreError> {
-        let blocks = backing.blocks()?;
+        Self::internal_of(backing, backing.blocks()?)
+    }
+
+    /// The metadata that was at the end of `backing` when that had so many blocks.
+    fn internal_of(backing: &Arc<Backing>, blocks: u64) -> Result<Self, StoreError> {
         let mut why = Fault::Empty;
-        for peers in 0..=MAX_PEERS {
-            let Some(data_blocks) = internal_data_blocks(blocks, peers) else {
+        for slots in 0..=MAX_PEERS {
+            let Some(data_blocks) = internal_data_blocks(blocks, slots) else {
                 continue;
             };
             let candidate = Self {
@@ -58,7 +63,7 @@ impl Metadata {
                     .read(u64::from(copy))
                     .map_err(|source| backing.io_error("reading metadata of", source))?;
                 match Superblock::decode(copy, &block) {
-                    Ok((found, _)) if found.peers.len() == peers => return Ok(candidate),
+                    Ok((found, _)) if found.slots() == slots => return Ok(candidate),
                     // Another layout's superblock can't stand here by chance.
                     Ok(_) | Err(Fault::Empty | Fault::Foreign) => {}
                     Err(fault) => why = fault,
@@ -88,7 +93,7 @@ impl Metadata {
                 needs_blocks,
             });
         }
-        created.write_all(superblock)?;
+        created.write_all(metadata::create(superblock))?;
         Ok(created)
     }
 
@@ -101,7 +106,7 @@ impl Metadata {
         backing: &Arc<Backing>,
         superblock: &Superblock,
     ) -> Result<Self, StoreError> {
-        let data_blocks = Self::internal_data_blocks(backing, superblock.peers.len())?;
+        let data_blocks = Self::internal_data_blocks(backing, superblock.slots())?;
         if superblock.max_size_blocks != data_blocks {
             return Err(StoreError::TooSmall {
                 path: backing.path().into(),
@@ -114,8 +119,68 @@ impl Metadata {
             first_block: data_blocks,
             internal: true,
         };
-        created.write_all(superblock)?;
+        created.write_all(metadata::create(superblock))?;
         Ok(created)
+    }
+
+    /// Moves internal metadata to the end of `backing`, which has grown since it had `was_blocks`. Wherever it is cut,
+    /// it can be begun again: the new metadata is whole before anything of the old is lost.
+    ///
+    /// # Errors
+    /// When there is none at the old end, `backing` has not grown by as much as metadata needs, or it fails.
+    pub fn move_to_end(backing: &Arc<Backing>, was_blocks: u64) -> Result<Self, StoreError> {
+        let found = Self::internal(backing);
+        let old = match (Self::internal_of(backing, was_blocks), &found) {
+            (Ok(old), Ok(found)) if old.first_block == found.first_block => return Ok(old),
+            (Ok(old), _) => old,
+            (Err(_), Ok(_)) => return found,
+            (Err(error), Err(_)) => return Err(error),
+        };
+        let loaded = old.load()?;
+        let new = match found {
+            Ok(found) if found.goes_on_from(&loaded.superblock) => found,
+            // What else lies there was on the medium before the device grew onto it.
+            Ok(_) | Err(_) => old.copy_to_end(loaded)?,
+        };
+        old.wipe()
+            .map_err(|source| backing.io_error("wiping the old metadata of", source))?;
+        Ok(new)
+    }
+
+    /// Whether this was moved from where `old` was read.
+    fn goes_on_from(&self, old: &Superblock) -> bool {
+        self.load().is_ok_and(
+            |Loaded {
+                 superblock: new, ..
+             }| {
+                (new.cluster, new.resource, new.node) == (old.cluster, old.resource, old.node)
+                    && new.term >= old.term
+                    && matches!(
+                        new.lineage.relation(&old.lineage),
+                        Relation::Same | Relation::Ahead
+                    )
+            },
+        )
+    }
+
+    fn copy_to_end(&self, loaded: Loaded) -> Result<Self, StoreError> {
+        let first_block = Self::internal_data_blocks(&self.on, loaded.superblock.slots())?;
+        let end = self.first_block + Layout::of(&loaded.superblock).total_blocks();
+        if first_block < end {
+            let has_blocks = self.on.blocks()?;
+            return Err(StoreError::TooSmall {
+                path: self.on.path().into(),
+                has_blocks,
+                needs_blocks: has_blocks + end - first_block,
+            });
+        }
+        let new = Self {
+            on: Arc::clone(&self.on),
+            first_block,
+            internal: true,
+        };
+        new.write_all(metadata::recreate(loaded, first_block))?;
+        Ok(new)
     }
 
     /// How many blocks of `backing` are left for data beside internal metadata for so many peers.
@@ -174,10 +239,13 @@ impl Metadata {
     }
 
     /// Writes every block anew, as for a device that never held metadata.
-    fn write_all(&self, superblock: &Superblock) -> Result<(), StoreError> {
+    fn write_all(
+        &self,
+        contents: impl Iterator<Item = (u64, Box<MetaBlock>)>,
+    ) -> Result<(), StoreError> {
         let write = || -> io::Result<()> {
             let mut before = None;
-            for (block, data) in metadata::create(superblock) {
+            for (block, data) in contents {
                 // The wiped superblocks must be stable before the rest is written, and the rest before they are.
                 if before.is_some_and(|before| before == 1 || block < before) {
                     self.sync()?;
@@ -188,6 +256,14 @@ impl Metadata {
             self.sync()
         };
         write().map_err(|source| self.on.io_error("writing metadata to", source))
+    }
+
+    /// Nothing is found here any more.
+    fn wipe(&self) -> io::Result<()> {
+        for block in 0..2 {
+            self.write(block, &[0; BLOCK_BYTES])?;
+        }
+        self.sync()
     }
 
     /// What it lies on.
@@ -287,22 +363,4 @@ fn create_file(path: &Path, blocks: u64) -> Result<(), StoreError> {
 const READ_AHEAD_BLOCKS: usize = 64;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn internal_metadata_takes_as_little_as_it_can() {
-        for device in [10, 1000, 31_744, 1 << 20, (1 << 28) + 12_345] {
-            for peers in 0..=MAX_PEERS {
-                let Some(data) = internal_data_blocks(device, peers) else {
-                    assert!(device < 12, "{device} blocks are enough");
-                    continue;
-                };
-                let total = |data| data + Layout::new(data, peers).total_blocks();
-                assert!(total(data) <= device);
-                assert!(total(data + 1) > device);
-            }
-        }
-        assert_eq!(internal_data_blocks(3, 1), None);
-    }
-}
+mod tests;
