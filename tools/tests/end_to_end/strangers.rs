@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     os::unix::net::UnixStream,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::harness::cluster::Cluster;
@@ -88,6 +88,34 @@ fn nonsense_on_the_control_socket_is_answered_in_a_sentence() {
     let answer = answers.next().unwrap().unwrap();
     assert!(answer.contains("too long"), "{answer}");
     cluster.ok("alpha", &["status"]);
+}
+
+#[test]
+fn silent_clients_are_few_and_sent_away() {
+    let mut cluster = Cluster::new(&["alpha", "beta"], "");
+    cluster.edit("id = 1\n", "id = 1\nnbd-max-connections = 2\n");
+    cluster.ok("alpha", &["init", "--first", "--size", "8MiB"]);
+    cluster.serve("alpha");
+    let path = cluster.path("alpha/r0.sock");
+    let began = Instant::now();
+    let silent = |_| {
+        let mut client = UnixStream::connect(&path).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        // The greeting shows that it has its place.
+        client.read_exact(&mut [0; 18]).unwrap();
+        client
+    };
+    let held: Vec<UnixStream> = (0..2).map(silent).collect();
+    let mut third = UnixStream::connect(&path).unwrap();
+    assert_eq!(third.read(&mut [0; 18]).unwrap(), 0, "there is no place");
+    for mut client in held {
+        assert_eq!(client.read(&mut [0; 1]).unwrap(), 0, "it was too slow");
+    }
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(9), "after {took:?}");
+    silent(0);
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! Clients against one node.
 
-use std::{io::Write as _, sync::mpsc};
+use std::{
+    io::{Read, Write},
+    sync::mpsc,
+};
 
 use twindisk_engine::Input;
-use twindisk_nbd::client::{Fua, Zeroing};
+use twindisk_nbd::client::{Client, Fua, Zeroing};
 use twindisk_nbd::{Command, Errno};
 
 use crate::harness::{DEADLINE, Node};
@@ -172,10 +175,12 @@ fn what_can_not_be_is_refused_and_the_connection_lives() {
 #[test]
 fn what_a_client_sent_before_it_hung_up_is_not_executed_afterwards() {
     let node = primary(256);
-    let mut raw = node
-        .kernel_client()
-        .into_stream()
-        .expect("nothing in flight");
+    hang_up_behind_writes(&node, node.kernel_client());
+    hang_up_behind_writes(&node, node.tcp_client());
+}
+
+fn hang_up_behind_writes<S: Read + Write>(node: &Node, client: Client<S>) {
+    let mut raw = client.into_stream().expect("nothing in flight");
     let mut header = twindisk_nbd::Header {
         flags: 0,
         command: twindisk_nbd::protocol::command::WRITE,

@@ -267,6 +267,24 @@ impl Node {
         self.client(&ConnectOptions::default())
     }
 
+    /// The same over TCP.
+    pub(crate) fn tcp_client(&self) -> Client<TcpStream> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+        let ours = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+        ours.set_read_timeout(Some(DEADLINE)).expect("timeout");
+        let (theirs, _) = listener.accept().expect("accept");
+        let export = Export::new("r0", self.blocks * 4096).expect("name");
+        let sender = self.sender();
+        let server = thread::spawn(move || {
+            let connection = negotiate(theirs, &export);
+            sender.send(Input::Nbd(connection)).expect("running");
+        });
+        let options = ConnectOptions::for_the_kernel();
+        let client = Client::negotiate(ours, "r0", &options).expect("negotiated");
+        server.join().expect("server");
+        client
+    }
+
     /// What the backing file holds.
     pub(crate) fn contents(&self) -> Vec<u8> {
         fs::read(self.backing()).expect("read")
@@ -289,7 +307,7 @@ impl Drop for Node {
 }
 
 /// The server's side of a negotiation, as the control plane does it.
-fn negotiate(mut socket: UnixStream, export: &Export) -> NbdConnection {
+fn negotiate<S: Read + Write + Into<OwnedFd>>(mut socket: S, export: &Export) -> NbdConnection {
     let exports = std::slice::from_ref(export);
     let mut handshake = Handshake::new();
     let mut leftover = Vec::new();
@@ -302,7 +320,7 @@ fn negotiate(mut socket: UnixStream, export: &Export) -> NbdConnection {
             Some(Outcome::Transmission(negotiated)) => {
                 return NbdConnection {
                     negotiated: negotiated.clone(),
-                    socket: OwnedFd::from(socket),
+                    socket: socket.into(),
                     leftover,
                 };
             }

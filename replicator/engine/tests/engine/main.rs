@@ -6,6 +6,7 @@
 )]
 
 mod block_device;
+mod checklist;
 mod clients;
 mod harness;
 mod peers;
