@@ -62,6 +62,14 @@ impl Context {
         Ok(self.pick(name)?.0.name.clone())
     }
 
+    /// What the node with this number is called.
+    pub(crate) fn node_name(&self, number: u64) -> String {
+        let mut nodes = self.config.nodes.iter();
+        nodes
+            .find(|node| u64::from(node.id.0) == number)
+            .map_or_else(|| format!("node {number}"), |node| node.name.clone())
+    }
+
     /// A connection to the process that serves this node.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         let start = start_command(&self.config.path, &self.node.name);

@@ -109,10 +109,12 @@ impl Replica {
             return self.refuse_command(
                 id,
                 RefusalCode::BadArgument,
-                format!("{to} blocks were asked for; the device has {size}, and there is room for {most}"),
-                "a device can only grow: grow the backing devices first. Metadata of its own has room up to the \
-                 --max-size of `init`; metadata at the end of a device must be moved to the new end, one node after \
-                 the other: stop it, grow, `twindisk metadata move`, start it",
+                format!(
+                    "the device has {size} blocks of 4 KiB and can only grow; backing device and metadata here have \
+                     room for {most}"
+                ),
+                "grow the backing device on every node first. Where the metadata lies at its end: stop the node, grow, \
+                 `twindisk metadata move`, start it. Metadata of its own has room up to the --max-size of `init`",
             );
         }
         self.ask_all_to_resize(to, false);

@@ -219,14 +219,19 @@ impl Replica {
         if missing.is_empty() {
             return Ok(());
         }
-        let names = missing.join(", ");
+        let (each, name) = match missing.as_slice() {
+            [name] => ("", *name),
+            _ => ("for each of them: ", "NODE"),
+        };
         refuse(
             RefusalCode::NoRight,
-            format!("{names} may still be primary: silence is no proof that it is not"),
             format!(
-                "connect to {names}; or power it off and say so with `twindisk receipt --fenced \
-                 --about {names}`; or stop it there with `twindisk outdate` and say so with \
-                 `twindisk receipt --released`"
+                "{} may still be primary: silence is no proof of anything else",
+                missing.join(" or ")
+            ),
+            format!(
+                "{each}connect to it; or power it off and say so with `twindisk receipt --fenced --about {name}`; or \
+                 stop it there, say `twindisk outdate` there, and here `twindisk receipt --released --about {name}`"
             ),
         )
     }

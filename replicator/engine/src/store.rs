@@ -18,7 +18,7 @@ pub use self::{
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// There is nothing there.
-    #[error("{path} does not exist")]
+    #[error("{path} does not exist: is its volume or filesystem there?")]
     Missing {
         /// Which.
         path: PathBuf,
@@ -54,7 +54,9 @@ pub enum StoreError {
         bytes: u32,
     },
     /// It has no room.
-    #[error("{path} is too small: it has {has_blocks} blocks of 4 KiB, {needs_blocks} are needed")]
+    #[error(
+        "{path} is too small: it has {has_blocks} blocks of 4 KiB, {needs_blocks} are needed; grow it"
+    )]
     TooSmall {
         /// Which.
         path: PathBuf,

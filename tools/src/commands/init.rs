@@ -115,7 +115,7 @@ pub(crate) fn make(plan: &Plan<'_>) -> Result<Made, Failure> {
     }
     let device = Arc::new(Backing::open(path, Access::Exclusive).map_err(|error| {
         let hint = match (&error, plan.size) {
-            (StoreError::Missing { .. }, None) => "; --size SIZE makes a file there",
+            (StoreError::Missing { .. }, None) => " --size SIZE makes a file there",
             _ => "",
         };
         Failure::Error(format!("{error}{hint}"))

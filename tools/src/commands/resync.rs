@@ -38,8 +38,8 @@ pub(crate) fn run(place: &Where, args: Args) -> Result<(), Failure> {
     };
     let ended = watch.wait_for(&["resync-ended"])?;
     println!(
-        "node {}: {} sent, {} were equal already",
-        number(&ended, "peer"),
+        "{}: {} sent, {} were equal already",
+        context.node_name(number(&ended, "peer")),
         Bytes(number(&ended, "sent-blocks") * 4096),
         Bytes(number(&ended, "equal-blocks") * 4096),
     );

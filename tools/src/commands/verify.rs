@@ -55,8 +55,8 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
         );
         let repaired = number(&ended, "repaired-blocks");
         println!(
-            "node {}: {} compared, {differ} blocks differ, {repaired} repaired",
-            number(&ended, "peer"),
+            "{}: {} compared, {differ} blocks differ, {repaired} repaired",
+            context.node_name(number(&ended, "peer")),
             Bytes(compared * 4096),
         );
         if !complete(&ended) {

@@ -5,6 +5,7 @@
 mod harness;
 
 mod alone;
+mod bad_input;
 mod command_line;
 mod failover;
 mod growth;

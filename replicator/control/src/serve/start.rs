@@ -135,9 +135,13 @@ fn load(member: &Member, resource: &str) -> Result<Loaded, NotStarted> {
                 error,
                 StoreError::Metadata { .. } | StoreError::NoInternalMetadata { .. }
             ),
-            why: format!(
-                "{error}; see `twindisk metadata check {resource}`, or make it with `twindisk init {resource}`"
-            ),
+            why: match error {
+                StoreError::Missing { path } => format!(
+                    "{} does not exist: `twindisk init {resource}` makes it, if this node never had a replica",
+                    path.display()
+                ),
+                error => format!("{error}; see `twindisk metadata check {resource}`"),
+            },
         })
 }
 
@@ -160,7 +164,7 @@ fn peers_by_slot<'c>(
     }
     if superblock.node != node.id {
         return Err(format!(
-            "the metadata belongs to node number {}, this node ({}) has number {}: numbers must never change",
+            "the metadata belongs to node number {}, this node ({}) has number {}: give the node its number back, or name its own metadata",
             superblock.node, node.name, node.id
         ));
     }
