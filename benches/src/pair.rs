@@ -186,6 +186,7 @@ fn replica(number: u8, blocks: u64, now: Time) -> Replica {
         primary: false,
         active: false,
         unconfirmed: false,
+        suspect: false,
         peers: vec![PeerRecord {
             node: peer,
             base: Some(generation.id),

@@ -233,6 +233,7 @@ mod tests {
             base: lineage.newest().map(|newest| newest.id),
             lineage,
             unconfirmed: false,
+            suspect: false,
             in_sync: vec![ONE, TWO],
             dirty_blocks: 0,
             size_blocks: 100,

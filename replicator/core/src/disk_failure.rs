@@ -18,8 +18,10 @@ impl Replica {
             return;
         }
         self.set_disk(DiskState::Failed, why);
-        self.store
-            .change(|superblock| superblock.disk = StoredDisk::Failed);
+        self.store.change(|superblock| {
+            superblock.disk = StoredDisk::Failed;
+            superblock.suspect = true;
+        });
         self.give_up_heating();
         if self.role == Role::Primary {
             // The in-sync peers store a generation without this disk before anything more is acknowledged (R1).

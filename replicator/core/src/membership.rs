@@ -180,6 +180,7 @@ impl Replica {
             Kind::Detach => {
                 self.store.change(|superblock| {
                     superblock.disk = StoredDisk::Failed;
+                    superblock.suspect = true;
                     superblock.unconfirmed = members;
                 });
             }
@@ -600,6 +601,7 @@ impl Replica {
             superblock.lineage = membership.lineage.clone();
             superblock.unconfirmed = false;
             if has_disk {
+                superblock.suspect = false;
                 // A protocol A standby may lack what was acknowledged last: it is not to be promoted as it is.
                 // Whether a leader that is no better than Consistent has the newest is not known yet.
                 let newest =

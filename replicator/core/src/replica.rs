@@ -661,6 +661,7 @@ impl Replica {
             crashed: self.crashed,
             lineage: superblock.lineage.clone(),
             unconfirmed: superblock.unconfirmed,
+            suspect: superblock.suspect,
             in_sync,
             dirty_blocks: self.peer(slot).bitmap.dirty(),
             base: self.store.peer(slot).base,

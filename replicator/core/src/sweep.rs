@@ -204,17 +204,10 @@ impl Replica {
         });
     }
 
-    /// Whether equal hashes mean equal disks. After a failed flush they do not: what is read may be in a cache that no
-    /// later flush will write. A disk that failed is Inconsistent as soon as a resync has begun.
+    /// Whether equal hashes mean equal disks. After a failed write or flush they do not, until every block was sent.
     fn may_compare(&self, slot: Slot) -> bool {
-        self.peer(slot)
-            .said
-            .as_ref()
-            .is_some_and(|said| match said.disk {
-                StoredDisk::UpToDate | StoredDisk::Outdated => true,
-                StoredDisk::Inconsistent => said.lineage.newest().is_none(),
-                StoredDisk::Failed => false,
-            })
+        let said = self.peer(slot).said.as_ref();
+        said.is_some_and(|said| !said.suspect && said.disk != StoredDisk::Failed)
     }
 
     /// Begins to compare with an equal peer.

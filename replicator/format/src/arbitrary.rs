@@ -138,7 +138,7 @@ fn node_sets() -> impl Strategy<Value = Vec<NodeId>> {
 prop_compose! {
     fn peer_states()(
         boot: u64,
-        flags: [bool; 4],
+        flags: [bool; 5],
         disk in disks(),
         lineage in lineages(),
         in_sync in node_sets(),
@@ -153,6 +153,7 @@ prop_compose! {
             crashed: flags[2],
             lineage,
             unconfirmed: flags[3],
+            suspect: flags[4],
             in_sync,
             dirty_blocks: sizes[0],
             base: base.map(GenerationId),

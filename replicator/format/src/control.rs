@@ -103,6 +103,8 @@ pub struct PeerState {
     pub primary: bool,
     /// Its disk, as stored; `Failed` also when there is none.
     pub disk: StoredDisk,
+    /// Equal hashes of it prove nothing: see [`Superblock::suspect`](crate::superblock::Superblock::suspect).
+    pub suspect: bool,
     /// Its disk may be given to clients now (UpToDate, not only Consistent).
     pub up_to_date: bool,
     /// It was not stopped cleanly and has not been compared since.

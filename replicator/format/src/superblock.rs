@@ -32,6 +32,9 @@ pub struct Superblock {
     pub unconfirmed: bool,
     /// What the backing device is known to be.
     pub disk: StoredDisk,
+    /// It has failed since every block of it was last written: what is read from it may be in a cache that no later
+    /// flush will write, so that equal hashes prove nothing.
+    pub suspect: bool,
     /// This node was primary when this was written (a crash of a primary is told by it).
     pub primary: bool,
     /// The replica took part since this was written; cleared by a clean stop only.

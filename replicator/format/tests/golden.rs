@@ -72,6 +72,7 @@ fn superblock() -> Superblock {
         lineage: lineage(),
         unconfirmed: false,
         disk: StoredDisk::Outdated,
+        suspect: true,
         primary: true,
         active: true,
         peers: vec![
@@ -134,6 +135,7 @@ fn control_messages() -> Vec<ControlMessage> {
             boot: BootId(5),
             primary: true,
             disk: StoredDisk::UpToDate,
+            suspect: false,
             up_to_date: true,
             crashed: false,
             lineage: lineage(),

@@ -237,6 +237,7 @@ fn superblock(number: usize, swarm: &Swarm) -> Superblock {
         primary: false,
         active: false,
         unconfirmed: false,
+        suspect: false,
         peers: peers(number, swarm.nodes)
             .map(|peer| PeerRecord::new(NodeId(peer as u8)))
             .collect(),

@@ -5,6 +5,7 @@
 
 mod failing_disks;
 mod power_cuts;
+mod resyncs;
 
 use twindisk_core::{Command, DiskState, Protocol, Role};
 use twindisk_format::superblock::ReceiptKind;
@@ -127,6 +128,10 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "standby-fails-with-its-metadata",
         run: failing_disks::standby_fails_with_its_metadata,
+    },
+    Scenario {
+        name: "cut-resync-goes-on-by-hashes",
+        run: resyncs::cut_resync_goes_on_by_hashes,
     },
 ];
 

@@ -182,6 +182,7 @@ fn superblock(plan: &Plan<'_>, device: &Backing) -> Result<Superblock, Failure> 
         primary: false,
         active: false,
         unconfirmed: false,
+        suspect: false,
         peers,
         spare_slots: u8::try_from(spare_slots).map_err(Failure::error)?,
     })

@@ -98,6 +98,7 @@ impl Node {
             term: GENERATION.term,
             lineage: Lineage::new(vec![GENERATION]),
             unconfirmed: false,
+            suspect: false,
             disk: StoredDisk::UpToDate,
             primary: false,
             active: false,

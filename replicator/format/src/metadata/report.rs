@@ -114,7 +114,11 @@ impl fmt::Display for Dump {
             superblock.size_blocks, superblock.max_size_blocks
         )?;
         writeln!(f, "term            {}", superblock.term)?;
-        writeln!(f, "disk            {}", disk_name(superblock.disk))?;
+        write!(f, "disk            {}", disk_name(superblock.disk))?;
+        if superblock.suspect {
+            write!(f, ", has failed since every block was last written")?;
+        }
+        writeln!(f)?;
         writeln!(f, "was primary     {}", yes_no(superblock.primary))?;
         writeln!(f, "stopped cleanly {}", yes_no(!superblock.active))?;
         writeln!(

@@ -34,6 +34,7 @@ fn superblock() -> Superblock {
             node: NodeId(1),
         }]),
         unconfirmed: false,
+        suspect: false,
         disk: StoredDisk::UpToDate,
         primary: true,
         active: true,

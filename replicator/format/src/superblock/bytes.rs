@@ -55,7 +55,8 @@ impl Superblock {
         layout.disk = encode_disk(self.disk);
         layout.flags = flag(self.primary, FLAG_PRIMARY)
             | flag(self.active, FLAG_ACTIVE)
-            | flag(self.unconfirmed, FLAG_UNCONFIRMED);
+            | flag(self.unconfirmed, FLAG_UNCONFIRMED)
+            | flag(self.suspect, FLAG_SUSPECT);
         assert!(
             self.peers.len() <= MAX_PEERS,
             "{} peers in a superblock",
@@ -95,7 +96,7 @@ impl Superblock {
             "the size is above the largest size",
         )?;
         ensure(
-            layout.flags & !(FLAG_PRIMARY | FLAG_ACTIVE | FLAG_UNCONFIRMED) == 0,
+            layout.flags & !(FLAG_PRIMARY | FLAG_ACTIVE | FLAG_UNCONFIRMED | FLAG_SUSPECT) == 0,
             "an unknown flag is set",
         )?;
         ensure(
@@ -125,6 +126,7 @@ impl Superblock {
             lineage,
             unconfirmed,
             disk: decode_disk(layout.disk)?,
+            suspect: layout.flags & FLAG_SUSPECT != 0,
             primary: layout.flags & FLAG_PRIMARY != 0,
             active: layout.flags & FLAG_ACTIVE != 0,
             peers,
@@ -356,6 +358,7 @@ pub(crate) struct GenerationLayout {
 const FLAG_PRIMARY: u8 = 1;
 const FLAG_ACTIVE: u8 = 2;
 const FLAG_UNCONFIRMED: u8 = 4;
+const FLAG_SUSPECT: u8 = 8;
 const PEER_HAS_BASE: u8 = 1;
 const PEER_IN_SYNC: u8 = 2;
 const RESERVED_BYTES: usize =

@@ -30,6 +30,7 @@ fn superblock(max_size_blocks: u64) -> Superblock {
         primary: true,
         active: true,
         unconfirmed: false,
+        suspect: false,
         peers: vec![PeerRecord::new(NodeId(2))],
         spare_slots: 1,
     }

@@ -55,6 +55,7 @@ prop_compose! {
         primary: bool,
         active: bool,
         unconfirmed: bool,
+        suspect: bool,
         peers in peers(),
         spare: prop::sample::Index,
     ) -> Superblock {
@@ -67,6 +68,7 @@ prop_compose! {
             max_size_blocks: (size + more).min(MAX_DEVICE_BLOCKS),
             term: Term(term),
             unconfirmed: unconfirmed && lineage.newest().is_some(),
+            suspect,
             lineage,
             disk,
             primary,
@@ -113,6 +115,7 @@ fn impossible_values_are_refused_by_name() {
         term: Term(3),
         lineage: Lineage::default(),
         unconfirmed: false,
+        suspect: false,
         disk: StoredDisk::UpToDate,
         primary: false,
         active: false,
@@ -131,7 +134,7 @@ fn impossible_values_are_refused_by_name() {
     assert!(why(|layout| layout.size_blocks = U64::new(21)).contains("above the largest"));
     assert!(why(|layout| layout.max_size_blocks = U64::new(1 << 39)).contains("1 PiB"));
     assert!(why(|layout| layout.disk = 0).contains("disk state"));
-    assert!(why(|layout| layout.flags = 8).contains("flag"));
+    assert!(why(|layout| layout.flags = 16).contains("flag"));
     assert!(why(|layout| layout.flags = 4).contains("unconfirmed"));
     assert!(why(|layout| layout.peer_count = 8).contains("more peers"));
     assert!(why(|layout| layout.peer_count = 1).contains("own number"));
@@ -165,6 +168,7 @@ fn a_peer_takes_a_spare_slot_and_moves_nothing() {
         primary: false,
         active: false,
         unconfirmed: false,
+        suspect: false,
         peers: vec![PeerRecord::new(NodeId(2))],
         spare_slots: 1,
     };
