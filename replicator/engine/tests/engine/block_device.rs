@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use twindisk_engine::store::{Access, Backing, BackingKind, Metadata, StoreError};
+use twindisk_engine::store::{Access, Backing, BackingKind, IoMode, Metadata, StoreError};
 use twindisk_nbd::client::{Fua, Zeroing};
 
 use crate::harness::Node;
@@ -54,8 +54,14 @@ fn a_block_device_with_internal_metadata_serves_and_is_exclusive() {
     Metadata::create_internal(&backing, &superblock).expect("create");
     drop(backing);
     node.blocks = data_blocks;
-    for round in 0..3u8 {
+    for round in 0..4u8 {
         let mut options = node.options();
+        // Each finds what the other left behind, in the page cache or past it.
+        options.io = if round % 2 == 0 {
+            IoMode::Direct
+        } else {
+            IoMode::Cached
+        };
         options.backing = device.0.clone();
         options.metadata = None;
         node.try_start(options).expect("start");
