@@ -72,20 +72,24 @@ impl Disk {
         unsafe {
             context
                 .ring
-                .stage(Turn::Disk, self.file_for(&op.io), entry, token)
+                .stage(Turn::Disk, self.file_for(op), entry, token)
         };
     }
 
-    /// What is compared is what the disk has, and it is not worth the room that it would take in the page cache.
-    const fn file_for(&self, io: &DiskIo) -> RingFile {
-        match io {
-            DiskIo::Hash { .. } => self.direct,
+    /// Which opening of the backing device a step goes to.
+    fn file_for(&self, op: &Op) -> RingFile {
+        match (op.step, op.io) {
+            // What is compared is what the disk has, and it is not worth the room that it would take in the page cache.
+            (_, DiskIo::Hash { .. }) => self.direct,
+            // To throw away what is in the page cache of a block device takes the opening that has it for itself: any
+            // other one is told EBUSY (`truncate_bdev_range`).
+            (Step::Punch | Step::ZeroRange, _) => self.direct,
             _ => self.file,
         }
     }
 
     fn entry(&self, op: &Op, context: &Context<'_>) -> squeue::Entry {
-        let fd = self.file_for(&op.io).fd();
+        let fd = self.file_for(op).fd();
         match op.step {
             Step::Sync => {
                 return opcode::Fsync::new(fd)

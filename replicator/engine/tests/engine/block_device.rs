@@ -68,7 +68,8 @@ fn a_block_device_with_internal_metadata_serves_and_is_exclusive() {
         node.promote();
         let mut client = node.structured_client();
         let mut model = vec![round; 1 << 20];
-        client.write(4096, &model, Fua::Yes).expect("write");
+        // Not stable: with a page cache it is dirty there when parts of it are zeroed.
+        client.write(4096, &model, Fua::No).expect("write");
         for (offset, length, no_hole) in [(0usize, 8192usize, true), (100_000, 50_000, false)] {
             let zeroing = Zeroing {
                 fua: true,
