@@ -6,13 +6,16 @@
 # Contestants, each with files of its own in DIRECTORY, filled with random bytes past the page cache (holes and zeros
 # would be cheaper than real data, cached pages would make direct I/O dearer):
 #   twindisk  two `twindisk serve` on loopback, protocol C, the client on a Unix socket
+#   cached    the same with `io = "cached"` on both nodes and a `flush-interval` of 30 s, as long as the kernel by
+#             default lets a page stay dirty: as much in volatile memory as quorum
 #   quorum    qemu-storage-daemon: quorum over a file and nbdkit on loopback, the client on a Unix socket
 #   direct    the same without page caches (the remote half is qemu-nbd, nbdkit has no O_DIRECT): as durable as twindisk
 #   bare      the file itself, io_uring, O_DIRECT
 #   NAME      another build of twindisk (-a), to compare two versions
 # -k keeps them running after the last round until Enter is pressed, for perf and strace. ONLY=PATTERN picks loads.
 # Each round gives every contestant its turn before anyone has a second one, so that a noisy neighbour hits all of
-# them; only medians and ratios are printed. Needs fio with its nbd engine, nbdkit, qemu-storage-daemon.
+# them; only medians and ratios are printed. What a turn leaves in the page cache is written out before the next one
+# begins, so that nobody pays for another's writes. CPU is what the processes of client and servers use per operation. Needs fio with its nbd engine, nbdkit, qemu-storage-daemon.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,7 +25,7 @@ seconds=3
 mib=1024
 keep=
 declare -A builds
-order=(twindisk)
+order=(twindisk cached)
 
 usage() {
     sed -n '2,/^set -/p' "$0" | sed '$d; s/^# \{0,1\}//'
@@ -59,6 +62,7 @@ if [ -z "${TWINDISK:-}" ]; then
     TWINDISK=$here/../target/release/twindisk
 fi
 builds[twindisk]=$TWINDISK
+builds[cached]=$TWINDISK
 order+=(quorum direct bare)
 
 [ -n "$dir" ] || dir=$(mktemp -d "$here/../target/peers.XXXXXX")
@@ -122,9 +126,11 @@ start_twindisk() {
             id=$((id + 1))
         done
         printf '[resource.r0]\n'
+        local io=direct
+        [ "$name" != cached ] || { io=cached && printf 'flush-interval = "30s"\n'; }
         for node in alpha beta; do
-            printf 'on.%s = { backing = "%s/%s.img", metadata = "%s/%s.meta", nbd = ["unix:%s/%s.nbd"] }\n' \
-                $node "$base" $node "$base" $node "$base" $node
+            printf 'on.%s = { backing = "%s/%s.img", io = "%s", metadata = "%s/%s.meta", nbd = ["unix:%s/%s.nbd"] }\n' \
+                $node "$base" $node $io "$base" $node "$base" $node
         done
     } >"$base/twindisk.toml"
     for node in alpha beta; do
@@ -182,18 +188,35 @@ loads=(
     "read 4k d16|--rw=randread --bs=4k --iodepth=16"
 )
 
-# Operations per second: what fio read and wrote, in its terse format version 3.
+# Ticks (10 ms) of CPU that a contestant's servers have used.
+server_ticks() {
+    local who pid
+    for who in "${!serving[@]}"; do
+        pid=${serving[$who]}
+        [ "${who%-*}" != "$1" ] || awk '{print $14 + $15}' "/proc/$pid/stat"
+    done | awk '{sum += $1} END {print sum + 0}'
+}
+
+# Operations per second and microseconds of CPU per operation in client and servers: what fio read and wrote, in its
+# terse format version 3, and what the servers' processes used meanwhile.
 measure() {
-    local who=$1 engine
+    local who=$1 engine before
     shift
     if [ "$who" = bare ]; then
         engine=(--ioengine=io_uring --direct=1 --filename="$dir/bare.img")
     else
         engine=(--ioengine=nbd --uri="${uris[$who]}")
     fi
+    before=$(server_ticks "$who")
     fio --name=peers "${engine[@]}" --size="${mib}M" --time_based --runtime="$seconds" --randrepeat=0 \
-        --minimal "$@" 2>"$dir/fio.log" | awk -F';' 'NF > 50 {printf "%d\n", $8 + $49; found = 1} END {exit !found}' ||
-        fail "fio on $who: $(cat "$dir/fio.log")"
+        --minimal "$@" >"$dir/fio.out" 2>"$dir/fio.log" || fail "fio on $who: $(cat "$dir/fio.log")"
+    awk -F';' -v ticks=$(($(server_ticks "$who") - before)) -v seconds="$seconds" 'NF > 50 {
+            rate = $8 + $49
+            client = ($88 + $89) / 100 * seconds
+            printf "%d %.1f\n", rate, (client + ticks / 100) / ((rate ? rate : 1) * seconds) * 1e6
+            found = 1
+        } END {exit !found}' "$dir/fio.out" || fail "fio on $who: $(cat "$dir/fio.log")"
+    sync "$dir"/*/*.img "$dir"/*.img
 }
 
 median() {
@@ -220,29 +243,42 @@ for round in $(seq "$rounds"); do
     done
 done
 
-if [ "$rounds" -gt 0 ]; then
-    printf '%-18s' "operations/s"
-    printf ' %12s' "${order[@]}"
-    for name in "${order[@]:1}"; do
-        printf ' %18s' "twindisk/$name"
-    done
+column() {
+    awk -v column="$2" '{print $column}' "$dir/$1.$index.ops"
+}
+
+# One line a load: what `cell NAME` prints for each contestant.
+table() {
+    local title=$1 cell=$2
+    shift 2
+    printf '%-18s' "$title"
+    printf ' %10s' "$@"
     echo
     for index in "${!loads[@]}"; do
         [[ ${loads[$index]%%|*} =~ ${ONLY:-.} ]] || continue
         printf '%-18s' "${loads[$index]%%|*}"
-        for name in "${order[@]}"; do
-            printf ' %12.0f' "$(median <"$dir/$name.$index.ops")"
-        done
-        # The ratio is the median of the rounds' ratios: contestants of one round met the same noise.
-        for name in "${order[@]:1}"; do
-            printf ' %18.2f' "$(paste "$dir/twindisk.$index.ops" "$dir/$name.$index.ops" |
-                awk '$2 > 0 {print $1 / $2}' | median)"
+        for name in "$@"; do
+            printf ' %10s' "$($cell "$name")"
         done
         echo
     done
+    echo
+}
+
+rate() { column "$1" 1 | median | xargs printf '%.0f'; }
+cpu() { column "$1" 2 | median | xargs printf '%.1f'; }
+
+# The median of the rounds' ratios: contestants of one round met the same noise.
+ratio() { paste <(column "$against" 1) <(column "$1" 1) | awk '$2 > 0 {print $1 / $2}' | median | xargs printf '%.2f'; }
+
+if [ "$rounds" -gt 0 ]; then
+    table "operations/s" rate "${order[@]}"
+    for against in "${order[@]}"; do
+        [ -z "${builds[$against]:-}" ] || table "$against :" ratio "${order[@]}"
+    done
+    table "CPU us/operation" cpu "${order[@]}"
 fi
 
-echo
 echo "memory after the run (resident, KiB):"
 for who in $(printf '%s\n' "${!serving[@]}" | sort); do
     printf '  %-18s %s\n' "$who" "$(awk '/^VmRSS/ {print $2}' "/proc/${serving[$who]}/status" 2>/dev/null || echo gone)"

@@ -77,8 +77,8 @@ fn one(text: &mut String, resource: &ResourceStatus) {
     }
     let _ = writeln!(
         text,
-        "    on {}, metadata {}",
-        resource.backing, resource.metadata
+        "    on {} ({}), metadata {}",
+        resource.backing, resource.io, resource.metadata
     );
     if replica.export_open {
         for uri in &resource.nbd {

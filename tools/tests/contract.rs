@@ -24,6 +24,9 @@ use twindisk_nbd::client::Fua;
 
 const SIZE: u64 = 64 << 20;
 
+/// How both nodes read and write their backing devices.
+const MODES: [&str; 2] = ["direct", "cached"];
+
 /// A pair on disks that lose what was not flushed when their power is cut.
 struct Rig {
     // Dropped in this order: the nodes first.
@@ -33,7 +36,7 @@ struct Rig {
 }
 
 impl Rig {
-    fn start(resource: &str) -> Self {
+    fn start(resource: &str, io: &str) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("twindisk-disks-")
             .tempdir()
@@ -46,7 +49,8 @@ impl Rig {
         });
         let mut cluster = Cluster::on(&[ALPHA, BETA], resource, |node| {
             let disk = &disks[usize::from(node == BETA)];
-            format!("backing = {:?}, metadata = \"internal\"", disk.link())
+            let backing = disk.link();
+            format!("backing = {backing:?}, metadata = \"internal\", io = \"{io}\"")
         });
         cluster.first_start(&["--size", &SIZE.to_string()]);
         Self {
@@ -120,24 +124,28 @@ fn without_flushes(name: &str) -> Plan {
 
 #[test]
 fn the_death_of_either_process_loses_no_acknowledged_write() {
-    let mut cluster = Cluster::pair("64MiB", "flush-interval = \"10min\"\n");
-    let book = Mutex::default();
-    let plan = without_flushes("TWINDISK_CONTRACT_SEED");
-    // Both at once, so that nobody else has it either.
-    let ended = under_load(&mut cluster, ALPHA, &book, &plan, |cluster| {
-        cluster.kill(ALPHA);
-        cluster.kill(BETA);
-    });
-    assert!(ended.iter().all(|ended| *ended != Ended::Told), "{ended:?}");
-    cluster.serve(ALPHA);
-    cluster.serve(BETA);
-    promote_when_possible(&cluster, ALPHA);
-    load::check(&cluster.uri(ALPHA), &book, Loss::Nothing);
-    // And it is on both.
-    cluster.until_in_sync(ALPHA);
-    cluster.ok(ALPHA, &["switchover"]);
-    cluster.until(BETA, "primary", |replica| replica["export-open"] == true);
-    load::check(&cluster.uri(BETA), &book, Loss::Nothing);
+    for io in MODES {
+        let mut cluster = Cluster::pair_with("64MiB", "flush-interval = \"10min\"\n", |_| {
+            format!("io = \"{io}\"")
+        });
+        let book = Mutex::default();
+        let plan = without_flushes("TWINDISK_CONTRACT_SEED");
+        // Both at once, so that nobody else has it either.
+        let ended = under_load(&mut cluster, ALPHA, &book, &plan, |cluster| {
+            cluster.kill(ALPHA);
+            cluster.kill(BETA);
+        });
+        assert!(ended.iter().all(|ended| *ended != Ended::Told), "{ended:?}");
+        cluster.serve(ALPHA);
+        cluster.serve(BETA);
+        promote_when_possible(&cluster, ALPHA);
+        load::check(&cluster.uri(ALPHA), &book, Loss::Nothing);
+        // And it is on both.
+        cluster.until_in_sync(ALPHA);
+        cluster.ok(ALPHA, &["switchover"]);
+        cluster.until(BETA, "primary", |replica| replica["export-open"] == true);
+        load::check(&cluster.uri(BETA), &book, Loss::Nothing);
+    }
 }
 
 #[test]
@@ -145,24 +153,26 @@ fn a_primary_that_loses_its_power_loses_no_acknowledged_write_while_its_peer_liv
     if !have_unpowered() {
         return;
     }
-    let mut rig = Rig::start("flush-interval = \"10min\"\n");
-    let book = Mutex::default();
-    let plan = without_flushes("TWINDISK_CONTRACT_SEED");
-    under_load(&mut rig.cluster, ALPHA, &book, &plan, |cluster| {
-        cluster.kill(ALPHA);
-    });
-    rig.disks[0].power_off();
-    rig.cluster.fail_over(ALPHA, BETA);
-    load::check(&rig.cluster.uri(BETA), &book, Loss::Nothing);
+    for io in MODES {
+        let mut rig = Rig::start("flush-interval = \"10min\"\n", io);
+        let book = Mutex::default();
+        let plan = without_flushes("TWINDISK_CONTRACT_SEED");
+        under_load(&mut rig.cluster, ALPHA, &book, &plan, |cluster| {
+            cluster.kill(ALPHA);
+        });
+        rig.disks[0].power_off();
+        rig.cluster.fail_over(ALPHA, BETA);
+        load::check(&rig.cluster.uri(BETA), &book, Loss::Nothing);
 
-    // Its disk has forgotten what no flush had carried there. It comes back, and all of it is brought to it again.
-    rig.power_on(ALPHA);
-    rig.cluster.until_in_sync(BETA);
-    rig.cluster.ok(BETA, &["verify", "--wait"]);
-    rig.cluster.ok(BETA, &["switchover"]);
-    rig.cluster
-        .until(ALPHA, "primary", |replica| replica["export-open"] == true);
-    load::check(&rig.cluster.uri(ALPHA), &book, Loss::Nothing);
+        // Its disk has forgotten what no flush had carried there. It comes back, and all of it is brought to it again.
+        rig.power_on(ALPHA);
+        rig.cluster.until_in_sync(BETA);
+        rig.cluster.ok(BETA, &["verify", "--wait"]);
+        rig.cluster.ok(BETA, &["switchover"]);
+        rig.cluster
+            .until(ALPHA, "primary", |replica| replica["export-open"] == true);
+        load::check(&rig.cluster.uri(ALPHA), &book, Loss::Nothing);
+    }
 }
 
 #[test]
@@ -170,18 +180,20 @@ fn a_standby_that_loses_its_power_is_repaired_before_it_counts_again() {
     if !have_unpowered() {
         return;
     }
-    let mut rig = Rig::start("flush-interval = \"10min\"\n");
-    let book = Mutex::default();
-    let plan = without_flushes("TWINDISK_CONTRACT_SEED");
-    let ended = under_load(&mut rig.cluster, ALPHA, &book, &plan, |_| {});
-    assert_eq!(ended, [Ended::Told, Ended::Told]);
-    rig.lose_power(&[BETA]);
-    rig.power_on(BETA);
-    rig.cluster.until_in_sync(ALPHA);
-    // Now beta alone is left.
-    rig.lose_power(&[ALPHA]);
-    rig.cluster.fail_over(ALPHA, BETA);
-    load::check(&rig.cluster.uri(BETA), &book, Loss::Nothing);
+    for io in MODES {
+        let mut rig = Rig::start("flush-interval = \"10min\"\n", io);
+        let book = Mutex::default();
+        let plan = without_flushes("TWINDISK_CONTRACT_SEED");
+        let ended = under_load(&mut rig.cluster, ALPHA, &book, &plan, |_| {});
+        assert_eq!(ended, [Ended::Told, Ended::Told]);
+        rig.lose_power(&[BETA]);
+        rig.power_on(BETA);
+        rig.cluster.until_in_sync(ALPHA);
+        // Now beta alone is left.
+        rig.lose_power(&[ALPHA]);
+        rig.cluster.fail_over(ALPHA, BETA);
+        load::check(&rig.cluster.uri(BETA), &book, Loss::Nothing);
+    }
 }
 
 #[test]
@@ -189,26 +201,28 @@ fn when_both_lose_their_power_what_was_flushed_is_there() {
     if !have_unpowered() {
         return;
     }
-    let mut rig = Rig::start("");
-    let book = Mutex::default();
-    let plan = plan("TWINDISK_CONTRACT_SEED");
-    under_load(&mut rig.cluster, ALPHA, &book, &plan, |cluster| {
-        cluster.kill(ALPHA);
-        cluster.kill(BETA);
-    });
-    for disk in &mut rig.disks {
-        disk.power_off();
+    for io in MODES {
+        let mut rig = Rig::start("", io);
+        let book = Mutex::default();
+        let plan = plan("TWINDISK_CONTRACT_SEED");
+        under_load(&mut rig.cluster, ALPHA, &book, &plan, |cluster| {
+            cluster.kill(ALPHA);
+            cluster.kill(BETA);
+        });
+        for disk in &mut rig.disks {
+            disk.power_off();
+        }
+        rig.power_on(ALPHA);
+        rig.power_on(BETA);
+        promote_when_possible(&rig.cluster, BETA);
+        load::check(&rig.cluster.uri(BETA), &book, Loss::Unflushed);
+        rig.cluster.until_in_sync(BETA);
+        rig.cluster.ok(BETA, &["verify", "--wait"]);
+        println!(
+            "{} flushes kept",
+            book.lock().expect("no client panicked").flushes()
+        );
     }
-    rig.power_on(ALPHA);
-    rig.power_on(BETA);
-    promote_when_possible(&rig.cluster, BETA);
-    load::check(&rig.cluster.uri(BETA), &book, Loss::Unflushed);
-    rig.cluster.until_in_sync(BETA);
-    rig.cluster.ok(BETA, &["verify", "--wait"]);
-    println!(
-        "{} flushes kept",
-        book.lock().expect("no client panicked").flushes()
-    );
 }
 
 /// One node never comes back; the other lost its power too. What was flushed was stable on **each** of them.
@@ -217,10 +231,11 @@ fn a_flush_is_stable_on_the_standby_alone_with_protocol_c_and_b() {
     if !have_unpowered() {
         return;
     }
-    for protocol in ["C", "B"] {
-        let mut rig = Rig::start(&format!(
-            "protocol = \"{protocol}\"\nflush-interval = \"10min\"\n"
-        ));
+    for (protocol, io) in [("C", "direct"), ("B", "direct"), ("C", "cached")] {
+        let mut rig = Rig::start(
+            &format!("protocol = \"{protocol}\"\nflush-interval = \"10min\"\n"),
+            io,
+        );
         let block = |byte: u8| vec![byte; BLOCK];
         let mut one = rig.cluster.client(ALPHA);
         let mut two = rig.cluster.client(ALPHA);
@@ -298,10 +313,11 @@ fn a_flush_waits_until_it_is_stable_on_the_standby() {
     if !have_unpowered() {
         return;
     }
-    for protocol in ["C", "B"] {
-        let rig = Rig::start(&format!(
-            "protocol = \"{protocol}\"\nflush-interval = \"10min\"\n"
-        ));
+    for (protocol, io) in [("C", "direct"), ("B", "direct"), ("C", "cached")] {
+        let rig = Rig::start(
+            &format!("protocol = \"{protocol}\"\nflush-interval = \"10min\"\n"),
+            io,
+        );
         let beta = rig.disks[1].powered();
         for fua in [Fua::No, Fua::Yes] {
             let mut client = rig.cluster.client(ALPHA);

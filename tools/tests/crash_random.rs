@@ -61,7 +61,11 @@ fn nothing_acknowledged_is_lost_wherever_a_process_dies() {
     let seed = seed("TWINDISK_CRASH_SEED");
     let rounds = number("TWINDISK_CRASH_ROUNDS").unwrap_or(ROUNDS);
     let mut arena = Arena {
-        cluster: Cluster::pair("256MiB", "al-extents = 16\n"),
+        // One of each kind, and each in every role.
+        cluster: Cluster::pair_with("256MiB", "al-extents = 16\n", |node| {
+            let io = if node == ALPHA { "direct" } else { "cached" };
+            format!("io = \"{io}\"")
+        }),
         primary: ALPHA,
         standby: BETA,
         book: Mutex::default(),

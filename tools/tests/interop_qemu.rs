@@ -128,9 +128,15 @@ fn fio_verifies_while_the_standby_dies_and_returns() {
     if !have(&["fio"]) {
         return;
     }
+    for io in ["direct", "cached"] {
+        fio_verifies(io);
+    }
+}
+
+fn fio_verifies(io: &str) {
     let times = 10;
     let mut random = Random::new(seed("TWINDISK_FIO_SEED"));
-    let mut cluster = Cluster::pair("128MiB", "");
+    let mut cluster = Cluster::pair_with("128MiB", "", |_| format!("io = \"{io}\""));
     let uri = cluster.uri_text(ALPHA);
     let fio = [
         "--name=verified",

@@ -226,6 +226,8 @@ pub struct ResourceStatus {
     pub name: String,
     /// Its backing device.
     pub backing: String,
+    /// How its data is read and written: `direct` or `cached`.
+    pub io: String,
     /// Its metadata; `internal` when at the tail of the backing device.
     pub metadata: String,
     /// Where clients reach it while it is primary.

@@ -8,7 +8,6 @@ use twindisk_format::{
 
 use crate::{
     Action, ConnectionId, DiskError, DiskIo, Failure, RequestId, Time,
-    limits::MAX_UNSTABLE,
     membership::Kind,
     mutation::Stage,
     peer::Phase,
@@ -305,10 +304,7 @@ impl Replica {
     /// Flushes in the background, so that what would have to be sent again to a lost peer stays little.
     pub(crate) fn flush_in_background(&mut self) {
         let unstable = self.peers.iter().any(|peer| peer.sent.dirty) || self.flusher.dirty;
-        let crowded = self
-            .peers
-            .iter()
-            .any(|peer| peer.sent.unstable.len() > MAX_UNSTABLE / 2);
+        let crowded = self.peers.iter().any(|peer| peer.sent.is_crowded());
         if !unstable {
             self.flusher.due = None;
             return;

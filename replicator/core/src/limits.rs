@@ -7,8 +7,9 @@ pub const MAX_HELD_REQUESTS: usize = 4096;
 /// Mutations in flight or waiting at one replica. A driver stops reading from clients long before, for want of buffers.
 pub const MAX_MUTATIONS: usize = 8192;
 
-/// Ranges sent to a peer and not yet known to be stable there; a flush is asked for at half of it.
-pub const MAX_UNSTABLE: usize = 8192;
+/// Ranges sent to a peer and not yet known to be stable there; a flush is asked for at half of it, 512 MiB of the
+/// smallest writes: so much is sent again at most when the peer is lost. They take 8 MiB of memory.
+pub const MAX_UNSTABLE: usize = 262_144;
 
 /// Blocks of one resync or verify step: one frame.
 pub const SWEEP_BLOCKS: u32 = twindisk_format::limits::MAX_DATA_BLOCKS;

@@ -9,7 +9,7 @@ use twindisk_format::{
 };
 
 use crate::{
-    ConnectionState, LinkId, Protocol, Time, bitmap::Bitmap, compare::Reason,
+    ConnectionState, LinkId, Protocol, Time, bitmap::Bitmap, compare::Reason, limits::MAX_UNSTABLE,
     membership::PendingMembership, sweep::Sweep,
 };
 
@@ -116,6 +116,8 @@ pub(crate) struct Sent {
     /// In order of their sequence numbers: written there perhaps, not known to be stable.
     pub(crate) unstable: VecDeque<Unstable>,
     pub(crate) unstable_blocks: u64,
+    /// How many of them a resync sent.
+    unstable_resynced: usize,
     /// Mutations not answered.
     pub(crate) in_flight: u64,
     /// When the oldest request was sent that has not been answered since.
@@ -269,6 +271,7 @@ impl Sent {
             "sent out of order"
         );
         self.unstable_blocks += u64::from(entry.range.blocks);
+        self.unstable_resynced += usize::from(entry.resync);
         self.unstable.push_back(entry);
         self.dirty = true;
     }
@@ -280,6 +283,62 @@ impl Sent {
         }
         let entry = self.unstable.pop_front()?;
         self.unstable_blocks -= u64::from(entry.range.blocks);
+        self.unstable_resynced -= usize::from(entry.resync);
         Some(entry)
+    }
+
+    /// Whether something that a resync sent is not known to be stable.
+    pub(crate) const fn has_unstable_resync(&self) -> bool {
+        self.unstable_resynced > 0
+    }
+
+    /// Whether there is so much that a flush should not wait for its time. While one is under way another one would
+    /// only get in line behind it.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.unstable.len() > MAX_UNSTABLE / 2 && self.flush_since.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn entry(seq: u64, resync: bool) -> Unstable {
+        Unstable {
+            seq: Seq(seq),
+            range: BlockRange::new(seq, 1),
+            resync,
+        }
+    }
+
+    #[test]
+    fn a_crowd_asks_for_one_flush_at_a_time() {
+        let mut sent = Sent::default();
+        for seq in 1..=MAX_UNSTABLE as u64 / 2 {
+            sent.push(entry(seq, false));
+        }
+        assert!(!sent.is_crowded());
+        sent.push(entry(MAX_UNSTABLE as u64, false));
+        assert!(sent.is_crowded());
+        sent.flush_since = Some(Time(1));
+        assert!(!sent.is_crowded(), "it was asked for");
+        sent.flush_since = None;
+        while sent.pop_stable(Seq(u64::MAX)).is_some() {}
+        assert!(!sent.is_crowded());
+        assert_eq!(sent.unstable_blocks, 0);
+    }
+
+    #[test]
+    fn what_a_resync_sent_is_counted_until_it_is_stable() {
+        let mut sent = Sent::default();
+        sent.push(entry(1, false));
+        sent.push(entry(2, true));
+        sent.push(entry(3, false));
+        assert!(sent.pop_stable(Seq(1)).is_some());
+        assert!(sent.pop_stable(Seq(1)).is_none());
+        assert!(sent.has_unstable_resync());
+        assert!(sent.pop_stable(Seq(3)).is_some());
+        assert!(!sent.has_unstable_resync());
+        assert!(sent.pop_stable(Seq(3)).is_some());
     }
 }

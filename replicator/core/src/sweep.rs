@@ -594,7 +594,7 @@ impl Replica {
     /// Dirty bits are left: they go when the peer has flushed. Those that do not go then are swept once more.
     fn sweep_again(&mut self, slot: Slot) -> bool {
         let peer = self.peer_mut(slot);
-        if peer.sent.unstable.iter().any(|entry| entry.resync) {
+        if peer.sent.has_unstable_resync() {
             let dirty = peer.sent.dirty;
             self.flush_peer(slot);
             return dirty;

@@ -7,6 +7,8 @@ use twindisk_core::{
 };
 use twindisk_format::ids::{BootId, Slot};
 
+use crate::store::IoMode;
+
 /// What a resource's thread is started with.
 #[derive(Clone, Debug)]
 pub struct ReplicaOptions {
@@ -16,6 +18,8 @@ pub struct ReplicaOptions {
     pub config: Config,
     /// The backing device or file.
     pub backing: PathBuf,
+    /// How its data is read and written.
+    pub io: IoMode,
     /// The metadata file or device; `None`: internal, at the tail of the backing device.
     pub metadata: Option<PathBuf>,
     /// Where the blocks of a discarded fork are kept.

@@ -2,6 +2,7 @@
 //!
 //! Checks only what would destroy data (ranges stay within the data area); what is done when, the core decides.
 
+mod cached;
 mod steps;
 
 use std::collections::VecDeque;
@@ -14,14 +15,17 @@ use crate::{
     buffers::{Buffers, Class},
     clock::UsualTime,
     limits::{EDGE_BUFFERS, HASH_BUFFERS},
+    probe,
     ring::{Completion, Ring, RingFile},
     slab::Slab,
+    store::Backing,
 };
 
 /// What an operation needs besides itself.
 pub(crate) struct Context<'a> {
     pub(crate) ring: &'a mut Ring,
     pub(crate) buffers: &'a mut Buffers,
+    pub(crate) backing: &'a Backing,
     pub(crate) now: Time,
 }
 
@@ -35,6 +39,8 @@ pub(crate) struct Ended {
 /// The backing device.
 pub(crate) struct Disk {
     file: RingFile,
+    /// The same past the page cache.
+    direct: RingFile,
     /// Blocks of the data area: internal metadata lies behind them.
     data_blocks: u64,
     ops: Slab<Op>,
@@ -42,6 +48,8 @@ pub(crate) struct Disk {
     waiting: VecDeque<(OpId, DiskIo)>,
     hash_bufs: Vec<BufId>,
     edge_bufs: Vec<BufId>,
+    /// Where data goes through the page cache.
+    cached: Option<cached::Queue>,
     zeroing: Zeroing,
     zeroes_fast: bool,
     usual: UsualTime,
@@ -67,8 +75,8 @@ struct Op {
 
 impl Disk {
     pub(crate) fn new(
-        file: RingFile,
-        zeroes_fast: bool,
+        (file, direct): (RingFile, RingFile),
+        backing: &Backing,
         data_blocks: u64,
         buffers: &mut Buffers,
     ) -> Self {
@@ -79,16 +87,18 @@ impl Disk {
         };
         Self {
             file,
+            direct,
             data_blocks,
             ops: Slab::new(MAX_OPS),
             waiting: VecDeque::new(),
             hash_bufs: scratch(HASH_BUFFERS, twindisk_format::limits::MAX_DATA_BLOCKS),
             edge_bufs: scratch(EDGE_BUFFERS, 2),
+            cached: backing.is_cached().then(cached::Queue::default),
             zeroing: Zeroing {
                 punch: true,
                 zero_range: true,
             },
-            zeroes_fast,
+            zeroes_fast: probe::zeroes_fast(backing),
             usual: UsualTime::default(),
             failed: false,
         }

@@ -123,12 +123,8 @@ impl Engine {
                 }
             }
             Kind::Disk => {
-                let mut context = disk::Context {
-                    ring: &mut self.ring,
-                    buffers: &mut self.buffers,
-                    now: self.now,
-                };
-                if let Some(ended) = self.disk.complete(completion, &mut context) {
+                let (disk, mut context) = self.disk();
+                if let Some(ended) = disk.complete(completion, &mut context) {
                     self.disk_done(ended);
                 }
             }
@@ -175,9 +171,27 @@ impl Engine {
             for (peer, why) in self.broken.drain(..) {
                 self.host.notice(Notice::LinkBroken { peer, why });
             }
+            if self.disk.has_writes() {
+                self.write_cached();
+            }
             if self.events.is_empty() {
                 return;
             }
+        }
+    }
+
+    /// What others wait for goes out first; then this thread does the writes that it does itself.
+    fn write_cached(&mut self) {
+        self.ring
+            .submit()
+            .unwrap_or_else(|error| panic!("the ring failed: {error}"));
+        self.disk.begin_writes();
+        loop {
+            let (disk, mut context) = self.disk();
+            let Some(completion) = disk.write_one(&mut context) else {
+                return;
+            };
+            self.dispatch(completion);
         }
     }
 
@@ -248,6 +262,16 @@ impl Engine {
         } else {
             (self.disk.in_flight() > 0).then(|| self.disk.usual_time())
         }
+    }
+
+    fn disk(&mut self) -> (&mut Disk, disk::Context<'_>) {
+        let context = disk::Context {
+            ring: &mut self.ring,
+            buffers: &mut self.buffers,
+            backing: &self.backing,
+            now: self.now,
+        };
+        (&mut self.disk, context)
     }
 
     fn clients(&mut self) -> (&mut Clients, clients::Context<'_>) {

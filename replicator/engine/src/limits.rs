@@ -21,15 +21,18 @@ pub(crate) const MAX_CLIENT_REQUESTS: usize = 256;
 /// it (`twindisk_core::limits::MAX_HELD_REQUESTS`).
 pub(crate) const MAX_PARTS: usize = twindisk_core::limits::MAX_HELD_REQUESTS;
 
-/// Bytes read ahead of a client's requests. A batch of small requests comes in one receive; of a large payload at
-/// most this much is copied instead of being received in place.
-pub(crate) const CLIENT_READAHEAD_BYTES: usize = 32 * 1024;
+/// Bytes read ahead of a client's requests: a batch of 16 small writes comes in one receive.
+pub(crate) const CLIENT_READAHEAD_BYTES: usize = 128 * 1024;
 
 /// Bytes read ahead of a peer's frames: large enough for a header and the largest inline body.
 pub(crate) const LINK_READAHEAD_BYTES: usize = 256 * 1024;
 
 /// Bytes that one receive between frames asks for: as for clients.
-pub(crate) const LINK_RECEIVE_BYTES: usize = 32 * 1024;
+pub(crate) const LINK_RECEIVE_BYTES: usize = 128 * 1024;
+
+/// Bytes that one receive asks for after a large payload: of the next one at most this much is copied instead of being
+/// received in place.
+pub(crate) const LARGE_RECEIVE_BYTES: usize = 16 * 1024;
 
 /// Frames or replies in one `sendmsg`: each has at most two pieces, and the kernel takes 1024 (`UIO_MAXIOV`).
 pub(crate) const MAX_SEND_BATCH: usize = 256;
@@ -39,6 +42,15 @@ pub(crate) const MAX_SEND_PIECES: usize = 1024;
 
 /// Bytes of one `sendmsg`: a batch that is larger gains nothing and makes the others wait.
 pub(crate) const MAX_SEND_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes of one write into the page cache.
+pub(crate) const CACHED_WRITE_BYTES: usize = 64 * 1024;
+
+/// A write into the page cache that took longer had to wait for the disk.
+pub(crate) const CACHED_WRITE_PATIENCE: Duration = Duration::from_millis(2);
+
+/// After such a one the next ones are done by the ring's workers for so long.
+pub(crate) const CACHED_WRITE_REST: Duration = Duration::from_millis(100);
 
 /// Hashes computed at the same time; each needs a buffer of the largest frame.
 pub(crate) const HASH_BUFFERS: u32 = 4;

@@ -26,6 +26,16 @@ pub(crate) struct Meta {
     group: Vec<(OpId, Result<(), DiskError>)>,
     grouped_under_way: usize,
     syncing: bool,
+    grouping: Grouping,
+}
+
+/// Whether blocks share a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Grouping {
+    /// Where many wait.
+    Many,
+    /// Each is written through: the same file holds data in the page cache, and a flush would wait for all of it.
+    Never,
 }
 
 struct Write {
@@ -40,7 +50,11 @@ struct Write {
 pub(crate) type Stored = (OpId, Result<(), DiskError>);
 
 impl Meta {
-    pub(crate) fn new(file: RingFile, first_block: u64, buffers: &mut Buffers) -> Self {
+    pub(crate) fn new(
+        (file, first_block): (RingFile, u64),
+        grouping: Grouping,
+        buffers: &mut Buffers,
+    ) -> Self {
         Self {
             file,
             first_block,
@@ -52,6 +66,7 @@ impl Meta {
             group: Vec::new(),
             grouped_under_way: 0,
             syncing: false,
+            grouping,
         }
     }
 
@@ -71,7 +86,7 @@ impl Meta {
             // The group's flush would not cover what is written after it began.
             return;
         }
-        let grouped = self.queue.len() >= META_GROUP;
+        let grouped = self.grouping == Grouping::Many && self.queue.len() >= META_GROUP;
         while !self.queue.is_empty()
             && let Some(buf) = self.bufs.pop()
         {
@@ -204,6 +219,12 @@ mod tests {
 
     #[test]
     fn few_and_many_blocks_reach_their_places() {
+        for grouping in [Grouping::Many, Grouping::Never] {
+            reach_their_places(grouping);
+        }
+    }
+
+    fn reach_their_places(grouping: Grouping) {
         let directory = tempfile::tempdir().expect("directory");
         let path = directory.path().join("metadata");
         fs::write(&path, vec![0; 310 * BLOCK_BYTES]).expect("write");
@@ -211,7 +232,7 @@ mod tests {
         let mut ring = Ring::new(4).expect("ring");
         let mut buffers = Buffers::new(small(), &mut ring).expect("buffers");
         let file = ring.add_file(backing.as_raw_fd());
-        let mut meta = Meta::new(file, 10, &mut buffers);
+        let mut meta = Meta::new((file, 10), grouping, &mut buffers);
         let mut completions = Vec::new();
         for many in [1u64, 3, 300] {
             let mut stored = Vec::new();

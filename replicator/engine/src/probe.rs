@@ -117,7 +117,7 @@ mod tests {
         );
         fs::write(&path, vec![1u8; 1 << 20]).expect("write");
         let backing = Backing::open(&path, Access::ReadOnly).expect("open");
-        backing.file().sync_all().expect("sync");
+        backing.data().sync_all().expect("sync");
         let warnings = storage_warnings(&backing).expect("look");
         assert!(
             !warnings.iter().any(|warning| warning.contains("sparse")),

@@ -188,6 +188,18 @@ impl Ring {
         Ok(spun)
     }
 
+    /// Begins everything that is staged, and waits for nothing.
+    pub(crate) fn submit(&mut self) -> io::Result<()> {
+        self.push_staged()?;
+        if self.ring.submission().is_empty() {
+            return Ok(());
+        }
+        match self.ring.submit() {
+            Ok(_) => Ok(()),
+            Err(error) => tolerate(error),
+        }
+    }
+
     fn push_staged(&mut self) -> io::Result<()> {
         for turn in 0..TURNS {
             let mut entries = std::mem::take(&mut self.staged[turn]);

@@ -10,7 +10,7 @@ use thiserror::Error;
 use twindisk_format::{meta_block::Fault, metadata::LoadError};
 
 pub use self::{
-    backing::{Access, AlignedBlock, Backing, BackingKind},
+    backing::{Access, AlignedBlock, Backing, BackingKind, IoMode},
     metadata::Metadata,
 };
 

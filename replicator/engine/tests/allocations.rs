@@ -6,7 +6,7 @@ use std::{
     sync::mpsc,
 };
 
-use twindisk_engine::Input;
+use twindisk_engine::{Input, ReplicaOptions, store::IoMode};
 use twindisk_nbd::Command;
 
 #[allow(
@@ -97,11 +97,22 @@ fn load(node: &Node, requests: u32) {
 
 #[test]
 fn requests_cost_no_allocation_each() {
+    for io in [IoMode::Direct, IoMode::Cached] {
+        cost_no_allocation_each(io);
+    }
+}
+
+fn cost_no_allocation_each(io: IoMode) {
     let requests = 4000;
     let mut one = Node::new(1, &[2], 1024);
     let mut other = Node::new(2, &[1], 1024);
-    one.start();
-    other.start();
+    for node in [&mut one, &mut other] {
+        let options = ReplicaOptions {
+            io,
+            ..node.options()
+        };
+        node.try_start(options).expect("start");
+    }
     harness::connect(&one, &other);
     one.promote();
     // Tables grow to what this load needs.
@@ -112,7 +123,7 @@ fn requests_cost_no_allocation_each() {
     for node in [&one, &other] {
         let allocations = count(node);
         eprintln!(
-            "node {}: {allocations} allocations in {requests} requests",
+            "{io}, node {}: {allocations} allocations in {requests} requests",
             node.id
         );
         // The core's ordered maps take a node for every dozen entries; connecting, pings and this very call allocate,

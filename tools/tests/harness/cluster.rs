@@ -74,6 +74,15 @@ impl Cluster {
         cluster
     }
 
+    /// The same with these lines for each member, besides its file: `io = "cached"`.
+    pub(crate) fn pair_with(size: &str, resource: &str, member: impl Fn(&str) -> String) -> Self {
+        let mut cluster = Self::on(&[ALPHA, BETA], resource, |node| {
+            format!("backing = \"{node}.img\", {}", member(node))
+        });
+        cluster.first_start(&["--size", size]);
+        cluster
+    }
+
     /// Makes the replicas with these arguments, starts the nodes, promotes alpha, waits until all are in sync.
     pub(crate) fn first_start(&mut self, init: &[&str]) {
         for node in self.nodes.clone() {

@@ -11,6 +11,7 @@ use std::{
 
 use serde::Serialize;
 use twindisk_core::{OnPeerLoss, Protocol};
+use twindisk_engine::store::IoMode;
 
 use super::{Config, Endpoint, Member, NbdAddress, Node, Resource, SecretSource};
 use crate::limits;
@@ -261,6 +262,12 @@ impl Findings {
                     resource.name
                 ),
             ),
+        }
+        if member.io == IoMode::Cached {
+            self.note(
+                format!("{about}.io"),
+                "`cached`: writes end in this host's page cache until the next flush (`flush-interval`), and a failing disk is noticed only then; attach the device on another host than this one",
+            );
         }
         if let Some(metadata) = &member.metadata
             && let Err(error) = fs::metadata(metadata)

@@ -18,7 +18,7 @@ use std::{
 };
 
 use twindisk_core::{OnDiskError, OnPeerLoss, Protocol, Timings};
-use twindisk_engine::{BufferSizes, BusyPoll};
+use twindisk_engine::{BufferSizes, BusyPoll, store::IoMode};
 use twindisk_format::ids::NodeId;
 
 pub use check::{Finding, Severity, check};
@@ -110,6 +110,8 @@ pub struct Member {
     pub id: NodeId,
     /// The backing device or file.
     pub backing: PathBuf,
+    /// How its data is read and written.
+    pub io: IoMode,
     /// The metadata file or device; `None`: at the tail of the backing device.
     pub metadata: Option<PathBuf>,
     /// Listeners that serve this resource alone.

@@ -74,6 +74,7 @@ pub(super) struct RawResource {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawMember {
     pub(super) backing: Text,
+    pub(super) io: Option<Text>,
     pub(super) metadata: Option<Text>,
     pub(super) nbd: Option<Spanned<OneOrMany>>,
     pub(super) protocol: Option<Protocol>,
@@ -148,7 +149,7 @@ const RESOURCE_KEYS: &[&str] = &[
     "nbd",
     "on",
 ];
-const MEMBER_KEYS: &[&str] = &["backing", "metadata", "nbd", "protocol"];
+const MEMBER_KEYS: &[&str] = &["backing", "io", "metadata", "nbd", "protocol"];
 
 /// The text of a file of sensible length.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {

@@ -278,6 +278,7 @@ impl Source<'_> {
             node: node.name.clone(),
             id: node.id,
             backing,
+            io: self.io_mode(raw.io.as_ref())?,
             metadata,
             nbd,
             protocol: raw.protocol.or(of.protocol).unwrap_or_default(),
@@ -330,11 +331,11 @@ impl Source<'_> {
         Ok(BufferSizes {
             client_bytes: size(
                 raw.client_buffers.as_ref(),
-                96 << 20,
+                64 << 20,
                 limits::MIN_CLIENT_BUFFER_BYTES,
             )?,
-            peer_bytes: size(raw.peer_buffers.as_ref(), 64 << 20, peer)?,
-            resync_bytes: size(raw.resync_buffers.as_ref(), 16 << 20, peer)?,
+            peer_bytes: size(raw.peer_buffers.as_ref(), 16 << 20, peer)?,
+            resync_bytes: size(raw.resync_buffers.as_ref(), 8 << 20, peer)?,
         })
     }
 

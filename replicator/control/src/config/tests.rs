@@ -21,7 +21,7 @@ nbd = ["tcp:127.0.0.1:10809"]
 peer-timeout = "6s"
 busy-poll = "50us"
 on.alpha = { backing = "/dev/vg/r0", metadata = "internal" }
-on.beta = { backing = "/dev/vg/r0", protocol = "A" }
+on.beta = { backing = "/dev/vg/r0", protocol = "A", io = "cached" }
 "#;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
@@ -54,6 +54,7 @@ fn a_good_file_with_its_defaults() {
         Some(Path::new("/var/lib/twindisk/r0.meta"))
     );
     assert_eq!(on_beta.protocol, Protocol::A);
+    assert_eq!((on_alpha.io, on_beta.io), (IoMode::Direct, IoMode::Cached));
     assert!(on_beta.nbd.is_empty(), "the shared listener serves it");
     assert_eq!(config.pick(alpha, None).unwrap().0.name, "r0");
     assert!(
@@ -101,6 +102,12 @@ fn an_error_names_line_key_and_what_to_write() {
             "\"1s\"",
             ":16: resource.r0.busy-poll: ",
             &["too long"],
+        ),
+        (
+            "\"cached\"",
+            "\"writeback\"",
+            ":18: resource.r0.on.beta.io: ",
+            &["\"writeback\"", "\"direct\" or \"cached\""],
         ),
         ("id = 2", "id = 1", ":", &["is the number of node"]),
         ("id = 2", "id = 300", ":10: nodes.beta.id: ", &["0 to 255"]),

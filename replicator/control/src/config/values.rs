@@ -7,7 +7,7 @@ use std::{
 };
 
 use toml::Spanned;
-use twindisk_engine::BusyPoll;
+use twindisk_engine::{BusyPoll, store::IoMode};
 
 use super::{
     ConfigError, Endpoint, NbdAddress,
@@ -83,6 +83,21 @@ impl Source<'_> {
                 }
                 Ok(BusyPoll::For(span.0))
             }
+        }
+    }
+
+    pub(super) fn io_mode(&self, given: Option<&Text>) -> Result<IoMode, ConfigError> {
+        let Some(given) = given else {
+            return Ok(IoMode::default());
+        };
+        match given.get_ref().as_str() {
+            "direct" => Ok(IoMode::Direct),
+            "cached" => Ok(IoMode::Cached),
+            other => Err(self.bad(
+                given.span(),
+                format!("{other:?} is no way of reading and writing a backing device"),
+                "use \"direct\" or \"cached\"",
+            )),
         }
     }
 

@@ -211,6 +211,7 @@ fn begin(
                     name: resource.name.clone(),
                     backing: member
                         .map_or_else(String::new, |member| member.backing.display().to_string()),
+                    io: member.map_or_else(String::new, |member| member.io.to_string()),
                     metadata: member.map_or_else(String::new, node::metadata_text),
                     nbd: Vec::new(),
                     running: false,

@@ -235,6 +235,7 @@ impl Node {
         ResourceStatus {
             name: replica.name().to_owned(),
             backing: replica.member.backing.display().to_string(),
+            io: replica.member.io.to_string(),
             metadata: metadata_text(&replica.member),
             nbd: listeners
                 .map(|listener| listener.uri(replica.name()))

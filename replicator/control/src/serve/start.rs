@@ -81,6 +81,7 @@ pub(crate) fn start(
                 .unwrap_or_else(|| default_al_extents(loaded.superblock.size_blocks)),
         },
         backing: member.backing.clone(),
+        io: member.io,
         metadata: member.metadata.clone(),
         discard_dir: node.state_dir.clone(),
         boot,

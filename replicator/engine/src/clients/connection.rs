@@ -22,6 +22,8 @@ pub(super) struct Connection {
     pub(super) receiving: Receiving,
     /// A receive is under way.
     pub(super) receive: Option<Target>,
+    /// The last payload was large.
+    pub(super) large: bool,
     /// The poll for hang-ups is under way.
     pub(super) polling: bool,
     pub(super) replies: VecDeque<Reply>,
@@ -114,6 +116,7 @@ impl Connection {
             window: Window::new(CLIENT_READAHEAD_BYTES, &client.leftover),
             receiving: Receiving::Header,
             receive: None,
+            large: false,
             polling: false,
             replies: VecDeque::new(),
             batch: SendBatch::new(),

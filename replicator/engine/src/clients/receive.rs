@@ -14,7 +14,7 @@ use super::{
     status,
 };
 use crate::{
-    limits::{CLIENT_READAHEAD_BYTES, MAX_CLIENT_REQUESTS},
+    limits::{CLIENT_READAHEAD_BYTES, LARGE_RECEIVE_BYTES, MAX_CLIENT_REQUESTS},
     ring::{Completion, Turn},
     tokens::{Kind, Token},
 };
@@ -218,6 +218,7 @@ impl Clients {
             panic!("{:?} is no payload", connection.receiving);
         };
         let (buf, from, len) = self.requests.place(part);
+        connection.large = len > SMALL_PAYLOAD_BYTES;
         let filled = connection.window.filled();
         let ready = filled.len().min(len - done);
         if ready > 0 {
@@ -300,7 +301,12 @@ impl Clients {
             )
         } else {
             connection.receive = Some(Target::Window);
-            let (address, len) = connection.window.room(CLIENT_READAHEAD_BYTES);
+            let most = if connection.large {
+                LARGE_RECEIVE_BYTES
+            } else {
+                CLIENT_READAHEAD_BYTES
+            };
+            let (address, len) = connection.window.room(most);
             (address, len, 0)
         };
         let len = u32::try_from(len).expect("at most 1 MiB");

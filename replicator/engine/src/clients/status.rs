@@ -21,7 +21,7 @@ pub(super) fn extents(request: &Request, one: bool, context: &Context<'_>) -> Ve
     match context.backing.kind() {
         // A device whose writes failed is not what clients read.
         BackingKind::File if !context.disk.has_failed() => {
-            of_file(context.backing.file(), request.offset, request.length, most)
+            of_file(context.backing.data(), request.offset, request.length, most)
         }
         BackingKind::File | BackingKind::BlockDevice => vec![data(request.length)],
     }

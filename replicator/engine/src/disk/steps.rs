@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{Context, Disk, Op, Zeroing, fill_edges};
 use crate::{
     limits::ZERO_BUFFER_BLOCKS,
-    ring::{Completion, Turn},
+    ring::{Completion, RingFile, Turn},
     tokens::{Kind, Token},
 };
 
@@ -53,18 +53,43 @@ pub(super) fn first(io: &DiskIo, zeroing: Zeroing) -> Step {
 }
 
 impl Disk {
-    /// Asks the ring for the rest of the present step.
+    /// Goes on with the rest of the present step.
     pub(super) fn issue(&mut self, slot: u32, context: &mut Context<'_>) {
+        let op = self.ops.get(slot).expect("in use");
+        let queue = self.cached.as_mut().filter(|_| op.is_plain_write());
+        if !queue.is_some_and(|queue| queue.take(slot, context.now)) {
+            self.stage(slot, context);
+        }
+    }
+
+    /// Asks the ring for it.
+    pub(super) fn stage(&mut self, slot: u32, context: &mut Context<'_>) {
         let op = self.ops.get(slot).expect("in use");
         let entry = self.entry(op, context);
         let token = Token::new(Kind::Disk, self.ops.generation(slot), slot);
         // SAFETY: the memory belongs to a buffer of `op`, which its owner gives up only after the operation has ended
         // (the core's contract for its buffers, this table's for scratch).
-        unsafe { context.ring.stage(Turn::Disk, self.file, entry, token) };
+        unsafe {
+            context
+                .ring
+                .stage(Turn::Disk, self.file_for(op), entry, token)
+        };
+    }
+
+    /// Which opening of the backing device a step goes to.
+    fn file_for(&self, op: &Op) -> RingFile {
+        match (op.step, op.io) {
+            // What is compared is what the disk has, and it is not worth the room that it would take in the page cache.
+            (_, DiskIo::Hash { .. }) => self.direct,
+            // To throw away what is in the page cache of a block device takes the opening that has it for itself: any
+            // other one is told EBUSY (`truncate_bdev_range`).
+            (Step::Punch | Step::ZeroRange, _) => self.direct,
+            _ => self.file,
+        }
     }
 
     fn entry(&self, op: &Op, context: &Context<'_>) -> squeue::Entry {
-        let fd = self.file.fd();
+        let fd = self.file_for(op).fd();
         match op.step {
             Step::Sync => {
                 return opcode::Fsync::new(fd)
@@ -231,6 +256,11 @@ impl Op {
         }
     }
 
+    /// A client's or peer's data, and it need not be stable.
+    fn is_plain_write(&self) -> bool {
+        self.step == Step::Transfer && self.writes() && !self.fua()
+    }
+
     fn writes(&self) -> bool {
         match self.step {
             Step::WriteZeros => true,
@@ -240,7 +270,7 @@ impl Op {
     }
 
     /// Bytes that the present step moves.
-    fn step_bytes(&self) -> usize {
+    pub(super) fn step_bytes(&self) -> usize {
         match self.step {
             Step::FirstEdge | Step::LastEdge => BLOCK_BYTES,
             Step::Transfer | Step::WriteZeros => self.range().blocks as usize * BLOCK_BYTES,
@@ -249,7 +279,7 @@ impl Op {
     }
 
     /// Where on the device the present step begins.
-    fn step_offset(&self) -> u64 {
+    pub(super) fn step_offset(&self) -> u64 {
         let range = self.range();
         match self.step {
             Step::LastEdge => (range.end() - 1) * BLOCK_BYTES as u64,
@@ -258,7 +288,7 @@ impl Op {
     }
 
     /// The buffer that the present step goes on with, and the byte in it.
-    fn memory(&self, context: &Context<'_>) -> (twindisk_core::BufId, usize) {
+    pub(super) fn memory(&self, context: &Context<'_>) -> (twindisk_core::BufId, usize) {
         match (self.step, self.io) {
             (Step::WriteZeros, _) => (context.buffers.zeros(), 0),
             (_, DiskIo::Read { buf, at, .. } | DiskIo::Write { buf, at, .. }) => {

@@ -9,8 +9,10 @@ use super::*;
 use crate::{
     buffers::tests::small,
     clock::Clock,
-    store::{Access, Backing},
+    store::{Access, Backing, IoMode},
 };
+
+const MODES: [IoMode; 2] = [IoMode::Direct, IoMode::Cached];
 
 /// A disk on a file of `blocks` blocks of which each byte is its block's number.
 struct Bench {
@@ -20,23 +22,27 @@ struct Bench {
     clock: Clock,
     path: PathBuf,
     next: u64,
-    _backing: Backing,
+    backing: Backing,
     _directory: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new(blocks: u64) -> Self {
+    fn new(io: IoMode, blocks: u64) -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let path = directory.path().join("backing");
         let contents: Vec<u8> = (0..blocks)
             .flat_map(|block| std::iter::repeat_n(block as u8, BLOCK_BYTES))
             .collect();
         fs::write(&path, contents).expect("write");
-        let backing = Backing::open(&path, Access::Exclusive).expect("open");
+        let mut backing = Backing::open(&path, Access::Exclusive).expect("open");
+        if io == IoMode::Cached {
+            backing = backing.through_page_cache().expect("open once more");
+        }
         let mut ring = Ring::new(8).expect("ring");
         let mut buffers = Buffers::new(small(), &mut ring).expect("buffers");
-        let file = ring.add_file(backing.as_raw_fd());
-        let disk = Disk::new(file, true, blocks, &mut buffers);
+        let files =
+            [&backing.data().as_raw_fd(), &backing.as_raw_fd()].map(|fd| ring.add_file(*fd));
+        let disk = Disk::new(files.into(), &backing, blocks, &mut buffers);
         Self {
             ring,
             buffers,
@@ -44,7 +50,7 @@ impl Bench {
             clock: Clock::start(),
             path,
             next: 0,
-            _backing: backing,
+            backing,
             _directory: directory,
         }
     }
@@ -54,6 +60,7 @@ impl Bench {
         let mut context = Context {
             ring: &mut self.ring,
             buffers: &mut self.buffers,
+            backing: &self.backing,
             now: self.clock.now(),
         };
         self.disk.start(OpId(self.next), io, &mut context)
@@ -63,19 +70,42 @@ impl Bench {
         let mut ended = Vec::new();
         let mut completions = Vec::new();
         while self.disk.in_flight() > 0 {
+            while let Some(done) = self.write_one() {
+                ended.extend(done);
+            }
+            if self.disk.in_flight() == 0 {
+                break;
+            }
             self.ring
                 .turn(None, std::time::Duration::ZERO, &mut completions)
                 .expect("turn");
             for completion in completions.drain(..) {
-                let mut context = Context {
-                    ring: &mut self.ring,
-                    buffers: &mut self.buffers,
-                    now: self.clock.now(),
-                };
-                ended.extend(self.disk.complete(completion, &mut context));
+                ended.extend(self.complete(completion));
             }
         }
         ended
+    }
+
+    /// A write that the thread does itself: what came of it, if there was one.
+    fn write_one(&mut self) -> Option<Option<Ended>> {
+        let mut context = Context {
+            ring: &mut self.ring,
+            buffers: &mut self.buffers,
+            backing: &self.backing,
+            now: self.clock.now(),
+        };
+        let completion = self.disk.write_one(&mut context)?;
+        Some(self.complete(completion))
+    }
+
+    fn complete(&mut self, completion: Completion) -> Option<Ended> {
+        let mut context = Context {
+            ring: &mut self.ring,
+            buffers: &mut self.buffers,
+            backing: &self.backing,
+            now: self.clock.now(),
+        };
+        self.disk.complete(completion, &mut context)
     }
 
     fn run(&mut self, io: DiskIo) -> Result<DiskDone, DiskError> {
@@ -106,160 +136,253 @@ const fn range(start: u64, blocks: u32) -> BlockRange {
 
 #[test]
 fn reads_and_writes_use_the_named_part_of_the_buffer() {
-    let mut bench = Bench::new(16);
-    let buf = bench.buf(4, 0xee);
-    let read = DiskIo::Read {
-        range: range(5, 2),
-        buf,
-        at: 1,
-    };
-    assert_eq!(bench.run(read), Ok(DiskDone::Done));
-    let first_bytes: Vec<u8> = (0..4)
-        .map(|block| bench.buffers.bytes(buf, block * BLOCK_BYTES, 1)[0])
-        .collect();
-    assert_eq!(first_bytes, [0xee, 5, 6, 0xee]);
-    for (at, fua) in [(0, false), (3, true)] {
-        let write = DiskIo::Write {
-            range: range(9 + u64::from(at), 1),
+    for io in MODES {
+        let mut bench = Bench::new(io, 16);
+        let buf = bench.buf(4, 0xee);
+        let read = DiskIo::Read {
+            range: range(5, 2),
             buf,
-            at,
-            fua,
+            at: 1,
         };
-        assert_eq!(bench.run(write), Ok(DiskDone::Done));
-        assert_eq!(bench.on_disk(9 + at as usize), [0xee; BLOCK_BYTES]);
+        assert_eq!(bench.run(read), Ok(DiskDone::Done));
+        let first_bytes: Vec<u8> = (0..4)
+            .map(|block| bench.buffers.bytes(buf, block * BLOCK_BYTES, 1)[0])
+            .collect();
+        assert_eq!(first_bytes, [0xee, 5, 6, 0xee]);
+        for (at, fua) in [(0, false), (3, true)] {
+            let write = DiskIo::Write {
+                range: range(9 + u64::from(at), 1),
+                buf,
+                at,
+                fua,
+            };
+            assert_eq!(bench.run(write), Ok(DiskDone::Done));
+            assert_eq!(bench.on_disk(9 + at as usize), [0xee; BLOCK_BYTES]);
+        }
+        assert_eq!(bench.run(DiskIo::Flush), Ok(DiskDone::Done));
+        assert_eq!(bench.on_disk(10), [10; BLOCK_BYTES]);
     }
-    assert_eq!(bench.run(DiskIo::Flush), Ok(DiskDone::Done));
-    assert_eq!(bench.on_disk(10), [10; BLOCK_BYTES]);
 }
 
 #[test]
 fn zeros_are_zeros_in_every_way_of_making_them() {
-    for (punch, zero_range) in [(true, true), (false, true), (false, false)] {
-        for unmap in [true, false] {
-            let mut bench = Bench::new(600);
-            bench.disk.zeroing = Zeroing { punch, zero_range };
-            let zero = DiskIo::Zero {
-                range: range(1, 598),
-                unmap,
-                fua: unmap,
-            };
-            assert_eq!(bench.run(zero), Ok(DiskDone::Done));
-            let bytes = fs::read(&bench.path).expect("read");
-            assert_eq!(bytes.len(), 600 * BLOCK_BYTES);
-            assert!(bytes[..BLOCK_BYTES].iter().all(|&byte| byte == 0));
-            assert!(
-                bytes[BLOCK_BYTES..599 * BLOCK_BYTES]
-                    .iter()
-                    .all(|&byte| byte == 0)
-            );
-            assert!(
-                bytes[599 * BLOCK_BYTES..]
-                    .iter()
-                    .all(|&byte| byte == (599 % 256) as u8)
-            );
+    for io in MODES {
+        for (punch, zero_range) in [(true, true), (false, true), (false, false)] {
+            for unmap in [true, false] {
+                let mut bench = Bench::new(io, 600);
+                bench.disk.zeroing = Zeroing { punch, zero_range };
+                let zero = DiskIo::Zero {
+                    range: range(1, 598),
+                    unmap,
+                    fua: unmap,
+                };
+                assert_eq!(bench.run(zero), Ok(DiskDone::Done));
+                let bytes = fs::read(&bench.path).expect("read");
+                assert_eq!(bytes.len(), 600 * BLOCK_BYTES);
+                assert!(bytes[..BLOCK_BYTES].iter().all(|&byte| byte == 0));
+                assert!(
+                    bytes[BLOCK_BYTES..599 * BLOCK_BYTES]
+                        .iter()
+                        .all(|&byte| byte == 0)
+                );
+                assert!(
+                    bytes[599 * BLOCK_BYTES..]
+                        .iter()
+                        .all(|&byte| byte == (599 % 256) as u8)
+                );
+            }
         }
     }
 }
 
 #[test]
 fn edges_are_filled_around_what_the_client_wrote() {
-    for (blocks, from, to) in [
-        (1, 10, 20),
-        (1, 0, 7),
-        (1, 9, 4096),
-        (3, 5, 8200),
-        (3, 0, 12_287),
-        (2, 1, 8192),
-    ] {
-        let mut bench = Bench::new(16);
-        let buf = bench.buf(blocks, 0xee);
-        let fill = Fill { from, to };
-        let io = DiskIo::FillEdges {
-            range: range(4, blocks),
-            buf,
-            fill,
-        };
-        assert_eq!(bench.run(io), Ok(DiskDone::Done));
-        let expected: Vec<u8> = (0..blocks as usize * BLOCK_BYTES)
-            .map(|at| match at {
-                at if at < from as usize || at >= to as usize => 4 + (at / BLOCK_BYTES) as u8,
-                _ => 0xee,
-            })
-            .collect();
-        let bytes = bench.buffers.bytes(buf, 0, expected.len()).to_vec();
-        assert!(bytes == expected, "{blocks} blocks, {fill:?}");
+    for io in MODES {
+        for (blocks, from, to) in [
+            (1, 10, 20),
+            (1, 0, 7),
+            (1, 9, 4096),
+            (3, 5, 8200),
+            (3, 0, 12_287),
+            (2, 1, 8192),
+        ] {
+            let mut bench = Bench::new(io, 16);
+            let buf = bench.buf(blocks, 0xee);
+            let fill = Fill { from, to };
+            let io = DiskIo::FillEdges {
+                range: range(4, blocks),
+                buf,
+                fill,
+            };
+            assert_eq!(bench.run(io), Ok(DiskDone::Done));
+            let expected: Vec<u8> = (0..blocks as usize * BLOCK_BYTES)
+                .map(|at| match at {
+                    at if at < from as usize || at >= to as usize => 4 + (at / BLOCK_BYTES) as u8,
+                    _ => 0xee,
+                })
+                .collect();
+            let bytes = bench.buffers.bytes(buf, 0, expected.len()).to_vec();
+            assert!(bytes == expected, "{blocks} blocks, {fill:?}");
 
-        // The same from a buffer with the two edges.
-        let again = bench.buf(blocks, 0xee);
-        let edges = bench.buf(blocks, 4);
-        let last = 4 + blocks as u8 - 1;
-        bench
-            .buffers
-            .bytes_mut(edges, (blocks as usize - 1) * BLOCK_BYTES, BLOCK_BYTES)
-            .fill(last);
-        let io = DiskIo::FillFrom {
-            range: range(4, blocks),
-            buf: again,
-            fill,
-            edges,
-        };
-        assert_eq!(bench.run(io), Ok(DiskDone::Done));
-        assert!(
-            bench.buffers.bytes(again, 0, expected.len()) == expected,
-            "{fill:?}"
-        );
+            // The same from a buffer with the two edges.
+            let again = bench.buf(blocks, 0xee);
+            let edges = bench.buf(blocks, 4);
+            let last = 4 + blocks as u8 - 1;
+            bench
+                .buffers
+                .bytes_mut(edges, (blocks as usize - 1) * BLOCK_BYTES, BLOCK_BYTES)
+                .fill(last);
+            let io = DiskIo::FillFrom {
+                range: range(4, blocks),
+                buf: again,
+                fill,
+                edges,
+            };
+            assert_eq!(bench.run(io), Ok(DiskDone::Done));
+            assert!(
+                bench.buffers.bytes(again, 0, expected.len()) == expected,
+                "{fill:?}"
+            );
+        }
     }
 }
 
 #[test]
 fn hashes_wait_for_a_buffer_and_are_right() {
-    let mut bench = Bench::new(40);
-    for start in 0..20 {
-        let io = DiskIo::Hash {
-            range: range(start, 3),
-        };
-        assert_eq!(bench.start(io), None);
-    }
-    let ended = bench.wait();
-    assert_eq!(ended.len(), 20);
-    for done in ended {
-        let start = done.op.0 - 1;
-        let expected: Vec<u128> = (start..start + 3)
-            .map(|block| xxh3_128(&[block as u8; BLOCK_BYTES]))
-            .collect();
-        assert_eq!(done.result, Ok(DiskDone::Hashes(expected)));
+    for io in MODES {
+        let mut bench = Bench::new(io, 40);
+        for start in 0..20 {
+            let io = DiskIo::Hash {
+                range: range(start, 3),
+            };
+            assert_eq!(bench.start(io), None);
+        }
+        let ended = bench.wait();
+        assert_eq!(ended.len(), 20);
+        for done in ended {
+            let start = done.op.0 - 1;
+            let expected: Vec<u128> = (start..start + 3)
+                .map(|block| xxh3_128(&[block as u8; BLOCK_BYTES]))
+                .collect();
+            assert_eq!(done.result, Ok(DiskDone::Hashes(expected)));
+        }
     }
 }
 
 #[test]
 fn a_device_that_shrank_gives_an_error_and_not_zeros() {
-    let mut bench = Bench::new(16);
-    fs::OpenOptions::new()
-        .write(true)
-        .open(&bench.path)
-        .and_then(|file| file.set_len(6 * BLOCK_BYTES as u64))
-        .expect("cut");
-    let buf = bench.buf(4, 0);
-    let read = DiskIo::Read {
-        range: range(4, 4),
-        buf,
-        at: 0,
-    };
-    let error = bench.run(read).expect_err("ends after two blocks");
-    assert_eq!(error.errno, libc::EIO);
-    assert!(error.what.contains("4+4"), "{error}");
-    assert!(!bench.disk.has_failed());
+    for io in MODES {
+        let mut bench = Bench::new(io, 16);
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&bench.path)
+            .and_then(|file| file.set_len(6 * BLOCK_BYTES as u64))
+            .expect("cut");
+        let buf = bench.buf(4, 0);
+        let read = DiskIo::Read {
+            range: range(4, 4),
+            buf,
+            at: 0,
+        };
+        let error = bench.run(read).expect_err("ends after two blocks");
+        assert_eq!(error.errno, libc::EIO);
+        assert!(error.what.contains("4+4"), "{error}");
+        assert!(!bench.disk.has_failed());
+    }
 }
 
 #[test]
 fn copies_move_payloads() {
-    let mut bench = Bench::new(1);
-    let (from, to) = (bench.buf(3, 7), bench.buf(3, 0));
-    let copy = DiskIo::Copy {
-        blocks: 2,
-        from,
-        to,
+    for io in MODES {
+        let mut bench = Bench::new(io, 1);
+        let (from, to) = (bench.buf(3, 7), bench.buf(3, 0));
+        let copy = DiskIo::Copy {
+            blocks: 2,
+            from,
+            to,
+        };
+        assert_eq!(bench.run(copy), Ok(DiskDone::Done));
+        assert_eq!(bench.buffers.bytes(to, 2 * BLOCK_BYTES - 1, 2), [7, 0]);
+    }
+}
+
+#[test]
+fn a_cached_write_needs_no_ring_and_a_stable_one_does() {
+    let mut bench = Bench::new(IoMode::Cached, 600);
+    let buf = bench.buf(500, 0xab);
+    let write = |fua| DiskIo::Write {
+        range: range(50, 500),
+        buf,
+        at: 0,
+        fua,
     };
-    assert_eq!(bench.run(copy), Ok(DiskDone::Done));
-    assert_eq!(bench.buffers.bytes(to, 2 * BLOCK_BYTES - 1, 2), [7, 0]);
+    assert_eq!(bench.start(write(false)), None);
+    assert!(bench.disk.has_writes());
+    assert_eq!(bench.ring.in_flight(), 0);
+    bench.disk.begin_writes();
+    assert_eq!(
+        bench.write_one(),
+        Some(None),
+        "there is more than one piece"
+    );
+    assert_eq!(bench.on_disk(65), [0xab; BLOCK_BYTES], "the first piece");
+    let ended = bench.wait();
+    assert_eq!(
+        ended.first().map(|ended| &ended.result),
+        Some(&Ok(DiskDone::Done))
+    );
+    for (block, byte) in [(49, 49), (50, 0xab), (549, 0xab), (550, 550_u64 as u8)] {
+        assert_eq!(bench.on_disk(block), [byte; BLOCK_BYTES], "block {block}");
+    }
+
+    assert_eq!(bench.start(write(true)), None);
+    assert!(!bench.disk.has_writes());
+    assert_eq!(bench.wait().len(), 1);
+}
+
+#[test]
+fn after_a_write_that_had_to_wait_the_ring_does_the_others() {
+    let mut bench = Bench::new(IoMode::Cached, 16);
+    for block in 0..4 {
+        let buf = bench.buf(1, 0xc0 + block as u8);
+        let write = DiskIo::Write {
+            range: range(block, 1),
+            buf,
+            at: 0,
+            fua: false,
+        };
+        assert_eq!(bench.start(write), None);
+        if block == 2 {
+            // Three wait for the thread.
+            let mut context = Context {
+                ring: &mut bench.ring,
+                buffers: &mut bench.buffers,
+                backing: &bench.backing,
+                now: bench.clock.now(),
+            };
+            bench.disk.rest(&mut context);
+        }
+    }
+    assert!(!bench.disk.has_writes());
+    assert_eq!(bench.ring.in_flight(), 4);
+    assert_eq!(bench.wait().len(), 4);
+    for block in 0..4 {
+        assert_eq!(bench.on_disk(block), [0xc0 + block as u8; BLOCK_BYTES]);
+    }
+}
+
+#[test]
+fn comparing_goes_past_the_page_cache_and_sees_what_is_in_it() {
+    let mut bench = Bench::new(IoMode::Cached, 16);
+    let buf = bench.buf(1, 0xdd);
+    let write = DiskIo::Write {
+        range: range(3, 1),
+        buf,
+        at: 0,
+        fua: false,
+    };
+    assert_eq!(bench.run(write), Ok(DiskDone::Done));
+    let hash = DiskIo::Hash { range: range(3, 1) };
+    let expected = DiskDone::Hashes(vec![xxh3_128(&[0xdd; BLOCK_BYTES])]);
+    assert_eq!(bench.run(hash), Ok(expected));
 }

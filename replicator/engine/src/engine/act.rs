@@ -3,7 +3,7 @@
 use twindisk_core::{Action, DiskIo, LinkIntent, OpId};
 use twindisk_format::ids::{BlockRange, Slot};
 
-use super::{Engine, Event, Notice, disk};
+use super::{Engine, Event, Notice};
 use crate::save;
 
 impl Engine {
@@ -49,12 +49,8 @@ impl Engine {
     }
 
     fn disk_io(&mut self, op: OpId, io: DiskIo) {
-        let mut context = disk::Context {
-            ring: &mut self.ring,
-            buffers: &mut self.buffers,
-            now: self.now,
-        };
-        if let Some(ended) = self.disk.start(op, io, &mut context) {
+        let (disk, mut context) = self.disk();
+        if let Some(ended) = disk.start(op, io, &mut context) {
             self.disk_done(ended);
         }
     }

@@ -19,11 +19,11 @@ use crate::{
     limits::{MAX_CLIENTS, RING_FILES},
     links::Links,
     mailbox::{Mailbox, Sender},
-    meta::Meta,
+    meta::{Grouping, Meta},
     probe,
     ring::Ring,
     spin::Spinner,
-    store::{Access, Backing, Metadata, StoreError},
+    store::{Access, Backing, IoMode, Metadata, StoreError},
 };
 
 /// Makes everything ready on the calling thread, which must be the one that runs it: the ring belongs to it.
@@ -33,7 +33,11 @@ pub(crate) fn start(
     sender: Sender,
     host: Box<dyn Host>,
 ) -> Result<Engine, StartError> {
-    let backing = Arc::new(Backing::open(&options.backing, Access::Exclusive)?);
+    let mut backing = Backing::open(&options.backing, Access::Exclusive)?;
+    if options.io == IoMode::Cached {
+        backing = backing.through_page_cache()?;
+    }
+    let backing = Arc::new(backing);
     let metadata = open_metadata(&options, &backing)?;
     let loaded = metadata.load()?;
     for warning in &loaded.warnings {
@@ -61,19 +65,21 @@ pub(crate) fn start(
     be_io_flusher();
     options.config.resync_bufs = buffers.resync_bufs();
     options.config.first_resync_buf = 0;
-    let disk_file = ring.add_file(backing.as_raw_fd());
+    let direct = ring.add_file(backing.as_raw_fd());
+    let data = ring.add_file(backing.data().as_raw_fd());
     let meta_file = if metadata.is_internal() {
-        disk_file
+        direct
     } else {
         ring.add_file(metadata.on().as_raw_fd())
     };
-    let disk = Disk::new(
-        disk_file,
-        probe::zeroes_fast(&backing),
-        data_blocks,
-        &mut buffers,
-    );
-    let meta = Meta::new(meta_file, metadata.first_block(), &mut buffers);
+    let disk = Disk::new((data, direct), &backing, data_blocks, &mut buffers);
+    let grouping = if metadata.is_internal() && backing.is_cached() {
+        Grouping::Never
+    } else {
+        Grouping::Many
+    };
+    let place = (meta_file, metadata.first_block());
+    let meta = Meta::new(place, grouping, &mut buffers);
     let mailbox_file = ring.add_file(mailbox.wake_fd());
     let timings = &options.config.timings;
     let patience = timings.request_timeout.max(timings.peer_timeout);
@@ -91,6 +97,7 @@ pub(crate) fn start(
     );
     info!(
         backing = %backing.path().display(),
+        io = %options.io,
         blocks = data_blocks,
         deferred = ring.is_deferred(),
         "the replica starts"

@@ -68,6 +68,7 @@ impl Engine {
         let (clients, mut context) = self.clients();
         clients.flush(&mut context);
         self.meta.flush(&mut self.ring, &mut self.buffers);
+        self.write_cached();
         self.broken.clear();
         self.events.clear();
         if self.is_over() {

@@ -41,6 +41,8 @@ pub(super) struct Link {
     pub(super) receiving: Receiving,
     /// A receive is under way.
     pub(super) receive: Option<Target>,
+    /// The last payload was large.
+    pub(super) large: bool,
     end_said: bool,
 }
 
@@ -121,6 +123,7 @@ impl Link {
             window: Window::new(LINK_READAHEAD_BYTES, &link.leftover),
             receiving: Receiving::Header,
             receive: None,
+            large: false,
             end_said: false,
         })
     }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     buffers::Class,
-    limits::LINK_RECEIVE_BYTES,
+    limits::{LARGE_RECEIVE_BYTES, LINK_RECEIVE_BYTES},
     ring::{Completion, Turn},
     tokens::{Kind, Token},
 };
@@ -176,6 +176,7 @@ impl Links {
         else {
             panic!("{:?} is no payload", link.receiving);
         };
+        link.large = len > SMALL_PAYLOAD_BYTES;
         let filled = link.window.filled();
         let ready = filled.len().min(len - done);
         if ready > 0 {
@@ -239,6 +240,7 @@ impl Links {
             link.receive = Some(Target::Window);
             let most = match link.receiving {
                 Receiving::Inline { len, .. } => len.max(LINK_RECEIVE_BYTES),
+                _ if link.large => LARGE_RECEIVE_BYTES,
                 _ => LINK_RECEIVE_BYTES,
             };
             let (address, len) = link.window.room(most);

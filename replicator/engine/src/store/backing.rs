@@ -1,6 +1,7 @@
-//! One file or block device, opened for direct I/O.
+//! One file or block device, opened for direct I/O, and once more for its data where that goes through the page cache.
 
 use std::{
+    fmt,
     fs::{File, OpenOptions},
     io,
     os::{
@@ -23,9 +24,31 @@ use crate::limits::{IN_USE_PATIENCE, IN_USE_RETRY};
 #[derive(Debug)]
 pub struct Backing {
     file: File,
+    /// The same, opened once more without direct I/O.
+    cached: Option<File>,
     path: PathBuf,
     kind: BackingKind,
     direct: bool,
+}
+
+/// How the data of a backing device is read and written. Metadata always goes past the page cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IoMode {
+    /// Past the page cache: what is written is with the disk.
+    #[default]
+    Direct,
+    /// Through the page cache, the largest of all volatile caches: what is written is with the kernel, survives the
+    /// process, and is with the disk after a flush.
+    Cached,
+}
+
+impl fmt::Display for IoMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Direct => "direct",
+            Self::Cached => "cached",
+        })
+    }
 }
 
 /// What a backing device is.
@@ -88,6 +111,7 @@ impl Backing {
         let (file, direct) = open_direct(path, kind, access)?;
         let backing = Self {
             file,
+            cached: None,
             path: path.into(),
             kind,
             direct,
@@ -108,6 +132,41 @@ impl Backing {
         Ok(backing)
     }
 
+    /// Lets the data go through the page cache. The lock and the metadata stay with the first opening.
+    ///
+    /// # Errors
+    /// When it can't be opened once more.
+    pub fn through_page_cache(mut self) -> Result<Self, StoreError> {
+        if self.direct {
+            // The very file that is open and locked, whatever its path leads to by now.
+            let same = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            let cached = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(same)
+                .map_err(|source| self.io_error("opening once more", source))?;
+            // Reading ahead is the client's business, and would fill the cache with large folios, in which ext4 looks
+            // at every block for each one that is written.
+            let advice = PosixFadviseAdvice::POSIX_FADV_RANDOM;
+            if let Err(error) = posix_fadvise(&cached, 0, 0, advice) {
+                info!(path = %self.path.display(), %error, "reading ahead can't be turned off");
+            }
+            self.cached = Some(cached);
+        }
+        Ok(self)
+    }
+
+    /// The open file that data is read from and written to. Errors of the page cache's write-back are reported to
+    /// each open file once, so data must be flushed through this one.
+    pub(crate) fn data(&self) -> &File {
+        self.cached.as_ref().unwrap_or(&self.file)
+    }
+
+    /// Whether data goes through the page cache, by wish or because there is no direct I/O here.
+    pub(crate) const fn is_cached(&self) -> bool {
+        self.cached.is_some() || !self.direct
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -120,7 +179,7 @@ impl Backing {
         self.kind
     }
 
-    /// Whether I/O goes past the page cache.
+    /// Whether there is direct I/O here.
     #[must_use]
     pub const fn is_direct(&self) -> bool {
         self.direct
@@ -205,11 +264,6 @@ impl Backing {
     /// When the system can't; what was written before is then unknown.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
-    }
-
-    /// The open file, for other calls.
-    pub(crate) const fn file(&self) -> &File {
-        &self.file
     }
 
     pub(super) fn io_error(&self, doing: &'static str, source: io::Error) -> StoreError {

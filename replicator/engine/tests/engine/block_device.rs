@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use twindisk_engine::store::{Access, Backing, BackingKind, Metadata, StoreError};
+use twindisk_engine::store::{Access, Backing, BackingKind, IoMode, Metadata, StoreError};
 use twindisk_nbd::client::{Fua, Zeroing};
 
 use crate::harness::Node;
@@ -54,15 +54,22 @@ fn a_block_device_with_internal_metadata_serves_and_is_exclusive() {
     Metadata::create_internal(&backing, &superblock).expect("create");
     drop(backing);
     node.blocks = data_blocks;
-    for round in 0..3u8 {
+    for round in 0..4u8 {
         let mut options = node.options();
+        // Each finds what the other left behind, in the page cache or past it.
+        options.io = if round % 2 == 0 {
+            IoMode::Direct
+        } else {
+            IoMode::Cached
+        };
         options.backing = device.0.clone();
         options.metadata = None;
         node.try_start(options).expect("start");
         node.promote();
         let mut client = node.structured_client();
         let mut model = vec![round; 1 << 20];
-        client.write(4096, &model, Fua::Yes).expect("write");
+        // Not stable: with a page cache it is dirty there when parts of it are zeroed.
+        client.write(4096, &model, Fua::No).expect("write");
         for (offset, length, no_hole) in [(0usize, 8192usize, true), (100_000, 50_000, false)] {
             let zeroing = Zeroing {
                 fua: true,

@@ -18,7 +18,8 @@ use twindisk_core::{
 };
 use twindisk_engine::{
     BufferSizes, BusyPoll, CommandOutcome, Host, Input, InputSender, NbdConnection, Notice,
-    PeerLink, ReplicaOptions, ReplicaThread, StartError, spawn, store::Metadata,
+    PeerLink, ReplicaOptions, ReplicaThread, StartError, spawn,
+    store::{IoMode, Metadata},
 };
 use twindisk_format::{
     auth::Session,
@@ -138,6 +139,7 @@ impl Node {
                 al_extents: 64,
             },
             backing: self.backing(),
+            io: IoMode::Direct,
             metadata: Some(self.metadata()),
             discard_dir: self.directory.path().join("discarded"),
             boot: BootId(u64::from(self.id) << 32 | (self.boots + 1)),
