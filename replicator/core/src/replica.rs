@@ -228,14 +228,15 @@ impl Replica {
             superblock.peers.len(),
             "one peer for each record"
         );
-        let mut superblock = superblock;
         let crashed = superblock.active || metadata.superblock_doubtful;
-        if metadata.superblock_doubtful && superblock.disk == StoredDisk::UpToDate {
-            // It may lack a promise that this node has given.
-            superblock.disk = StoredDisk::Outdated;
-        }
         let layout = Layout::of(&superblock);
         let size = superblock.size_blocks;
+        let mut store = Store::new(superblock, metadata.counter);
+        if metadata.superblock_doubtful && store.get().disk == StoredDisk::UpToDate {
+            // It may lack a promise that this node has given. Peers are told that this is stored, so it must be.
+            store.change(|superblock| superblock.disk = StoredDisk::Outdated);
+        }
+        let superblock = store.get();
         let al = ActivityLog::new(layout, superblock.resource, metadata.al.pages);
         let mut bitmaps = metadata.bitmaps.into_iter();
         let peers = config
@@ -277,7 +278,7 @@ impl Replica {
             disk_why: String::new(),
             export_open: false,
             crashed,
-            store: Store::new(superblock, metadata.counter),
+            store,
             metadata_failed: false,
             al,
             peers,
