@@ -39,6 +39,8 @@ pub(crate) enum Step {
         term: Term,
         waiting: SlotSet,
         released: SlotSet,
+        /// The in-sync set for which the rights were looked at.
+        counted: SlotSet,
         force: Option<String>,
     },
     /// Promotion: the new in-sync set is being stored.
@@ -176,6 +178,7 @@ impl Replica {
                 term,
                 waiting: asked,
                 released: SlotSet::EMPTY,
+                counted: self.store.in_sync(),
                 force,
             };
         }
@@ -331,6 +334,7 @@ impl Replica {
                 Step::Asking {
                     term,
                     released,
+                    counted,
                     force,
                     ..
                 },
@@ -339,7 +343,22 @@ impl Replica {
         else {
             return false;
         };
-        let (term, released, force) = (*term, *released, force.clone());
+        let (term, released, counted, force) = (*term, *released, *counted, force.clone());
+        let joined = self
+            .store
+            .in_sync()
+            .iter()
+            .find(|slot| !counted.contains(*slot));
+        if let Some(slot) = joined.filter(|_| force.is_none()) {
+            // R1: another standby took it into the set meanwhile; it would not know that it has left again.
+            let name = self.peer(slot).name.clone();
+            self.finish_job(Err(Refusal {
+                code: RefusalCode::Interrupted,
+                why: format!("{name} joined the in-sync set while peers were asked for the term"),
+                next: "try again: `twindisk promote` says what is missing now".into(),
+            }));
+            return true;
+        }
         if self.metadata_failed || !self.disk_attached() {
             self.lost_disk_in_promotion();
             return true;
