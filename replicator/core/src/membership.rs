@@ -205,10 +205,12 @@ impl Replica {
             0,
             "a peer joins when nothing is dirty for it"
         );
-        // Protocol A peers are kept equal, but never counted on (R1). Whom a primary counts on is for it to say.
+        // Protocol A peers are kept equal, but never counted on (R1). Whom a primary counts on is for it to say. One that
+        // is counted on since it handed over in good order leaves only by a right, like everybody: it may be promoted.
+        let counted = self.store.peer(slot).in_sync;
         let in_sync = match self.follows() {
-            Some(_) => self.store.peer(slot).in_sync,
-            None => self.peer(slot).protocol != Protocol::A,
+            Some(_) => counted,
+            None => counted || self.peer(slot).protocol != Protocol::A,
         };
         let newest = self.knows_it_has_the_newest(slot);
         self.store.change(|superblock| {
