@@ -10,6 +10,7 @@ use twindisk_format::{
 use crate::{
     Action, Report, Role,
     membership::Kind,
+    mutants::Mutant,
     replica::{Op, Replica},
 };
 
@@ -22,8 +23,12 @@ impl Replica {
             return;
         }
         let margin = (self.config.al_extents / 8).max(1);
-        for extent in self.al.coldest(excess + margin, self.stable_up_to()) {
-            if self.bits_stored(extent) {
+        let mut stable = self.stable_up_to();
+        if self.mutant(Mutant::EvictUnstableExtent) {
+            stable = self.newest_seq();
+        }
+        for extent in self.al.coldest(excess + margin, stable) {
+            if self.mutant(Mutant::EvictBeforeBitsStored) || self.bits_stored(extent) {
                 self.al.drop_extent(extent);
             }
         }

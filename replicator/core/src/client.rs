@@ -3,6 +3,7 @@
 use crate::{
     Action, ClientOp, ClientRequest, ConnectionId, DiskState, Failure, Report, RequestId, Role,
     limits::{MAX_HELD_REQUESTS, MAX_MUTATIONS},
+    mutants::Mutant,
     mutation::{Body, Mutation, Origin, Stage},
     replica::{Replica, Suspended},
 };
@@ -122,7 +123,7 @@ impl Replica {
     pub(crate) fn give_up(&mut self, of: impl Fn(ConnectionId) -> bool) {
         let held = std::mem::take(&mut self.held);
         for request in held {
-            if of(request.connection) {
+            if of(request.connection) && !self.mutant(Mutant::GhostWrites) {
                 self.forget_request(&request);
             } else {
                 self.held.push_back(request);
@@ -192,11 +193,11 @@ impl Replica {
 
     /// R9: a frozen primary may answer reads while every missing peer was heard recently.
     fn lease_holds(&self) -> bool {
-        self.role == Role::Primary
-            && self
-                .missing()
-                .iter()
-                .all(|slot| self.now.since(self.peer(slot).heard) < self.config.timings.read_lease)
+        self.mutant(Mutant::ReadAfterLease)
+            || self.role == Role::Primary
+                && self.missing().iter().all(|slot| {
+                    self.now.since(self.peer(slot).heard) < self.config.timings.read_lease
+                })
     }
 
     /// Notices that I/O must wait, or may go on.
@@ -279,7 +280,7 @@ impl Replica {
             return true;
         }
         if self.mutations.len() < MAX_MUTATIONS
-            && let Some(request) = self.held.pop_front()
+            && let Some(request) = self.next_held()
         {
             if self.giving_up() {
                 self.refuse(&request, Failure::Shutdown);
@@ -289,6 +290,13 @@ impl Replica {
             return true;
         }
         false
+    }
+
+    fn next_held(&mut self) -> Option<ClientRequest> {
+        if self.mutant(Mutant::GhostWrites) {
+            return self.held.pop_back();
+        }
+        self.held.pop_front()
     }
 
     /// The disk can be given to clients: the newest data there is.

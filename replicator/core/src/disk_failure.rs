@@ -6,6 +6,7 @@ use twindisk_format::{control::ControlMessage, frame::Frame, superblock::StoredD
 
 use crate::{
     DiskState, OnDiskError, Role,
+    mutants::Mutant,
     mutation::{Origin, Stage},
     peer::Phase,
     replica::{Replica, Then},
@@ -25,7 +26,7 @@ impl Replica {
         self.give_up_heating();
         if self.role == Role::Primary {
             // The in-sync peers store a generation without this disk before anything more is acknowledged (R1).
-            self.detach_wanted = true;
+            self.detach_wanted = !self.mutant(Mutant::AckWithFailedDisk);
             if self.config.on_disk_error == OnDiskError::FailOver {
                 self.fail_over_wanted = true;
             }

@@ -9,6 +9,7 @@ use twindisk_format::{
 use crate::{
     Action, ConnectionId, DiskError, DiskIo, Failure, RequestId, Time,
     membership::Kind,
+    mutants::Mutant,
     mutation::Stage,
     peer::Phase,
     replica::{Op, Replica},
@@ -92,12 +93,20 @@ impl Replica {
         for slot in self.slots() {
             let target = self.flush_peer(slot);
             flush.targets[slot.index()] = target;
-            if self.peer(slot).sent.stable < target && self.store.peer(slot).in_sync {
+            let waits = !self.mutant(Mutant::FlushWithoutPeers);
+            if self.peer(slot).sent.stable < target && self.store.peer(slot).in_sync && waits {
                 flush.waiting.insert(slot);
             }
         }
         if self.disk_attached() {
+            let begun = self.flusher.begun;
             flush.local = self.flusher.need();
+            if self.mutant(Mutant::FlushWithoutOwnDisk) {
+                flush.local = 0;
+            }
+            if self.mutant(Mutant::ShareEarlierFlush) && begun > self.flusher.done {
+                flush.local = begun;
+            }
             self.begin_disk_flush();
         }
         let index = self.flushes.insert(flush);
@@ -147,6 +156,11 @@ impl Replica {
     pub(crate) fn disk_flushed(&mut self, result: Result<(), DiskError>) {
         self.flusher.done = self.flusher.begun;
         if let Err(error) = result {
+            if self.mutant(Mutant::RetryFailedFlush) {
+                self.flusher.begun -= 1;
+                self.flusher.done = self.flusher.begun;
+                return self.begin_disk_flush();
+            }
             self.disk_failed(&format!("a flush failed: {error}"));
             return;
         }
@@ -243,8 +257,9 @@ impl Replica {
         if !self.disk_attached() {
             return;
         }
+        let overtakes = self.mutant(Mutant::FlushOvertakesWrites);
         let received = &mut self.peers[slot.index()].received;
-        let first = received.applying.first().copied();
+        let first = received.applying.first().copied().filter(|_| !overtakes);
         for (seq, need) in &mut received.flushes {
             if first.is_some_and(|first| first < *seq) {
                 break;

@@ -20,6 +20,7 @@ use crate::{
     Action, DiskState, LinkId, LinkIntent, Report, Role,
     compare::{Reason, Side, Verdict, compare, forget_unconfirmed},
     membership::Kind,
+    mutants::Mutant,
     peer::{FollowStep, LeadStep, Link, Phase, Received},
     replica::{Replica, Then},
 };
@@ -39,7 +40,9 @@ impl Replica {
         }
         let now = self.now;
         let receipt = self.store.peer(slot).receipt;
-        if receipt.is_some_and(|receipt| receipt.kind != ReceiptKind::Release) {
+        if receipt.is_some_and(|receipt| receipt.kind != ReceiptKind::Release)
+            && !self.mutant(Mutant::ReceiptIsForEver)
+        {
             // Whoever connects is neither off nor gone.
             self.store
                 .change(|superblock| superblock.peers[slot.index()].receipt = None);
@@ -92,7 +95,11 @@ impl Replica {
         peer.link = None;
         peer.pending = None;
         peer.confirmed = None;
-        let sent = std::mem::take(&mut peer.sent);
+        let mut sent = std::mem::take(&mut peer.sent);
+        if self.mutant(Mutant::ForgetUnstable) {
+            sent.unstable.clear();
+        }
+        let peer = self.peer_mut(slot);
         for entry in &sent.unstable {
             peer.bitmap.set(entry.range);
         }
@@ -130,6 +137,7 @@ impl Replica {
                 superblock.unconfirmed = unconfirmed;
             });
         }
+        self.mutate_statements(slot, &mut mine, &mut state);
         let me = Side {
             node: self.store.get().node,
             state: &mine,
@@ -138,7 +146,7 @@ impl Replica {
             node: self.peer(slot).node,
             state: &state,
         };
-        let verdict = compare(me, it);
+        let verdict = self.mutate_verdict(me, it, compare(me, it));
         let too_small =
             state.size_blocks > self.capacity_blocks || mine.size_blocks > state.capacity_blocks;
         let sizes = (mine.size_blocks, state.size_blocks, state.capacity_blocks);
@@ -469,8 +477,10 @@ impl Replica {
         };
         self.adopt_size(size_blocks);
         let was = self.store.get().disk;
-        self.store
-            .change(|superblock| superblock.disk = StoredDisk::Inconsistent);
+        if !self.mutant(Mutant::ResyncOntoOutdated) {
+            self.store
+                .change(|superblock| superblock.disk = StoredDisk::Inconsistent);
+        }
         let why = format!("a resync into it is under way; it was {was:?} before");
         self.set_disk(DiskState::Inconsistent, &why);
         self.store.then(Then::Inconsistent {
@@ -491,6 +501,9 @@ impl Replica {
 
     /// R4: a peer speaks in a term. Who hears a higher one is not primary any more.
     pub(crate) fn heard_term(&mut self, slot: Slot, term: Term, frame: &Frame) {
+        if term < self.store.get().term && self.mutant(Mutant::AcceptLowerTerm) {
+            self.store.change(|superblock| superblock.term = term);
+        }
         if term <= self.store.get().term {
             return;
         }
@@ -500,6 +513,9 @@ impl Replica {
             .change
             .as_ref()
             .is_some_and(|change| change.kind == Kind::Promote);
+        if self.mutant(Mutant::IgnoreHigherTerm) && self.role == Role::Primary {
+            return;
+        }
         if self.role == Role::Primary || promoting {
             self.step_down(term, &format!("{name} speaks in the higher term {term}"));
         } else if !matches!(frame, Frame::Control(ControlMessage::Membership(_))) {
@@ -532,8 +548,9 @@ impl Replica {
     pub(crate) fn receipt_holds(&self, slot: Slot) -> bool {
         let receipt = self.store.peer(slot).receipt;
         receipt.is_some_and(|receipt| {
-            receipt.term == self.store.get().term
-                && (receipt.kind == ReceiptKind::Release || receipt.boot == self.boot)
+            self.mutant(Mutant::ReceiptIsForEver)
+                || receipt.term == self.store.get().term
+                    && (receipt.kind == ReceiptKind::Release || receipt.boot == self.boot)
         })
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     Action, CommandId, CommandReply, DiskState, ExportState, LinkId, LinkIntent, Protocol, Refusal,
     RefusalCode, Report, Role, Time,
     membership::Kind,
+    mutants::Mutant,
     mutation::Origin,
     peer::Phase,
     replica::{Replica, Then},
@@ -39,6 +40,8 @@ pub(crate) enum Step {
         term: Term,
         waiting: SlotSet,
         released: SlotSet,
+        /// The in-sync set for which the rights were looked at.
+        counted: SlotSet,
         force: Option<String>,
     },
     /// Promotion: the new in-sync set is being stored.
@@ -176,6 +179,7 @@ impl Replica {
                 term,
                 waiting: asked,
                 released: SlotSet::EMPTY,
+                counted: self.store.in_sync(),
                 force,
             };
         }
@@ -331,6 +335,7 @@ impl Replica {
                 Step::Asking {
                     term,
                     released,
+                    counted,
                     force,
                     ..
                 },
@@ -339,9 +344,24 @@ impl Replica {
         else {
             return false;
         };
-        let (term, released, force) = (*term, *released, force.clone());
+        let (term, released, counted, force) = (*term, *released, *counted, force.clone());
         if self.metadata_failed || !self.disk_attached() {
             self.lost_disk_in_promotion();
+            return true;
+        }
+        let joined = self
+            .store
+            .in_sync()
+            .iter()
+            .find(|slot| !counted.contains(*slot));
+        if let Some(slot) = joined.filter(|_| force.is_none()) {
+            // R1: another standby took it into the set meanwhile; it would not know that it has left again.
+            let name = self.peer(slot).name.clone();
+            self.finish_job(Err(Refusal {
+                code: RefusalCode::Interrupted,
+                why: format!("{name} joined the in-sync set while peers were asked for the term"),
+                next: "try again: `twindisk promote` says what is missing now".into(),
+            }));
             return true;
         }
         if self.store.get().term > term {
@@ -370,6 +390,7 @@ impl Replica {
         }
         let generation = self.new_generation(term);
         self.before_promotion = Some(self.store.get().clone());
+        let for_ever = self.mutant(Mutant::ReceiptIsForEver);
         self.store.change(|superblock| {
             superblock.term = term;
             superblock.lineage.begin(generation);
@@ -379,7 +400,9 @@ impl Replica {
             superblock.disk = StoredDisk::UpToDate;
             for (index, record) in superblock.peers.iter_mut().enumerate() {
                 record.in_sync &= Slot::new(index).is_some_and(|slot| staying.contains(slot));
-                record.receipt = None;
+                if !for_ever {
+                    record.receipt = None;
+                }
             }
         });
         if let Some(job) = &mut self.job {
@@ -567,9 +590,14 @@ impl Replica {
         if !useful || self.metadata_failed || self.store.get().disk != StoredDisk::UpToDate {
             return self.parted(after);
         }
-        self.outdate("it parted from its peers in good order");
+        if !self.mutant(Mutant::ReleaseWithoutOutdated) {
+            self.outdate("it parted from its peers in good order");
+        }
         if let Some(job) = &mut self.job {
             job.step = Step::Releasing { after };
+        }
+        if self.mutant(Mutant::ReleaseBeforeStored) {
+            return self.leave_stored();
         }
         self.store.then(Then::LeaveStored);
     }
@@ -683,7 +711,8 @@ impl Replica {
             return false;
         }
         // A crash that no comparison has made good yet must not be forgotten.
-        if self.store.get().active && !self.crashed {
+        let forgets = self.mutant(Mutant::StopForgetsCrash);
+        if self.store.get().active && (!self.crashed || forgets) {
             self.store.change(|superblock| superblock.active = false);
         }
         if let Some(job) = &mut self.job {

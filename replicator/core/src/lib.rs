@@ -28,6 +28,7 @@ mod jobs;
 pub mod limits;
 mod locks;
 mod membership;
+mod mutants;
 mod mutation;
 mod peer;
 mod reads;
@@ -51,6 +52,8 @@ pub use event::{
     BufId, ClientOp, ClientRequest, CommandId, ConnectionId, DiskDone, DiskError, Event, Failure,
     Fill, LinkId, OpId, RequestId,
 };
+#[cfg(feature = "mutants")]
+pub use mutants::Mutant;
 pub use replica::{Replica, Start};
 pub use status::{
     Activity, ConnectionState, DiskState, PeerStatus, Progress, ReceiptStatus, Role, Status,

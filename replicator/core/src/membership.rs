@@ -15,6 +15,7 @@ use twindisk_format::{
 
 use crate::{
     DiskState, LinkId, OnPeerLoss, Protocol, Report, Role,
+    mutants::Mutant,
     mutation::Stage,
     peer::{FollowStep, LeadStep, Phase},
     replica::{Replica, Then},
@@ -106,7 +107,7 @@ impl Replica {
         }
         let leaving: SlotSet = missing
             .iter()
-            .filter(|slot| self.receipt_holds(*slot))
+            .filter(|slot| self.receipt_holds(*slot) || self.mutant(Mutant::SilenceIsReceipt))
             .collect();
         if leaving.is_empty() || !self.data_without(leaving) || !self.stable_alone() {
             return false;
@@ -148,6 +149,9 @@ impl Replica {
     /// Before the in-sync set shrinks: what was acknowledged must not hang on a disk's cache here, since the replica that
     /// leaves may have it, and will be overwritten by this one.
     pub(crate) fn stable_alone(&mut self) -> bool {
+        if self.mutant(Mutant::LeaveBeforeStable) {
+            return true;
+        }
         let settled = self
             .window
             .iter()
@@ -159,7 +163,8 @@ impl Replica {
     pub(crate) fn start_change(&mut self, kind: Kind) {
         self.changes += 1;
         let id = self.changes;
-        if !matches!(kind, Kind::Join(_) | Kind::Promote) {
+        let same_generation = self.mutant(Mutant::NoNewGeneration);
+        if !matches!(kind, Kind::Join(_) | Kind::Promote) && !same_generation {
             let term = self.store.get().term.next();
             let generation = self.new_generation(term);
             self.store.change(|superblock| {
@@ -168,11 +173,14 @@ impl Replica {
             });
         }
         let members = !self.store.in_sync().is_empty();
+        let for_ever = self.mutant(Mutant::ReceiptIsForEver);
         match &kind {
             Kind::Leave(leaving, _) => self.store.change(|superblock| {
                 for slot in leaving.iter() {
                     superblock.peers[slot.index()].in_sync = false;
-                    superblock.peers[slot.index()].receipt = None;
+                    if !for_ever {
+                        superblock.peers[slot.index()].receipt = None;
+                    }
                 }
                 superblock.unconfirmed = superblock.peers.iter().any(|peer| peer.in_sync);
             }),
@@ -186,13 +194,15 @@ impl Replica {
             }
             Kind::Promote => {}
         }
+        let promoting = kind == Kind::Promote;
         self.change = Some(Change {
             id,
             kind,
             stored: false,
             awaiting: SlotSet::EMPTY,
         });
-        if self.metadata_failed {
+        let too_early = self.mutant(Mutant::OpenBeforeTermStored) && promoting;
+        if self.metadata_failed || too_early {
             // The members' copies are what counts now.
             self.change_stored(id);
         } else {
@@ -206,16 +216,21 @@ impl Replica {
             0,
             "a peer joins when nothing is dirty for it"
         );
-        // Protocol A peers are kept equal, but never counted on (R1). Whom a primary counts on is for it to say.
+        // Protocol A peers are kept equal, but never counted on (R1). Whom a primary counts on is for it to say. One that
+        // is counted on since it handed over in good order leaves only by a right, like everybody: it may be promoted.
+        let counted = self.store.peer(slot).in_sync;
         let in_sync = match self.follows() {
-            Some(_) => self.store.peer(slot).in_sync,
-            None => self.peer(slot).protocol != Protocol::A,
+            Some(_) => counted,
+            None => counted || self.peer(slot).protocol != Protocol::A,
         };
         let newest = self.knows_it_has_the_newest(slot);
+        let for_ever = self.mutant(Mutant::ReceiptIsForEver);
         self.store.change(|superblock| {
             let record = &mut superblock.peers[slot.index()];
             record.in_sync = in_sync;
-            record.receipt = None;
+            if !for_ever {
+                record.receipt = None;
+            }
             if newest && superblock.disk == StoredDisk::Outdated {
                 superblock.disk = StoredDisk::UpToDate;
             }
@@ -292,6 +307,7 @@ impl Replica {
         }
         let awaiting = told
             .iter()
+            .filter(|_| !self.mutant(Mutant::OldConfirmationCounts))
             .filter(|slot| self.store.peer(*slot).in_sync || Some(*slot) == joining)
             .collect();
         if let Some(change) = &mut self.change {
@@ -545,7 +561,8 @@ impl Replica {
             return true;
         }
         let established = self.peer(slot).phase == Phase::Established;
-        if !established && !self.stable_before_joining(slot) {
+        let early = self.mutant(Mutant::JoinBeforeStable);
+        if !established && !early && !self.stable_before_joining(slot) {
             return false;
         }
         if !established && self.peer(slot).bitmap.dirty() > 0 {
@@ -594,6 +611,7 @@ impl Replica {
         let node = self.store.get().node;
         let member = membership.in_sync.contains(&node);
         let has_disk = self.disk_attached();
+        let for_ever = self.mutant(Mutant::ReceiptIsForEver);
         self.adopt_size(membership.size_blocks);
         self.mark_leavers(slot, membership);
         self.store.change(|superblock| {
@@ -614,7 +632,7 @@ impl Replica {
             }
             for (index, record) in superblock.peers.iter_mut().enumerate() {
                 record.in_sync = membership.in_sync.contains(&record.node);
-                if record.in_sync {
+                if record.in_sync && !for_ever {
                     record.receipt = None;
                 }
                 if membership.equal.contains(&record.node)

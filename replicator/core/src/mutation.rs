@@ -10,6 +10,7 @@ use crate::{
     Action, BufId, ConnectionId, DiskError, DiskIo, Failure, Fill, LinkId, Protocol, RequestId,
     Role, Time,
     locks::LockId,
+    mutants::Mutant,
     peer::Unstable,
     replica::{LockOwner, Op, Replica},
 };
@@ -95,7 +96,10 @@ pub(crate) enum Stage {
 impl Replica {
     /// A mutation begins: it gets in line for its range.
     pub(crate) fn begin_mutation(&mut self, mutation: Mutation) {
-        let range = mutation.range;
+        let mut range = mutation.range;
+        if self.mutant(Mutant::NoRangeLocks) {
+            range.blocks = 0;
+        }
         let index = self.mutations.insert(mutation);
         let lock = self.locks.acquire(range, LockOwner::Mutation(index));
         self.mutations[index].lock = Some(lock);
@@ -121,7 +125,8 @@ impl Replica {
                 self.fill_edges(index, buf, fill);
             }
             (Origin::Peer { slot, .. }, _)
-                if mutation.depends_on > self.peer(slot).received.stable =>
+                if mutation.depends_on > self.peer(slot).received.stable
+                    && !self.mutant(Mutant::IgnoreDependency) =>
             {
                 self.mutations[index].stage = Stage::Held;
             }
@@ -139,6 +144,10 @@ impl Replica {
         mutation.stage = Stage::Heating;
         mutation.heated = logs;
         if !logs || self.al.enter(mutation.range, index) {
+            self.issue(index);
+        } else if self.mutant(Mutant::WriteBeforeActivityLog) {
+            self.al.leave(self.mutations[index].range, index, Seq(0));
+            self.mutations[index].heated = false;
             self.issue(index);
         }
     }
@@ -180,15 +189,19 @@ impl Replica {
         self.window.push(seq, index);
         let (range, fua, body) = (mutation.range, mutation.fua, mutation.body);
         for slot in self.slots() {
-            if !self.peers[slot.index()].takes(range) {
-                self.peers[slot.index()].bitmap.set(range);
+            let lost = self.peers[slot.index()].link.is_none();
+            let sweeping = self.peers[slot.index()].sweep.is_some();
+            let marked = self.mutant(Mutant::MarkBehindCursor) && sweeping;
+            if !self.peers[slot.index()].takes(range) || marked {
+                if !(self.mutant(Mutant::NoBitsForLost) && lost) {
+                    self.peers[slot.index()].bitmap.set(range);
+                }
                 continue;
             }
             self.send_mutation(slot, seq, range, How { fua, resync: false }, body);
-            let mutation = &mut self.mutations[index];
-            mutation.outstanding.insert(slot);
-            if self.store.peer(slot).in_sync {
-                mutation.waiting.insert(slot);
+            self.mutations[index].outstanding.insert(slot);
+            if self.store.peer(slot).in_sync && !self.mutant(Mutant::AckWithoutPeers) {
+                self.mutations[index].waiting.insert(slot);
             }
         }
         self.issue_locally(index);
@@ -204,12 +217,18 @@ impl Replica {
         body: Body,
     ) {
         let now = self.now;
+        let cleared = how.resync && self.mutant(Mutant::ClearBitsAtSend);
         let sent = &mut self.peers[slot.index()].sent;
-        sent.push(Unstable {
-            seq,
-            range,
-            resync: how.resync,
-        });
+        if cleared {
+            self.peers[slot.index()].bitmap.clear(range);
+        } else {
+            sent.push(Unstable {
+                seq,
+                range,
+                resync: how.resync,
+            });
+        }
+        let sent = &mut self.peers[slot.index()].sent;
         sent.asked(now);
         let depends_on = sent.flush_seen;
         let (frame, payload) = match body {
@@ -291,8 +310,9 @@ impl Replica {
             return;
         };
         let enough = written || self.peers[slot.index()].protocol == Protocol::B;
+        let received_is_enough = self.mutant(Mutant::ReceivedIsEnoughForFua);
         let mutation = &mut self.mutations[index];
-        if enough && (written || !mutation.fua) {
+        if enough && (written || !mutation.fua || received_is_enough) {
             mutation.waiting.remove(slot);
         }
         if written && mutation.outstanding.remove(slot) {

@@ -22,6 +22,7 @@ use crate::{
     jobs::Job,
     locks::RangeLocks,
     membership::Change,
+    mutants::{Mutant, Mutated},
     mutation::Mutation,
     peer::{Peer, Phase, Received, Sent},
     reads::{Read, Repair, ServedRead},
@@ -37,6 +38,7 @@ pub struct Replica {
     pub(crate) boot: BootId,
     pub(crate) capacity_blocks: u64,
     ids: u64,
+    pub(crate) mutated: Mutated,
     pub(crate) now: Time,
     pub(crate) role: Role,
     pub(crate) disk: DiskState,
@@ -216,6 +218,10 @@ impl Replica {
     /// A replica that starts with `metadata` as it was found. It is standby, its disk at most Consistent (R5).
     #[must_use]
     pub fn new(now: Time, start: Start, metadata: Loaded) -> Self {
+        Self::build(now, start, metadata, Mutated::default())
+    }
+
+    pub(crate) fn build(now: Time, start: Start, metadata: Loaded, mutated: Mutated) -> Self {
         let Start {
             config,
             boot,
@@ -234,14 +240,20 @@ impl Replica {
             "one peer for each record"
         );
         let crashed = superblock.active || metadata.superblock_doubtful;
-        if metadata.superblock_doubtful && superblock.disk == StoredDisk::UpToDate {
-            // It may lack a promise that this node has given.
-            superblock.disk = StoredDisk::Outdated;
-        }
         let layout = Layout::of(&superblock);
         let size = superblock.size_blocks;
+        let mut store = Store::new(superblock, metadata.counter);
+        if metadata.superblock_doubtful && store.get().disk == StoredDisk::UpToDate {
+            // It may lack a promise that this node has given. Peers are told that this is stored, so it must be.
+            store.change(|superblock| superblock.disk = StoredDisk::Outdated);
+        }
+        let superblock = store.get();
         let al = ActivityLog::new(layout, superblock.resource, metadata.al.pages);
         let mut bitmaps = metadata.bitmaps.into_iter();
+        let broken = |warning: &String| warning.contains("counts as dirty");
+        if mutated.is(Mutant::TrustBrokenBitmap) && metadata.warnings.iter().any(broken) {
+            bitmaps = Vec::new().into_iter();
+        }
         let peers = config
             .peers
             .iter()
@@ -275,13 +287,14 @@ impl Replica {
             boot,
             capacity_blocks,
             ids: seed,
+            mutated,
             now,
             role: Role::Standby,
             disk: DiskState::Consistent,
             disk_why: String::new(),
             export_open: false,
             crashed,
-            store: Store::new(superblock, metadata.counter),
+            store,
             metadata_failed: false,
             al,
             peers,
@@ -673,6 +686,10 @@ impl Replica {
     /// The peers of the in-sync set that are not here to answer in this term.
     pub(crate) fn missing(&self) -> SlotSet {
         let term = self.store.get().term;
+        if self.mutant(Mutant::OldConfirmationCounts) {
+            let in_sync = self.store.in_sync();
+            return (in_sync.iter().filter(|s| self.peer(*s).confirmed.is_none())).collect();
+        }
         self.store
             .in_sync()
             .iter()

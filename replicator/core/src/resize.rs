@@ -13,6 +13,7 @@ use twindisk_format::{
 
 use crate::{
     Action, CommandId, ExportState, Failure, LinkId, OpId, RefusalCode, Report, Role,
+    mutants::Mutant,
     mutation::{Body, Mutation, Origin, Stage},
     peer::Phase,
     replica::{Op, Replica, Then},
@@ -293,10 +294,11 @@ impl Replica {
     /// Zeroes the next part of what is added, on every replica.
     fn zero_next(&mut self) {
         let began = self.now;
+        let skips = self.mutant(Mutant::ResizeWithoutZeroing);
         let Some(resize) = &mut self.resize else {
             return;
         };
-        if resize.zeroed == resize.to {
+        if resize.zeroed == resize.to || skips {
             let to = resize.to;
             return self.ask_all_to_resize(to, true);
         }

@@ -9,6 +9,7 @@ use twindisk_format::{
 use crate::{
     Action, DiskState, LinkIntent, Refusal, RefusalCode, Report, Role,
     jobs::{After, Step},
+    mutants::Mutant,
     peer::Phase,
     replica::Replica,
 };
@@ -31,7 +32,9 @@ impl Replica {
                 "a resync into it had begun and not ended",
             ),
             StoredDisk::Outdated => (DiskState::Outdated, "it is recorded as outdated"),
-            StoredDisk::UpToDate if alone => (DiskState::UpToDate, ""),
+            StoredDisk::UpToDate if alone || self.mutant(Mutant::BootUpToDate) => {
+                (DiskState::UpToDate, "")
+            }
             StoredDisk::UpToDate => (
                 DiskState::Consistent,
                 "not compared with the other replicas since the start",
@@ -41,7 +44,7 @@ impl Replica {
         why.clone_into(&mut self.disk_why);
         // What an earlier run wrote may be in a cache only: the first flush covers it.
         self.flusher.dirty = self.disk_attached();
-        if self.crashed {
+        if self.crashed && !self.mutant(Mutant::IgnoreExtentsAtBoot) {
             self.extents_become_dirty();
         }
         if self.store.get().primary {
@@ -96,7 +99,7 @@ impl Replica {
         if !alone || !usable || self.crashed || !self.store.get().active {
             return false;
         }
-        if !self.stable_here() {
+        if !self.stable_here() && !self.mutant(Mutant::RestBeforeStable) {
             return false;
         }
         if !self.all_bitmaps_stored() {
@@ -198,7 +201,12 @@ impl Replica {
         if forced {
             return Ok(());
         }
-        if self.disk != DiskState::UpToDate && handover.is_none() {
+        let mutated = match self.disk {
+            DiskState::Outdated => self.mutant(Mutant::PromoteOutdated),
+            DiskState::Inconsistent => self.mutant(Mutant::PromoteInconsistent),
+            _ => false,
+        };
+        if self.disk != DiskState::UpToDate && handover.is_none() && !mutated {
             return refuse(
                 RefusalCode::DiskNotUpToDate,
                 format!(
@@ -214,6 +222,7 @@ impl Replica {
             .iter()
             .filter(|slot| self.peer(*slot).phase != Phase::Established)
             .filter(|slot| !self.receipt_holds(*slot))
+            .filter(|_| !self.mutant(Mutant::PromoteWithoutRight))
             .map(|slot| &*self.peer(slot).name)
             .collect();
         if missing.is_empty() {

@@ -11,6 +11,7 @@ use twindisk_format::{
 
 use crate::{
     Action, CommandId, OpId, RefusalCode, Report, Role,
+    mutants::Mutant,
     peer::Phase,
     replica::{Op, Replica, Then},
 };
@@ -118,6 +119,9 @@ impl Replica {
             path: None,
         });
         let op = self.op(Op::Save);
+        if self.mutant(Mutant::DiscardUnsaved) {
+            return self.saved(op, Ok("nowhere".into()));
+        }
         self.act(Action::SaveBlocks { op, ranges });
     }
 

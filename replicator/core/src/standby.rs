@@ -7,6 +7,7 @@ use twindisk_format::{
 
 use crate::{
     Action, LinkId, Protocol, Role,
+    mutants::Mutant,
     mutation::{Body, Mutation, Origin, Stage},
     peer::{FollowStep, Phase},
     replica::Replica,
@@ -46,6 +47,9 @@ impl Replica {
         }
         if peer.protocol == Protocol::B {
             self.send(slot, Frame::Received { seq });
+        }
+        if self.mutant(Mutant::AnswerBeforeWritten) {
+            self.send(slot, Frame::Written { seq });
         }
         let began = self.now;
         self.begin_mutation(Mutation {
@@ -166,7 +170,10 @@ impl Replica {
 
     /// The primary is lost: other standbys may lack what it sent last, and it may lack it itself.
     pub(crate) fn recent_becomes_dirty(&mut self, slot: Slot) {
-        let recent = std::mem::take(&mut self.peer_mut(slot).received.recent);
+        let mut recent = std::mem::take(&mut self.peer_mut(slot).received.recent);
+        if self.mutant(Mutant::ForgetRecent) {
+            recent.clear();
+        }
         for other in self.slots().filter(|other| *other != slot) {
             for &(_, range) in &recent {
                 self.peer_mut(other).bitmap.set(range);

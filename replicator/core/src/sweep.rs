@@ -15,6 +15,7 @@ use crate::{
     BufId, DiskDone, DiskError, DiskIo, LinkId, Report, Time,
     limits::{HASH_FIRST_BLOCKS, MAX_REPORTED_DIFFERENCES, SWEEP_BLOCKS},
     locks::LockId,
+    mutants::Mutant,
     mutation::Body,
     peer::{LeadStep, Phase, Unstable},
     replica::{LockOwner, Op, Replica},
@@ -184,7 +185,8 @@ impl Replica {
         };
         let blocks = self.peer(slot).bitmap.dirty();
         let worth_it = reason.full || reason.coarse || blocks > HASH_FIRST_BLOCKS;
-        let hash_first = worth_it && self.may_compare(slot);
+        let hash_first =
+            worth_it && (self.may_compare(slot) || self.mutant(Mutant::CompareFailedDisk));
         let size = self.size_blocks();
         let purpose = Purpose::Resync { hash_first };
         let mut sweep = Sweep::new(self.next_sweep(), purpose, 0..size, self.now);
@@ -388,6 +390,9 @@ impl Replica {
 
     fn read_step(&mut self, slot: Slot, step: usize, mask: BlockMask) {
         self.set_stage(slot, step, Stage::Reading(mask));
+        if self.mutant(Mutant::NoLockInResync) {
+            self.unlock_step(slot, step);
+        }
         let Some(sweep) = &self.peer(slot).sweep else {
             return;
         };

@@ -1,9 +1,12 @@
 //! What a core asks for, done: the part of an engine, with a checker looking over its shoulder.
 
-use twindisk_core::{Action, DiskState, Event, ExportState, Report, RequestId};
+use twindisk_core::{
+    Action, ConnectionState, DiskState, Event, ExportState, LinkId, Report, RequestId, Role,
+};
+use twindisk_format::frame::{Envelope, Frame};
 
 use crate::{
-    checker::{Violation, book::Rights, sector::Held},
+    checker::{Violation, book::Rights, promises, sector::Held},
     client::Kind,
     node::name,
     story,
@@ -41,7 +44,8 @@ impl World {
                 payload,
             } => {
                 let peer = self.peer_in(number, peer);
-                let control = matches!(envelope.frame, twindisk_format::frame::Frame::Control(_));
+                self.check_frame(number, link, &envelope);
+                let control = matches!(envelope.frame, Frame::Control(_));
                 self.send(number, (peer, link), envelope, payload);
                 if control {
                     self.interesting(number);
@@ -81,6 +85,7 @@ impl World {
                 } else {
                     Ok("saved-blocks".to_owned())
                 };
+                self.nodes[number].saved = result.is_ok();
                 self.tell_core(number, 500 * US, Event::Saved { op, result });
             }
             Action::Report(report) => self.report(number, &report),
@@ -109,7 +114,10 @@ impl World {
     fn export(&mut self, number: usize, state: &ExportState) {
         match state {
             ExportState::Open { size_blocks } => {
-                self.nodes[number].export = Some(*size_blocks);
+                let before = self.nodes[number].export.replace(*size_blocks);
+                if before.is_none() {
+                    self.check_opening(number);
+                }
                 self.check_served(number);
             }
             ExportState::Closed { .. } => {
@@ -119,6 +127,78 @@ impl World {
             }
         }
         self.interesting(number);
+    }
+
+    /// What a node says must be so, and be stored.
+    fn check_frame(&mut self, number: usize, link: LinkId, envelope: &Envelope) {
+        let result = match &envelope.frame {
+            Frame::Control(message) => {
+                let durable = self.nodes[number].meta.superblock();
+                promises::check_message(number, message, durable.as_ref())
+            }
+            Frame::Received { seq } | Frame::Written { seq } => {
+                self.heard.check_answer(number, link, *seq)
+            }
+            _ => Ok(()),
+        };
+        self.check(result);
+        self.heard.speaks(number, envelope.term.0);
+    }
+
+    /// R2 and S3 for a node that was promoted.
+    fn check_opening(&mut self, number: usize) {
+        let node = &self.nodes[number];
+        let durable = node.meta.superblock();
+        let result = promises::check_opening(number, node.term, durable.as_ref());
+        self.check(result);
+        let other = (0..self.nodes.len())
+            .find(|other| *other != number && self.nodes[*other].export.is_some());
+        if let Some(other) = other
+            && !self.swarm.lossy
+        {
+            let story = format!(
+                "{} opens its device while that of {} is open",
+                name(number),
+                name(other)
+            );
+            self.violate(Violation::new("S3", story));
+        }
+    }
+
+    /// R4 for a node that has just heard a peer speak in `term`: with a higher one than its own it serves no more.
+    pub(crate) fn check_demoted(&mut self, number: usize, term: u64) {
+        let node = &self.nodes[number];
+        if node.export.is_none() || term <= node.term {
+            return;
+        }
+        // What it reported last may be older than what it has.
+        let own = node.status(self.now).map_or(term, |status| status.term);
+        if term > own {
+            let story = format!(
+                "{} has heard of term {term} and goes on serving in term {own}",
+                name(number)
+            );
+            self.violate(Violation::new("R4", story));
+        }
+    }
+
+    /// R9 for a read that is being answered.
+    fn check_lease(&mut self, number: usize, invoke: u64) {
+        let node = &self.nodes[number];
+        if !node.suspended || invoke < node.suspended_at {
+            return;
+        }
+        let Some(status) = node.status(self.now) else {
+            return;
+        };
+        let missing = status
+            .peers
+            .iter()
+            .filter(|peer| peer.in_sync && peer.connection != ConnectionState::Established);
+        let missing = missing.map(|peer| usize::from(peer.node));
+        let lease = self.swarm.timings.read_lease.as_nanos() as u64;
+        let result = self.heard.check_lease(number, invoke, missing, lease);
+        self.check(result);
     }
 
     /// A client's request is answered.
@@ -139,6 +219,7 @@ impl World {
                     return;
                 };
                 if ok && !request.closed {
+                    self.check_lease(number, invoke);
                     let stamps = blocks.into_iter().flatten().skip(skip as usize);
                     let now = self.now;
                     let has_disk = !self.nodes[number].diskless;
@@ -150,7 +231,8 @@ impl World {
             }
             Kind::Write { write } if ok && !request.closed => {
                 self.check_completion(number);
-                let rights = self.rights(number, invoke);
+                let fua = self.book.is_fua(write);
+                let rights = self.rights(number, invoke, fua);
                 let in_sync = &self.nodes[number].in_sync;
                 let disks: Vec<_> = self
                     .nodes
@@ -205,8 +287,10 @@ impl World {
         }
     }
 
-    /// S3 and S7 for a mutation or flush that is being acknowledged: by what the node had said up to then.
+    /// R4, S3 and S7 for a mutation or flush that is being acknowledged: by what the node had said up to then.
     fn check_completion(&mut self, number: usize) {
+        let result = self.heard.check_term(number, self.nodes[number].term);
+        self.check(result);
         if self.swarm.lossy {
             return;
         }
@@ -228,7 +312,7 @@ impl World {
     }
 
     /// Which nodes must hold a write that is being acknowledged: those that the primary has announced to be in sync.
-    fn rights(&self, number: usize, invoke: u64) -> Rights {
+    fn rights(&self, number: usize, invoke: u64, fua: bool) -> Rights {
         use twindisk_core::Protocol;
         let mut rights = Rights::default();
         for node in &self.nodes[number].in_sync {
@@ -240,6 +324,8 @@ impl World {
                 _ if !intact => {}
                 Protocol::C => rights.must |= bit,
                 Protocol::A | Protocol::B if own => rights.must |= bit,
+                // FUA is stable on every replica of the set, whatever the protocol.
+                Protocol::B if fua => rights.must |= bit,
                 Protocol::B => rights.received |= bit,
                 Protocol::A => {}
             }
@@ -252,6 +338,7 @@ impl World {
             Report::Role { role, term, .. } => {
                 self.nodes[number].term = *term;
                 self.nodes[number].suspended = false;
+                self.nodes[number].crashed &= *role == Role::Standby;
                 self.coverage.reach("role", &format!("{role:?}"));
                 "role"
             }
@@ -268,20 +355,46 @@ impl World {
                 "disk"
             }
             Report::Connection { state, .. } => {
+                self.nodes[number].crashed &= *state != ConnectionState::Established;
                 self.coverage.reach("connection", &format!("{state:?}"));
                 "connection"
             }
             Report::Suspended { .. } => {
                 self.nodes[number].suspended = true;
+                self.nodes[number].suspended_at = self.now;
                 "suspended"
             }
             Report::Resumed { .. } => {
                 self.nodes[number].suspended = false;
                 "resumed"
             }
-            Report::InSync { nodes, term, .. } => {
+            Report::InSync { term, nodes, .. } => {
                 self.nodes[number].term = *term;
-                self.nodes[number].in_sync.clone_from(nodes);
+                let before = core::mem::replace(&mut self.nodes[number].in_sync, nodes.clone());
+                if nodes.contains(&(number as u8))
+                    && !before.iter().all(|node| nodes.contains(node))
+                {
+                    // With fewer replicas, what the others had acknowledged must not hang on a cache.
+                    let disk = &self.nodes[number].disk;
+                    let result = self.book.check_member(self.now, number, disk);
+                    self.check(result);
+                }
+                let invoke = self.book.flush_seen_before(self.now);
+                for member in nodes {
+                    let node = usize::from(*member);
+                    let disk = &self.nodes[node].disk;
+                    let result = self.book.check_member(invoke, node, disk);
+                    let doomed = disk.doomed().filter(|_| !before.contains(member));
+                    self.check(result);
+                    if let Some(sector) = doomed {
+                        let story = format!(
+                            "{} joins, but sector {sector} of it was in the cache when a flush failed, and is not \
+                             written since",
+                            name(node)
+                        );
+                        self.violate(Violation::new("R1", story));
+                    }
+                }
                 "in-sync"
             }
             Report::Receipt { kind, .. } => {

@@ -2,7 +2,9 @@
 
 pub(crate) mod book;
 pub(crate) mod differences;
+pub(crate) mod heard;
 pub(crate) mod image;
+pub(crate) mod promises;
 pub(crate) mod sector;
 pub(crate) mod terms;
 

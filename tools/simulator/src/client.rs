@@ -182,7 +182,7 @@ impl World {
         let hot = die.chance(800);
         let room = size - u64::from(blocks);
         let start = if hot {
-            die.below(load.hot_blocks.min(room + 1))
+            (die.below(load.hot_blocks.min(room + 1)) * load.stride).min(room)
         } else {
             die.below(room + 1)
         };

@@ -196,6 +196,29 @@ impl DataDisk {
             .map_or_else(|| self.peek(sector), |entry| entry.durable)
     }
 
+    /// Everything that a loss of power may leave in a sector.
+    pub(crate) fn outcomes(&self, sector: u64) -> impl Iterator<Item = u64> {
+        let entry = self.unsafe_sectors.get(&sector);
+        let versions = entry.into_iter().flat_map(|entry| {
+            core::iter::once(entry.durable).chain(entry.versions.iter().map(|(_, value)| *value))
+        });
+        versions.chain(entry.is_none().then(|| self.peek(sector)))
+    }
+
+    /// A sector whose contents no later flush will save, since one has failed.
+    pub(crate) fn doomed(&self) -> Option<u64> {
+        let doomed = |entry: &Unsafe| entry.versions.last().is_some_and(|(at, _)| *at == NEVER);
+        self.unsafe_sectors
+            .iter()
+            .find(|(_, entry)| doomed(entry))
+            .map(|(sector, _)| *sector)
+    }
+
+    /// Blocks that a loss of power may change.
+    pub(crate) fn unsettled(&self) -> impl Iterator<Item = u64> {
+        self.unsafe_sectors.keys().map(|sector| sector / SECTORS)
+    }
+
     /// Whether a write to the block is under way.
     pub(crate) fn is_busy(&self, block: u64) -> bool {
         let range = BlockRange::new(block, 1);

@@ -1,11 +1,17 @@
 //! What the cores ask of their disks, begun and ended.
 
-use twindisk_core::{BufId, DiskDone, DiskError, DiskIo, Event, Fill, OpId};
-use twindisk_format::{ids::BlockRange, meta_block::MetaBlock};
+use twindisk_core::{
+    BufId, DiskDone, DiskError, DiskIo, DiskState, Event, Fill, OpId, Protocol, Role, Status,
+};
+use twindisk_format::{
+    ids::BlockRange,
+    meta_block::MetaBlock,
+    superblock::{StoredDisk, Superblock},
+};
 
 use crate::{
     bufs::User,
-    checker::{Violation, sector::Held},
+    checker::{Violation, promises, sector::Held},
     content::{SECTOR_BYTES, SECTORS, hash},
     node::{Node, Op, name},
     rng::Rng,
@@ -169,8 +175,30 @@ impl World {
                     self.book.lose(self.now, number, |_| Held::Nothing);
                 }
             }
+            if self.swarm.protocol == Protocol::A
+                && result.is_ok()
+                && let DiskIo::Write { range, .. } = under_way.io
+            {
+                self.check_order(number, range);
+            }
             self.deliver(number, Event::DiskDone { op, result });
         }
+    }
+
+    /// S4 for a standby whose answers nobody waits for, when it has written.
+    fn check_order(&mut self, number: usize, range: BlockRange) {
+        let whole = |status: &Status| {
+            status.role == Role::Standby
+                && !matches!(status.disk, DiskState::Inconsistent | DiskState::Failed)
+        };
+        if !self.status_of(number).as_ref().is_some_and(whole) {
+            return;
+        }
+        let first = range.start * SECTORS;
+        let result = self
+            .book
+            .check_order(first, number, &self.nodes[number].disk);
+        self.check(result);
     }
 
     /// Begins a metadata write.
@@ -207,13 +235,51 @@ impl World {
             node.meta.fail(op, &mut self.dice.disk);
             Err(error("metadata write"))
         } else {
+            let superblock = node.meta.is_superblock(op);
+            let before = node.meta.superblock().filter(|_| superblock);
             node.meta.complete(op);
+            if let (Some(before), Some(after)) = (before, node.meta.superblock()) {
+                let kept = promises::check_history(number, node.saved, &before, &after);
+                let change = (&before, &after);
+                let stable = promises::check_rest(number, node.crashed, change, &node.disk);
+                self.check(kept);
+                self.check(stable);
+                self.check_leavers(number, &before, &after);
+            }
             Ok(())
         };
         if fails {
             tell!(self, "{}: a metadata write fails", name(number));
         }
         self.deliver(number, Event::MetaDone { op, result });
+    }
+
+    /// R1: whoever a primary takes out of the in-sync set has been down since the two met last, or has recorded that its
+    /// copy does not count. In the simulator this is known.
+    fn check_leavers(&mut self, number: usize, before: &Superblock, after: &Superblock) {
+        if self.swarm.lossy || !after.primary {
+            return;
+        }
+        let leavers = before.peers.iter().zip(&after.peers);
+        let leavers = leavers.filter(|(old, new)| old.in_sync && !new.in_sync);
+        for leaver in leavers
+            .map(|(old, _)| usize::from(old.node.0))
+            .collect::<Vec<_>>()
+        {
+            let node = &self.nodes[leaver];
+            let met = self.heard.when_connected(number, leaver);
+            let down = node.replica.is_none() || node.last_loss >= met;
+            let gave_up = |superblock: Superblock| superblock.disk != StoredDisk::UpToDate;
+            if !down && !node.meta.superblock().is_none_or(gave_up) {
+                let story = format!(
+                    "{} goes on without {}, which runs, is recorded as UpToDate, and was not down since {met} ns, when \
+                     the two met",
+                    name(number),
+                    name(leaver),
+                );
+                self.violate(Violation::new("R1", story));
+            }
+        }
     }
 
     /// Asserts that a disk's contents are what clients may see, before they see it.

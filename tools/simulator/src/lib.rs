@@ -35,4 +35,5 @@ mod write_log;
 
 pub use run::{Outcome, run, run_swarm};
 pub use trace::Telling;
+pub use twindisk_core::Mutant;
 pub use world::World;

@@ -156,6 +156,11 @@ impl World {
                 .payload
                 .map(|blocks| self.nodes[to].bufs.allocate(Purpose::Peer, blocks));
             self.trace.mix(to as u64 + 16);
+            let term = sent.envelope.term.0;
+            self.heard.spoken(now, to, from, term);
+            if let Frame::Write { seq, .. } | Frame::Zero { seq, .. } = &sent.envelope.frame {
+                self.heard.mutation(to, id, *seq, term);
+            }
             self.deliver(
                 to,
                 Event::Frame {
@@ -165,6 +170,7 @@ impl World {
                     payload,
                 },
             );
+            self.check_demoted(to, term);
         }
         self.close_drained(pair, id, side, false);
     }
@@ -298,6 +304,7 @@ impl World {
                 },
             );
         }
+        self.heard.connected(self.now, number, other);
         self.deliver(
             number,
             Event::LinkUp {

@@ -1,5 +1,6 @@
 //! Runs seeds by the thousand, or one with its story.
 
+mod mutation;
 mod shrink;
 mod workers;
 
@@ -7,7 +8,7 @@ use std::{process::ExitCode, time::Instant};
 
 use clap::Parser;
 use twindisk_simulator::{
-    Outcome, Telling, coverage::Coverage, run_swarm, scenarios, swarm::Swarm,
+    Mutant, Outcome, Telling, coverage::Coverage, run_swarm, scenarios, swarm::Swarm,
 };
 
 /// The whole cluster in one process, under every fault, from a seed.
@@ -50,6 +51,12 @@ struct Arguments {
     /// With --seed: so many client operations.
     #[arg(long, requires = "seed")]
     operations: Option<u64>,
+    /// Give every core a deliberate bug; `list` names them.
+    #[arg(long)]
+    mutant: Option<String>,
+    /// Look for every deliberate bug, in at most --seeds seeds each, and print which rule found it.
+    #[arg(long, conflicts_with_all = ["mutant", "seed", "scenario"])]
+    mutants: bool,
     /// Stop at so many failing seeds.
     #[arg(long, default_value_t = 20)]
     failures: usize,
@@ -63,14 +70,20 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let Ok(mutant) = mutation::named(arguments.mutant.as_deref()) else {
+        return ExitCode::from(u8::from(arguments.mutant.as_deref() != Some("list")));
+    };
     if arguments.worker {
-        workers::work(arguments.start, arguments.seeds);
+        workers::work(arguments.start, arguments.seeds, mutant);
         return ExitCode::SUCCESS;
+    }
+    if arguments.mutants {
+        return mutation::find_all(arguments.start, arguments.seeds, arguments.jobs.max(1));
     }
     match (&arguments.scenario, arguments.seed) {
         (Some(name), seed) => scenario(name, seed.unwrap_or(1), &arguments),
-        (None, Some(seed)) => one(seed, &arguments),
-        (None, None) => many(&arguments),
+        (None, Some(seed)) => one(seed, mutant, &arguments),
+        (None, None) => many(mutant, &arguments),
     }
 }
 
@@ -84,8 +97,9 @@ fn scenario(name: &str, seed: u64, arguments: &Arguments) -> ExitCode {
     report(seed, arguments, |telling| (scenario.run)(seed, telling))
 }
 
-fn one(seed: u64, arguments: &Arguments) -> ExitCode {
+fn one(seed: u64, mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
     let mut swarm = Swarm::draw(seed);
+    swarm.mutant = mutant;
     if arguments.draw {
         println!("{swarm:#?}");
     }
@@ -134,7 +148,7 @@ fn report(seed: u64, arguments: &Arguments, run: impl FnOnce(Telling) -> Outcome
     }
 }
 
-fn many(arguments: &Arguments) -> ExitCode {
+fn many(mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
     let began = Instant::now();
     let results = workers::run_all(&workers::Orders {
         start: arguments.start,
@@ -144,6 +158,7 @@ fn many(arguments: &Arguments) -> ExitCode {
             .minutes
             .map(|minutes| began + std::time::Duration::from_secs_f64(minutes * 60.0)),
         failures: arguments.failures,
+        mutant,
     });
     let minutes = began.elapsed().as_secs_f64() / 60.0;
     show(&results.coverage);
@@ -159,7 +174,7 @@ fn many(arguments: &Arguments) -> ExitCode {
     for (index, (seed, why)) in results.failing.iter().enumerate() {
         println!("\nseed {seed}: {why}");
         if index < 3 {
-            for line in workers::last_lines(*seed, arguments.lines) {
+            for line in workers::last_lines(*seed, mutant, arguments.lines) {
                 println!("    {line}");
             }
         }

@@ -38,6 +38,19 @@ impl MetaDisk {
         .map_err(|error| error.to_string())
     }
 
+    /// The superblock that a starting process would find.
+    pub(crate) fn superblock(&self) -> Option<Superblock> {
+        let copy = |copy: u8| {
+            let block = self.blocks.get(&u64::from(copy))?;
+            Superblock::decode(copy, block).ok()
+        };
+        let newest = [copy(0), copy(1)]
+            .into_iter()
+            .flatten()
+            .max_by_key(|(_, counter)| *counter);
+        newest.map(|(superblock, _)| superblock)
+    }
+
     /// Begins a write. Errors when the block is being written already or lies behind the end.
     pub(crate) fn begin(
         &mut self,
@@ -53,6 +66,11 @@ impl MetaDisk {
         }
         self.in_flight.insert(op, (block, data));
         Ok(())
+    }
+
+    /// Whether a write is one of the superblock.
+    pub(crate) fn is_superblock(&self, op: OpId) -> bool {
+        self.in_flight.get(&op).is_some_and(|(block, _)| *block < 2)
     }
 
     /// Ends a write.

@@ -198,17 +198,21 @@ impl World {
                 }
             }
             Fault::MetaRot { node } => {
+                // Found at the next start: what a running process has in memory does not rot.
+                let ran = self.nodes[node].replica.is_some();
+                if ran {
+                    self.crash(node);
+                    self.restart_later(node, 2 * SEC);
+                }
                 // The node forgets that it was up to date: somebody else must know better.
                 let known = (0..self.nodes.len()).any(|other| {
                     self.status_of(other)
                         .is_some_and(|status| status.disk == DiskState::UpToDate)
                 });
-                if self.nodes[node].replica.is_none() {
-                    let superblock = known && !self.nemesis.forgetful;
-                    self.nemesis.forgetful |= superblock;
-                    let (node, die) = (&mut self.nodes[node], &mut self.dice.nemesis);
-                    node.meta.rot(superblock, die);
-                }
+                let superblock = known && !ran && !self.nemesis.forgetful;
+                self.nemesis.forgetful |= superblock;
+                let (node, die) = (&mut self.nodes[node], &mut self.dice.nemesis);
+                node.meta.rot(superblock, die);
             }
             Fault::Command => self.random_command(),
         }
@@ -244,10 +248,13 @@ impl World {
         if !self.may_fail(node) || !self.is_copied(node) {
             return;
         }
-        let size = self.swarm.size_blocks.min(self.swarm.load.hot_blocks * 2);
-        let block = self.dice.nemesis.below(size);
-        tell!(self, "block {block} of {} turns unreadable", name(node));
-        self.nodes[node].disk.spoil(block);
+        // Where clients will find it soon.
+        let load = self.swarm.load.clone();
+        for _ in 0..self.dice.nemesis.between(1, 8) {
+            let block = self.dice.nemesis.below(load.hot_blocks) * load.stride;
+            tell!(self, "block {block} of {} turns unreadable", name(node));
+            self.nodes[node].disk.spoil(block);
+        }
         self.nemesis.spoiled = true;
     }
 

@@ -46,6 +46,12 @@ pub(crate) struct Node {
     pub(crate) suspended: bool,
     /// It has reported its disk as failed.
     pub(crate) diskless: bool,
+    /// It had not stopped cleanly before this run, and was compared with nobody since.
+    pub(crate) crashed: bool,
+    /// When it last reported that I/O waits.
+    pub(crate) suspended_at: u64,
+    /// It has put its changes into a file, to give them up.
+    pub(crate) saved: bool,
     /// It has forgotten a request whose connection stands, and must close its device.
     pub(crate) forgot: bool,
     /// When it last lost contents or memory.
@@ -155,7 +161,10 @@ impl Node {
             suspended: false,
             forgot: false,
             diskless: false,
+            crashed: false,
             in_sync: Vec::new(),
+            suspended_at: 0,
+            saved: false,
             last_loss: 0,
         }
     }

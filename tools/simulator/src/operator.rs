@@ -204,10 +204,14 @@ impl World {
         let suspended = status
             .and_then(|status| status.suspended.as_ref())
             .is_some_and(|suspension| suspension.for_ms > 300);
-        if !suspended || self.healed || !self.dice.operator.chance(300) {
+        let patience = if self.swarm.lossy { 700 } else { 300 };
+        if !suspended || self.healed || !self.dice.operator.chance(patience) {
             return;
         }
-        if self.swarm.faults.fencing {
+        if self.swarm.lossy {
+            let (number, command) = self.foolish_help(primary, status);
+            self.command(number, command);
+        } else if self.swarm.faults.fencing {
             // Who is shot is decided by who asks first: the standby may win the race.
             let winner = if self.dice.operator.chance(700) {
                 primary
@@ -217,6 +221,26 @@ impl World {
             let status = self.nodes[winner].status(self.now);
             self.fence_for(winner, status.as_ref());
         }
+    }
+
+    /// Somebody who can't wait says that a lost node is gone, or makes another one primary as well.
+    fn foolish_help(&mut self, primary: usize, status: Option<&Status>) -> (usize, Command) {
+        let lost = status.into_iter().flat_map(|status| &status.peers);
+        let lost = lost
+            .filter(|peer| peer.in_sync && peer.connection == ConnectionState::Connecting)
+            .map(|peer| usize::from(peer.node))
+            .next()
+            .unwrap_or((primary + 1) % self.nodes.len());
+        if self.dice.operator.chance(700) {
+            let force = Some("the other one does not answer".to_owned());
+            return (lost, Command::Promote { force });
+        }
+        let command = Command::Receipt {
+            about: slot_of(primary, lost),
+            kind: ReceiptKind::Operator,
+            detail: "it must be gone".to_owned(),
+        };
+        (primary, command)
     }
 
     /// Switches off every node that `survivor` has lost.
@@ -320,6 +344,9 @@ impl World {
         let slot = slot_of(number, peer);
         let size = self.swarm.size_blocks;
         let command = match die.below(17) {
+            0..4 if self.swarm.lossy => Command::Promote {
+                force: Some("somebody is in a hurry".to_owned()),
+            },
             0 => Command::Promote { force: None },
             1 => Command::Demote { abandon: false },
             2 => Command::Demote { abandon: true },

@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use twindisk_core::{OnDiskError, OnPeerLoss, Protocol, Timings};
+use twindisk_core::{Mutant, OnDiskError, OnPeerLoss, Protocol, Timings};
 
 use crate::rng::Rng;
 
@@ -57,6 +57,8 @@ pub struct Swarm {
     pub duration: u64,
     /// Planned faults that are left out, by their number: what a shorter story does without.
     pub skip: Vec<u32>,
+    /// The deliberate bug that the cores have.
+    pub mutant: Option<Mutant>,
 }
 
 /// What clients do.
@@ -76,6 +78,8 @@ pub struct Load {
     pub max_blocks: u32,
     /// Blocks that most operations go to.
     pub hot_blocks: u64,
+    /// From one of those to the next: more than one spreads them over the extents of the activity log.
+    pub stride: u64,
     /// Shares of 1000 of operations; the rest are writes.
     pub reads: u32,
     /// See `reads`.
@@ -196,7 +200,7 @@ impl Swarm {
             4 => rng.between(256, 2048),
             _ => rng.between(2048, 12_288),
         };
-        let lossy = rng.chance(60);
+        let lossy = rng.chance(100);
         let unit = rng.pick(&[50, 100, 300]);
         let timings = Timings {
             ping_interval: Duration::from_millis(unit),
@@ -206,7 +210,9 @@ impl Swarm {
             flush_interval: Duration::from_millis(rng.pick(&[20, 100, 1000])),
             stop_timeout: Duration::from_millis(unit * 20),
         };
-        let load = draw_load(rng, size_blocks);
+        let mut load = draw_load(rng, size_blocks);
+        let spread = (size_blocks / load.hot_blocks).max(1);
+        load.stride = Rng::new(seed ^ 0x5354_5249_4445).pick(&[1, 1, spread]);
         Self {
             seed,
             nodes,
@@ -235,6 +241,7 @@ impl Swarm {
             lossy,
             duration: rng.between(3, 8) * SEC,
             skip: Vec::new(),
+            mutant: None,
             load,
             disk: DiskTimes {
                 io: rng.pick(&[20 * US, 100 * US, MS]),
@@ -247,7 +254,7 @@ impl Swarm {
                 bytes: rng.chance(150),
                 flips: rng.pick(&[0, 0, 50, 300]),
             },
-            faults: draw_faults(rng),
+            faults: draw_faults(rng, lossy),
         }
     }
 
@@ -281,6 +288,7 @@ fn draw_load(rng: &mut Rng, size_blocks: u64) -> Load {
         depth: rng.pick(&[1, 8, 32]),
         max_blocks: rng.pick(&[1, 4, 32, 256]),
         hot_blocks: rng.between(1, size_blocks.min(32)),
+        stride: 1,
         reads: rng.pick(&[50, 300, 600]),
         zeros: rng.pick(&[0, 30, 200]),
         flushes: rng.pick(&[0, 30, 200]),
@@ -290,7 +298,7 @@ fn draw_load(rng: &mut Rng, size_blocks: u64) -> Load {
     }
 }
 
-fn draw_faults(rng: &mut Rng) -> Faults {
+fn draw_faults(rng: &mut Rng, lossy: bool) -> Faults {
     let calm = rng.chance(80);
     let mut some = |share: u32, most: u32| {
         if !calm && rng.chance(share) {
@@ -304,7 +312,8 @@ fn draw_faults(rng: &mut Rng) -> Faults {
         power: some(400, 4),
         blackouts: some(250, 2),
         cuts: some(400, 6),
-        partitions: some(350, 3),
+        // Where somebody forces things, two parts that both go on are the point.
+        partitions: some(350, 3) + if lossy { 2 } else { 0 },
         one_way: some(200, 3),
         flaps: some(150, 2),
         pauses: some(250, 3),
@@ -313,7 +322,7 @@ fn draw_faults(rng: &mut Rng) -> Faults {
         disk_errors: some(150, 2),
         meta_errors: some(50, 1),
         meta_rot: some(100, 2),
-        commands: some(500, 8),
+        commands: some(500, 8) + if lossy { 4 } else { 0 },
         targeted: some(300, 60),
         drift_ppm: u64::from(some(300, 500)),
         fencing: some(700, 1) == 1,

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use twindisk_simulator::{Telling, coverage::Coverage, run};
+use twindisk_simulator::{Mutant, Telling, coverage::Coverage, run_swarm, swarm::Swarm};
 
 /// Seeds given to a worker at a time.
 const CHUNK: u64 = 100;
@@ -27,6 +27,8 @@ pub(crate) struct Orders {
     pub(crate) jobs: usize,
     pub(crate) deadline: Option<Instant>,
     pub(crate) failures: usize,
+    /// A deliberate bug in every core.
+    pub(crate) mutant: Option<Mutant>,
 }
 
 /// What came of it.
@@ -40,7 +42,7 @@ pub(crate) struct Results {
 }
 
 /// Runs seeds for the process that started this one; says on standard output how it goes.
-pub(crate) fn work(start: u64, seeds: u64) {
+pub(crate) fn work(start: u64, seeds: u64, mutant: Option<Mutant>) {
     std::panic::set_hook(Box::new(|info| {
         let text = info.to_string().replace('\n', " ");
         say(&format!("panic {text}"));
@@ -48,7 +50,9 @@ pub(crate) fn work(start: u64, seeds: u64) {
     let mut coverage = Coverage::default();
     for seed in start..start + seeds {
         say(&format!("begin {seed}"));
-        let outcome = run(seed, Telling::Silent);
+        let mut swarm = Swarm::draw(seed);
+        swarm.mutant = mutant;
+        let outcome = run_swarm(swarm, Telling::Silent);
         coverage.merge(&outcome.coverage);
         if let Some(violation) = outcome.violation {
             say(&format!(
@@ -72,7 +76,7 @@ pub(crate) fn run_all(orders: &Orders) -> Results {
         for _ in 0..orders.jobs {
             scope.spawn(|| {
                 while let Some((first, count)) = take_chunk(&next, end) {
-                    run_chunk(first, count, &results);
+                    run_chunk((first, count), orders, &results);
                     let failing = lock(&results).failing.len();
                     let late = orders.deadline.is_some_and(|at| Instant::now() >= at);
                     if late || failing >= orders.failures {
@@ -88,9 +92,10 @@ pub(crate) fn run_all(orders: &Orders) -> Results {
 }
 
 /// The last lines of a seed's story.
-pub(crate) fn last_lines(seed: u64, lines: usize) -> Vec<String> {
+pub(crate) fn last_lines(seed: u64, mutant: Option<Mutant>, lines: usize) -> Vec<String> {
     let child = program()
         .args(["--seed", &seed.to_string(), "--trace"])
+        .args(mutant.map(|mutant| format!("--mutant={}", mutant.name())))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn();
@@ -119,24 +124,30 @@ fn take_chunk(next: &Mutex<u64>, end: u64) -> Option<(u64, u64)> {
 }
 
 /// Runs a chunk, going on behind a seed that takes its worker down.
-fn run_chunk(first: u64, count: u64, results: &Mutex<Results>) {
+fn run_chunk((first, count): (u64, u64), orders: &Orders, results: &Mutex<Results>) {
     let end = first + count;
     let mut from = first;
     while from < end {
-        let arguments = [
+        if lock(results).failing.len() >= orders.failures {
+            return;
+        }
+        let mut arguments = vec![
             "--worker".to_owned(),
             "--start".to_owned(),
             from.to_string(),
             "--seeds".to_owned(),
             (end - from).to_string(),
         ];
+        if let Some(mutant) = orders.mutant {
+            arguments.extend(["--mutant".to_owned(), mutant.name().to_owned()]);
+        }
         let child = program()
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn();
         match child {
-            Ok(child) => from = listen(child, from, results),
+            Ok(child) => from = listen(child, from, orders, results),
             Err(error) => {
                 lock(results)
                     .failing
@@ -148,7 +159,7 @@ fn run_chunk(first: u64, count: u64, results: &Mutex<Results>) {
 }
 
 /// Listens to a worker to its end; gives the first seed that it has not run.
-fn listen(mut child: Child, first: u64, results: &Mutex<Results>) -> u64 {
+fn listen(mut child: Child, first: u64, orders: &Orders, results: &Mutex<Results>) -> u64 {
     let lines = read_lines(&mut child);
     let mut seed = first;
     let mut open = None;
@@ -163,7 +174,13 @@ fn listen(mut child: Child, first: u64, results: &Mutex<Results>) -> u64 {
                     }
                     "panic" => open = Some(format!("panic: {rest}")),
                     "fail" => {
-                        lock(results).failing.insert(seed, rest.to_owned());
+                        let mut results = lock(results);
+                        results.failing.insert(seed, rest.to_owned());
+                        if results.failing.len() >= orders.failures {
+                            open = None;
+                            let _ = child.kill();
+                            break;
+                        }
                     }
                     "end" => {
                         open = None;

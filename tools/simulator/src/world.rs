@@ -9,7 +9,7 @@ use twindisk_core::{Command, Event, LinkId, OpId, Replica, Start};
 use twindisk_format::ids::BootId;
 
 use crate::{
-    checker::{Violation, book::Book, image, sector::Held, terms::Terms},
+    checker::{Violation, book::Book, heard::Heard, image, sector::Held, terms::Terms},
     client::Clients,
     content::SECTORS,
     coverage::Coverage,
@@ -39,6 +39,7 @@ pub struct World {
     pub(crate) nemesis: Nemesis,
     pub(crate) book: Book,
     pub(crate) terms: Terms,
+    pub(crate) heard: Heard,
     pub(crate) dice: Dice,
     pub(crate) trace: Trace,
     pub(crate) coverage: Coverage,
@@ -204,6 +205,7 @@ impl World {
                 swarm.lossy,
             ),
             terms: Terms::default(),
+            heard: Heard::new(swarm.nodes),
             trace: Trace::new(telling),
             coverage: Coverage::default(),
             violation: None,
@@ -373,7 +375,10 @@ impl World {
         node.suspended = false;
         node.forgot = false;
         node.diskless = false;
+        node.saved = false;
         node.in_sync.clear();
+        node.crashed = loaded.superblock.active;
+        self.heard.started(self.now, number);
         let start = Start {
             config: config(number, &self.swarm),
             boot,
@@ -398,9 +403,34 @@ impl World {
                 ""
             },
         );
+        let dirty: Vec<u64> = loaded
+            .bitmaps
+            .iter()
+            .map(|words| words.iter().map(|word| u64::from(word.count_ones())).sum())
+            .collect();
         let node = &mut self.nodes[number];
-        node.replica = Some(Replica::new(node.clock.local(self.now), start, loaded));
+        let now = node.clock.local(self.now);
+        node.replica = Some(Replica::with_mutant(now, start, loaded, self.swarm.mutant));
+        self.check_boot(number, &dirty);
         self.settle(number);
+    }
+
+    /// S5: at boot every stored dirty bit is one in memory, and so is every one that can't be read.
+    fn check_boot(&mut self, number: usize, stored: &[u64]) {
+        let Some(status) = self.nodes[number].status(self.now) else {
+            return;
+        };
+        for (peer, stored) in status.peers.iter().zip(stored) {
+            let dirty = peer.dirty_bytes / 4096;
+            if dirty < *stored {
+                let story = format!(
+                    "{} starts with {dirty} dirty blocks for {}, of {stored} that are stored or can't be read",
+                    name(number),
+                    peer.name
+                );
+                self.violate(Violation::new("S5", story));
+            }
+        }
     }
 
     /// The process of a node dies; nothing completed is lost.

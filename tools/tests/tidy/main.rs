@@ -269,6 +269,47 @@ fn cores_and_formats_know_no_clock_no_io_and_no_chance() {
 }
 
 #[test]
+fn only_the_simulator_has_deliberate_bugs() {
+    let simulator = "tools/simulator/";
+    let home = "replicator/core/";
+    let mut complaints = Vec::new();
+    for (path, text) in files("Cargo.toml") {
+        let turns_on = text
+            .lines()
+            .any(|line| !line.starts_with('#') && line.contains("\"mutants\""));
+        if turns_on != (path == format!("{simulator}Cargo.toml")) {
+            complaints.push(format!(
+                "{path}: the feature \"mutants\" is for the simulator"
+            ));
+        }
+        if text
+            .lines()
+            .any(|line| line.starts_with("twindisk-simulator"))
+        {
+            complaints.push(format!(
+                "{path}: whoever uses the simulator gets a core with deliberate bugs in it"
+            ));
+        }
+        // What `cargo build --release` builds and ships has no part that turns the feature on.
+        if path == "Cargo.toml" && !text.contains("default-members = [\"tools\"]") {
+            complaints.push("Cargo.toml: the default members are what is shipped".to_owned());
+        }
+    }
+    for file in sources() {
+        let may = [simulator, home]
+            .iter()
+            .any(|place| file.path.starts_with(place));
+        if !may && words(&file.text).any(|word| word == "with_mutant" || word == "Mutant") {
+            complaints.push(format!(
+                "{}: makes a replica with a deliberate bug",
+                file.path
+            ));
+        }
+    }
+    none(&complaints);
+}
+
+#[test]
 fn unsafe_stays_where_it_is_looked_after() {
     let mut complaints = Vec::new();
     for file in sources() {

@@ -7,7 +7,7 @@ use super::{
     sector::{Held, NEVER, SectorBook},
 };
 use crate::{
-    content::{FIRST_WRITE, SECTORS, describe, stamp},
+    content::{FIRST_WRITE, SECTORS, describe, stamp, write_of},
     disk::DataDisk,
 };
 
@@ -223,6 +223,76 @@ impl Book {
             }
         }
         Ok(())
+    }
+
+    /// R1: a node of the in-sync set has everything durable that was acknowledged up to `invoke`, when the newest flush
+    /// began.
+    pub(crate) fn check_member(
+        &self,
+        invoke: u64,
+        node: usize,
+        disk: &DataDisk,
+    ) -> Result<(), Violation> {
+        if self.lossy {
+            return Ok(());
+        }
+        for (sector, book) in self.sectors() {
+            let durable = disk.durable(sector);
+            if let Some(lost) = book.lacks(durable, |version| version.acked <= invoke) {
+                return Err(Violation::new(
+                    "R1",
+                    format!(
+                        "node {node} is in sync, but its sector {sector} would go back to {} after a loss of power, \
+                         and lacks {} (acknowledged at {} ns), what was acknowledged up to {invoke} ns must stay",
+                        describe(durable),
+                        describe(lost.value),
+                        lost.acked
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// S4 at any moment: a standby holds `sector` as it is now, so everything is durable there that a flush covered
+    /// which had been seen complete before that was asked for.
+    pub(crate) fn check_order(
+        &self,
+        sector: u64,
+        node: usize,
+        disk: &DataDisk,
+    ) -> Result<(), Violation> {
+        let value = disk.peek(sector);
+        let held = self
+            .sectors
+            .get(&sector)
+            .and_then(|book| book.of(write_of(value)));
+        let Some(held) = held.filter(|_| !self.lossy && value != 0) else {
+            return Ok(());
+        };
+        // A flush that was complete in the very moment of the write may have come after it.
+        let invoke = self.flush_seen_before(held.invoke.saturating_sub(1));
+        for (other, book) in self.sectors() {
+            let durable = disk.durable(other);
+            if let Some(lost) = book.lacks(durable, |version| version.acked <= invoke) {
+                return Err(Violation::new(
+                    "S4",
+                    format!(
+                        "node {node} has written {} in sector {sector}, issued after a flush begun at {invoke} ns was \
+                         seen complete, while sector {other} would go back to {} after a loss of power, and lacks {}",
+                        describe(value),
+                        describe(durable),
+                        describe(lost.value),
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a write was asked to be stable when it is done.
+    pub(crate) fn is_fua(&self, write: u64) -> bool {
+        self.writes.get(&write).is_some_and(|write| write.fua)
     }
 
     /// Node `node` crashed, lost power or failed: all that it is known to hold still is what `held` says.

@@ -1,4 +1,7 @@
-//! S5: where two replicas' disks differ, a durable dirty bit or active extent on at least one of them says so.
+//! S5: where two replicas' disks differ, or may differ after a loss of power, a durable dirty bit or active extent on
+//! at least one of them says so.
+
+use std::collections::BTreeSet;
 
 use twindisk_format::{
     ids::NodeId, limits::EXTENT_BLOCKS, metadata::Loaded, superblock::StoredDisk,
@@ -27,11 +30,15 @@ pub(crate) fn check(a: &Half, b: &Half, busy: impl Fn(u64) -> bool) -> Result<()
         .superblock
         .size_blocks
         .min(b.metadata.superblock.size_blocks);
+    let unsettled: BTreeSet<u64> = a.disk.unsettled().chain(b.disk.unsettled()).collect();
     for block in 0..blocks {
-        let sectors = block * SECTORS..(block + 1) * SECTORS;
-        let differs = sectors
-            .clone()
-            .find(|sector| a.disk.peek(*sector) != b.disk.peek(*sector));
+        let mut sectors = block * SECTORS..(block + 1) * SECTORS;
+        let differs = sectors.find(|sector| {
+            let value = a.disk.peek(*sector);
+            let mut outcomes = a.disk.outcomes(*sector).chain(b.disk.outcomes(*sector));
+            b.disk.peek(*sector) != value
+                || unsettled.contains(&block) && outcomes.any(|other| other != value)
+        });
         if let Some(sector) = differs
             && !busy(block)
             && !says(a, b, block)
@@ -42,15 +49,28 @@ pub(crate) fn check(a: &Half, b: &Half, busy: impl Fn(u64) -> bool) -> Result<()
                 format!(
                     "block {block} (sector {sector}) is {} on node {} and {} on node {}, and neither a dirty bit nor \
                      an active extent on either says that it may differ",
-                    describe(a.disk.peek(sector)),
+                    contents(a.disk, sector),
                     a.node,
-                    describe(b.disk.peek(sector)),
+                    contents(b.disk, sector),
                     b.node
                 ),
             ));
         }
     }
     Ok(())
+}
+
+fn contents(disk: &DataDisk, sector: u64) -> String {
+    let (seen, durable) = (disk.peek(sector), disk.durable(sector));
+    if seen == durable {
+        describe(seen)
+    } else {
+        format!(
+            "{} ({} after a loss of power)",
+            describe(seen),
+            describe(durable)
+        )
+    }
 }
 
 /// Whether the two were in sync once, so that bits count from something, and nothing says that all may differ.

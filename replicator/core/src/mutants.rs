@@ -1,0 +1,250 @@
+//! Deliberate bugs, so that we know that the simulator's checker bites: it must find every one of them.
+//!
+//! Only with the feature `mutants`, which only `twindisk-simulator` turns on. Without it [`Replica::mutant`] is a
+//! constant `false`, and nothing of a mutant is in the program. A build of the whole workspace unifies features; even
+//! there a mutant is on only in a replica made by [`Replica::with_mutant`], which only the simulator calls. Both are
+//! checked by the `tidy` test.
+
+use twindisk_format::{
+    control::PeerState,
+    ids::{BlockRange, Slot},
+    lineage::Relation,
+};
+
+use crate::{
+    compare::{Reason, Side, Verdict, compare},
+    replica::Replica,
+};
+
+macro_rules! mutants {
+    ($($(#[doc = $what:literal])+ $name:ident: $rule:literal,)+) => {
+        /// A deliberate bug. `mutants.rs` says how it is kept out of production.
+        #[cfg_attr(not(feature = "mutants"), expect(unreachable_pub, reason = "only the simulator names one"))]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mutant {
+            $($(#[doc = $what])+ $name,)+
+        }
+
+        #[cfg(feature = "mutants")]
+        impl Mutant {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// Its name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)+
+                }
+            }
+
+            /// The rule of DESIGN sections 3.2, 5, 6 and 7 that it breaks.
+            #[must_use]
+            pub const fn rule(self) -> &'static str {
+                match self {
+                    $(Self::$name => $rule,)+
+                }
+            }
+
+            /// What it does, in a sentence.
+            #[must_use]
+            pub const fn what(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($what,)+).trim_ascii_start(),)+
+                }
+            }
+        }
+    };
+}
+
+mutants! {
+    // The way of a write.
+    /// A write is acknowledged without the answers of the in-sync peers.
+    AckWithoutPeers: "R1",
+    /// A FUA write counts as done when a protocol B peer has received it.
+    ReceivedIsEnoughForFua: "R1",
+    /// A standby says that a write is written when it has received it.
+    AnswerBeforeWritten: "R1",
+    /// A write does not wait until its extents are in the stored activity log.
+    WriteBeforeActivityLog: "section 5",
+    /// A standby applies a write before the flush that it depends on is stable.
+    IgnoreDependency: "S4",
+    /// Overlapping mutations run at the same time.
+    NoRangeLocks: "section 4",
+
+    // Flushes.
+    /// A flush does not wait for the peers.
+    FlushWithoutPeers: "R1",
+    /// A flush does not wait for this node's own disk.
+    FlushWithoutOwnDisk: "R1",
+    /// A flush shares a disk flush that had begun before it.
+    ShareEarlierFlush: "R1",
+    /// A peer's flush overtakes the writes that were sent before it.
+    FlushOvertakesWrites: "R1",
+    /// A flush that failed is tried again, and then believed.
+    RetryFailedFlush: "section 4",
+    /// What a lost peer had not made stable is forgotten.
+    ForgetUnstable: "S5",
+
+    // Dirty bits and the activity log.
+    /// The same newest generation on both sides clears the dirty bits.
+    ClearBitsOnIdentity: "section 5",
+    /// Dirty bits are cleared when resync has sent the blocks.
+    ClearBitsAtSend: "section 5",
+    /// No dirty bits for a peer that is not connected.
+    NoBitsForLost: "S5",
+    /// An extent leaves the activity log before its writes are stable everywhere.
+    EvictUnstableExtent: "section 5",
+    /// An extent leaves the activity log before its dirty bits are stored.
+    EvictBeforeBitsStored: "section 5",
+    /// After a crash the active extents are taken for clean.
+    IgnoreExtentsAtBoot: "section 5",
+    /// A bitmap page that is torn or rotten means "clean".
+    TrustBrokenBitmap: "section 5",
+    /// What the lost primary sent last is not remembered as dirty for the other standbys.
+    ForgetRecent: "S5",
+
+    // Resync.
+    /// During a resync a live write is only marked as dirty, also behind the cursor.
+    MarkBehindCursor: "S5",
+    /// A block that resync is reading is not locked against live writes.
+    NoLockInResync: "S5",
+    /// A target is in sync before what it received is stable.
+    JoinBeforeStable: "R1",
+    /// A target is not recorded as Inconsistent before blocks are overwritten.
+    ResyncOntoOutdated: "S4",
+    /// A disk whose flush had failed is believed where it reads as equal.
+    CompareFailedDisk: "section 4",
+
+    // Terms and roles.
+    /// Who hears a lower term goes back to it.
+    AcceptLowerTerm: "R4",
+    /// A primary that hears a higher term goes on.
+    IgnoreHigherTerm: "R4",
+    /// The device opens before the new term is stored.
+    OpenBeforeTermStored: "R2",
+    /// An Outdated disk is promoted.
+    PromoteOutdated: "R3",
+    /// An Inconsistent disk is promoted.
+    PromoteInconsistent: "R3",
+    /// A node is promoted without a right about its missing peers.
+    PromoteWithoutRight: "R2",
+    /// A disk is UpToDate at boot, compared with nobody.
+    BootUpToDate: "R5",
+    /// A receipt is good for ever: in later terms, after a restart, and when the peer has come back.
+    ReceiptIsForEver: "R2",
+    /// A node releases itself and does not record itself as Outdated.
+    ReleaseWithoutOutdated: "R3",
+    /// A node releases itself before it has stored that it is Outdated.
+    ReleaseBeforeStored: "R3",
+    /// A lost link is taken for a receipt.
+    SilenceIsReceipt: "R1",
+    /// A primary goes on without a replica in the old term and generation.
+    NoNewGeneration: "section 6",
+    /// Confirmations of an older term count, and nobody waits for the members to store a change.
+    OldConfirmationCounts: "R1",
+    /// A primary goes on alone before what is in its disk's cache is stable.
+    LeaveBeforeStable: "S1",
+    /// A standby that is alone is recorded as at rest before everything is stable.
+    RestBeforeStable: "S1",
+    /// A clean stop forgets a crash that no comparison has made good.
+    StopForgetsCrash: "section 6",
+
+    // When two meet.
+    /// The side that is behind leads.
+    WrongSideLeads: "section 6",
+    /// That a side crashed is not looked at.
+    IgnoreCrash: "section 6",
+    /// A split brain is merged without a person.
+    MergeSplitBrain: "R11",
+    /// Changes are given up without being saved.
+    DiscardUnsaved: "R11",
+
+    // Reads, disks, sizes, clients.
+    /// A frozen primary answers reads for ever.
+    ReadAfterLease: "R9",
+    /// A primary whose disk failed goes on as if it had not.
+    AckWithFailedDisk: "R1",
+    /// What a resize adds is not zeroed.
+    ResizeWithoutZeroing: "S2",
+    /// What a dropped connection had asked for is done later, behind what newer ones ask for.
+    GhostWrites: "section 4",
+}
+
+/// Which deliberate bug is on, if any.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mutated(#[cfg(feature = "mutants")] Option<Mutant>);
+
+impl Mutated {
+    /// Whether it is this one.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn is(self, mutant: Mutant) -> bool {
+        self.0 == Some(mutant)
+    }
+
+    /// Whether it is this one: never.
+    #[cfg(not(feature = "mutants"))]
+    pub(crate) const fn is(self, _: Mutant) -> bool {
+        false
+    }
+}
+
+impl Replica {
+    /// Whether the core has this bug now.
+    pub(crate) fn mutant(&self, mutant: Mutant) -> bool {
+        self.mutated.is(mutant)
+    }
+
+    /// What two nodes said to each other, as a mutant understands it.
+    pub(crate) fn mutate_statements(
+        &mut self,
+        slot: Slot,
+        mine: &mut PeerState,
+        theirs: &mut PeerState,
+    ) {
+        if self.mutant(Mutant::IgnoreCrash) {
+            (mine.crashed, theirs.crashed) = (false, false);
+        }
+        let same = mine.lineage.relation(&theirs.lineage) == Relation::Same;
+        if self.mutant(Mutant::ClearBitsOnIdentity) && same {
+            (mine.dirty_blocks, theirs.dirty_blocks) = (0, 0);
+            let size = self.size_blocks();
+            let bitmap = &mut self.peer_mut(slot).bitmap;
+            bitmap.clear(BlockRange::new(0, size as u32));
+        }
+    }
+
+    /// What a mutant makes of a comparison.
+    pub(crate) fn mutate_verdict(&self, me: Side<'_>, it: Side<'_>, right: Verdict) -> Verdict {
+        let merged = Reason {
+            resync: true,
+            full: true,
+            coarse: false,
+            adopt: false,
+            why: "a split brain is merged",
+        };
+        match right {
+            Verdict::SplitBrain { .. } if self.mutant(Mutant::MergeSplitBrain) => {
+                if me.node < it.node {
+                    Verdict::Lead(merged)
+                } else {
+                    Verdict::Follow(merged)
+                }
+            }
+            _ if self.mutant(Mutant::WrongSideLeads) => compare(it, me),
+            right => right,
+        }
+    }
+
+    /// A replica with a deliberate bug.
+    #[cfg(feature = "mutants")]
+    #[must_use]
+    pub fn with_mutant(
+        now: crate::Time,
+        start: crate::Start,
+        metadata: twindisk_format::metadata::Loaded,
+        mutant: Option<Mutant>,
+    ) -> Self {
+        Self::build(now, start, metadata, Mutated(mutant))
+    }
+}
