@@ -40,7 +40,7 @@ clippy:
 deny:
     cargo deny check
 
-# let a fuzzer at one target of nbd/ or replicator/format/ (needs a nightly compiler)
+# let a fuzzer at one target of nbd/, replicator/format/ or replicator/control/ (needs a nightly compiler)
 fuzz CRATE TARGET SECONDS="60":
     cd {{CRATE}} && cargo +nightly fuzz run {{TARGET}} fuzz/seeds/{{TARGET}} -- -max_total_time={{SECONDS}}
 

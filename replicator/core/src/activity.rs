@@ -209,7 +209,87 @@ impl ActivityLog {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use twindisk_format::activity_log::EXTENTS_PER_PAGE;
+
     use super::*;
+
+    /// The copies of the pages as they are on the disk.
+    type Disk = BTreeMap<u64, Box<MetaBlock>>;
+
+    /// Whether a start that finds `disk` takes the extent for active: by the newest whole copy of its page.
+    fn is_active(disk: &Disk, layout: Layout, extent: u32) -> bool {
+        let index = AlPage::of_extent(extent);
+        (0..2)
+            .filter_map(|copy| {
+                let data = disk.get(&layout.al_block(index, copy))?;
+                AlPage::decode(ResourceId(7), index, copy, data).ok()
+            })
+            .max_by_key(|page| page.counter)
+            .is_some_and(|page| page.contains(extent))
+    }
+
+    proptest! {
+        /// Whatever the moment of a crash, and whether the page write under way was done, not begun or torn: every
+        /// extent that a write in flight uses is active on the disk.
+        #[test]
+        fn no_cut_forgets_an_extent_in_use(
+            steps in prop::collection::vec((0_u8..5, any::<prop::sample::Index>(), any::<bool>()), 1..120),
+        ) {
+            let mut log = log();
+            let layout = log.layout;
+            let mut disk: Disk = log
+                .pages
+                .iter()
+                .map(|state| &state.page)
+                .map(|page| (layout.al_block(page.index, page.copy()), page.encode(ResourceId(7))))
+                .collect();
+            let extents = [0, 1, 2, EXTENTS_PER_PAGE - 1, EXTENTS_PER_PAGE, EXTENTS_PER_PAGE + 7];
+            let mut entered: BTreeMap<usize, (BlockRange, bool)> = BTreeMap::new();
+            let mut under_way: Option<(u32, u64, Box<MetaBlock>)> = None;
+            for (number, (kind, pick, two)) in steps.into_iter().enumerate() {
+                match kind {
+                    0 | 1 => {
+                        let first = u64::from(extents[pick.index(extents.len())]) * 1024;
+                        let range = BlockRange::new(first + 1023, 1 + u32::from(two));
+                        let issued = log.enter(range, number);
+                        entered.insert(number, (range, issued));
+                    }
+                    2 if !entered.is_empty() => {
+                        let mutation = *entered.keys().nth(pick.index(entered.len())).expect("within");
+                        let (range, _) = entered.remove(&mutation).expect("just seen");
+                        log.leave(range, mutation, Seq(number as u64));
+                    }
+                    3 => match under_way.take() {
+                        Some((page, block, data)) => {
+                            disk.insert(block, data);
+                            for ready in log.page_written(page) {
+                                entered.get_mut(&ready).expect("it waits").1 = true;
+                            }
+                        }
+                        None => under_way = log.next_write(),
+                    },
+                    _ => {
+                        for extent in log.coldest(2, Seq(number as u64)) {
+                            log.drop_extent(extent);
+                        }
+                    }
+                }
+                let (mut done, mut torn) = (disk.clone(), disk.clone());
+                if let Some((_, block, data)) = &under_way {
+                    done.insert(*block, data.clone());
+                    torn.remove(block);
+                }
+                for (range, _) in entered.values().filter(|(_, issued)| *issued) {
+                    for extent in range.extents() {
+                        for found in [&disk, &done, &torn] {
+                            prop_assert!(is_active(found, layout, extent), "extent {} is forgotten", extent);
+                        }
+                    }
+                }
+            }
+        }
+    }
 
     fn log() -> ActivityLog {
         let layout = Layout::new(1 << 26, 1);

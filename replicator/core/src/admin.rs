@@ -8,8 +8,9 @@ use twindisk_format::{
 };
 
 use crate::{
-    Action, Command, CommandId, CommandReply, LinkIntent, Refusal, RefusalCode, Role,
+    Action, Cause, Command, CommandId, CommandReply, LinkIntent, Mark, Refusal, Role,
     jobs::{After, Job, Step},
+    mark::No,
     peer::Phase,
     replica::{Replica, Then},
 };
@@ -25,7 +26,7 @@ impl Replica {
         if busy {
             return self.refuse_command(
                 id,
-                RefusalCode::Busy,
+                Cause::RolesBusy,
                 "a change of roles is under way",
                 "`twindisk status` shows it; try again when it is done",
             );
@@ -55,7 +56,15 @@ impl Replica {
         }
     }
 
-    pub(crate) fn reply(&mut self, id: CommandId, result: Result<CommandReply, Refusal>) {
+    pub(crate) fn reply(&mut self, id: CommandId, result: Result<CommandReply, No>) {
+        let result = result.map_err(|no| {
+            self.marks.refuse(no.cause);
+            Refusal {
+                code: no.cause.code(),
+                why: no.why,
+                next: no.next,
+            }
+        });
         self.act(Action::Reply { id, result });
     }
 
@@ -71,14 +80,14 @@ impl Replica {
     pub(crate) fn refuse_command(
         &mut self,
         id: CommandId,
-        code: RefusalCode,
+        cause: Cause,
         why: impl Into<String>,
         next: impl Into<String>,
     ) {
         self.reply(
             id,
-            Err(Refusal {
-                code,
+            Err(No {
+                cause,
                 why: why.into(),
                 next: next.into(),
             }),
@@ -89,7 +98,7 @@ impl Replica {
         if self.role == Role::Standby {
             return self.refuse_command(
                 id,
-                RefusalCode::NothingToDo,
+                Cause::StandbyAlready,
                 "this node is standby already",
                 "nothing is to be done",
             );
@@ -101,7 +110,7 @@ impl Replica {
             );
             return self.refuse_command(
                 id,
-                RefusalCode::Suspended,
+                Cause::DemoteSuspended,
                 format!("I/O is suspended, requests under way can't be finished: {why}"),
                 "release the suspension first (`twindisk status` says how), or `twindisk demote \
                  --abandon`: it drops what was never acknowledged",
@@ -124,7 +133,7 @@ impl Replica {
                 let name = self.peer(to).name.clone();
                 self.refuse_command(
                     id,
-                    RefusalCode::Suspended,
+                    Cause::SwitchoverSuspended,
                     format!("I/O is suspended: handing over to {name} can't be done in order"),
                     "`twindisk status` says what would release it",
                 );
@@ -132,13 +141,13 @@ impl Replica {
             [to] => self.begin_demotion(Some(id), false, After::TakeOver(to)),
             [] => self.refuse_command(
                 id,
-                RefusalCode::PeerNotConnected,
+                Cause::NobodyToHandTo,
                 "no peer that is connected and equal could take over",
                 "`twindisk status` shows the peers: connect one and let its resync finish",
             ),
             _ => self.refuse_command(
                 id,
-                RefusalCode::BadArgument,
+                Cause::SeveralToHandTo,
                 "several peers could take over",
                 "name one with `--to NODE`",
             ),
@@ -153,7 +162,7 @@ impl Replica {
         let Some(slot) = primary else {
             return self.refuse_command(
                 id,
-                RefusalCode::PeerNotConnected,
+                Cause::NobodyToTakeFrom,
                 "no connected peer is primary: there is nobody to take over from",
                 "use `twindisk promote`",
             );
@@ -175,6 +184,7 @@ impl Replica {
         if ready {
             self.begin_demotion(None, false, After::TakeOver(slot));
         } else {
+            self.marks.mark(Mark::HandOverUnable);
             let why = "this node is not primary, or not able to hand over now".to_owned();
             self.send(slot, Frame::Control(ControlMessage::Refused { why }));
         }
@@ -182,10 +192,12 @@ impl Replica {
 
     fn connect(&mut self, id: CommandId, slot: Slot) {
         let peer = self.peer_mut(slot);
+        let before = peer.connection();
         peer.wanted = true;
         let name = peer.name.clone();
         if peer.link.is_none() {
             self.set_phase(slot, Phase::Down, "connecting");
+            self.report_connection(slot, before);
         }
         self.act(Action::Link {
             peer: slot,
@@ -224,7 +236,7 @@ impl Replica {
         if self.peer(slot).link.is_some() {
             return self.refuse_command(
                 id,
-                RefusalCode::BadArgument,
+                Cause::ReceiptConnected,
                 format!("{name} is connected: it is not gone"),
                 format!("power {name} off or stop it first, then say so"),
             );
@@ -232,7 +244,7 @@ impl Replica {
         if !self.store.peer(slot).in_sync {
             return self.refuse_command(
                 id,
-                RefusalCode::NothingToDo,
+                Cause::ReceiptNotNeeded,
                 format!("{name} is not in the in-sync set: no right about it is needed"),
                 "nothing is to be done",
             );
@@ -240,7 +252,7 @@ impl Replica {
         if self.metadata_failed {
             return self.refuse_command(
                 id,
-                RefusalCode::Metadata,
+                Cause::ReceiptNotStorable,
                 "the metadata of this node can't be written",
                 "replace its disk",
             );
@@ -266,7 +278,7 @@ impl Replica {
         if self.role == Role::Primary {
             return self.refuse_command(
                 id,
-                RefusalCode::WrongRole,
+                Cause::OutdatePrimary,
                 "this node is primary",
                 "demote it first",
             );
@@ -274,7 +286,7 @@ impl Replica {
         if self.metadata_failed || !self.disk_attached() {
             return self.refuse_command(
                 id,
-                RefusalCode::Metadata,
+                Cause::OutdateNoDisk,
                 "this node has no disk to record it on",
                 "power the node off and use `twindisk receipt --fenced` on the other one",
             );
@@ -283,7 +295,7 @@ impl Replica {
             let name = self.peer(slot).name.clone();
             return self.refuse_command(
                 id,
-                RefusalCode::BadArgument,
+                Cause::OutdateConnected,
                 format!("{name} is connected: this node can leave in good order"),
                 "`twindisk disconnect` does that, and tells the other side",
             );
@@ -312,7 +324,7 @@ impl Replica {
         if first >= end {
             return self.refuse_command(
                 id,
-                RefusalCode::BadArgument,
+                Cause::VerifyBeyond,
                 format!("block {first} lies beyond the device of {size} blocks"),
                 "name a range within the device",
             );
@@ -320,7 +332,7 @@ impl Replica {
         if !self.disk_attached() {
             return self.refuse_command(
                 id,
-                RefusalCode::DiskNotUpToDate,
+                Cause::VerifyNoDisk,
                 format!("this node has no disk to compare with: {}", self.disk_why),
                 "verify from a node that has a disk, after a switchover to it",
             );
@@ -333,7 +345,7 @@ impl Replica {
             let name = self.peer(slot).name.clone();
             return self.refuse_command(
                 id,
-                RefusalCode::WrongRole,
+                Cause::VerifyOnStandby,
                 format!("{name} is primary: a verify starts where writes start"),
                 format!("give the command on {name}"),
             );
@@ -346,7 +358,7 @@ impl Replica {
         if slots.is_empty() {
             return self.refuse_command(
                 id,
-                RefusalCode::PeerNotConnected,
+                Cause::VerifyNobody,
                 "no peer is connected and equal, or a verify is running already",
                 "`twindisk status` shows the peers",
             );
@@ -370,7 +382,7 @@ impl Replica {
         } else {
             self.refuse_command(
                 id,
-                RefusalCode::NothingToDo,
+                Cause::NoVerify,
                 "no verify is running",
                 "nothing is to be done",
             );
@@ -383,7 +395,7 @@ impl Replica {
         if self.store.peer(slot).in_sync || self.peer(slot).link.is_none() {
             return self.refuse_command(
                 id,
-                RefusalCode::BadArgument,
+                Cause::ResyncNotNow,
                 format!("{name} is in sync, or not connected"),
                 format!(
                     "give `twindisk outdate` on {name} first (or `disconnect` and `connect`), or \
@@ -395,7 +407,7 @@ impl Replica {
             self.store
                 .change(|superblock| superblock.peers[slot.index()].base = None);
         }
-        self.drop_link(slot, "a resync was asked for");
+        self.drop_link(slot, Mark::ResyncAsked, "a resync was asked for");
         self.done(id, format!("{name} will be resynced"));
     }
 
@@ -408,13 +420,13 @@ impl Replica {
         {
             return self.refuse_command(
                 id,
-                RefusalCode::Busy,
+                Cause::StoppingAlready,
                 "it is being stopped already",
                 "wait for it",
             );
         }
-        self.finish_job(Err(Refusal {
-            code: RefusalCode::Interrupted,
+        self.finish_job(Err(No {
+            cause: Cause::InterruptedByStop,
             why: "this node is being stopped".into(),
             next: "start it again, then try again".into(),
         }));

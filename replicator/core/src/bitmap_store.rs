@@ -98,8 +98,9 @@ impl Replica {
 
     /// A metadata block could not be written. Without metadata nothing can be promised: the disk is given up.
     pub(crate) fn metadata_write_failed(&mut self, op: Op, error: &str) {
+        let mut in_vain = Vec::new();
         match op {
-            Op::Superblock => self.store.failed(),
+            Op::Superblock => in_vain = self.store.failed(),
             Op::AlPage(page) => self.al.page_failed(page),
             Op::BitmapPage(slot, page) => {
                 self.bitmap_writes.remove(&(slot, page));
@@ -125,6 +126,10 @@ impl Replica {
                 Some(change) => self.change_stored(change.id),
                 None => {}
             }
+        }
+        in_vain.extend(self.store.give_up());
+        for then in in_vain {
+            self.not_stored(then);
         }
     }
 }

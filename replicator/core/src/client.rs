@@ -1,7 +1,8 @@
 //! Clients' requests on the primary: taken, held while I/O is suspended, given up when the client is gone.
 
 use crate::{
-    Action, ClientOp, ClientRequest, ConnectionId, DiskState, Failure, Report, RequestId, Role,
+    Action, ClientOp, ClientRequest, ConnectionId, DiskState, Failure, Mark, Report, RequestId,
+    Role,
     limits::{MAX_HELD_REQUESTS, MAX_MUTATIONS},
     mutants::Mutant,
     mutation::{Body, Mutation, Origin, Stage},
@@ -13,23 +14,31 @@ impl Replica {
     /// A client asks for something.
     pub(crate) fn client_request(&mut self, request: ClientRequest) {
         if self.role != Role::Primary || !self.export_open {
-            return self.refuse(&request, Failure::NotPrimary);
+            return self.refuse(&request, Mark::NotPrimary);
         }
         if self.giving_up() {
-            return self.refuse(&request, Failure::Shutdown);
+            return self.refuse(&request, Mark::GivingUp);
         }
         let full = self.mutations.len() >= MAX_MUTATIONS || !self.held.is_empty();
+        let frozen = self.frozen();
         let waits = match request.op {
-            ClientOp::Read { .. } => self.frozen() && !self.lease_holds(),
-            ClientOp::Write { .. } | ClientOp::Zero { .. } | ClientOp::Flush => {
-                self.frozen() || full
+            ClientOp::Read { .. } if frozen => {
+                let answered = self.lease_holds();
+                self.marks.mark(if answered {
+                    Mark::ReadByLease
+                } else {
+                    Mark::ReadHeld
+                });
+                !answered
             }
+            ClientOp::Read { .. } => false,
+            ClientOp::Write { .. } | ClientOp::Zero { .. } | ClientOp::Flush => frozen || full,
         };
         if !waits {
             return self.serve(request);
         }
         if self.held.len() >= MAX_HELD_REQUESTS {
-            return self.refuse(&request, Failure::Io);
+            return self.refuse(&request, Mark::HeldTooMany);
         }
         self.held.push_back(request);
     }
@@ -47,7 +56,7 @@ impl Replica {
             | ClientOp::Zero { range, .. }
                 if !self.within(range, size) =>
             {
-                self.refuse(&request, Failure::Io);
+                self.refuse(&request, Mark::BeyondDevice);
             }
             ClientOp::Read { range, buf } => self.begin_read(id, connection, range, buf),
             ClientOp::Write {
@@ -95,7 +104,13 @@ impl Replica {
         });
     }
 
-    fn refuse(&mut self, request: &ClientRequest, failure: Failure) {
+    fn refuse(&mut self, request: &ClientRequest, why: Mark) {
+        self.marks.mark(why);
+        let failure = match why {
+            Mark::NotPrimary => Failure::NotPrimary,
+            Mark::GivingUp => Failure::Shutdown,
+            _ => Failure::Io,
+        };
         if let ClientOp::Write { buf, .. } = request.op {
             self.act(Action::Release { buf });
         }
@@ -211,6 +226,11 @@ impl Replica {
             }
             (None, Some((why, release))) => {
                 let since = self.now;
+                self.marks.mark(if self.data_without(self.missing()) {
+                    Mark::InSyncLost
+                } else {
+                    Mark::LastCopyLost
+                });
                 self.report(Report::Suspended {
                     why: why.clone(),
                     release: release.clone(),
@@ -283,7 +303,7 @@ impl Replica {
             && let Some(request) = self.next_held()
         {
             if self.giving_up() {
-                self.refuse(&request, Failure::Shutdown);
+                self.refuse(&request, Mark::GivingUp);
             } else {
                 self.serve(request);
             }

@@ -9,6 +9,8 @@ use twindisk_format::{
     superblock::StoredDisk,
 };
 
+use crate::Mark;
+
 /// What comes of comparing two replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -17,7 +19,7 @@ pub(crate) enum Verdict {
     /// The peer leads.
     Follow(Reason),
     /// Neither side has data that the other could be brought up from.
-    Wait(&'static str),
+    Wait(Mark, &'static str),
     /// Both went on from a common generation.
     SplitBrain {
         /// The newest generation that both contain.
@@ -30,6 +32,8 @@ pub(crate) enum Verdict {
 /// What the leader has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reason {
+    /// The row of the table.
+    pub(crate) row: Mark,
     /// Blocks may differ: a resync is needed. Otherwise the two are equal.
     pub(crate) resync: bool,
     /// No bitmap covers the difference: every block must be compared.
@@ -42,6 +46,58 @@ pub(crate) struct Reason {
     /// For the operator: why in this direction.
     pub(crate) why: &'static str,
 }
+
+impl Verdict {
+    /// The row of the table that it stands in.
+    pub(crate) const fn row(&self) -> Mark {
+        match self {
+            Self::Lead(reason) | Self::Follow(reason) => reason.row,
+            Self::Wait(row, _) => *row,
+            Self::SplitBrain { .. } => Mark::SplitBrain,
+            Self::Unrelated => Mark::Unrelated,
+        }
+    }
+}
+
+/// Three rows of the table: the same leader, and what has to move.
+type Rows = [Mark; 3];
+
+const PRIMARY: Rows = [
+    Mark::PrimaryEqual,
+    Mark::PrimaryByBitmap,
+    Mark::PrimaryByHashes,
+];
+const SURVIVOR: Rows = [
+    Mark::SurvivorEqual,
+    Mark::SurvivorByBitmap,
+    Mark::SurvivorByHashes,
+];
+const OUTDATED: Rows = [
+    Mark::OutdatedEqual,
+    Mark::OutdatedByBitmap,
+    Mark::OutdatedByHashes,
+];
+const CRASHED: Rows = [
+    Mark::CrashedEqual,
+    Mark::CrashedByBitmap,
+    Mark::CrashedByHashes,
+];
+const LAST_PRIMARY: Rows = [
+    Mark::LastPrimaryEqual,
+    Mark::LastPrimaryByBitmap,
+    Mark::LastPrimaryByHashes,
+];
+const LOWER_NUMBER: Rows = [
+    Mark::LowerNumberEqual,
+    Mark::LowerNumberByBitmap,
+    Mark::LowerNumberByHashes,
+];
+/// A copy that is not whole is never equal.
+const NOT_WHOLE: Rows = [
+    Mark::NotWholeByBitmap,
+    Mark::NotWholeByBitmap,
+    Mark::NotWholeByHashes,
+];
 
 /// One side of the comparison.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +147,7 @@ fn lead_if_usable(
         // Nothing was acknowledged in the newer generation that the one it counted on does not have (R1).
         let why = "it began a generation that only the other node has a copy of";
         return reverse(Reason {
+            row: Mark::Adopt,
             resync: true,
             full: true,
             coarse: false,
@@ -99,16 +156,19 @@ fn lead_if_usable(
         });
     }
     if !usable(ahead) {
-        return Verdict::Wait("the node with the newer data has no whole copy of it");
+        let why = "the node with the newer data has no whole copy of it";
+        return Verdict::Wait(Mark::NewerNotWhole, why);
     }
-    let why = if behind.state.lineage.newest().is_none() {
-        "it has no data yet"
-    } else {
-        "its data is of an older generation"
+    let full = by_hashes(ahead, behind);
+    let (row, why) = match (behind.state.lineage.newest(), full) {
+        (None, _) => (Mark::AheadOfNoData, "it has no data yet"),
+        (Some(_), false) => (Mark::AheadByBitmap, "its data is of an older generation"),
+        (Some(_), true) => (Mark::AheadByHashes, "its data is of an older generation"),
     };
     verdict(Reason {
+        row,
         resync: true,
-        full: !base_known(ahead, behind),
+        full,
         coarse: ahead.state.crashed || behind.state.crashed,
         adopt: false,
         why,
@@ -117,12 +177,16 @@ fn lead_if_usable(
 
 fn same_generation(mine: Side<'_>, theirs: Side<'_>) -> Verdict {
     let Some(newest) = mine.state.lineage.newest() else {
-        return Verdict::Wait("neither node has data yet: one must be given the first copy");
+        let why = "neither node has data yet: one must be given the first copy";
+        return Verdict::Wait(Mark::NoDataAnywhere, why);
     };
-    let (i_lead, why) = match (usable(mine), usable(theirs)) {
-        (false, false) => return Verdict::Wait("neither node has a whole copy of the data"),
-        (true, false) => (true, "its copy is not whole"),
-        (false, true) => (false, "its copy is not whole"),
+    let (i_lead, rows, why) = match (usable(mine), usable(theirs)) {
+        (false, false) => {
+            let why = "neither node has a whole copy of the data";
+            return Verdict::Wait(Mark::NeitherWhole, why);
+        }
+        (true, false) => (true, NOT_WHOLE, "its copy is not whole"),
+        (false, true) => (false, NOT_WHOLE, "its copy is not whole"),
         (true, true) => direction(mine, theirs, newest),
     };
     let (leader, follower) = if i_lead {
@@ -133,10 +197,18 @@ fn same_generation(mine: Side<'_>, theirs: Side<'_>) -> Verdict {
     // A device that has grown on one side only: what was added there is not known to be equal.
     let grown = leader.state.size_blocks > follower.state.size_blocks;
     let dirty = grown || leader.state.dirty_blocks > 0 || follower.state.dirty_blocks > 0;
+    let resync = dirty || !usable(follower);
+    let full = by_hashes(leader, follower);
+    let [equal, by_bitmap, by_hashes] = rows;
+    let row = match (resync, full) {
+        (false, _) => equal,
+        (true, false) => by_bitmap,
+        (true, true) => by_hashes,
+    };
     let reason = Reason {
-        resync: dirty || !usable(follower),
-        // What a failed disk has lost is not known from any bitmap.
-        full: !base_known(leader, follower) || follower.state.disk == StoredDisk::Failed,
+        row,
+        resync,
+        full,
         coarse: leader.state.crashed || follower.state.crashed,
         adopt: false,
         why,
@@ -149,9 +221,9 @@ fn same_generation(mine: Side<'_>, theirs: Side<'_>) -> Verdict {
 }
 
 /// Both have a whole copy of the same newest generation: whether I lead, and why.
-fn direction(mine: Side<'_>, theirs: Side<'_>, newest: Generation) -> (bool, &'static str) {
-    let prefer = |test: fn(&PeerState) -> bool, why| {
-        (test(mine.state) != test(theirs.state)).then(|| (test(mine.state), why))
+fn direction(mine: Side<'_>, theirs: Side<'_>, newest: Generation) -> (bool, Rows, &'static str) {
+    let prefer = |test: fn(&PeerState) -> bool, rows, why| {
+        (test(mine.state) != test(theirs.state)).then(|| (test(mine.state), rows, why))
     };
     // R1: the survivor has everything that the one which counted on it had acknowledged, even if it has begun to part.
     let outlived = |survivor: Side<'_>, crashed: Side<'_>| {
@@ -160,14 +232,15 @@ fn direction(mine: Side<'_>, theirs: Side<'_>, newest: Generation) -> (bool, &'s
     };
     let survivor = || {
         let i_lead = outlived(mine, theirs);
-        (i_lead || outlived(theirs, mine))
-            .then_some((i_lead, "it crashed and the other node did not"))
+        let why = "it crashed and the other node did not";
+        (i_lead || outlived(theirs, mine)).then_some((i_lead, SURVIVOR, why))
     };
-    prefer(|state| state.primary, "the other node is primary")
+    prefer(|state| state.primary, PRIMARY, "the other node is primary")
         .or_else(survivor)
         .or_else(|| {
             prefer(
                 |state| state.disk != StoredDisk::Outdated,
+                OUTDATED,
                 "it was recorded as outdated",
             )
         })
@@ -175,22 +248,32 @@ fn direction(mine: Side<'_>, theirs: Side<'_>, newest: Generation) -> (bool, &'s
         .or_else(|| {
             prefer(
                 |state| !state.crashed,
+                CRASHED,
                 "it crashed and the other node did not",
             )
         })
         .unwrap_or_else(|| {
-            let i_lead = match (mine.node == newest.node, theirs.node == newest.node) {
-                (true, false) => true,
-                (false, true) => false,
-                _ => mine.node < theirs.node,
-            };
-            (i_lead, "the other node was primary last")
+            let why = "the other node was primary last";
+            match (mine.node == newest.node, theirs.node == newest.node) {
+                (true, false) => (true, LAST_PRIMARY, why),
+                (false, true) => (false, LAST_PRIMARY, why),
+                _ => (
+                    mine.node < theirs.node,
+                    LOWER_NUMBER,
+                    "the other node has the lower number",
+                ),
+            }
         })
 }
 
 /// A whole copy that others can be brought up from.
 const fn usable(side: Side<'_>) -> bool {
     matches!(side.state.disk, StoredDisk::UpToDate | StoredDisk::Outdated)
+}
+
+/// Every block has to be looked at. What a failed disk has lost, or one that has taken its place, no bitmap knows.
+fn by_hashes(leader: Side<'_>, follower: Side<'_>) -> bool {
+    !base_known(leader, follower) || follower.state.disk == StoredDisk::Failed
 }
 
 /// The leader's dirty bits count from a generation that the follower contains.
@@ -202,192 +285,4 @@ fn base_known(leader: Side<'_>, follower: Side<'_>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use twindisk_format::{
-        ids::{BootId, GenerationId, Term},
-        lineage::Lineage,
-    };
-
-    use super::*;
-
-    const ONE: NodeId = NodeId(1);
-    const TWO: NodeId = NodeId(2);
-
-    fn generation(number: u64, node: u8) -> Generation {
-        Generation {
-            term: Term(number),
-            id: GenerationId(number),
-            node: NodeId(node),
-        }
-    }
-
-    fn state(generations: &[u64]) -> PeerState {
-        let lineage = Lineage::new(generations.iter().map(|&g| generation(g, 1)).collect());
-        PeerState {
-            boot: BootId(1),
-            primary: false,
-            disk: StoredDisk::UpToDate,
-            up_to_date: true,
-            crashed: false,
-            base: lineage.newest().map(|newest| newest.id),
-            lineage,
-            unconfirmed: false,
-            suspect: false,
-            in_sync: vec![ONE, TWO],
-            dirty_blocks: 0,
-            size_blocks: 100,
-            capacity_blocks: 100,
-        }
-    }
-
-    fn verdict(mine: &PeerState, theirs: &PeerState) -> Verdict {
-        compare(
-            Side {
-                node: ONE,
-                state: mine,
-            },
-            Side {
-                node: TWO,
-                state: theirs,
-            },
-        )
-    }
-
-    fn leads(mine: &PeerState, theirs: &PeerState) -> Option<(bool, bool)> {
-        match verdict(mine, theirs) {
-            Verdict::Lead(reason) => Some((reason.resync, reason.full)),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn equal_and_clean_is_in_sync_led_by_the_last_primary() {
-        assert_eq!(leads(&state(&[5]), &state(&[5])), Some((false, false)));
-    }
-
-    #[test]
-    fn equal_generation_with_dirty_bits_on_either_side_is_never_in_sync() {
-        let mut dirty = state(&[5]);
-        dirty.dirty_blocks = 1;
-        assert_eq!(leads(&dirty, &state(&[5])), Some((true, false)));
-        assert_eq!(leads(&state(&[5]), &dirty), Some((true, false)));
-    }
-
-    #[test]
-    fn the_survivor_leads_a_crashed_primary() {
-        let mut crashed = state(&[5]);
-        crashed.crashed = true;
-        crashed.dirty_blocks = 7;
-        assert_eq!(leads(&crashed, &state(&[5])), None);
-        assert_eq!(leads(&state(&[5]), &crashed), Some((true, false)));
-    }
-
-    #[test]
-    fn a_survivor_leads_even_if_it_has_begun_to_part_unless_it_was_not_counted_on() {
-        let mut crashed = state(&[5]);
-        crashed.crashed = true;
-        let mut survivor = state(&[5]);
-        survivor.disk = StoredDisk::Outdated;
-        assert_eq!(leads(&survivor, &crashed), Some((false, false)));
-        crashed.in_sync = vec![TWO];
-        assert_eq!(leads(&survivor, &crashed), None);
-    }
-
-    #[test]
-    fn behind_follows_by_bitmap_if_there_is_a_base_and_by_hashes_if_not() {
-        let mut ahead = state(&[5, 6]);
-        ahead.base = Some(GenerationId(5));
-        assert_eq!(leads(&ahead, &state(&[5])), Some((true, false)));
-        ahead.base = None;
-        assert_eq!(leads(&ahead, &state(&[5])), Some((true, true)));
-        assert_eq!(leads(&ahead, &state(&[])), Some((true, true)));
-        ahead.disk = StoredDisk::Inconsistent;
-        ahead.in_sync = vec![ONE];
-        assert!(matches!(verdict(&ahead, &state(&[5])), Verdict::Wait(_)));
-    }
-
-    #[test]
-    fn who_is_counted_on_by_a_newer_generation_without_a_copy_leads_and_adopts_it() {
-        let mut failed = state(&[5, 6]);
-        failed.disk = StoredDisk::Failed;
-        failed.in_sync = vec![TWO];
-        let mut counted_on = state(&[5]);
-        assert!(matches!(verdict(&failed, &counted_on), Verdict::Follow(r) if r.adopt && r.full));
-        counted_on.disk = StoredDisk::Outdated;
-        assert!(matches!(verdict(&failed, &counted_on), Verdict::Wait(_)));
-    }
-
-    #[test]
-    fn an_unconfirmed_generation_is_no_fork() {
-        let mut begun = state(&[5, 6]);
-        begun.unconfirmed = true;
-        let mut confirmed = state(&[5, 7]);
-        confirmed.base = Some(GenerationId(5));
-        assert!(forget_unconfirmed(&mut begun, &mut confirmed));
-        assert!(matches!(verdict(&begun, &confirmed), Verdict::Follow(reason) if !reason.full));
-        let mut known = state(&[5, 6]);
-        known.unconfirmed = true;
-        assert!(!forget_unconfirmed(&mut known, &mut state(&[5])));
-        assert_eq!(leads(&known, &state(&[5])), Some((true, true)));
-    }
-
-    #[test]
-    fn forks_and_strangers_are_refused() {
-        let split = Verdict::SplitBrain {
-            last_common: generation(5, 1),
-        };
-        assert_eq!(verdict(&state(&[5, 6]), &state(&[5, 7])), split);
-        assert_eq!(verdict(&state(&[5]), &state(&[7])), Verdict::Unrelated);
-        assert!(matches!(
-            verdict(&state(&[]), &state(&[])),
-            Verdict::Wait(_)
-        ));
-    }
-
-    #[test]
-    fn a_failed_disk_is_compared_as_a_whole() {
-        let mut failed = state(&[5]);
-        failed.disk = StoredDisk::Failed;
-        assert_eq!(leads(&state(&[5]), &failed), Some((true, true)));
-    }
-
-    fn any_state() -> impl Strategy<Value = PeerState> {
-        let disks = [
-            StoredDisk::Failed,
-            StoredDisk::Inconsistent,
-            StoredDisk::Outdated,
-            StoredDisk::UpToDate,
-        ];
-        (
-            prop::sample::select(vec![vec![], vec![1], vec![1, 2], vec![1, 3], vec![9]]),
-            prop::sample::select(disks.to_vec()),
-            any::<(bool, bool)>(),
-            0_u64..3,
-        )
-            .prop_map(
-                |(generations, disk, (primary, crashed), dirty_blocks)| PeerState {
-                    disk,
-                    primary,
-                    crashed,
-                    dirty_blocks,
-                    ..state(&generations)
-                },
-            )
-    }
-
-    proptest! {
-        /// Both sides come to the same answer, seen from their side.
-        #[test]
-        fn is_symmetric(mine in any_state(), theirs in any_state()) {
-            let one = Side { node: ONE, state: &mine };
-            let two = Side { node: TWO, state: &theirs };
-            let mirrored = match compare(two, one) {
-                Verdict::Lead(reason) => Verdict::Follow(reason),
-                Verdict::Follow(reason) => Verdict::Lead(reason),
-                same => same,
-            };
-            prop_assert_eq!(compare(one, two), mirrored);
-        }
-    }
-}
+mod tests;

@@ -7,8 +7,9 @@ use twindisk_format::{
 };
 
 use crate::{
-    Role,
+    Cause, Mark, Role,
     jobs::{After, Step},
+    mark::No,
     peer::Phase,
     replica::{Replica, Then},
 };
@@ -120,6 +121,40 @@ impl Replica {
         }
     }
 
+    /// The superblock with this change can't be stored. Whoever waits for it must hear so, and a node can be stopped all
+    /// the same; peers hear that this disk has failed.
+    pub(crate) fn not_stored(&mut self, then: Then) {
+        let next = "replace the disk of this node";
+        match then {
+            Then::Demoted => self.demoted(),
+            Then::LeaveStored => self.leave_not_stored(),
+            Then::Stopped => self.halt(),
+            Then::ReceiptStored { command, .. } => {
+                let why = "the receipt can't be stored";
+                self.refuse_command(command, Cause::ReceiptNotStorable, why, next);
+            }
+            Then::Outdated { command } => {
+                let why = "this node can't record that it is outdated";
+                self.refuse_command(command, Cause::OutdateNoDisk, why, next);
+            }
+            Then::Discarded { .. } => self.discard_not_stored(),
+            Then::ResizeDone => {
+                let why = "the new size can't be stored";
+                self.resize_refused(Cause::ResizeNotStored, why);
+            }
+            Then::Changed(_)
+            | Then::Confirmed(_)
+            | Then::Prepared { .. }
+            | Then::BeginResync { .. }
+            | Then::Inconsistent { .. }
+            | Then::MembershipStored { .. }
+            | Then::Granted { .. }
+            | Then::ReleaseStored { .. }
+            | Then::DiskFailureStored
+            | Then::Resized { .. } => {}
+        }
+    }
+
     /// The link is being closed on purpose. A standby whose primary parts from it leaves in good order, so that the
     /// primary may go on.
     fn goodbye(&mut self, slot: Slot, why: &str) {
@@ -138,17 +173,17 @@ impl Replica {
             );
             return self.release_self(After::Part(slot));
         }
-        self.drop_link(slot, why.to_owned());
+        self.drop_link(slot, Mark::Goodbye, why);
     }
 
     fn peer_refused(&mut self, slot: Slot, why: &str) {
         let name = self.peer(slot).name.clone();
-        self.resize_refused(&format!("{name}: {why}"));
+        self.resize_refused(Cause::ResizeRefused, &format!("{name}: {why}"));
         if let Some(job) = &self.job
             && matches!(job.step, Step::HandingOver { to } if to == slot)
         {
-            self.finish_job(Err(crate::Refusal {
-                code: crate::RefusalCode::PeerRefused,
+            self.finish_job(Err(No {
+                cause: Cause::TakeOverRefused,
                 why: format!("{name} refused to take over: {why}"),
                 next: "this node is standby now: `twindisk promote` makes it primary again".into(),
             }));

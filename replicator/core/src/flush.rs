@@ -341,7 +341,7 @@ impl Replica {
         }
     }
 
-    /// Whether nothing written here or sent is unstable.
+    /// Whether nothing written here or sent is unstable. Of a disk that has failed nothing is expected any more.
     pub(crate) fn all_stable(&self) -> bool {
         (!self.disk_attached() || self.flusher.is_clean())
             && self

@@ -17,7 +17,7 @@ use twindisk_format::{
 };
 
 use crate::{
-    Action, DiskState, LinkId, LinkIntent, Report, Role,
+    Action, DiskState, LinkId, LinkIntent, Mark, Report, Role,
     compare::{Reason, Side, Verdict, compare, forget_unconfirmed},
     membership::Kind,
     mutants::Mutant,
@@ -30,12 +30,14 @@ impl Replica {
     pub(crate) fn link_up(&mut self, slot: Slot, link: LinkId) {
         if !self.peer(slot).wanted {
             let why = "disconnected by the operator".to_owned();
+            self.marks.mark(Mark::NotWanted);
             return self.act(Action::Link {
                 peer: slot,
                 intent: LinkIntent::Disconnect { why },
             });
         }
         if self.peer(slot).link.is_some() {
+            self.marks.mark(Mark::Replaced);
             self.lose_link(slot, "a new connection has taken its place");
         }
         let now = self.now;
@@ -125,10 +127,11 @@ impl Replica {
     pub(crate) fn peer_state(&mut self, slot: Slot, mut state: PeerState) {
         // Both compare the same two statements, or they would come to different answers.
         let Some(mut mine) = self.peer_mut(slot).told.take() else {
-            return self.drop_link(slot, "it said twice what it has");
+            return self.drop_link(slot, Mark::SaidTwice, "it said twice what it has");
         };
         if !self.still_true(slot, &mine) {
-            return self.drop_link(slot, "what this node has changed while the two compared");
+            let why = "what this node has changed while the two compared";
+            return self.drop_link(slot, Mark::ChangedMeanwhile, why);
         }
         if forget_unconfirmed(&mut mine, &mut state) {
             let (lineage, unconfirmed) = (mine.lineage.clone(), mine.unconfirmed);
@@ -147,6 +150,7 @@ impl Replica {
             state: &state,
         };
         let verdict = self.mutate_verdict(me, it, compare(me, it));
+        self.marks.mark(verdict.row());
         let too_small =
             state.size_blocks > self.capacity_blocks || mine.size_blocks > state.capacity_blocks;
         let sizes = (mine.size_blocks, state.size_blocks, state.capacity_blocks);
@@ -157,6 +161,7 @@ impl Replica {
                  backing device",
                 sizes.1, sizes.2, sizes.0, self.capacity_blocks
             );
+            self.marks.mark(Mark::TooSmall);
             return self.set_phase(slot, Phase::Waiting, why);
         }
         if let Verdict::Lead(reason) | Verdict::Follow(reason) = verdict
@@ -177,7 +182,7 @@ impl Replica {
                 self.set_phase(slot, phase, reason.why);
             }
             Verdict::Follow(reason) => self.prepare_to_follow(slot, reason),
-            Verdict::Wait(why) => self.set_phase(slot, Phase::Waiting, why),
+            Verdict::Wait(_, why) => self.set_phase(slot, Phase::Waiting, why),
             Verdict::Unrelated => {
                 let why = format!(
                     "the two have no generation in common, or one was away for more than {} of them: `twindisk init \
@@ -194,6 +199,7 @@ impl Replica {
     /// that is being overwritten itself.
     fn must_wait(&mut self, slot: Slot, lead: bool) -> Option<String> {
         if let Some(primary) = self.follows().filter(|primary| *primary != slot) {
+            self.marks.mark(Mark::PrimaryMakesEqual);
             let name = &self.peer(primary).name;
             return Some(format!("{name} is primary and has to make the two equal"));
         }
@@ -208,9 +214,11 @@ impl Replica {
             .as_ref()
             .is_some_and(|said| said.primary);
         if primary && !lead {
-            self.drop_link(target_of, "a primary brings this node up to date instead");
+            let why = "a primary brings this node up to date instead";
+            self.drop_link(target_of, Mark::PrimaryInstead, why);
             return None;
         }
+        self.marks.mark(Mark::BroughtUpByAnother);
         Some(format!("{name} is bringing this node up to date"))
     }
 
@@ -223,7 +231,8 @@ impl Replica {
             );
             if slot != leader && relies {
                 let name = self.peer(leader).name.clone();
-                self.drop_link(slot, format!("{name} brings this node up to date"));
+                let why = format!("{name} brings this node up to date");
+                self.drop_link(slot, Mark::AnotherLeads, why);
             }
         }
     }
@@ -254,6 +263,7 @@ impl Replica {
         if self.role == Role::Primary {
             let term = self.store.get().term;
             let name = self.peer(slot).name.clone();
+            self.marks.mark(Mark::HasNewerData);
             return self.step_down(term, &format!("{name} has newer data"));
         }
         if self.metadata_failed {
@@ -363,7 +373,8 @@ impl Replica {
                 // This node keeps to another leader: the two compare again when that changes.
                 return;
             }
-            return self.drop_link(slot, "it was ready although nobody had asked");
+            let why = "it was ready although nobody had asked";
+            return self.drop_link(slot, Mark::ReadyUnasked, why);
         };
         let beyond = self.peer(slot).said.as_ref().map(|said| said.size_blocks);
         if let Some(beyond) = beyond {
@@ -372,10 +383,8 @@ impl Replica {
         // Blocks may have become dirty since both said what they had.
         let resync = reason.resync || self.peer(slot).bitmap.dirty() > 0;
         if resync && !released {
-            return self.drop_link(
-                slot,
-                "blocks became dirty while the two compared: once more",
-            );
+            let why = "blocks became dirty while the two compared: once more";
+            return self.drop_link(slot, Mark::BecameDirty, why);
         }
         if released {
             self.store_receipt(slot, ReceiptKind::Release, "it recorded itself as outdated");
@@ -460,16 +469,19 @@ impl Replica {
             reason,
         } = self.peer(slot).phase
         else {
-            return self.drop_link(slot, "it began a resync although this node was not ready");
+            let why = "it began a resync although this node was not ready";
+            return self.drop_link(slot, Mark::BegunUnready, why);
         };
         let Some(link) = self.peer(slot).link else {
             return;
         };
         if size_blocks > self.capacity_blocks {
-            return self.drop_link(slot, "its device is larger than this one can be");
+            let why = "its device is larger than this one can be";
+            return self.drop_link(slot, Mark::ResyncTooLarge, why);
         }
         if self.store.get().disk == StoredDisk::Failed && self.metadata_failed {
-            return self.drop_link(slot, "this node's metadata can't be written");
+            let why = "this node's metadata can't be written";
+            return self.drop_link(slot, Mark::ResyncNoMetadata, why);
         }
         self.peer_mut(slot).phase = Phase::Following {
             step: FollowStep::Target,
@@ -517,6 +529,7 @@ impl Replica {
             return;
         }
         if self.role == Role::Primary || promoting {
+            self.marks.mark(Mark::HeardHigherTerm);
             self.step_down(term, &format!("{name} speaks in the higher term {term}"));
         } else if !matches!(frame, Frame::Control(ControlMessage::Membership(_))) {
             // A membership brings its term with everything that belongs to it.

@@ -8,8 +8,9 @@ use twindisk_format::{
 };
 
 use crate::{
-    Action, CommandId, CommandReply, DiskState, ExportState, LinkId, LinkIntent, Protocol, Refusal,
-    RefusalCode, Report, Role, Time,
+    Action, Cause, CommandId, CommandReply, DiskState, ExportState, LinkId, LinkIntent, Mark,
+    Protocol, Report, Role, Time,
+    mark::No,
     membership::Kind,
     mutants::Mutant,
     mutation::Origin,
@@ -153,8 +154,8 @@ impl Replica {
 
     /// Promotion: gathers the right to the next term (R2).
     fn ask(&mut self, force: Option<String>, handover: Option<Slot>) -> bool {
-        if let Err(refusal) = self.may_promote(force.is_some(), handover) {
-            self.finish_job(Err(refusal));
+        if let Err(no) = self.may_promote(force.is_some(), handover) {
+            self.finish_job(Err(no));
             return true;
         }
         let highest = self.store.get().term;
@@ -197,7 +198,8 @@ impl Replica {
         let Some(link) = self.peer(slot).link else {
             return;
         };
-        if let Err(why) = self.may_grant(slot, term, lineage) {
+        if let Err((mark, why)) = self.may_grant(slot, term, lineage) {
+            self.marks.mark(mark);
             let term = self.store.get().term;
             return self.send(
                 slot,
@@ -223,8 +225,9 @@ impl Replica {
         slot: Slot,
         term: Term,
         lineage: &twindisk_format::lineage::Lineage,
-    ) -> Result<(), String> {
+    ) -> Result<(), (Mark, String)> {
         use twindisk_format::lineage::Relation;
+        let me = &self.config.name;
         let mine = self.store.get();
         let promoting = self
             .job
@@ -237,25 +240,24 @@ impl Replica {
                 && peer.said.as_ref().is_some_and(|said| said.primary)
         });
         if self.role == Role::Primary {
-            Err(format!("{} is primary", self.config.name))
+            Err((Mark::GrantPrimary, format!("{me} is primary")))
         } else if let Some(primary) = other_primary {
-            Err(format!(
-                "{} is connected to the primary {}",
-                self.config.name,
+            let why = format!(
+                "{me} is connected to the primary {}",
                 self.peer(primary).name
-            ))
+            );
+            Err((Mark::GrantFollows, why))
         } else if term <= mine.term {
-            Err(format!(
-                "{} is in term {} already",
-                self.config.name, mine.term
-            ))
+            let why = format!("{me} is in term {} already", mine.term);
+            Err((Mark::GrantTerm, why))
         } else if promoting && mine.node < self.peer(slot).node {
-            Err(format!("{} is being promoted itself", self.config.name))
+            let why = format!("{me} is being promoted itself");
+            Err((Mark::GrantPromoting, why))
         } else if !matches!(
             mine.lineage.relation(lineage),
             Relation::Same | Relation::Behind
         ) {
-            Err(format!("{} has newer data", self.config.name))
+            Err((Mark::GrantNewer, format!("{me} has newer data")))
         } else {
             Ok(())
         }
@@ -277,8 +279,8 @@ impl Replica {
         {
             let name = self.peer(slot).name.clone();
             let why = format!("{name} asked for the term at the same time and comes first");
-            self.finish_job(Err(Refusal {
-                code: RefusalCode::Busy,
+            self.finish_job(Err(No {
+                cause: Cause::OutrunByPeer,
                 why,
                 next: format!("look at `twindisk status`; {name} is being promoted"),
             }));
@@ -320,8 +322,8 @@ impl Replica {
             .is_some_and(|job| matches!(job.step, Step::Asking { .. }))
         {
             let name = &self.peer(slot).name;
-            self.finish_job(Err(Refusal {
-                code: RefusalCode::PeerRefused,
+            self.finish_job(Err(No {
+                cause: Cause::TermRefused,
                 why: format!("{name} refused the next term (it is in term {term}): {why}"),
                 next: format!("look at `twindisk status` on {name}, then try again"),
             }));
@@ -357,16 +359,16 @@ impl Replica {
         if let Some(slot) = joined.filter(|_| force.is_none()) {
             // R1: another standby took it into the set meanwhile; it would not know that it has left again.
             let name = self.peer(slot).name.clone();
-            self.finish_job(Err(Refusal {
-                code: RefusalCode::Interrupted,
+            self.finish_job(Err(No {
+                cause: Cause::JoinedMeanwhile,
                 why: format!("{name} joined the in-sync set while peers were asked for the term"),
                 next: "try again: `twindisk promote` says what is missing now".into(),
             }));
             return true;
         }
         if self.store.get().term > term {
-            self.finish_job(Err(Refusal {
-                code: RefusalCode::PeerRefused,
+            self.finish_job(Err(No {
+                cause: Cause::TermPassed,
                 why: format!("a peer has moved past the term {term} that was asked for"),
                 next: "look at `twindisk status`, then try again".into(),
             }));
@@ -418,8 +420,8 @@ impl Replica {
         if self.store.get().primary {
             self.store.change(|superblock| superblock.primary = false);
         }
-        self.finish_job(Err(Refusal {
-            code: RefusalCode::DiskNotUpToDate,
+        self.finish_job(Err(No {
+            cause: Cause::DiskFailedMeanwhile,
             why: format!("the disk of this node has failed: {}", self.disk_why),
             next: "promote another node; replace the disk of this one".into(),
         }));
@@ -431,8 +433,8 @@ impl Replica {
         if let Some(before) = self.before_promotion.take() {
             self.store.change(|superblock| *superblock = before);
         }
-        self.finish_job(Err(Refusal {
-            code: RefusalCode::Metadata,
+        self.finish_job(Err(No {
+            cause: Cause::PromotionNotStored,
             why: "the new term could not be stored".into(),
             next: "replace the disk of this node; promote another one".into(),
         }));
@@ -477,7 +479,7 @@ impl Replica {
             let counted = self.store.peer(slot).in_sync || peer.protocol == Protocol::A;
             let equal = counted && peer.bitmap.dirty() == 0;
             if peer.undecided() || peer.phase == Phase::Established && !equal {
-                self.drop_link(slot, "meeting it again as primary");
+                self.drop_link(slot, Mark::MeetAsPrimary, "meeting it again as primary");
             }
         }
     }
@@ -556,10 +558,14 @@ impl Replica {
         }
     }
 
-    /// Tells every equal peer what this node is now.
+    /// Tells every peer that is not in the middle of something what this node is now.
     fn tell_state(&mut self) {
         for slot in self.slots() {
-            if self.peer(slot).phase == Phase::Established {
+            let at_rest = matches!(
+                self.peer(slot).phase,
+                Phase::Established | Phase::Waiting | Phase::SplitBrain { .. } | Phase::Unrelated
+            );
+            if at_rest {
                 let state = self.my_state(slot);
                 self.send(slot, Frame::Control(ControlMessage::State(state)));
             }
@@ -633,6 +639,18 @@ impl Replica {
         }
     }
 
+    /// It can't be recorded: the peers hear nothing, and this node leaves all the same.
+    pub(crate) fn leave_not_stored(&mut self) {
+        if let Some(Job {
+            step: Step::Releasing { after },
+            ..
+        }) = &self.job
+        {
+            let after = *after;
+            self.parted(after);
+        }
+    }
+
     /// A peer has stored the receipt about this node.
     pub(crate) fn release_stored(&mut self, slot: Slot) {
         if let Some(Job {
@@ -653,7 +671,7 @@ impl Replica {
                 self.finish_job(Ok(CommandReply { message }));
             }
             After::Part(slot) => {
-                self.drop_link(slot, "the other side disconnects");
+                self.drop_link(slot, Mark::OtherSideParts, "the other side disconnects");
                 self.finish_job(Ok(CommandReply {
                     message: "parted".into(),
                 }));
@@ -669,6 +687,7 @@ impl Replica {
 
     pub(crate) fn disconnect_now(&mut self, slot: Slot, why: &str) {
         let peer = self.peer_mut(slot);
+        let before = peer.connection();
         peer.wanted = false;
         why.clone_into(&mut peer.why);
         if let Some(link) = &mut peer.link {
@@ -681,6 +700,7 @@ impl Replica {
         self.act(Action::Link { peer: slot, intent });
         if self.peer(slot).link.is_none() {
             self.set_phase(slot, Phase::Down, why);
+            self.report_connection(slot, before);
         }
     }
 
@@ -743,12 +763,13 @@ impl Replica {
     }
 
     /// Answers whoever asked for the job, and ends it.
-    pub(crate) fn finish_job(&mut self, result: Result<CommandReply, Refusal>) {
+    pub(crate) fn finish_job(&mut self, result: Result<CommandReply, No>) {
         let Some(job) = self.job.take() else { return };
         if let Some(id) = job.command {
-            self.act(Action::Reply { id, result });
-        } else if let Err(refusal) = result {
-            self.report(Report::Warning { what: refusal.why });
+            self.reply(id, result);
+        } else if let Err(no) = result {
+            self.marks.refuse(no.cause);
+            self.report(Report::Warning { what: no.why });
         }
     }
 
@@ -758,16 +779,16 @@ impl Replica {
         let Some(job) = &mut self.job else { return };
         match &mut job.step {
             Step::Asking { waiting, .. } if waiting.contains(slot) => {
-                self.finish_job(Err(Refusal {
-                    code: RefusalCode::Interrupted,
+                self.finish_job(Err(No {
+                    cause: Cause::LostWhileAsking,
                     why: format!("{name} was lost while it was asked for the next term: {why}"),
                     next: "try again: `twindisk promote` says what is missing now".into(),
                 }));
             }
             Step::Parting { waiting, .. } => _ = waiting.remove(slot),
             Step::HandingOver { to } if *to == slot => {
-                self.finish_job(Err(Refusal {
-                    code: RefusalCode::Interrupted,
+                self.finish_job(Err(No {
+                    cause: Cause::LostInHandover,
                     why: format!("{name} was lost before it said that it is primary: {why}"),
                     next: format!("this node is standby now: look at {name}, or promote this node"),
                 }));
@@ -792,8 +813,8 @@ impl Replica {
             Step::Parting { waiting, .. } => *waiting = SlotSet::EMPTY,
             // Requests were dropped: there is no way back, only what the disk still works on to be waited for.
             Step::Draining { abandon: true, .. } => {}
-            Step::Draining { .. } => self.finish_job(Err(Refusal {
-                code: RefusalCode::Suspended,
+            Step::Draining { .. } => self.finish_job(Err(No {
+                cause: Cause::DrainTooLong,
                 why: "requests under way could not be finished in time; this node is still primary"
                     .into(),
                 next:
@@ -802,8 +823,8 @@ impl Replica {
                         .into(),
             })),
             Step::Applying { .. } | Step::Asking { .. } | Step::HandingOver { .. } => {
-                self.finish_job(Err(Refusal {
-                    code: RefusalCode::Interrupted,
+                self.finish_job(Err(No {
+                    cause: Cause::PeerTooSlow,
                     why: "a peer did not answer in time".into(),
                     next: "`twindisk status` shows the peers; try again".into(),
                 }));
@@ -823,8 +844,8 @@ impl Replica {
         self.detach_wanted = false;
         self.change = None;
         self.confirming = None;
-        self.finish_job(Err(Refusal {
-            code: RefusalCode::Interrupted,
+        self.finish_job(Err(No {
+            cause: Cause::SteppedDown,
             why: format!("this node has stepped down: {why}"),
             next: "`twindisk status` shows who is primary".into(),
         }));
@@ -846,7 +867,8 @@ impl Replica {
         });
         for slot in self.slots() {
             if self.peer(slot).link.is_some() {
-                self.drop_link(slot, format!("this node has stepped down: {why}"));
+                let why = format!("this node has stepped down: {why}");
+                self.drop_link(slot, Mark::SteppedDown, why);
             }
         }
     }

@@ -27,6 +27,7 @@ mod handshake;
 mod jobs;
 pub mod limits;
 mod locks;
+mod mark;
 mod membership;
 mod mutants;
 mod mutation;
@@ -52,6 +53,7 @@ pub use event::{
     BufId, ClientOp, ClientRequest, CommandId, ConnectionId, DiskDone, DiskError, Event, Failure,
     Fill, LinkId, OpId, RequestId,
 };
+pub use mark::{Cause, Mark};
 #[cfg(feature = "mutants")]
 pub use mutants::Mutant;
 pub use replica::{Replica, Start};

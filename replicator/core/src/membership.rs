@@ -14,7 +14,7 @@ use twindisk_format::{
 };
 
 use crate::{
-    DiskState, LinkId, OnPeerLoss, Protocol, Report, Role,
+    DiskState, LinkId, Mark, OnPeerLoss, Protocol, Report, Role,
     mutants::Mutant,
     mutation::Stage,
     peer::{FollowStep, LeadStep, Phase},
@@ -484,10 +484,11 @@ impl Replica {
     pub(crate) fn receive_membership(&mut self, slot: Slot, membership: Membership) {
         if self.is_parting() {
             // It has recorded itself as outdated, and said so: nothing may undo that before they meet again.
-            return self.drop_link(slot, "this node is leaving in good order");
+            let why = "this node is leaving in good order";
+            return self.drop_link(slot, Mark::MembershipParting, why);
         }
-        if let Err(why) = self.may_follow(slot, &membership) {
-            return self.drop_link(slot, why);
+        if let Err((mark, why)) = self.may_follow(slot, &membership) {
+            return self.drop_link(slot, mark, why);
         }
         if let Phase::Following { reason, .. } = self.peer(slot).phase {
             self.peer_mut(slot).phase = Phase::Following {
@@ -501,7 +502,7 @@ impl Replica {
         });
     }
 
-    fn may_follow(&self, slot: Slot, membership: &Membership) -> Result<(), String> {
+    fn may_follow(&self, slot: Slot, membership: &Membership) -> Result<(), (Mark, String)> {
         let mine = self.store.get();
         let follows = match &self.peer(slot).phase {
             Phase::Established => true,
@@ -522,20 +523,25 @@ impl Replica {
             .find(|&&node| node != mine.node && mine.peers.iter().all(|peer| peer.node != node));
         if let Some(stranger) = stranger {
             // Without a slot for it this node would take the set for smaller than it is, and promote without its word.
-            Err(format!(
+            let why = format!(
                 "node {stranger} is in sync, and this node does not know it: add it to the configuration here too, and restart"
-            ))
+            );
+            Err((Mark::MembershipStranger, why))
         } else if membership.term < mine.term {
-            Err(format!(
+            let why = format!(
                 "it speaks for term {}, this node is in term {}",
                 membership.term, mine.term
-            ))
+            );
+            Err((Mark::MembershipTerm, why))
         } else if self.role == Role::Primary || !follows {
-            Err("it sent an in-sync set although this node does not follow it".into())
+            let why = "it sent an in-sync set although this node does not follow it";
+            Err((Mark::MembershipUnfollowed, why.into()))
         } else if !matches!(relation, Relation::Same | Relation::Behind) {
-            Err("its lineage does not contain what this node has".into())
+            let why = "its lineage does not contain what this node has";
+            Err((Mark::MembershipLineage, why.into()))
         } else if membership.size_blocks > self.capacity_blocks {
-            Err("its device is larger than this one can be".into())
+            let why = "its device is larger than this one can be";
+            Err((Mark::MembershipSize, why.into()))
         } else {
             Ok(())
         }
@@ -557,7 +563,8 @@ impl Replica {
         };
         if self.is_parting() {
             self.peer_mut(slot).pending = None;
-            self.drop_link(slot, "this node is leaving in good order");
+            let why = "this node is leaving in good order";
+            self.drop_link(slot, Mark::MembershipParting, why);
             return true;
         }
         let established = self.peer(slot).phase == Phase::Established;
@@ -567,10 +574,8 @@ impl Replica {
         }
         if !established && self.peer(slot).bitmap.dirty() > 0 {
             self.peer_mut(slot).pending = None;
-            self.drop_link(
-                slot,
-                "it took this node for equal although blocks here are dirty",
-            );
+            let why = "it took this node for equal although blocks here are dirty";
+            self.drop_link(slot, Mark::MembershipDirty, why);
             return true;
         }
         if let Some(pending) = self.peer_mut(slot).pending.take() {
@@ -632,7 +637,9 @@ impl Replica {
             }
             for (index, record) in superblock.peers.iter_mut().enumerate() {
                 record.in_sync = membership.in_sync.contains(&record.node);
-                if record.in_sync && !for_ever {
+                // Another standby does not know better than a receipt that this node was given about a third one.
+                let knows = membership.primary || record.node == leader;
+                if record.in_sync && knows && !for_ever {
                     record.receipt = None;
                 }
                 if membership.equal.contains(&record.node)
@@ -765,7 +772,8 @@ impl Replica {
                     | Phase::Unrelated
             );
             if undecided && self.peer(slot).link.is_some() {
-                self.drop_link(slot, "more is known than when the two compared");
+                let why = "more is known than when the two compared";
+                self.drop_link(slot, Mark::MeetAgain, why);
             }
         }
     }
@@ -789,7 +797,7 @@ impl Replica {
         self.set_phase(slot, Phase::Waiting, why);
         self.change_lost_peer(slot);
         if self.peer(slot).sweep.is_some() {
-            self.drop_link(slot, why);
+            self.drop_link(slot, Mark::LeftDuringSweep, why);
         }
     }
 }

@@ -15,7 +15,7 @@ use twindisk_format::{
 
 use crate::{
     Action, BufId, ClientRequest, CommandId, Config, DiskDone, DiskIo, DiskState, Event,
-    ExportState, LinkId, LinkIntent, OpId, Report, Role, Time,
+    ExportState, LinkId, LinkIntent, Mark, OpId, Report, Role, Time,
     activity::ActivityLog,
     bitmap::Bitmap,
     flush::{ClientFlush, Flusher},
@@ -93,6 +93,7 @@ pub struct Replica {
     pub(crate) peer_resizes: VecDeque<crate::resize::PeerResize>,
     pub(crate) bitmap_writes: BTreeSet<(Slot, u32)>,
     pub(crate) counts: Counts,
+    pub(crate) marks: crate::mark::Marks,
     pub(crate) halted: bool,
     actions: VecDeque<Action>,
 }
@@ -330,6 +331,7 @@ impl Replica {
             peer_resizes: VecDeque::new(),
             bitmap_writes: BTreeSet::new(),
             counts: Counts::default(),
+            marks: crate::mark::Marks::default(),
             halted: false,
             actions: VecDeque::new(),
         };
@@ -622,6 +624,12 @@ impl Replica {
         peer.phase = phase;
         peer.since = now;
         peer.why = why.into();
+        self.report_connection(slot, before);
+    }
+
+    /// Reports what has become of a connection that was `before`.
+    pub(crate) fn report_connection(&mut self, slot: Slot, before: crate::ConnectionState) {
+        let peer = self.peer(slot);
         let (node, state, why) = (peer.node.0, peer.connection(), peer.why.clone());
         if before != state {
             self.report(Report::Connection {
@@ -637,8 +645,10 @@ impl Replica {
         self.act(Action::Export(state));
     }
 
-    pub(crate) fn drop_link(&mut self, slot: Slot, why: impl Into<String>) {
+    /// Asks the driver for a new connection; nothing that the present one still brings counts.
+    pub(crate) fn drop_link(&mut self, slot: Slot, mark: Mark, why: impl Into<String>) {
         let why = why.into();
+        self.marks.mark(mark);
         let peer = self.peer_mut(slot);
         peer.why.clone_from(&why);
         if let Some(link) = &mut peer.link {

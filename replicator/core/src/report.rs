@@ -177,6 +177,11 @@ impl Replica {
         warnings
     }
 
+    /// Every decision of the core by kind and name, and how often it was taken since the start.
+    pub fn decisions(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        self.marks.all()
+    }
+
     /// Panics when a rule is broken. The simulator calls it after every event.
     pub fn check_invariants(&self) {
         let superblock = self.store.get();

@@ -12,7 +12,7 @@ use twindisk_format::{
 };
 
 use crate::{
-    Action, CommandId, ExportState, Failure, LinkId, OpId, RefusalCode, Report, Role,
+    Action, Cause, CommandId, ExportState, Failure, LinkId, Mark, OpId, Report, Role,
     mutants::Mutant,
     mutation::{Body, Mutation, Origin, Stage},
     peer::Phase,
@@ -48,7 +48,7 @@ impl Replica {
         if self.role != Role::Primary || self.frozen() {
             return self.refuse_command(
                 id,
-                RefusalCode::WrongRole,
+                Cause::ResizeNotNow,
                 "only a primary whose I/O is not suspended can resize the device",
                 "promote a node, or release the suspension, then try again",
             );
@@ -60,7 +60,7 @@ impl Replica {
             let name = self.peer(slot).name.clone();
             return self.refuse_command(
                 id,
-                RefusalCode::PeerNotConnected,
+                Cause::ResizeNotEqual,
                 format!("{name} is not connected and equal"),
                 "every peer must take part: connect it and let its resync finish",
             );
@@ -68,7 +68,7 @@ impl Replica {
         if self.resize.is_some() {
             return self.refuse_command(
                 id,
-                RefusalCode::Busy,
+                Cause::ResizeBusy,
                 "a resize is under way",
                 "wait for it",
             );
@@ -109,7 +109,7 @@ impl Replica {
             self.resize = None;
             return self.refuse_command(
                 id,
-                RefusalCode::BadArgument,
+                Cause::ResizeSize,
                 format!(
                     "the device has {size} blocks of 4 KiB and can only grow; backing device and metadata here have \
                      room for {most}"
@@ -168,10 +168,12 @@ impl Replica {
             return;
         }
         if size_blocks > self.capacity_blocks {
+            self.marks.mark(Mark::NoRoomForSize);
             let why = format!("there is room for {} blocks here", self.capacity_blocks);
             return self.send(slot, Frame::Control(ControlMessage::Refused { why }));
         }
         if self.role == Role::Primary || self.peer(slot).phase != Phase::Established {
+            self.marks.mark(Mark::ResizeUnfollowed);
             let why = "this node does not follow".to_owned();
             return self.send(slot, Frame::Control(ControlMessage::Refused { why }));
         }
@@ -238,7 +240,7 @@ impl Replica {
     }
 
     /// The device stays as it was. Peers that have stored the new size take it back.
-    pub(crate) fn resize_refused(&mut self, why: &str) {
+    pub(crate) fn resize_refused(&mut self, cause: Cause, why: &str) {
         let Some(resize) = self.resize.take() else {
             return;
         };
@@ -253,9 +255,9 @@ impl Replica {
         }
         self.refuse_command(
             resize.command,
-            RefusalCode::PeerRefused,
+            cause,
             format!("the size is as before: {why}"),
-            "grow the backing device there, then try again",
+            "`twindisk status` shows the peers; see that there is room on each, then try again",
         );
     }
 
@@ -282,13 +284,13 @@ impl Replica {
         // Once every peer has stored it, only this node is left to do so.
         if !resize.storing || resize.waiting.contains(slot) {
             let name = self.peer(slot).name.clone();
-            self.resize_refused(&format!("{name} was lost: {why}"));
+            self.resize_refused(Cause::ResizePeerLost, &format!("{name} was lost: {why}"));
         }
     }
 
     /// This node stops being primary: what is added stays unseen.
     pub(crate) fn give_up_resize(&mut self) {
-        self.resize_refused("this node stops being primary");
+        self.resize_refused(Cause::ResizeSteppedDown, "this node stops being primary");
     }
 
     /// Zeroes the next part of what is added, on every replica.
@@ -327,7 +329,10 @@ impl Replica {
     pub(crate) fn resize_zeroed(&mut self, result: Result<(), Failure>) {
         match result {
             Ok(()) => self.zero_next(),
-            Err(_) => self.resize_refused("the new blocks could not be zeroed"),
+            Err(_) => {
+                let why = "the new blocks could not be zeroed";
+                self.resize_refused(Cause::ResizeNotZeroed, why);
+            }
         }
     }
 

@@ -7,8 +7,9 @@ use twindisk_format::{
 };
 
 use crate::{
-    Action, DiskState, LinkIntent, Refusal, RefusalCode, Report, Role,
+    Action, Cause, DiskState, LinkIntent, Mark, Report, Role,
     jobs::{After, Step},
+    mark::No,
     mutants::Mutant,
     peer::Phase,
     replica::Replica,
@@ -146,13 +147,13 @@ impl Replica {
         if self.role == Role::Primary {
             return self.refuse_command(
                 command,
-                RefusalCode::NothingToDo,
+                Cause::PrimaryAlready,
                 "this node is primary already",
                 "nothing is to be done",
             );
         }
-        if let Err(refusal) = self.may_promote(force.is_some(), None) {
-            return self.reply(command, Err(refusal));
+        if let Err(no) = self.may_promote(force.is_some(), None) {
+            return self.reply(command, Err(no));
         }
         self.start_job(
             Some(command),
@@ -164,19 +165,19 @@ impl Replica {
     }
 
     /// Why this node can't be promoted, and what would make it possible (R2, R3).
-    pub(crate) fn may_promote(&self, forced: bool, handover: Option<Slot>) -> Result<(), Refusal> {
-        let refuse = |code, why: String, next: String| Err(Refusal { code, why, next });
+    pub(crate) fn may_promote(&self, forced: bool, handover: Option<Slot>) -> Result<(), No> {
+        let refuse = |cause, why: String, next: String| Err(No { cause, why, next });
         if let Some(primary) = self.connected_primary(handover) {
             let name = &self.peer(primary).name;
             return refuse(
-                RefusalCode::PeerIsPrimary,
+                Cause::PeerIsPrimary,
                 format!("{name} is primary and connected"),
                 "use `twindisk switchover` to hand the role over".into(),
             );
         }
         if !self.disk_attached() || self.store.get().lineage.newest().is_none() {
             return refuse(
-                RefusalCode::DiskNotUpToDate,
+                Cause::NoData,
                 format!(
                     "the disk of this node is {:?}: {}",
                     self.disk, self.disk_why
@@ -186,14 +187,14 @@ impl Replica {
         }
         if self.saving.is_some() {
             return refuse(
-                RefusalCode::Busy,
+                Cause::Saving,
                 "this node is saving its changes, to give them up".into(),
                 "wait for it; then it follows".into(),
             );
         }
         if self.peers.iter().any(|peer| peer.pending.is_some()) {
             return refuse(
-                RefusalCode::Busy,
+                Cause::Joining,
                 "this node is just joining the in-sync set".into(),
                 "try again in a moment".into(),
             );
@@ -208,7 +209,7 @@ impl Replica {
         };
         if self.disk != DiskState::UpToDate && handover.is_none() && !mutated {
             return refuse(
-                RefusalCode::DiskNotUpToDate,
+                Cause::DiskNotUpToDate,
                 format!(
                     "the disk of this node is {:?}: {}",
                     self.disk, self.disk_why
@@ -233,7 +234,7 @@ impl Replica {
             _ => ("for each of them: ", "NODE"),
         };
         refuse(
-            RefusalCode::NoRight,
+            Cause::NoRight,
             format!(
                 "{} may still be primary: silence is no proof of anything else",
                 missing.join(" or ")
@@ -285,7 +286,7 @@ impl Replica {
         }
         match self.may_promote(false, None) {
             Ok(()) => Vec::new(),
-            Err(refusal) => vec![format!("{}: {}", refusal.why, refusal.next)],
+            Err(no) => vec![format!("{}: {}", no.why, no.next)],
         }
     }
 
@@ -313,6 +314,7 @@ impl Replica {
         self.meet_again();
         if self.job.is_some() || self.role == Role::Primary {
             let why = "something else is under way".to_owned();
+            self.marks.mark(Mark::TakeOverBusy);
             return self.send(
                 from,
                 twindisk_format::frame::Frame::Control(

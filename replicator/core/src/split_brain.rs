@@ -6,11 +6,10 @@ use twindisk_format::{
     frame::Frame,
     ids::{GenerationId, Slot},
     lineage::Generation,
-    superblock::StoredDisk,
 };
 
 use crate::{
-    Action, CommandId, OpId, RefusalCode, Report, Role,
+    Action, Cause, CommandId, Mark, OpId, Report, Role,
     mutants::Mutant,
     peer::Phase,
     replica::{Op, Replica, Then},
@@ -62,7 +61,7 @@ impl Replica {
         let [slot] = split[..] else {
             return self.refuse_command(
                 id,
-                RefusalCode::NothingToDo,
+                Cause::DiscardNobody,
                 "no connected peer is in split brain with this node, or several are",
                 "`twindisk status` shows the peers; name one",
             );
@@ -90,20 +89,23 @@ impl Replica {
             return;
         };
         let refusal = if self.role == Role::Primary {
-            Some("this node is primary: demote it before its changes are given up")
+            let why = "this node is primary: demote it before its changes are given up";
+            Some((Cause::DiscardPrimary, why))
         } else if self.saving.is_some() || self.job.is_some() {
-            Some("something else is under way")
+            Some((Cause::DiscardBusy, "something else is under way"))
         } else if self.follows().is_some() {
-            Some("this node follows the primary: it has nothing of its own to give up")
+            let why = "this node follows the primary: it has nothing of its own to give up";
+            Some((Cause::DiscardFollows, why))
         } else if !self.disk_attached() {
-            Some("this node has no disk")
+            Some((Cause::DiscardNoDisk, "this node has no disk"))
         } else {
             None
         };
-        if let Some(why) = refusal {
+        if let Some((cause, why)) = refusal {
             match command {
-                Some(id) => self.refuse_command(id, RefusalCode::WrongRole, why, "then try again"),
+                Some(id) => self.refuse_command(id, cause, why, "then try again"),
                 None => {
+                    self.marks.mark(Mark::DiscardUnable);
                     let why = why.to_owned();
                     self.send(keep, Frame::Control(ControlMessage::Refused { why }));
                 }
@@ -148,11 +150,8 @@ impl Replica {
                 self.store.change(|superblock| {
                     superblock.lineage.cut_after(last_common);
                     superblock.unconfirmed = false;
-                    if superblock.disk == StoredDisk::UpToDate {
-                        superblock.disk = StoredDisk::Outdated;
-                    }
                 });
-                self.set_disk(crate::DiskState::Outdated, "its changes were given up");
+                self.outdate("its changes were given up");
                 self.store.then(Then::Discarded { slot: keep });
             }
             Err(error) => {
@@ -160,7 +159,7 @@ impl Replica {
                 match saving.command {
                     Some(id) => self.refuse_command(
                         id,
-                        RefusalCode::Interrupted,
+                        Cause::NotSaved,
                         why,
                         "look at `twindisk status`; make room in the directory for discarded blocks if \
                          that was it, then try again",
@@ -168,6 +167,20 @@ impl Replica {
                     None => self.report(Report::Warning { what: why }),
                 }
             }
+        }
+    }
+
+    /// That the fork is given up can't be stored.
+    pub(crate) fn discard_not_stored(&mut self) {
+        let Some(saving) = self.saving.take() else {
+            return;
+        };
+        let why = "this node's metadata can't be written".to_owned();
+        match saving.command {
+            Some(id) => {
+                self.refuse_command(id, Cause::NotSaved, why, "replace the disk of this node");
+            }
+            None => self.report(Report::Warning { what: why }),
         }
     }
 
@@ -182,6 +195,7 @@ impl Replica {
             Some(id) => self.done(id, message),
             None => self.report(Report::Warning { what: message }),
         }
-        self.drop_link(slot, "the split brain was resolved");
+        let why = "the split brain was resolved";
+        self.drop_link(slot, Mark::SplitBrainResolved, why);
     }
 }

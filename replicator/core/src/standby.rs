@@ -6,7 +6,7 @@ use twindisk_format::{
 };
 
 use crate::{
-    Action, LinkId, Protocol, Role,
+    Action, LinkId, Mark, Protocol, Role,
     mutants::Mutant,
     mutation::{Body, Mutation, Origin, Stage},
     peer::{FollowStep, Phase},
@@ -29,11 +29,11 @@ impl Replica {
         how: How,
         body: Body,
     ) {
-        if let Err(why) = self.may_receive(slot, term, seq, range) {
+        if let Err((mark, why)) = self.may_receive(slot, term, seq, range) {
             if let Body::Write { buf, .. } = body {
                 self.act(Action::Release { buf });
             }
-            return self.drop_link(slot, why);
+            return self.drop_link(slot, mark, why);
         }
         let Some(link) = self.peer(slot).link else {
             return;
@@ -82,7 +82,7 @@ impl Replica {
         term: Term,
         seq: Seq,
         range: BlockRange,
-    ) -> Result<(), String> {
+    ) -> Result<(), (Mark, String)> {
         let mine = self.store.get().term;
         let peer = self.peer(slot);
         let follows = matches!(
@@ -95,20 +95,17 @@ impl Replica {
         ) || self.equal_and_joining(slot);
         if term != mine {
             // R4.
-            Err(format!(
-                "it sent a write of term {term}, this node is in term {mine}"
-            ))
+            let why = format!("it sent a write of term {term}, this node is in term {mine}");
+            Err((Mark::MutationTerm, why))
         } else if self.role == Role::Primary || !follows {
-            Err("it sent a write although this node does not follow it".into())
+            let why = "it sent a write although this node does not follow it";
+            Err((Mark::MutationUnfollowed, why.into()))
         } else if seq <= peer.received.newest {
-            Err(format!(
-                "its write {seq} came after {}",
-                peer.received.newest
-            ))
+            let why = format!("its write {seq} came after {}", peer.received.newest);
+            Err((Mark::MutationOrder, why))
         } else if !self.within(range, self.size_blocks().max(peer.received.growing_to)) {
-            Err(format!(
-                "its write of blocks {range} lies beyond the device"
-            ))
+            let why = format!("its write of blocks {range} lies beyond the device");
+            Err((Mark::MutationBeyond, why))
         } else {
             Ok(())
         }
@@ -179,10 +176,8 @@ impl Replica {
                 self.peer_mut(other).bitmap.set(range);
             }
             if !recent.is_empty() && self.peer(other).phase == Phase::Established {
-                self.drop_link(
-                    other,
-                    "the primary is lost: the two may differ in what came last",
-                );
+                let why = "the primary is lost: the two may differ in what came last";
+                self.drop_link(other, Mark::RecentLost, why);
             }
         }
     }

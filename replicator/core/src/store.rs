@@ -73,13 +73,21 @@ impl<T> Store<T> {
             .expect("a superblock write was under way");
     }
 
-    /// The write failed. The copy it went to is not to be counted on: the next write goes there again.
-    pub(crate) fn failed(&mut self) {
+    /// The write failed. The copy it went to is not to be counted on: the next write goes there again. Returns what
+    /// waited for it, in vain.
+    pub(crate) fn failed(&mut self) -> Vec<T> {
         self.writing = None;
         self.counter -= 1;
         // Nothing is tried again by itself, or a dead metadata device would be written to for ever.
         self.failed = self.changes;
-        self.then.clear();
+        self.then.drain(..).map(|(_, then)| then).collect()
+    }
+
+    /// Nothing more will be written. Returns what waits for a change that is not even on its way to the disk.
+    pub(crate) fn give_up(&mut self) -> Vec<T> {
+        let last = self.writing.unwrap_or(self.stored);
+        let kept = self.then.partition_point(|(change, _)| *change <= last);
+        self.then.drain(kept..).map(|(_, then)| then).collect()
     }
 
     /// The next thing to do whose state is stored.

@@ -12,7 +12,7 @@ use twindisk_format::{
 };
 
 use crate::{
-    BufId, DiskDone, DiskError, DiskIo, LinkId, Report, Time,
+    BufId, DiskDone, DiskError, DiskIo, LinkId, Mark, Report, Time,
     limits::{HASH_FIRST_BLOCKS, MAX_REPORTED_DIFFERENCES, SWEEP_BLOCKS},
     locks::LockId,
     mutants::Mutant,
@@ -181,7 +181,8 @@ impl Replica {
             reason,
         } = self.peer(slot).phase
         else {
-            return self.drop_link(slot, "it began a resync that was not asked for");
+            let why = "it began a resync that was not asked for";
+            return self.drop_link(slot, Mark::BegunUnasked, why);
         };
         let blocks = self.peer(slot).bitmap.dirty();
         let worth_it = reason.full || reason.coarse || blocks > HASH_FIRST_BLOCKS;
@@ -337,7 +338,8 @@ impl Replica {
             return;
         };
         if state.stage != Stage::Comparing {
-            return self.drop_link(slot, "it answered a comparison that was not asked for");
+            let why = "it answered a comparison that was not asked for";
+            return self.drop_link(slot, Mark::ComparedUnasked, why);
         }
         let range = state.range;
         let purpose = self.peer(slot).sweep.as_ref().map(|sweep| sweep.purpose);
@@ -557,7 +559,7 @@ impl Replica {
         self.set_stage(slot, step, Stage::Comparing);
         let what = format!("the resync or verify stopped: a block can't be read here: {error}");
         self.report(Report::Warning { what: what.clone() });
-        self.drop_link(slot, what);
+        self.drop_link(slot, Mark::Unreadable, what);
     }
 
     /// Goes on when a resync has come to its end: everything sent, answered and stable.
@@ -657,10 +659,8 @@ impl Replica {
         };
         let fits = self.within(range, self.size_blocks()) && hashes.len() == range.blocks as usize;
         if !fits || !self.disk_attached() {
-            return self.drop_link(
-                slot,
-                format!("it asked to compare blocks {range}, which can't be"),
-            );
+            let why = format!("it asked to compare blocks {range}, which can't be");
+            return self.drop_link(slot, Mark::CompareImpossible, why);
         }
         let entry = self.compares.vacant_key();
         let lock = self.locks.acquire(range, LockOwner::Compare(entry));

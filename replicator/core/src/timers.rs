@@ -2,7 +2,7 @@
 
 use twindisk_format::{frame::Frame, ids::Slot};
 
-use crate::{Time, replica::Replica};
+use crate::{Mark, Time, replica::Replica};
 
 impl Replica {
     /// Does what is due.
@@ -27,12 +27,15 @@ impl Replica {
             .flatten()
             .min();
         if silent >= timings.peer_timeout {
-            self.drop_link(slot, format!("it was silent for {} ms", silent.as_millis()));
+            let why = format!("it was silent for {} ms", silent.as_millis());
+            self.drop_link(slot, Mark::Silent, why);
         } else if oldest.is_some_and(|oldest| now.since(oldest) >= timings.request_timeout) {
             let ms = timings.request_timeout.as_millis();
-            self.drop_link(slot, format!("it left a request unanswered for {ms} ms"));
+            let why = format!("it left a request unanswered for {ms} ms");
+            self.drop_link(slot, Mark::Unanswered, why);
         } else if peer.undecided() && now.since(peer.since) >= timings.undecided() {
-            self.drop_link(slot, "nothing has come of comparing: once more");
+            let why = "nothing has come of comparing: once more";
+            self.drop_link(slot, Mark::Undecided, why);
         } else if silent >= timings.ping_interval && !link.pinged {
             if let Some(link) = &mut self.peer_mut(slot).link {
                 link.pinged = true;

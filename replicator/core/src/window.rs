@@ -51,7 +51,38 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Against a map as the model.
+        #[test]
+        fn behaves_like_a_map(
+            steps in prop::collection::vec((any::<bool>(), 1_u64..5, any::<prop::sample::Index>()), 0..200),
+        ) {
+            let mut window = Window::default();
+            let mut model = BTreeMap::new();
+            let mut newest = 0;
+            for (number, (push, gap, pick)) in steps.into_iter().enumerate() {
+                if push || model.is_empty() {
+                    newest += gap;
+                    window.push(Seq(newest), number);
+                    model.insert(newest, number);
+                } else {
+                    let gone = *model.keys().nth(pick.index(model.len())).expect("within");
+                    window.remove(Seq(gone));
+                    model.remove(&gone);
+                }
+                prop_assert_eq!(window.iter().collect::<Vec<_>>(), model.values().copied().collect::<Vec<_>>());
+                for seq in 0..newest + 3 {
+                    prop_assert_eq!(window.get(Seq(seq)), model.get(&seq).copied());
+                }
+            }
+        }
+    }
 
     #[test]
     fn finds_what_is_in_flight_and_nothing_else() {

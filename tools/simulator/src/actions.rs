@@ -8,7 +8,7 @@ use twindisk_format::frame::{Envelope, Frame};
 use crate::{
     checker::{Violation, book::Rights, promises, sector::Held},
     client::Kind,
-    node::name,
+    node::{name, slot_of},
     story,
     swarm::US,
     trace::tell,
@@ -27,6 +27,7 @@ impl World {
             self.trace.line(now, &text);
         }
         self.trace.mix(kind_of(&action));
+        self.coverage.reach("action", story::action_kind(&action));
         match action {
             Action::Disk { op, io } => {
                 self.trace.mix(op.0);
@@ -69,19 +70,18 @@ impl World {
             }
             Action::Export(state) => self.export(number, &state),
             Action::Reply { id, result } => {
-                if let Err(refusal) = &result {
-                    self.coverage
-                        .reach("refusal", &format!("{:?}", refusal.code));
-                }
-                self.replied(number, id, result.is_ok());
+                self.replied(number, id, result.map(drop));
             }
             Action::ProbeCapacity { op } => {
                 let blocks = self.nodes[number].disk.blocks();
                 self.tell_core(number, 50 * US, Event::Capacity { op, blocks });
             }
             Action::SaveBlocks { op, .. } => {
-                let result = if self.dice.nemesis.chance(self.swarm.faults.full) {
-                    Err("no space left on device".to_owned())
+                let full = self.dice.nemesis.chance(self.swarm.faults.full);
+                let left = &mut self.nodes[number].trouble.fail_saves;
+                let result = if full || *left > 0 {
+                    *left = left.saturating_sub(1);
+                    Err("no space left on the device".to_owned())
                 } else {
                     Ok("saved-blocks".to_owned())
                 };
@@ -91,7 +91,7 @@ impl World {
             Action::Report(report) => self.report(number, &report),
             Action::Halt { why } => {
                 tell!(self, "{} halts: {why}", name(number));
-                self.coverage.reach("halt", first_words(&why));
+                self.coverage.reach("halt", &why);
                 self.stop_process(number, "halted");
                 self.drop_in_flight(number);
             }
@@ -343,7 +343,9 @@ impl World {
                 "role"
             }
             Report::Disk { disk, why } => {
-                self.coverage.reach("disk", &format!("{disk:?}"));
+                let before = std::mem::replace(&mut self.nodes[number].disk_state, *disk);
+                self.coverage
+                    .reach("disk", &format!("{before:?} to {disk:?}"));
                 // A copy that is given up on purpose counts no more than one that is gone.
                 let given_up = *disk == DiskState::Outdated
                     && (why.contains("operator") || why.contains("in good order"));
@@ -354,9 +356,16 @@ impl World {
                 }
                 "disk"
             }
-            Report::Connection { state, .. } => {
+            Report::Connection { peer, state, .. } => {
                 self.nodes[number].crashed &= *state != ConnectionState::Established;
-                self.coverage.reach("connection", &format!("{state:?}"));
+                let slot = slot_of(number, usize::from(*peer)).index();
+                let connections = &mut self.nodes[number].connections;
+                // What the core reports while it starts comes before anybody has looked at it.
+                let before = connections
+                    .get_mut(slot)
+                    .map_or(*state, |before| std::mem::replace(before, *state));
+                self.coverage
+                    .reach("connection", &format!("{before:?} to {state:?}"));
                 "connection"
             }
             Report::Suspended { .. } => {
@@ -458,9 +467,4 @@ const fn kind_of(action: &Action) -> u64 {
         Action::Report(_) => 12,
         Action::Halt { .. } => 13,
     }
-}
-
-/// The part of a sentence that is the same for all nodes.
-fn first_words(why: &str) -> &str {
-    why.split([':', ';', ',']).next().unwrap_or(why)
 }

@@ -258,6 +258,14 @@ impl DataDisk {
         }
     }
 
+    /// Alters a block behind everybody's back.
+    pub(crate) fn rot(&mut self, block: u64) {
+        for sector in block * SECTORS..(block + 1) * SECTORS {
+            self.unsafe_sectors.remove(&sector);
+            self.cache[sector as usize] ^= 1 << 40;
+        }
+    }
+
     /// Makes a block unreadable until it is written again.
     pub(crate) fn spoil(&mut self, block: u64) {
         if !self.is_busy(block) {

@@ -30,7 +30,7 @@ struct Arguments {
     /// Run this seed alone.
     #[arg(long)]
     seed: Option<u64>,
-    /// Live through a hand-written scenario; `list` names them.
+    /// Live through a hand-written scenario; `list` names them, `all` runs them.
     #[arg(long)]
     scenario: Option<String>,
     /// With --seed: print a line for everything that happens.
@@ -88,13 +88,31 @@ fn main() -> ExitCode {
 }
 
 fn scenario(name: &str, seed: u64, arguments: &Arguments) -> ExitCode {
-    let Some(scenario) = scenarios::ALL.iter().find(|scenario| scenario.name == name) else {
-        for scenario in scenarios::ALL {
-            println!("{}", scenario.name);
+    if name == "all" {
+        return every_scenario(seed);
+    }
+    let Some(scenario) = scenarios::all().find(|scenario| scenario.name == name) else {
+        for scenario in scenarios::all() {
+            println!("{:<12} {}", scenario.subject, scenario.name);
         }
         return ExitCode::from(u8::from(name != "list"));
     };
     report(seed, arguments, |telling| (scenario.run)(seed, telling))
+}
+
+fn every_scenario(seed: u64) -> ExitCode {
+    let mut failing = 0;
+    for scenario in scenarios::all() {
+        let outcome = (scenario.run)(seed, Telling::Silent);
+        match outcome.violation {
+            None => println!("holds  {}", scenario.name),
+            Some(violation) => {
+                failing += 1;
+                println!("FAILS  {}: {violation}", scenario.name);
+            }
+        }
+    }
+    ExitCode::from(u8::from(failing > 0))
 }
 
 fn one(seed: u64, mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {

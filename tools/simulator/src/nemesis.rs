@@ -273,7 +273,8 @@ impl World {
 
     /// Whether another node has all data: what a fault takes away must be left somewhere.
     pub(crate) fn has_other_copy(&self, node: usize) -> bool {
-        if self.nodes[node].trouble.is_quiet() {
+        let trouble = self.nodes[node].trouble;
+        if trouble.is_quiet() || trouble.spares_nobody {
             return true; // Nothing is about to fail: not worth asking.
         }
         self.is_copied(node)

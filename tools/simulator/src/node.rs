@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use twindisk_core::{BufId, Config, DiskIo, OpId, PeerConfig, Replica, Status, Time};
+use twindisk_core::{
+    BufId, Config, ConnectionState, DiskIo, DiskState, OpId, PeerConfig, Replica, Status, Time,
+};
 use twindisk_format::{
     ids::{ClusterId, GenerationId, NodeId, ResourceId, Slot, Term},
     limits::MAX_DATA_BLOCKS,
@@ -54,6 +56,10 @@ pub(crate) struct Node {
     pub(crate) saved: bool,
     /// It has forgotten a request whose connection stands, and must close its device.
     pub(crate) forgot: bool,
+    /// The state of its disk that it last reported.
+    pub(crate) disk_state: DiskState,
+    /// The same of its connections, by slot.
+    pub(crate) connections: Vec<ConnectionState>,
     /// When it last lost contents or memory.
     pub(crate) last_loss: u64,
 }
@@ -88,6 +94,10 @@ pub(crate) struct Trouble {
     pub(crate) fail_flushes: u32,
     /// So many of the next metadata writes fail.
     pub(crate) fail_meta: u32,
+    /// So many of the next attempts to save blocks fail: the directory is full.
+    pub(crate) fail_saves: u32,
+    /// It fails even if nobody else has the data.
+    pub(crate) spares_nobody: bool,
     /// Until when everything takes `slowness` times as long.
     pub(crate) slow_until: u64,
     pub(crate) slowness: u64,
@@ -165,6 +175,8 @@ impl Node {
             in_sync: Vec::new(),
             suspended_at: 0,
             saved: false,
+            disk_state: DiskState::Consistent,
+            connections: Vec::new(),
             last_loss: 0,
         }
     }
@@ -223,7 +235,7 @@ pub(crate) fn name(number: usize) -> String {
 }
 
 /// As `twindisk init` makes it; with `--first` on the node that has the first copy.
-fn superblock(number: usize, swarm: &Swarm) -> Superblock {
+pub(crate) fn superblock(number: usize, swarm: &Swarm) -> Superblock {
     let first = number == swarm.first;
     let generation = Generation {
         term: Term(1),

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use twindisk_core::{Command, CommandId, ConnectionState, DiskState, Event, Role, Status};
-use twindisk_format::superblock::ReceiptKind;
+use twindisk_core::{Command, CommandId, ConnectionState, DiskState, Event, Refusal, Role, Status};
+use twindisk_format::{ids::Slot, superblock::ReceiptKind};
 
 use crate::{
     disk::Loss,
@@ -21,8 +21,8 @@ pub(crate) struct Operator {
     next_command: u64,
     /// Commands without an answer, by node.
     waiting: BTreeMap<CommandId, usize>,
-    /// Answers to the last commands: whether they were obeyed.
-    answers: BTreeMap<CommandId, bool>,
+    /// Answers to commands.
+    answers: BTreeMap<CommandId, Result<(), Refusal>>,
     plan: Option<Plan>,
     /// Since when nobody serves.
     idle_since: Option<u64>,
@@ -52,6 +52,7 @@ impl World {
     pub(crate) fn command(&mut self, number: usize, command: Command) -> CommandId {
         let id = CommandId(self.operator.next_command);
         self.operator.next_command += 1;
+        self.coverage.reach("operator", command_name(&command));
         tell!(self, ">> {}: {command:?}", name(number));
         if self.nodes[number].replica.is_some() {
             self.operator.waiting.insert(id, number);
@@ -61,20 +62,25 @@ impl World {
     }
 
     /// A command is answered.
-    pub(crate) fn replied(&mut self, number: usize, id: CommandId, obeyed: bool) {
+    pub(crate) fn replied(&mut self, number: usize, id: CommandId, answer: Result<(), Refusal>) {
         if self.operator.waiting.remove(&id).is_none() {
             self.violate(crate::checker::Violation::new(
                 "S7",
                 format!("{} answers {id:?} twice or unasked", name(number)),
             ));
         }
-        self.operator.answers.insert(id, obeyed);
+        self.operator.answers.insert(id, answer);
     }
 
     /// Whether a command was obeyed; `None` while unanswered.
     #[must_use]
     pub(crate) fn answer(&self, id: CommandId) -> Option<bool> {
-        self.operator.answers.get(&id).copied()
+        self.operator.answers.get(&id).map(Result::is_ok)
+    }
+
+    /// Why a command was refused.
+    pub(crate) fn refusal(&self, id: CommandId) -> Option<&Refusal> {
+        self.operator.answers.get(&id)?.as_ref().err()
     }
 
     /// Commands without an answer.
@@ -173,12 +179,6 @@ impl World {
                     .is_some_and(|status| status.promote_needs.is_empty())
             })
             .collect();
-        if let Some(status) = states.iter().flatten().next() {
-            for need in &status.promote_needs {
-                let need: String = need.chars().filter(|c| !c.is_ascii_digit()).collect();
-                self.coverage.reach("promote needs", &need);
-            }
-        }
         if !ready.is_empty() {
             let number = self.dice.operator.pick(&ready);
             self.command(number, Command::Promote { force: None });
@@ -343,7 +343,7 @@ impl World {
         let peer = (number + 1 + die.index(nodes - 1)) % nodes;
         let slot = slot_of(number, peer);
         let size = self.swarm.size_blocks;
-        let command = match die.below(17) {
+        let command = match die.below(18) {
             0..4 if self.swarm.lossy => Command::Promote {
                 force: Some("somebody is in a hurry".to_owned()),
             },
@@ -356,8 +356,8 @@ impl World {
             8 => Command::Connect { peer: slot },
             9 => Command::Outdate,
             10 => Command::Verify {
-                first: 0,
-                blocks: None,
+                first: die.pick(&[0, 0, 0, size / 2, size]),
+                blocks: die.coin().then(|| die.between(0, size)),
                 repair: die.coin(),
             },
             11 => Command::VerifyStop,
@@ -373,9 +373,12 @@ impl World {
                 peer: Some(slot),
                 keep: None,
             },
+            16 => Command::Discard {
+                peer: None,
+                keep: Some(slot),
+            },
             _ => Command::Stop,
         };
-        self.coverage.reach("operator", command_name(&command));
         let stops = command == Command::Stop;
         let parts = matches!(command, Command::Disconnect { .. });
         self.command(number, command);
@@ -399,7 +402,7 @@ impl World {
 
     /// The peer of `number` in slot `slot`, for scenarios.
     #[must_use]
-    pub fn peer_of(&self, number: usize, slot: twindisk_format::ids::Slot) -> usize {
+    pub fn peer_of(&self, number: usize, slot: Slot) -> usize {
         node_in(number, slot)
     }
 }

@@ -1,17 +1,26 @@
 //! What a hand-written scenario is written in: a calm cluster, and somebody who does things to it one after the other.
 
-use twindisk_core::{Command, ConnectionState, DiskState, Protocol, Role, Status};
+use twindisk_core::{
+    Command, ConnectionState, DiskState, Mark, Protocol, RefusalCode, Role, Status,
+};
 use twindisk_format::superblock::ReceiptKind;
 
 use crate::{
     checker::Violation,
+    coverage::Coverage,
     disk::Loss,
     node::{Power, name, slot_of},
     run::Outcome,
-    swarm::{MS, SEC, Swarm},
+    swarm::{MS, SEC, Swarm, US},
     trace::{Telling, tell},
     world::{Ev, World},
 };
+
+/// Without force.
+pub(crate) const PROMOTE: Command = Command::Promote { force: None };
+
+/// In good order.
+pub(crate) const DEMOTE: Command = Command::Demote { abandon: false };
 
 /// A cluster and its puppeteer. After the first broken rule or unmet expectation nothing more is done.
 #[derive(Debug)]
@@ -26,17 +35,18 @@ impl Script {
             world: World::new(swarm, telling),
         };
         script.world.power_on();
-        script.wait("all in sync", |world| {
-            (0..world.nodes.len()).all(|number| {
-                world.status_of(number).is_some_and(|status| {
-                    status
-                        .peers
-                        .iter()
-                        .all(|peer| peer.connection == ConnectionState::Established)
-                })
-            })
-        });
+        script.wait_all_equal();
         script
+    }
+
+    /// A cluster that is as `prepare` makes it; its nodes run, and nobody is primary.
+    pub(crate) fn bare(swarm: Swarm, telling: Telling, prepare: impl FnOnce(&mut World)) -> Self {
+        let mut world = World::new(swarm, telling);
+        prepare(&mut world);
+        for number in 0..world.nodes.len() {
+            world.start(number);
+        }
+        Self { world }
     }
 
     /// The calm cluster of two.
@@ -68,6 +78,11 @@ impl Script {
         self.world.check_differences();
     }
 
+    /// Lets a very short time pass.
+    pub(crate) fn pass_us(&mut self, us: u64) {
+        self.world.run_until(self.world.now + us * US);
+    }
+
     /// Waits until clients have done what they were to do.
     pub(crate) fn load_done(&mut self) {
         self.wait("clients are done", |world| {
@@ -90,6 +105,88 @@ impl Script {
         }
     }
 
+    /// Waits until everybody is connected to everybody and equal.
+    pub(crate) fn wait_all_equal(&mut self) {
+        self.wait("all in sync", |world| {
+            (0..world.nodes.len()).all(|number| {
+                world.status_of(number).is_some_and(|status| {
+                    status
+                        .peers
+                        .iter()
+                        .all(|peer| peer.connection == ConnectionState::Established)
+                })
+            })
+        });
+    }
+
+    /// Waits until a node has a role.
+    pub(crate) fn wait_role(&mut self, number: usize, role: Role) {
+        self.wait("a role", |world| {
+            world
+                .status_of(number)
+                .is_some_and(|status| status.role == role)
+        });
+    }
+
+    /// Waits until I/O of a primary is suspended.
+    pub(crate) fn wait_suspended(&mut self, number: usize) {
+        self.wait("I/O is suspended", |world| {
+            world
+                .status_of(number)
+                .is_some_and(|status| status.suspended.is_some())
+        });
+    }
+
+    /// Waits until a node's connection to another is in a state.
+    pub(crate) fn wait_link(&mut self, number: usize, peer: usize, state: ConnectionState) {
+        let slot = slot_of(number, peer).index();
+        self.wait("a state of the connection", |world| {
+            world
+                .status_of(number)
+                .is_some_and(|status| status.peers[slot].connection == state)
+        });
+    }
+
+    /// Waits until something has been reported so often.
+    pub(crate) fn wait_report(&mut self, kind: &str, times: u64) {
+        self.wait("a report", |world| {
+            world.coverage.count("report", kind) >= times
+        });
+    }
+
+    /// What a running node says of itself.
+    pub(crate) fn status(&self, number: usize) -> Status {
+        self.world
+            .status_of(number)
+            .expect("the scenario asks a node that it runs")
+    }
+
+    /// The node that is primary.
+    pub(crate) fn primary(&self) -> Option<usize> {
+        (0..self.world.nodes.len()).find(|number| {
+            self.world
+                .status_of(*number)
+                .is_some_and(|status| status.role == Role::Primary)
+        })
+    }
+
+    /// How often the cores have decided so.
+    pub(crate) fn decided(&self, mark: Mark) -> u64 {
+        let mut seen: Coverage = self.world.coverage.clone();
+        for replica in self.world.nodes.iter().filter_map(|n| n.replica.as_ref()) {
+            for (kind, name, count) in replica.decisions() {
+                seen.add(kind, name, count);
+            }
+        }
+        seen.count(mark.group(), mark.text())
+    }
+
+    /// The cores must have decided so.
+    pub(crate) fn expect_decided(&mut self, mark: Mark) {
+        let so = self.decided(mark) > 0;
+        self.expect(so, &format!("somebody decides: {}", mark.text()));
+    }
+
     /// Gives a command and waits for the answer: whether it was obeyed.
     pub(crate) fn command(&mut self, number: usize, command: Command) -> bool {
         let id = self.world.command(number, command);
@@ -109,16 +206,62 @@ impl Script {
         }
     }
 
-    /// Gives a command that must be refused.
-    pub(crate) fn must_refuse(&mut self, number: usize, command: Command) {
+    /// Gives a command that must be refused, with this code.
+    pub(crate) fn must_refuse(&mut self, number: usize, command: Command, code: RefusalCode) {
         let story = format!("{} must refuse {command:?}", name(number));
-        let obeyed = self.command(number, command);
-        self.expect(!obeyed, &story);
+        let id = self.world.command(number, command);
+        self.wait("a command is answered", |world| world.answer(id).is_some());
+        let found = self.world.refusal(id).map(|refusal| refusal.code);
+        let story = format!("{story} with {code:?}, and answers {found:?}");
+        self.expect(found == Some(code), &story);
+    }
+
+    /// A standby asks for the role until it has it: a primary that is just busy says no.
+    pub(crate) fn take_over(&mut self, number: usize) {
+        let limit = self.world.now + 20 * SEC;
+        while self.world.violation.is_none() && self.primary() != Some(number) {
+            match self.primary() {
+                Some(_) => _ = self.command(number, Command::Switchover { to: None }),
+                // The handover went wrong half way.
+                None => _ = self.promote(number),
+            }
+            self.pass(300);
+            let so = self.world.now < limit;
+            self.expect(so, &format!("{} takes over", name(number)));
+        }
+    }
+
+    /// Gives a receipt that must be taken.
+    pub(crate) fn receipt(&mut self, number: usize, about: usize, kind: ReceiptKind) {
+        self.must(
+            number,
+            Command::Receipt {
+                about: slot_of(number, about),
+                kind,
+                detail: "the scenario says so".to_owned(),
+            },
+        );
+    }
+
+    /// Load, to its end: the service goes on.
+    pub(crate) fn serve(&mut self, operations: u64) {
+        self.load(operations);
+        self.load_done();
+    }
+
+    /// The connection between the first two nodes breaks.
+    pub(crate) fn cut(&mut self) {
+        self.world.break_link((0, 1), "the scenario wants it");
+    }
+
+    /// The process of a node stands still.
+    pub(crate) fn pause(&mut self, number: usize, ms: u64) {
+        self.world.nodes[number].paused_until = self.world.now + ms * MS;
     }
 
     /// Promotes a node; whether it obeyed.
     pub(crate) fn promote(&mut self, number: usize) -> bool {
-        self.command(number, Command::Promote { force: None })
+        self.command(number, PROMOTE)
     }
 
     /// Promotes one of the first two nodes, whichever can be.
@@ -145,14 +288,7 @@ impl Script {
     pub(crate) fn fenced(&mut self, survivor: usize, victim: usize) {
         let off = self.world.nodes[victim].power == Power::Fenced;
         self.expect(off, "only a node that is off counts as fenced");
-        self.must(
-            survivor,
-            Command::Receipt {
-                about: slot_of(survivor, victim),
-                kind: ReceiptKind::Fence,
-                detail: "switched off".to_owned(),
-            },
-        );
+        self.receipt(survivor, victim, ReceiptKind::Fence);
     }
 
     /// Waits until a node has noticed that it lost another.
@@ -165,7 +301,7 @@ impl Script {
         });
     }
 
-    /// Waits until a node is in a state.
+    /// Waits until a node's disk is in a state.
     pub(crate) fn wait_disk(&mut self, number: usize, disk: DiskState) {
         self.wait("a disk state", |world| {
             world
@@ -225,6 +361,13 @@ impl Script {
         self.expect(found == Some(role), &story);
     }
 
+    /// A node's disk must be so.
+    pub(crate) fn expect_disk(&mut self, number: usize, disk: DiskState) {
+        let found = self.world.status_of(number).map(|status| status.disk);
+        let story = format!("{}'s disk is {found:?}, expected {disk:?}", name(number));
+        self.expect(found == Some(disk), &story);
+    }
+
     /// Everything heals, and must converge.
     pub(crate) fn finish(mut self) -> Outcome {
         tell!(
@@ -239,6 +382,12 @@ impl Script {
 }
 
 impl World {
+    /// Whether a connection stands that neither side has seen broken.
+    pub(crate) fn is_linked(&self, pair: (usize, usize)) -> bool {
+        let link = self.pairs.get(&pair).and_then(|pair| pair.link.as_ref());
+        link.is_some_and(|link| !link.broken)
+    }
+
     /// What a node's replica says of itself.
     #[must_use]
     pub fn status_of(&self, number: usize) -> Option<Status> {

@@ -1,6 +1,6 @@
 //! Events and actions in words, short enough to read a thousand of.
 
-use twindisk_core::{Action, ClientOp, DiskDone, DiskIo, Event, ExportState};
+use twindisk_core::{Action, ClientOp, DiskDone, DiskIo, Event, ExportState, LinkIntent};
 use twindisk_format::{
     control::{ControlMessage, PeerState},
     frame::{Envelope, Frame},
@@ -248,4 +248,101 @@ fn lineage(lineage: &Lineage) -> String {
 
 const fn fua_word(fua: bool) -> &'static str {
     if fua { " FUA" } else { "" }
+}
+
+/// The kind of an event.
+pub(crate) const fn event_kind(event: &Event) -> &'static str {
+    match event {
+        Event::Client(_) => "client request",
+        Event::ConnectionClosed { .. } => "client's connection closed",
+        Event::DiskDone { result: Ok(_), .. } => "disk operation done",
+        Event::DiskDone { result: Err(_), .. } => "disk operation failed",
+        Event::MetaDone { result: Ok(()), .. } => "metadata written",
+        Event::MetaDone { result: Err(_), .. } => "metadata not written",
+        Event::LinkUp { .. } => "link up",
+        Event::LinkDown { .. } => "link down",
+        Event::Frame { .. } => "frame",
+        Event::Sent { .. } => "sent",
+        Event::Command { .. } => "command",
+        Event::Capacity { .. } => "capacity",
+        Event::Saved { result: Ok(_), .. } => "blocks saved",
+        Event::Saved { result: Err(_), .. } => "blocks not saved",
+        Event::Tick => "tick",
+    }
+}
+
+/// The kind of an action.
+pub(crate) const fn action_kind(action: &Action) -> &'static str {
+    match action {
+        Action::Disk { io, .. } => match io {
+            DiskIo::Read { .. } => "disk: read",
+            DiskIo::Write { .. } => "disk: write",
+            DiskIo::Zero { .. } => "disk: zero",
+            DiskIo::Flush => "disk: flush",
+            DiskIo::FillEdges { .. } => "disk: fill edges",
+            DiskIo::FillFrom { .. } => "disk: fill edges from a buffer",
+            DiskIo::Copy { .. } => "disk: copy",
+            DiskIo::Hash { .. } => "disk: hash",
+        },
+        Action::MetaWrite { .. } => "write metadata",
+        Action::Send { envelope, .. } => frame_kind(&envelope.frame),
+        Action::Complete { result: Ok(()), .. } => "complete a request",
+        Action::Complete { result: Err(_), .. } => "fail a request",
+        Action::Forget { .. } => "forget a request",
+        Action::Release { .. } => "release a buffer",
+        Action::Link { intent, .. } => match intent {
+            LinkIntent::Connect => "link: connect",
+            LinkIntent::Reconnect { .. } => "link: reconnect",
+            LinkIntent::Disconnect { .. } => "link: disconnect",
+        },
+        Action::Export(ExportState::Open { .. }) => "open the device",
+        Action::Export(ExportState::Closed { .. }) => "close the device",
+        Action::Reply { result: Ok(_), .. } => "obey a command",
+        Action::Reply { result: Err(_), .. } => "refuse a command",
+        Action::ProbeCapacity { .. } => "probe the capacity",
+        Action::SaveBlocks { .. } => "save blocks",
+        Action::Report(_) => "report",
+        Action::Halt { .. } => "halt",
+    }
+}
+
+const fn frame_kind(frame: &Frame) -> &'static str {
+    match frame {
+        Frame::Write { .. } => "send: Write",
+        Frame::Zero { .. } => "send: Zero",
+        Frame::Flush { .. } => "send: Flush",
+        Frame::Received { .. } => "send: Received",
+        Frame::Written { .. } => "send: Written",
+        Frame::Stable { .. } => "send: Stable",
+        Frame::Read { .. } => "send: Read",
+        Frame::ReadReply { .. } => "send: ReadReply",
+        Frame::ReadFailed { .. } => "send: ReadFailed",
+        Frame::Hash { .. } => "send: Hash",
+        Frame::Differ { .. } => "send: Differ",
+        Frame::Bits { .. } => "send: Bits",
+        Frame::Ping => "send: Ping",
+        Frame::Pong => "send: Pong",
+        Frame::Control(message) => match message {
+            ControlMessage::State(_) => "send: State",
+            ControlMessage::Ready { .. } => "send: Ready",
+            ControlMessage::BeginResync { .. } => "send: BeginResync",
+            ControlMessage::ResyncBegun => "send: ResyncBegun",
+            ControlMessage::Membership(_) => "send: Membership",
+            ControlMessage::MembershipStored { .. } => "send: MembershipStored",
+            ControlMessage::TermRequest { .. } => "send: TermRequest",
+            ControlMessage::TermGranted { .. } => "send: TermGranted",
+            ControlMessage::TermRefused { .. } => "send: TermRefused",
+            ControlMessage::SwitchoverRequest => "send: SwitchoverRequest",
+            ControlMessage::TakeOver => "send: TakeOver",
+            ControlMessage::Refused { .. } => "send: Refused",
+            ControlMessage::Released => "send: Released",
+            ControlMessage::ReleaseStored => "send: ReleaseStored",
+            ControlMessage::DiskFailed { stored: true } => "send: DiskFailed, stored",
+            ControlMessage::DiskFailed { stored: false } => "send: DiskFailed, not stored",
+            ControlMessage::Resize { .. } => "send: Resize",
+            ControlMessage::Resized { .. } => "send: Resized",
+            ControlMessage::Discard => "send: Discard",
+            ControlMessage::Goodbye { .. } => "send: Goodbye",
+        },
+    }
 }

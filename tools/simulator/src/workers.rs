@@ -62,8 +62,13 @@ pub(crate) fn work(start: u64, seeds: u64, mutant: Option<Mutant>) {
         }
         say(&format!("end {} {}", outcome.events, outcome.writes));
     }
-    for (kind, name, count) in coverage.rows() {
-        say(&format!("reached {kind}\t{name}\t{count}"));
+    let listed = coverage
+        .rows()
+        .map(|(row, count)| (row.kind, row.name, count));
+    for (kind, name, count) in listed.chain(coverage.unlisted()) {
+        if count > 0 {
+            say(&format!("reached {kind}\t{name}\t{count}"));
+        }
     }
 }
 

@@ -313,6 +313,7 @@ impl World {
             let text = format!("{} <- {}", name(number), story::event(&event));
             self.trace.line(now, &text);
         }
+        self.coverage.reach("event", story::event_kind(&event));
         replica.handle(node.clock.local(now), event);
         self.settle(number);
     }
@@ -411,6 +412,12 @@ impl World {
         let node = &mut self.nodes[number];
         let now = node.clock.local(self.now);
         node.replica = Some(Replica::with_mutant(now, start, loaded, self.swarm.mutant));
+        if let Some(status) = node.status(self.now) {
+            node.disk_state = status.disk;
+            node.connections = status.peers.iter().map(|peer| peer.connection).collect();
+            let name = format!("{:?}", status.disk);
+            self.coverage.reach("disk at the start", &name);
+        }
         self.check_boot(number, &dirty);
         self.settle(number);
     }
@@ -458,6 +465,7 @@ impl World {
 
     /// The process is gone, in whatever way.
     pub(crate) fn stop_process(&mut self, number: usize, why: &'static str) {
+        self.count_decisions(number);
         let node = &mut self.nodes[number];
         node.replica = None;
         node.run += 1;
@@ -468,6 +476,15 @@ impl World {
         self.lose_clients(number);
         self.operator.forget_node(number);
         self.break_links_of(number, why);
+    }
+
+    /// Takes in what a core has decided so far.
+    pub(crate) fn count_decisions(&mut self, number: usize) {
+        if let Some(replica) = &self.nodes[number].replica {
+            for (kind, name, count) in replica.decisions() {
+                self.coverage.add(kind, name, count);
+            }
+        }
     }
 
     /// What a process that ended had under way happened in any part; what it had done stays.

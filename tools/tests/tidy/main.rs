@@ -47,11 +47,6 @@ const LONGER: &[(&str, usize, &str)] = &[
         "a link from the first word to its end, with everything that can happen to it",
     ),
     (
-        "tools/simulator/src/scenarios.rs",
-        800,
-        "scenarios written by hand, each of them readable alone",
-    ),
-    (
         "tools/simulator/src/world.rs",
         600,
         "the one queue of events that all parts of the world stand in",

@@ -4,9 +4,14 @@ use twindisk_core::{DiskState, Timings};
 
 use crate::{disk::Loss, run::Outcome, script::Script, swarm::Swarm, trace::Telling, world::World};
 
+pub(super) const ALL: &[(&str, super::Run)] = &[(
+    "standby-fails-with-its-metadata",
+    standby_fails_with_its_metadata,
+)];
+
 /// The standby's disk fails, and the metadata on it can't say so: the primary is told at once, and that is no receipt,
 /// not even when the two meet again.
-pub(super) fn standby_fails_with_its_metadata(seed: u64, telling: Telling) -> Outcome {
+fn standby_fails_with_its_metadata(seed: u64, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     // Nothing else may part the two: it is a matter of this one failure.
     swarm.timings = Timings::default();

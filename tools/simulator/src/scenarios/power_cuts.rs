@@ -10,10 +10,13 @@ use crate::{
     trace::Telling, write_log::WriteLog,
 };
 
+pub(super) const ALL: &[(&str, super::Run)] =
+    &[("standby-could-lose-its-power-at-any-moment", power_cuts)];
+
 /// Records the standby's disk under load, makes the image of every moment at which its power could have gone, and
 /// checks it: what was acknowledged as stable by then is there, and a prefix of flushes explains the rest. Then the
 /// power does go, under load.
-pub(super) fn power_cuts(seed: u64, telling: Telling) -> Outcome {
+fn power_cuts(seed: u64, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.load.flushes = 200;
     let mut script = Script::new(swarm, telling);

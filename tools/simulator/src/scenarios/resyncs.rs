@@ -14,9 +14,12 @@ use crate::{
     world::World,
 };
 
+pub(super) const ALL: &[(&str, super::Run)] =
+    &[("cut-resync-goes-on-by-hashes", cut_resync_goes_on_by_hashes)];
+
 /// A resync that was cut goes on by comparing hashes: its target is Inconsistent, but has never failed. Blocks that only
 /// stand in an active extent were sent as they were otherwise, a whole activity log of them.
-pub(crate) fn cut_resync_goes_on_by_hashes(seed: u64, telling: Telling) -> Outcome {
+fn cut_resync_goes_on_by_hashes(seed: u64, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.size_blocks = 4096;
     swarm.resync_bufs = 1;

@@ -1,0 +1,317 @@
+//! The table, row by row, and what holds for every pair of histories.
+
+use proptest::prelude::*;
+use twindisk_format::{
+    ids::{BootId, GenerationId, Term},
+    lineage::Lineage,
+};
+
+use super::*;
+
+const ONE: NodeId = NodeId(1);
+const TWO: NodeId = NodeId(2);
+
+fn generation(number: u64, node: u8) -> Generation {
+    Generation {
+        term: Term(number),
+        id: GenerationId(number),
+        node: NodeId(node),
+    }
+}
+
+fn state(generations: &[u64]) -> PeerState {
+    let lineage = Lineage::new(generations.iter().map(|&g| generation(g, 1)).collect());
+    PeerState {
+        boot: BootId(1),
+        primary: false,
+        disk: StoredDisk::UpToDate,
+        up_to_date: true,
+        crashed: false,
+        base: lineage.newest().map(|newest| newest.id),
+        lineage,
+        unconfirmed: false,
+        suspect: false,
+        in_sync: vec![ONE, TWO],
+        dirty_blocks: 0,
+        size_blocks: 100,
+        capacity_blocks: 100,
+    }
+}
+
+fn verdict(mine: &PeerState, theirs: &PeerState) -> Verdict {
+    compare(
+        Side {
+            node: ONE,
+            state: mine,
+        },
+        Side {
+            node: TWO,
+            state: theirs,
+        },
+    )
+}
+
+fn leads(mine: &PeerState, theirs: &PeerState) -> Option<(bool, bool)> {
+    match verdict(mine, theirs) {
+        Verdict::Lead(reason) => Some((reason.resync, reason.full)),
+        _ => None,
+    }
+}
+
+#[test]
+fn equal_and_clean_is_in_sync_led_by_the_last_primary() {
+    assert_eq!(leads(&state(&[5]), &state(&[5])), Some((false, false)));
+}
+
+#[test]
+fn equal_generation_with_dirty_bits_on_either_side_is_never_in_sync() {
+    let mut dirty = state(&[5]);
+    dirty.dirty_blocks = 1;
+    assert_eq!(leads(&dirty, &state(&[5])), Some((true, false)));
+    assert_eq!(leads(&state(&[5]), &dirty), Some((true, false)));
+}
+
+#[test]
+fn the_survivor_leads_a_crashed_primary() {
+    let mut crashed = state(&[5]);
+    crashed.crashed = true;
+    crashed.dirty_blocks = 7;
+    assert_eq!(leads(&crashed, &state(&[5])), None);
+    assert_eq!(leads(&state(&[5]), &crashed), Some((true, false)));
+}
+
+#[test]
+fn a_survivor_leads_even_if_it_has_begun_to_part_unless_it_was_not_counted_on() {
+    let mut crashed = state(&[5]);
+    crashed.crashed = true;
+    let mut survivor = state(&[5]);
+    survivor.disk = StoredDisk::Outdated;
+    assert_eq!(leads(&survivor, &crashed), Some((false, false)));
+    crashed.in_sync = vec![TWO];
+    assert_eq!(leads(&survivor, &crashed), None);
+}
+
+#[test]
+fn behind_follows_by_bitmap_if_there_is_a_base_and_by_hashes_if_not() {
+    let mut ahead = state(&[5, 6]);
+    ahead.base = Some(GenerationId(5));
+    assert_eq!(leads(&ahead, &state(&[5])), Some((true, false)));
+    ahead.base = None;
+    assert_eq!(leads(&ahead, &state(&[5])), Some((true, true)));
+    assert_eq!(leads(&ahead, &state(&[])), Some((true, true)));
+    ahead.disk = StoredDisk::Inconsistent;
+    ahead.in_sync = vec![ONE];
+    assert!(matches!(verdict(&ahead, &state(&[5])), Verdict::Wait(..)));
+}
+
+#[test]
+fn who_is_counted_on_by_a_newer_generation_without_a_copy_leads_and_adopts_it() {
+    let mut failed = state(&[5, 6]);
+    failed.disk = StoredDisk::Failed;
+    failed.in_sync = vec![TWO];
+    let mut counted_on = state(&[5]);
+    assert!(matches!(verdict(&failed, &counted_on), Verdict::Follow(r) if r.adopt && r.full));
+    counted_on.disk = StoredDisk::Outdated;
+    assert!(matches!(verdict(&failed, &counted_on), Verdict::Wait(..)));
+}
+
+#[test]
+fn an_unconfirmed_generation_is_no_fork() {
+    let mut begun = state(&[5, 6]);
+    begun.unconfirmed = true;
+    let mut confirmed = state(&[5, 7]);
+    confirmed.base = Some(GenerationId(5));
+    assert!(forget_unconfirmed(&mut begun, &mut confirmed));
+    assert!(matches!(verdict(&begun, &confirmed), Verdict::Follow(reason) if !reason.full));
+    let mut known = state(&[5, 6]);
+    known.unconfirmed = true;
+    assert!(!forget_unconfirmed(&mut known, &mut state(&[5])));
+    assert_eq!(leads(&known, &state(&[5])), Some((true, true)));
+}
+
+#[test]
+fn forks_and_strangers_are_refused() {
+    let split = Verdict::SplitBrain {
+        last_common: generation(5, 1),
+    };
+    assert_eq!(verdict(&state(&[5, 6]), &state(&[5, 7])), split);
+    assert_eq!(verdict(&state(&[5]), &state(&[7])), Verdict::Unrelated);
+    assert!(matches!(
+        verdict(&state(&[]), &state(&[])),
+        Verdict::Wait(..)
+    ));
+}
+
+#[test]
+fn a_failed_disk_is_compared_as_a_whole() {
+    let mut failed = state(&[5]);
+    failed.disk = StoredDisk::Failed;
+    assert_eq!(leads(&state(&[5]), &failed), Some((true, true)));
+    let mut ahead = state(&[5, 6]);
+    ahead.base = Some(GenerationId(5));
+    assert_eq!(leads(&ahead, &failed), Some((true, true)));
+}
+
+fn any_state() -> impl Strategy<Value = PeerState> {
+    let disks = [
+        StoredDisk::Failed,
+        StoredDisk::Inconsistent,
+        StoredDisk::Outdated,
+        StoredDisk::UpToDate,
+    ];
+    (
+        prop::sample::select(vec![vec![], vec![1], vec![1, 2], vec![1, 3], vec![9]]),
+        prop::sample::select(disks.to_vec()),
+        any::<(bool, bool)>(),
+        0_u64..3,
+    )
+        .prop_map(
+            |(generations, disk, (primary, crashed), dirty_blocks)| PeerState {
+                disk,
+                primary,
+                crashed,
+                dirty_blocks,
+                ..state(&generations)
+            },
+        )
+}
+
+proptest! {
+    /// Both sides come to the same answer, seen from their side.
+    #[test]
+    fn is_symmetric(mine in any_state(), theirs in any_state()) {
+        let one = Side { node: ONE, state: &mine };
+        let two = Side { node: TWO, state: &theirs };
+        let mirrored = match compare(two, one) {
+            Verdict::Lead(reason) => Verdict::Follow(reason),
+            Verdict::Follow(reason) => Verdict::Lead(reason),
+            same => same,
+        };
+        prop_assert_eq!(compare(one, two), mirrored);
+    }
+}
+
+/// What can happen to a cluster's generations.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A node begins a generation: promoted, or going on without a replica. Those of the set that are equal store it.
+    Begin { node: usize, with: u8 },
+    /// A node was brought up from another one, if it was behind it.
+    Follow { node: usize, leader: usize },
+    /// A node gives up what it has and the other has not, and follows.
+    Discard { node: usize, keep: usize },
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let node = 0_usize..3;
+    prop_oneof![
+        4 => (node.clone(), 0_u8..8).prop_map(|(node, with)| Step::Begin { node, with }),
+        3 => (node.clone(), 0_usize..3).prop_map(|(node, leader)| Step::Follow { node, leader }),
+        1 => (node, 0_usize..3).prop_map(|(node, keep)| Step::Discard { node, keep }),
+    ]
+}
+
+/// Three lineages that come of these steps, from one first copy.
+fn live(steps: &[Step]) -> [Vec<u64>; 3] {
+    let mut nodes = [vec![1], vec![], vec![]];
+    let mut newest = 1;
+    for step in steps {
+        match *step {
+            Step::Begin { node, with } if !nodes[node].is_empty() => {
+                newest += 1;
+                let before = nodes[node].clone();
+                for (other, lineage) in nodes.iter_mut().enumerate() {
+                    if other == node || with & 1 << other != 0 && *lineage == before {
+                        lineage.push(newest);
+                    }
+                }
+            }
+            Step::Follow { node, leader } if nodes[leader].starts_with(&nodes[node]) => {
+                nodes[node] = nodes[leader].clone();
+            }
+            Step::Discard { node, keep } => nodes[node] = nodes[keep].clone(),
+            Step::Begin { .. } | Step::Follow { .. } => {}
+        }
+    }
+    nodes
+}
+
+/// The state of a node with that lineage, in a condition that chance decides.
+fn condition(generations: &[u64], dice: (usize, bool, bool, u64, usize)) -> PeerState {
+    let (disk, crashed, counts_on, dirty_blocks, base) = dice;
+    let whole = [
+        StoredDisk::UpToDate,
+        StoredDisk::UpToDate,
+        StoredDisk::Outdated,
+    ];
+    let broken = [StoredDisk::Inconsistent, StoredDisk::Failed];
+    let disk = if generations.is_empty() {
+        StoredDisk::Inconsistent
+    } else {
+        whole
+            .into_iter()
+            .chain(broken)
+            .nth(disk % 5)
+            .expect("one of five")
+    };
+    let mut state = state(generations);
+    state.disk = disk;
+    state.crashed = crashed;
+    state.dirty_blocks = dirty_blocks;
+    state.in_sync = if counts_on { vec![ONE, TWO] } else { vec![] };
+    state.base = generations
+        .get(base % (generations.len() + 1))
+        .map(|id| GenerationId(*id));
+    state
+}
+
+proptest! {
+    /// Every pair of histories that promotions, partings, followings and forks can lead to has one answer, the same
+    /// seen from both sides, and the one that the steps themselves say.
+    #[test]
+    fn every_reachable_pair_has_one_answer(
+        steps in prop::collection::vec(any_step(), 0..40),
+        mine in (0_usize..5, any::<bool>(), any::<bool>(), 0_u64..2, any::<usize>()),
+        theirs in (0_usize..5, any::<bool>(), any::<bool>(), 0_u64..2, any::<usize>()),
+        primary in 0_u8..3,
+    ) {
+        let lineages = live(&steps);
+        for (low, high) in [(0, 1), (0, 2), (1, 2)] {
+            let (one, two) = (&lineages[low], &lineages[high]);
+            let (mut mine, mut theirs) = (condition(one, mine), condition(two, theirs));
+            mine.primary = primary == 1 && !one.is_empty();
+            theirs.primary = primary == 2 && !two.is_empty();
+            let found = verdict(&mine, &theirs);
+            let mirrored = match compare(Side { node: TWO, state: &theirs }, Side { node: ONE, state: &mine }) {
+                Verdict::Lead(reason) => Verdict::Follow(reason),
+                Verdict::Follow(reason) => Verdict::Lead(reason),
+                same => same,
+            };
+            prop_assert_eq!(&found, &mirrored);
+            let forked = !one.starts_with(two) && !two.starts_with(one);
+            prop_assert_eq!(matches!(found, Verdict::SplitBrain { .. }), forked);
+            prop_assert!(found != Verdict::Unrelated, "they come from one first copy");
+            let (leader, follower, reason) = match found {
+                Verdict::Lead(reason) => (&mine, &theirs, reason),
+                Verdict::Follow(reason) => (&theirs, &mine, reason),
+                Verdict::Wait(..) | Verdict::SplitBrain { .. } | Verdict::Unrelated => continue,
+            };
+            let whole = [StoredDisk::UpToDate, StoredDisk::Outdated];
+            prop_assert!(whole.contains(&leader.disk), "only a whole copy leads");
+            let newer = leader.lineage.generations().len() >= follower.lineage.generations().len();
+            prop_assert!(newer || reason.adopt, "nobody goes back, but to what a generation counted on");
+            if one == two && follower.primary {
+                prop_assert!(!whole.contains(&follower.disk), "a primary with a whole copy leads");
+            }
+            if !reason.resync {
+                prop_assert_eq!(one, two, "only the same generation can be equal");
+                prop_assert_eq!(leader.dirty_blocks + follower.dirty_blocks, 0);
+                prop_assert!(whole.contains(&follower.disk));
+            }
+            if !reason.full {
+                let base = leader.base.expect("bits count from somewhere");
+                prop_assert!(follower.lineage.contains(base), "and the follower has been there");
+            }
+        }
+    }
+}

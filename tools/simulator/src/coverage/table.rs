@@ -1,0 +1,355 @@
+//! The rows.
+
+use twindisk_core::{Cause, Mark};
+
+use super::{Must, Row};
+
+const HONEST: Must = Must::NeverBe("a replica that keeps to the rules never does that to another");
+
+/// Rows that need not be reached, or must not be, and why they stand here all the same.
+pub(super) const EXCEPTIONS: &[(&str, &str, Must)] = &[
+    exception(
+        Mark::BeyondDevice,
+        Must::NeverBe("drivers check a client's range against the size that was exported"),
+    ),
+    exception(
+        Mark::NotPrimary,
+        Must::Luck("a request crosses the closing of the device; drivers shut connections then"),
+    ),
+    (
+        "failure",
+        "NotPrimary",
+        Must::Luck("a request crosses the closing of the device; drivers shut connections then"),
+    ),
+    (
+        "connection",
+        "SyncTarget to Waiting",
+        Must::Luck(
+            "the disk of a resync's source fails: the last whole copy, unless there are three",
+        ),
+    ),
+    exception(
+        Mark::CompareImpossible,
+        Must::Luck("hashes arrive between a disk's failure and the word of it"),
+    ),
+    refusal(
+        Cause::SteppedDown,
+        Must::Luck("a primary is overruled while it is giving its role up"),
+    ),
+    refusal(
+        Cause::ResizeNotStored,
+        Must::Luck("the metadata fails at the last step of a resize"),
+    ),
+    exception(
+        Mark::ResyncNoMetadata,
+        Must::Luck("a node whose metadata has failed is asked to follow before it is restarted"),
+    ),
+    exception(
+        Mark::ResizeUnfollowed,
+        Must::Luck("a resize crosses a standby's parting from its primary"),
+    ),
+    refusal(
+        Cause::DiscardFollows,
+        Must::Luck(
+            "one of three finds its place while a split brain with another is being resolved",
+        ),
+    ),
+    exception(
+        Mark::GrantPrimary,
+        Must::Luck("a request for the term crosses the news that the other one is primary"),
+    ),
+    exception(
+        Mark::MembershipParting,
+        Must::Luck("the news of an in-sync set crosses the word of a node that leaves"),
+    ),
+    exception(
+        Mark::MembershipSize,
+        Must::NeverBe("the comparison refuses what does not fit before anybody follows"),
+    ),
+    exception(
+        Mark::ResyncTooLarge,
+        Must::NeverBe("the comparison refuses what does not fit before anybody follows"),
+    ),
+    exception(
+        Mark::MutationTerm,
+        Must::Luck("a write crosses a third node's word of a higher term"),
+    ),
+    exception(Mark::MutationOrder, HONEST),
+    exception(Mark::MutationBeyond, HONEST),
+    exception(
+        Mark::Replaced,
+        Must::NeverBe("drivers report the old connection as gone before the new one"),
+    ),
+    exception(Mark::SaidTwice, HONEST),
+    exception(Mark::ReadyUnasked, HONEST),
+    exception(Mark::BegunUnready, HONEST),
+    exception(Mark::BegunUnasked, HONEST),
+    exception(Mark::ComparedUnasked, HONEST),
+    refusal(
+        Cause::TermPassed,
+        Must::Luck("a higher term is heard between the last grant and its use"),
+    ),
+    exception(
+        Mark::MembershipStranger,
+        Must::NeverBe("the nodes of a simulated cluster have one configuration"),
+    ),
+    refusal(
+        Cause::JoinedMeanwhile,
+        Must::Luck("a node joins while peers are asked for the term"),
+    ),
+    refusal(
+        Cause::ResizeSteppedDown,
+        Must::Luck("a primary steps down while what a resize has added is being zeroed"),
+    ),
+    refusal(
+        Cause::ResizeNotZeroed,
+        Must::NeverBe("a cluster of the simulator has peers, and one of them has zeroed it"),
+    ),
+    refusal(
+        Cause::DiscardNoDisk,
+        Must::Luck("the disk of one side of a split brain fails"),
+    ),
+];
+
+const fn exception(mark: Mark, must: Must) -> (&'static str, &'static str, Must) {
+    (mark.group(), mark.text(), must)
+}
+
+const fn refusal(cause: Cause, must: Must) -> (&'static str, &'static str, Must) {
+    (cause.group(), cause.text(), must)
+}
+
+/// Everything that stands in the table, in order.
+pub(super) fn rows() -> Vec<Row> {
+    let decisions = Mark::ALL
+        .iter()
+        .map(|mark| (mark.group(), mark.text()))
+        .chain(Cause::ALL.iter().map(|cause| (cause.group(), cause.text())));
+    let seen = SEEN
+        .iter()
+        .flat_map(|(kind, names)| names.iter().map(move |name| (*kind, *name)));
+    decisions
+        .chain(seen)
+        .map(|(kind, name)| Row {
+            kind,
+            name,
+            must: EXCEPTIONS
+                .iter()
+                .find(|exception| (exception.0, exception.1) == (kind, name))
+                .map_or(Must::BeReached, |exception| exception.2),
+        })
+        .collect()
+}
+
+/// What is seen from outside of a core.
+const SEEN: &[(&str, &[&str])] = &[
+    (
+        "disk at the start",
+        &[
+            "Failed",
+            "Inconsistent",
+            "Outdated",
+            "Consistent",
+            "UpToDate",
+        ],
+    ),
+    (
+        "disk",
+        &[
+            "Failed to Inconsistent",
+            "Inconsistent to Failed",
+            "Inconsistent to Outdated",
+            "Inconsistent to Consistent",
+            "Inconsistent to UpToDate",
+            "Outdated to Failed",
+            "Outdated to Inconsistent",
+            "Outdated to Consistent",
+            "Outdated to UpToDate",
+            "Consistent to Failed",
+            "Consistent to Outdated",
+            "Consistent to UpToDate",
+            "UpToDate to Failed",
+            "UpToDate to Outdated",
+            "UpToDate to Consistent",
+        ],
+    ),
+    (
+        "connection",
+        &[
+            "Standalone to Connecting",
+            "Connecting to Standalone",
+            "Connecting to Negotiating",
+            "Negotiating to Standalone",
+            "Negotiating to Connecting",
+            "Negotiating to Waiting",
+            "Negotiating to SyncSource",
+            "Negotiating to SyncTarget",
+            "Negotiating to Established",
+            "Negotiating to SplitBrain",
+            "Negotiating to Unrelated",
+            "Waiting to Standalone",
+            "Waiting to Connecting",
+            "SyncSource to Standalone",
+            "SyncSource to Connecting",
+            "SyncSource to Negotiating",
+            "SyncSource to Waiting",
+            "SyncTarget to Standalone",
+            "SyncTarget to Connecting",
+            "SyncTarget to Waiting",
+            "SyncTarget to Established",
+            "Established to Standalone",
+            "Established to Connecting",
+            "Established to Waiting",
+            "SplitBrain to Connecting",
+            "Unrelated to Connecting",
+        ],
+    ),
+    ("role", &["Primary", "Standby"]),
+    ("receipt", &["release", "fence", "arbiter", "operator"]),
+    ("failure", &["Io", "NotPrimary", "Shutdown"]),
+    (
+        "report",
+        &[
+            "role",
+            "disk",
+            "connection",
+            "suspended",
+            "resumed",
+            "in-sync",
+            "receipt",
+            "resync-started",
+            "resync-ended",
+            "verify-ended",
+            "difference",
+            "split-brain",
+            "read-repaired",
+            "resized",
+            "warning",
+        ],
+    ),
+    ("halt", &["stopped by the operator"]),
+    (
+        "event",
+        &[
+            "client request",
+            "client's connection closed",
+            "disk operation done",
+            "disk operation failed",
+            "metadata written",
+            "metadata not written",
+            "link up",
+            "link down",
+            "frame",
+            "sent",
+            "command",
+            "capacity",
+            "blocks saved",
+            "blocks not saved",
+            "tick",
+        ],
+    ),
+    (
+        "action",
+        &[
+            "disk: read",
+            "disk: write",
+            "disk: zero",
+            "disk: flush",
+            "disk: fill edges",
+            "disk: fill edges from a buffer",
+            "disk: copy",
+            "disk: hash",
+            "write metadata",
+            "send: Write",
+            "send: Zero",
+            "send: Flush",
+            "send: Received",
+            "send: Written",
+            "send: Stable",
+            "send: Read",
+            "send: ReadReply",
+            "send: ReadFailed",
+            "send: Hash",
+            "send: Differ",
+            "send: Bits",
+            "send: Ping",
+            "send: Pong",
+            "send: State",
+            "send: Ready",
+            "send: BeginResync",
+            "send: ResyncBegun",
+            "send: Membership",
+            "send: MembershipStored",
+            "send: TermRequest",
+            "send: TermGranted",
+            "send: TermRefused",
+            "send: SwitchoverRequest",
+            "send: TakeOver",
+            "send: Refused",
+            "send: Released",
+            "send: ReleaseStored",
+            "send: DiskFailed, stored",
+            "send: DiskFailed, not stored",
+            "send: Resize",
+            "send: Resized",
+            "send: Discard",
+            "send: Goodbye",
+            "complete a request",
+            "fail a request",
+            "forget a request",
+            "release a buffer",
+            "link: connect",
+            "link: reconnect",
+            "link: disconnect",
+            "open the device",
+            "close the device",
+            "obey a command",
+            "refuse a command",
+            "probe the capacity",
+            "save blocks",
+            "report",
+            "halt",
+        ],
+    ),
+    (
+        "fault",
+        &[
+            "process crash",
+            "power loss",
+            "blackout",
+            "connection cut",
+            "partition",
+            "one-way block",
+            "flapping",
+            "pause",
+            "slow or stuck disk",
+            "unreadable block",
+            "disk error",
+            "metadata error",
+            "metadata rot",
+            "foolish command",
+            "bit flipped on the wire",
+        ],
+    ),
+    (
+        "operator",
+        &[
+            "fence",
+            "dead fence device",
+            "fence without status",
+            "promote",
+            "demote",
+            "switchover",
+            "connect",
+            "disconnect",
+            "receipt",
+            "outdate",
+            "verify",
+            "verify stop",
+            "resync",
+            "resize",
+            "discard",
+            "stop",
+        ],
+    ),
+];

@@ -1,0 +1,360 @@
+//! Resync and verify, interrupted in every way.
+
+use twindisk_core::{Command, DiskState, Mark, Protocol, RefusalCode, Role};
+
+use super::Run;
+use crate::{
+    disk::Loss,
+    node::slot_of,
+    run::Outcome,
+    script::{PROMOTE, Script},
+    swarm::Swarm,
+    trace::Telling,
+};
+
+pub(super) const ALL: &[(&str, Run)] = &[
+    ("target-dies-in-resync", target_dies_in_resync),
+    ("source-dies-in-resync", source_dies_in_resync),
+    ("writes-during-a-resync", writes_during_a_resync),
+    ("brief-resyncs", brief_resyncs),
+    ("nothing-missed-nothing-moved", nothing_missed),
+    ("interrupted-resync-goes-on", interrupted_resync),
+    ("target-refuses-promotion", target_refuses_promotion),
+    ("source-becomes-target", source_becomes_target),
+    ("resync-asked-for", resync_asked_for),
+    (
+        "resync-of-an-equal-peer-is-refused",
+        resync_of_an_equal_peer,
+    ),
+    ("verify-finds-and-repairs", verify_finds_and_repairs),
+    ("verify-stopped", verify_stopped),
+    ("rotten-bits-are-all-dirty", torn_bitmap),
+    ("unreadable-block-in-a-resync", unreadable_block_in_a_resync),
+    ("source-lost-at-the-end-of-a-resync", source_lost_at_the_end),
+    ("target-disk-fails-in-a-resync", target_disk_fails),
+    ("peer-leaves-a-verify", peer_leaves_a_verify),
+];
+
+/// A cluster whose standby missed so much that its resync takes a while.
+fn in_resync(seed: u64, telling: Telling) -> Script {
+    let mut swarm = Swarm::calm(seed);
+    swarm.size_blocks = 4096;
+    swarm.resync_bufs = 1;
+    swarm.load.hot_blocks = 4096;
+    swarm.load.max_blocks = 256;
+    let mut script = Script::new(swarm, telling);
+    script.power_off(1, Loss::Some);
+    script.wait_lost(0, 1);
+    script.fenced(0, 1);
+    script.load(100);
+    script.load_done();
+    script.start(1);
+    script.wait_disk(1, DiskState::Inconsistent);
+    script
+}
+
+fn target_dies_in_resync(seed: u64, telling: Telling) -> Outcome {
+    let mut script = in_resync(seed, telling);
+    script.load(50);
+    script.crash(1);
+    script.pass(100);
+    script.start(1);
+    script.wait_disk(1, DiskState::Inconsistent);
+    script.power_off(1, Loss::All);
+    script.pass(100);
+    script.start(1);
+    script.wait_disk(1, DiskState::UpToDate);
+    script.finish()
+}
+
+fn source_dies_in_resync(seed: u64, telling: Telling) -> Outcome {
+    let mut script = in_resync(seed, telling);
+    script.load(50);
+    script.power_off(0, Loss::Some);
+    script.wait_lost(1, 0);
+    script.must_refuse(1, PROMOTE, RefusalCode::DiskNotUpToDate);
+    script.fenced(1, 0);
+    script.must_refuse(1, PROMOTE, RefusalCode::DiskNotUpToDate);
+    script.start(0);
+    script.finish()
+}
+
+/// Clients write where the resync is, before it and behind it.
+fn writes_during_a_resync(seed: u64, telling: Telling) -> Outcome {
+    let mut script = in_resync(seed, telling);
+    script.load(400);
+    script.wait_disk(1, DiskState::UpToDate);
+    script.load_done();
+    script.finish()
+}
+
+/// The standby misses a write or two, again and again, and comes back into the middle of others.
+fn brief_resyncs(seed: u64, telling: Telling) -> Outcome {
+    let mut script = Script::calm(seed, telling);
+    let peer = slot_of(1, 0);
+    for turn in 0..16 {
+        script.load(8);
+        script.must(1, Command::Disconnect { peer });
+        script.pass(turn);
+        script.must(1, Command::Connect { peer });
+        script.pass_us(turn * 150);
+        script.load(8);
+        script.wait_all_equal();
+    }
+    script.load_done();
+    script.finish()
+}
+
+/// The connection breaks while nothing is written: the two are equal at once.
+fn nothing_missed(seed: u64, telling: Telling) -> Outcome {
+    let mut script = Script::calm(seed, telling);
+    script.serve(40);
+    script.pass(2000);
+    let before = script.world.coverage.count("report", "resync-started");
+    for _ in 0..5 {
+        script.cut();
+        script.pass(3000);
+        script.wait_all_equal();
+    }
+    let after = script.world.coverage.count("report", "resync-started");
+    script.expect(before == after, "no resync is needed");
+    script.expect_decided(Mark::PrimaryEqual);
+    script.finish()
+}
+
+/// The connection breaks during a resync, again and again: it does not begin from the start each time.
+fn interrupted_resync(seed: u64, telling: Telling) -> Outcome {
+    let mut script = in_resync(seed, telling);
+    let left = |script: &Script| script.status(0).peers[0].dirty_bytes;
+    let begun = left(&script);
+    for turn in 0..8 {
+        script.pass(4 + turn);
+        script.cut();
+        script.pass(100);
+    }
+    script.wait_disk(1, DiskState::UpToDate);
+    script.expect(begun > 0, "blocks had to move");
+    script.finish()
+}
+
+/// A target is neither the one nor the other: no promotion, whatever was fenced, before its resync has ended (R3).
+fn target_refuses_promotion(seed: u64, telling: Telling) -> Outcome {
+    let mut script = in_resync(seed, telling);
+    script.must_refuse(1, PROMOTE, RefusalCode::PeerIsPrimary);
+    script.power_off(0, Loss::All);
+    script.wait_lost(1, 0);
+    script.must_refuse(1, PROMOTE, RefusalCode::DiskNotUpToDate);
+    script.start(0);
+    script.somebody_primary();
+    script.expect_role(0, Role::Primary);
+    script.wait_disk(1, DiskState::UpToDate);
+    script.must(
+        0,
+        Command::Switchover {
+            to: Some(slot_of(0, 1)),
+        },
+    );
+    script.wait_role(1, Role::Primary);
+    script.finish()
+}
+
+/// Who was the source of a resync is brought up from its target after the roles have changed.
+fn source_becomes_target(seed: u64, telling: Telling) -> Outcome {
+    let mut script = in_resync(seed, telling);
+    script.wait_disk(1, DiskState::UpToDate);
+    script.serve(30);
+    script.power_off(0, Loss::All);
+    script.wait_lost(1, 0);
+    script.fenced(1, 0);
+    script.must(1, PROMOTE);
+    script.serve(60);
+    script.start(0);
+    script.wait_disk(0, DiskState::UpToDate);
+    script.expect_role(1, Role::Primary);
+    script.finish()
+}
+
+/// A person asks for a resync of everything: blocks are compared, and only what differs moves.
+fn resync_asked_for(seed: u64, telling: Telling) -> Outcome {
+    let mut script = Script::with_protocol(seed, Protocol::A, telling);
+    let peer = slot_of(0, 1);
+    script.serve(40);
+    script.pass(500);
+    for full in [false, true] {
+        script.must(0, Command::Resync { peer, full });
+        script.pass(1000);
+        script.wait_all_equal();
+    }
+    script.expect_decided(Mark::ResyncAsked);
+    script.finish()
+}
+
+/// A peer that is counted on is not resynced behind its back.
+fn resync_of_an_equal_peer(seed: u64, telling: Telling) -> Outcome {
+    let mut script = Script::calm(seed, telling);
+    let peer = slot_of(0, 1);
+    script.must_refuse(
+        0,
+        Command::Resync { peer, full: true },
+        RefusalCode::BadArgument,
+    );
+    script.finish()
+}
+
+/// A block of the standby changes by itself: a verify finds it, and repairs it when asked to.
+fn verify_finds_and_repairs(seed: u64, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    // The book knows nothing of rot.
+    swarm.lossy = true;
+    let mut script = Script::new(swarm, telling);
+    let verify = |repair| Command::Verify {
+        first: 0,
+        blocks: None,
+        repair,
+    };
+    script.serve(60);
+    script.pass(500);
+    script.must(0, verify(false));
+    script.wait_report("verify-ended", 1);
+    let found = script.world.coverage.count("report", "difference");
+    script.expect(found == 0, "equal disks are equal");
+    script.world.nodes[1].disk.rot(3);
+    script.must(0, verify(true));
+    script.wait_report("verify-ended", 2);
+    let found = script.world.coverage.count("report", "difference");
+    script.expect(found == 1, "the rotten block is found");
+    script.must(0, verify(false));
+    script.wait_report("verify-ended", 3);
+    let found = script.world.coverage.count("report", "difference");
+    script.expect(found == 1, "and repaired");
+    script.must_refuse(1, verify(false), RefusalCode::WrongRole);
+    script.finish()
+}
+
+/// A verify is stopped, or its peer is lost in the middle: it ends, and nothing else does.
+fn verify_stopped(seed: u64, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.size_blocks = 8192;
+    swarm.resync_bufs = 1;
+    let mut script = Script::new(swarm, telling);
+    let verify = |first| Command::Verify {
+        first,
+        blocks: Some(8192),
+        repair: false,
+    };
+    script.must_refuse(0, Command::VerifyStop, RefusalCode::NothingToDo);
+    script.must_refuse(0, verify(8192), RefusalCode::BadArgument);
+    script.load(40);
+    script.must(0, verify(0));
+    script.must_refuse(0, verify(0), RefusalCode::PeerNotConnected);
+    script.must(0, Command::VerifyStop);
+    script.wait_report("verify-ended", 1);
+    script.must(0, verify(64));
+    script.cut();
+    script.pass(3000);
+    script.wait_all_equal();
+    script.load_done();
+    script.finish()
+}
+
+/// The pages of dirty bits rot while their node is down: they count as dirty, never as clean.
+fn torn_bitmap(seed: u64, telling: Telling) -> Outcome {
+    let mut script = Script::calm(seed, telling);
+    script.serve(40);
+    script.power_off(1, Loss::Some);
+    script.wait_lost(0, 1);
+    script.fenced(0, 1);
+    script.serve(40);
+    script.crash(0);
+    let (node, die) = (&mut script.world.nodes[0], &mut script.world.dice.nemesis);
+    // Often enough to hit each page of dirty bits and of the activity log.
+    for _ in 0..64 {
+        node.meta.rot(false, die);
+    }
+    script.start(0);
+    let dirty = script.status(0).peers[0].dirty_bytes;
+    let size = script.status(0).size_bytes;
+    script.expect(dirty == size, "every block counts as dirty");
+    script.start(1);
+    script.somebody_primary();
+    script.wait_all_equal();
+    script.finish()
+}
+
+/// The source can't read a block that the target needs: the resync begins again until it can, and leaks nothing.
+fn unreadable_block_in_a_resync(seed: u64, telling: Telling) -> Outcome {
+    let mut script = in_resync(seed, telling);
+    for block in 0..4096 {
+        script.world.nodes[0].disk.spoil(block);
+    }
+    script.wait_report("warning", 3);
+    script.expect_decided(Mark::Unreadable);
+    script.world.nodes[0].disk.recover();
+    script.wait_disk(1, DiskState::UpToDate);
+    script.serve(20);
+    script.finish()
+}
+
+/// The source dies when the target has just become equal, a little earlier or later each time: a target that has
+/// everything is whole, one that has not is not.
+fn source_lost_at_the_end(seed: u64, telling: Telling) -> Outcome {
+    let mut script = Script::calm(seed, telling);
+    let peer = slot_of(1, 0);
+    for step in 0..20 {
+        script.must(1, Command::Disconnect { peer });
+        script.serve(10);
+        script.must(1, Command::Connect { peer });
+        script.wait_disk(1, DiskState::Inconsistent);
+        script.pass_us(step * 700);
+        script.crash(0);
+        script.pass(step);
+        script.start(0);
+        script.wait_all_equal();
+        script.must(0, PROMOTE);
+    }
+    script.finish()
+}
+
+/// The target's disk fails in the middle of its resync; it is brought up anew afterwards.
+fn target_disk_fails(seed: u64, telling: Telling) -> Outcome {
+    let mut script = in_resync(seed, telling);
+    script.world.nodes[1].trouble.spares_nobody = true;
+    script.world.nodes[1].trouble.fail_writes = 1;
+    script.wait("the target's disk has failed", |world| {
+        world.coverage.count("disk", "Inconsistent to Failed") > 0
+    });
+    script.crash(1);
+    script.start(1);
+    script.wait_disk(1, DiskState::UpToDate);
+    script.serve(20);
+    script.finish()
+}
+
+/// The peer leaves while it is compared with, or its disk fails: the verify ends, and the primary goes on.
+fn peer_leaves_a_verify(seed: u64, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.size_blocks = 8192;
+    swarm.resync_bufs = 2;
+    let mut script = Script::new(swarm, telling);
+    let peer = slot_of(1, 0);
+    let verify = Command::Verify {
+        first: 0,
+        blocks: None,
+        repair: false,
+    };
+    script.serve(20);
+    for step in 0..6 {
+        script.must(0, verify.clone());
+        script.pass_us(step * 50);
+        script.must(1, Command::Disconnect { peer });
+        script.serve(10);
+        script.must(1, Command::Connect { peer });
+        script.wait_all_equal();
+    }
+    script.expect_decided(Mark::LeftDuringSweep);
+    script.load(60);
+    script.must(0, verify);
+    script.world.nodes[1].trouble.fail_writes = 1;
+    script.load_done();
+    script.finish()
+}

@@ -1,0 +1,242 @@
+//! Three nodes: what a third one knows, has, and lacks.
+
+use twindisk_core::{Command, ConnectionState, Mark, RefusalCode, Role};
+use twindisk_format::superblock::ReceiptKind;
+
+use super::Run;
+use crate::{
+    disk::Loss,
+    node::slot_of,
+    run::Outcome,
+    script::{DEMOTE, PROMOTE, Script},
+    swarm::Swarm,
+    trace::Telling,
+};
+
+fn three(seed: u64, telling: Telling) -> Script {
+    let mut swarm = Swarm::calm(seed);
+    swarm.nodes = 3;
+    Script::new(swarm, telling)
+}
+
+pub(super) const ALL: &[(&str, Run)] = &[
+    ("three-nodes-lose-two", three_nodes_lose_two),
+    (
+        "two-standbys-of-a-lost-primary",
+        two_standbys_of_a_lost_primary,
+    ),
+    (
+        "standby-of-a-primary-grants-nothing",
+        standby_of_a_primary_grants_nothing,
+    ),
+    ("three-switchovers", three_switchovers),
+    ("three-promotions-at-once", three_promotions_at_once),
+    (
+        "resync-goes-on-from-another-source",
+        resync_from_another_source,
+    ),
+    ("three-nodes-cold-start", three_nodes_cold_start),
+    (
+        "primary-dies-in-a-resync-of-one",
+        primary_dies_in_a_resync_of_one,
+    ),
+    ("protocol-a-standby-crashes", protocol_a_standby_crashes),
+];
+
+/// Two of three are lost one after the other: the last one has everything.
+fn three_nodes_lose_two(seed: u64, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    script.load(100);
+    script.pass(30);
+    script.power_off(0, Loss::All);
+    script.wait_lost(1, 0);
+    script.wait_lost(2, 0);
+    script.fenced(1, 0);
+    script.must(1, PROMOTE);
+    script.wait_link(1, 2, ConnectionState::Established);
+    script.serve(60);
+    script.power_off(1, Loss::All);
+    script.wait_lost(2, 1);
+    script.must_refuse(2, PROMOTE, RefusalCode::NoRight);
+    script.fenced(2, 1);
+    script.must(2, PROMOTE);
+    script.serve(60);
+    script.start(0);
+    script.start(1);
+    script.wait_all_equal();
+    script.finish()
+}
+
+/// The primary dies with writes on their way: its two standbys may differ, and find out before either is promoted.
+fn two_standbys_of_a_lost_primary(seed: u64, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    for turn in 0..4 {
+        script.load(80);
+        script.pass(8 + turn);
+        let Some(primary) = script.primary() else {
+            break;
+        };
+        let next = (primary + 1) % 3;
+        script.power_off(primary, Loss::All);
+        script.wait_lost(next, primary);
+        script.fenced(next, primary);
+        script.must(next, PROMOTE);
+        script.start(primary);
+        script.wait_all_equal();
+        script.load_done();
+    }
+    script.expect_decided(Mark::RecentLost);
+    script.finish()
+}
+
+/// A standby that has lost the primary, and believes a person that it is gone, asks the third node. That one is
+/// connected to the primary, and grants nothing.
+fn standby_of_a_primary_grants_nothing(seed: u64, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.nodes = 3;
+    swarm.lossy = true;
+    let mut script = Script::new(swarm, telling);
+    script.serve(30);
+    script.pass(3000);
+    for side in 0..2 {
+        script.world.block((0, 2), side, u64::MAX);
+    }
+    script.wait_lost(2, 0);
+    script.wait_link(2, 1, ConnectionState::Established);
+    script.receipt(2, 0, ReceiptKind::Operator);
+    script.must_refuse(2, PROMOTE, RefusalCode::PeerRefused);
+    script.expect_decided(Mark::GrantFollows);
+    script.expect_role(0, Role::Primary);
+    script.join();
+    script.finish()
+}
+
+/// The role goes round; who shall have it must be said when several could.
+fn three_switchovers(seed: u64, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    for turn in 0..6 {
+        let (from, to) = (turn % 3, (turn + 1) % 3);
+        script.load(40);
+        script.pass(10);
+        let nobody = Command::Switchover { to: None };
+        script.must_refuse(from, nobody, RefusalCode::BadArgument);
+        script.take_over(to);
+        script.wait_all_equal();
+        script.load_done();
+    }
+    script.finish()
+}
+
+/// All three are told to be primary at the same time: one is, at most.
+fn three_promotions_at_once(seed: u64, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    for turn in 0..6 {
+        script.serve(10);
+        let Some(primary) = script.primary() else {
+            break;
+        };
+        script.must(primary, DEMOTE);
+        let mut asked = Vec::new();
+        for number in 0..3 {
+            asked.push(script.world.command(number, PROMOTE));
+            script.pass_us(turn * 50);
+        }
+        for id in &asked {
+            script.wait("a command is answered", |world| world.answer(*id).is_some());
+        }
+        let obeyed = asked
+            .iter()
+            .filter(|id| script.world.answer(**id) == Some(true))
+            .count();
+        script.expect(obeyed <= 1, "one is promoted at most");
+        script.somebody_primary();
+        script.wait_all_equal();
+    }
+    script.finish()
+}
+
+/// The source of a resync dies; the next primary brings the target up.
+fn resync_from_another_source(seed: u64, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.nodes = 3;
+    swarm.size_blocks = 4096;
+    swarm.resync_bufs = 1;
+    swarm.load.hot_blocks = 4096;
+    swarm.load.max_blocks = 256;
+    let mut script = Script::new(swarm, telling);
+    script.power_off(2, Loss::Some);
+    script.wait_lost(0, 2);
+    script.fenced(0, 2);
+    script.serve(100);
+    script.start(2);
+    script.wait_link(2, 0, ConnectionState::SyncTarget);
+    script.power_off(0, Loss::All);
+    script.wait_lost(1, 0);
+    script.fenced(1, 0);
+    script.must(1, PROMOTE);
+    script.wait_link(1, 2, ConnectionState::Established);
+    script.serve(30);
+    script.start(0);
+    script.wait_all_equal();
+    script.finish()
+}
+
+/// All three lose their power. They find out among themselves who has the newest data, in whatever order they start.
+fn three_nodes_cold_start(seed: u64, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    for first in 0..3 {
+        script.load(60);
+        script.pass(20);
+        for number in 0..3 {
+            script.power_off(number, Loss::Some);
+        }
+        for number in 0..3 {
+            script.start((first + number) % 3);
+            script.pass(150);
+        }
+        script.somebody_primary();
+        script.wait_all_equal();
+        script.load_done();
+    }
+    script.finish()
+}
+
+/// The primary dies while it brings one standby up: the other one knows what that one may lack.
+fn primary_dies_in_a_resync_of_one(seed: u64, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    for turn in 0..6 {
+        let peer = slot_of(2, 0);
+        script.must(2, Command::Disconnect { peer });
+        script.serve(20);
+        script.must(2, Command::Connect { peer });
+        script.load(40);
+        script.pass_us(turn * 900);
+        script.power_off(0, Loss::All);
+        script.wait_lost(1, 0);
+        script.fenced(1, 0);
+        script.must(1, PROMOTE);
+        script.start(0);
+        script.wait_all_equal();
+        script.load_done();
+        script.take_over(0);
+        script.wait_all_equal();
+    }
+    script.finish()
+}
+
+/// A protocol A standby that had nothing to write crashes, and meets the other one: the two are equal.
+fn protocol_a_standby_crashes(seed: u64, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.nodes = 3;
+    swarm.protocol = twindisk_core::Protocol::A;
+    let mut script = Script::bare(swarm, telling, |_| ());
+    script.must(0, PROMOTE);
+    script.wait_link(0, 1, ConnectionState::Established);
+    script.wait_link(0, 2, ConnectionState::Established);
+    script.crash(2);
+    script.start(2);
+    script.wait_link(0, 2, ConnectionState::Established);
+    script.pass(1000);
+    script.serve(20);
+    script.finish()
+}

@@ -1,0 +1,77 @@
+//! Every row of the table is reached, and every scenario holds.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use twindisk_simulator::{Outcome, Telling, coverage::Coverage, run, scenarios};
+
+/// Seeds that are run for what they reach.
+const SEEDS: u64 = 1500;
+
+/// Dice that each scenario is run with.
+const DICE: u64 = 3;
+
+#[test]
+fn every_row_is_reached_and_every_scenario_holds() {
+    let scenarios: Vec<_> = scenarios::all().collect();
+    let scripted = scenarios.len() as u64 * DICE;
+    let next = AtomicU64::new(0);
+    let all = Mutex::new((Coverage::default(), Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let job = next.fetch_add(1, Ordering::Relaxed);
+                    let (name, outcome): (String, Outcome) = if job < scripted {
+                        let scenario = scenarios[(job / DICE) as usize];
+                        let seed = job % DICE + 1;
+                        let name = format!("{} with seed {seed}", scenario.name);
+                        (name, (scenario.run)(seed, Telling::Silent))
+                    } else if job < scripted + SEEDS {
+                        let seed = job - scripted;
+                        (format!("seed {seed}"), run(seed, Telling::Silent))
+                    } else {
+                        break;
+                    };
+                    let mut all = all.lock().expect("no other thread has panicked");
+                    all.0.merge(&outcome.coverage);
+                    if let Some(violation) = outcome.violation {
+                        all.1.push(format!("{name}: {violation}"));
+                    }
+                }
+            });
+        }
+    });
+    let (coverage, mut wrong) = all.into_inner().expect("no thread has panicked");
+    println!("{coverage}");
+    wrong.extend(coverage.gaps());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn names_of_scenarios_are_unique() {
+    let mut names: Vec<_> = scenarios::all().map(|scenario| scenario.name).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+    assert!(count >= 40, "{count} scenarios");
+}
+
+#[test]
+fn the_readme_names_only_scenarios_that_there_are() {
+    let names: Vec<_> = scenarios::all().map(|scenario| scenario.name).collect();
+    let readme = include_str!("../README.md");
+    let mut named = 0;
+    // What stands between backticks and looks like the name of a scenario is one.
+    for word in readme.split('`').skip(1).step_by(2) {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if word.contains('-') && word.chars().all(plain) {
+            assert!(names.contains(&word), "the README names {word}");
+            named += 1;
+        }
+    }
+    assert!(named > 100, "{named} names");
+}
