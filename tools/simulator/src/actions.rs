@@ -380,6 +380,11 @@ impl World {
             Report::InSync { term, nodes, .. } => {
                 self.nodes[number].term = *term;
                 let before = core::mem::replace(&mut self.nodes[number].in_sync, nodes.clone());
+                if !self.terms.may_complete_in(*term) {
+                    // Others have gone on without it, and it does not know yet: its set promises nothing.
+                    self.coverage.reach("report", "in-sync");
+                    return self.interesting(number);
+                }
                 if nodes.contains(&(number as u8))
                     && !before.iter().all(|node| nodes.contains(node))
                 {

@@ -10,6 +10,11 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
+    /// Whether nothing was completed in a higher term than this.
+    pub(crate) const fn may_complete_in(self, term: u64) -> bool {
+        term >= self.newest
+    }
+
     /// Node `node` completed a mutation in `term`.
     pub(crate) fn completed(&mut self, node: usize, term: u64) -> Result<(), Violation> {
         if term < self.newest {
