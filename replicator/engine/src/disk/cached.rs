@@ -1,7 +1,7 @@
 //! Writes into the page cache, done by this thread itself.
 //!
-//! No filesystem but XFS and btrfs, and no block device, takes a buffered write without being allowed to sleep, so the
-//! ring hands each one to a worker thread: three times the CPU of the write itself, and one at a time for each file.
+//! ext4 and block devices take no buffered write that may not sleep, so the ring hands each one to a worker thread:
+//! more than twice the CPU of the write itself (5.5 us against 2.2 for 4 KiB on ext4), and a thread to be woken.
 //! A write of whole blocks to memory sleeps only where the kernel slows writers down to what the disk takes, or where
 //! the filesystem's journal is being written. After a write that did, the following ones go to the ring's workers for
 //! a while: this thread answers peers and clients, and must stay awake.
