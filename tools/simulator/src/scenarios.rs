@@ -5,6 +5,7 @@
 
 mod disks;
 mod failing_disks;
+mod moments;
 mod network;
 mod power;
 mod power_cuts;
@@ -34,11 +35,12 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 12] = [
+    let subjects: [(&str, &[(&str, Run)]); 13] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
         ("power", power_cuts::ALL),
+        ("moments", moments::ALL),
         ("network", network::ALL),
         ("disks", disks::ALL),
         ("disks", failing_disks::ALL),

@@ -264,22 +264,18 @@ impl Script {
         self.command(number, PROMOTE)
     }
 
-    /// Promotes one of the first two nodes, whichever can be.
+    /// Promotes a node, whichever can be.
     pub(crate) fn somebody_primary(&mut self) {
         let limit = self.world.now + 20 * SEC;
         while self.world.violation.is_none() {
-            let found = (0..2).any(|number| {
-                self.world
-                    .status_of(number)
-                    .is_some_and(|status| status.role == Role::Primary)
-            });
-            if found || self.promote(0) || self.promote(1) {
+            let mut nodes = 0..self.world.nodes.len();
+            if self.primary().is_some() || nodes.any(|number| self.promote(number)) {
                 return;
             }
             self.pass(50);
             self.expect(
                 self.world.now < limit,
-                "one of two connected nodes can be promoted",
+                "one of the connected nodes can be promoted",
             );
         }
     }

@@ -1,0 +1,135 @@
+//! What thousands of seeds found in a few of them: the moment before something is stable, or known to everybody.
+
+use twindisk_core::{Command, DiskState};
+use twindisk_format::superblock::ReceiptKind;
+
+use super::Run;
+use crate::{
+    disk::Loss,
+    node::slot_of,
+    run::Outcome,
+    script::{DEMOTE, PROMOTE, Script},
+    swarm::Swarm,
+    trace::Telling,
+};
+
+pub(super) const ALL: &[(&str, Run)] = &[
+    (
+        "power-lost-before-the-last-flush",
+        power_lost_before_the_last_flush,
+    ),
+    ("half-a-promotion-is-no-fork", half_a_promotion),
+    ("standbys-part-under-a-primary", standbys_part),
+    ("standby-leads-under-writes", standby_leads_under_writes),
+];
+
+/// The standby comes back and is to be resynced, so the primary goes on alone; its disk is slow, and it loses its power
+/// before what it had acknowledged is stable. The standby had it: it must lead when the two meet.
+fn power_lost_before_the_last_flush(seed: u64, telling: Telling) -> Outcome {
+    let mut script = Script::calm(seed, telling);
+    for step in 0..16 {
+        script.load(30);
+        script.load_done();
+        let Some(primary) = script.primary() else {
+            break;
+        };
+        let trouble = &mut script.world.nodes[primary].trouble;
+        (trouble.slow_until, trouble.slowness) = (u64::MAX, 50);
+        script.cut();
+        script.pass(10 + step * 10);
+        script.power_off(primary, Loss::All);
+        script.world.nodes[primary].trouble.slow_until = 0;
+        script.pass(200);
+        script.start(primary);
+        script.somebody_primary();
+        script.wait_all_equal();
+    }
+    script.finish()
+}
+
+/// A promotion is stored by the candidate and not by its peer, which goes on after the candidate was fenced. Nothing was
+/// written in the generation that only the candidate has: it is no fork.
+fn half_a_promotion(seed: u64, telling: Telling) -> Outcome {
+    let mut script = Script::calm(seed, telling);
+    for step in 0..24 {
+        script.serve(10);
+        let Some(primary) = script.primary() else {
+            break;
+        };
+        let candidate = 1 - primary;
+        script.must(primary, DEMOTE);
+        script.world.command(candidate, PROMOTE);
+        script.pass_us(200 + step * 100);
+        script.cut();
+        script.part();
+        script.pass(2 + step % 8);
+        script.power_off(candidate, Loss::Some);
+        script.join();
+        script.wait_lost(primary, candidate);
+        say_fenced(&mut script, primary, candidate);
+        script.must(primary, PROMOTE);
+        script.serve(10);
+        script.start(candidate);
+        script.wait_all_equal();
+    }
+    script.finish()
+}
+
+/// A standby is disconnected from another one. The primary goes on counting on both, and both can be promoted.
+fn standbys_part(seed: u64, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    script.serve(30);
+    let peer = slot_of(2, 1);
+    script.must(2, Command::Disconnect { peer });
+    script.serve(30);
+    script.expect_disk(2, DiskState::UpToDate);
+    script.must(2, Command::Connect { peer });
+    script.wait_all_equal();
+    script.finish()
+}
+
+/// A standby brings another one up while the primary writes to it: what it sent is old by the time it is confirmed.
+fn standby_leads_under_writes(seed: u64, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.nodes = 3;
+    swarm.resync_bufs = 1;
+    swarm.load.hot_blocks = 4;
+    let mut script = Script::new(swarm, telling);
+    for _ in 0..12 {
+        let Some(primary) = script.primary() else {
+            break;
+        };
+        let (standby, stale) = ((primary + 1) % 3, (primary + 2) % 3);
+        script.power_off(stale, Loss::All);
+        script.wait_lost(primary, stale);
+        script.wait_lost(standby, stale);
+        say_fenced(&mut script, primary, stale);
+        script.serve(40);
+        script.must(primary, DEMOTE);
+        script.start(stale);
+        script.pass(1);
+        script.world.command(primary, PROMOTE);
+        script.load(60);
+        script.pass(2000);
+        script.somebody_primary();
+        script.wait_all_equal();
+        script.load_done();
+    }
+    script.finish()
+}
+
+/// A receipt, which is not needed if the victim had left the set in good order.
+fn say_fenced(script: &mut Script, survivor: usize, victim: usize) {
+    let receipt = Command::Receipt {
+        about: slot_of(survivor, victim),
+        kind: ReceiptKind::Fence,
+        detail: "the scenario says so".into(),
+    };
+    script.command(survivor, receipt);
+}
+
+fn three(seed: u64, telling: Telling) -> Script {
+    let mut swarm = Swarm::calm(seed);
+    swarm.nodes = 3;
+    Script::new(swarm, telling)
+}
