@@ -385,7 +385,9 @@ impl World {
                     self.coverage.reach("report", "in-sync");
                     return self.interesting(number);
                 }
-                if nodes.contains(&(number as u8))
+                // What a standby says of the set it was told.
+                if self.nodes[number].export.is_some()
+                    && nodes.contains(&(number as u8))
                     && !before.iter().all(|node| nodes.contains(node))
                 {
                     // With fewer replicas, what the others had acknowledged must not hang on a cache.
