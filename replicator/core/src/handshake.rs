@@ -133,6 +133,15 @@ impl Replica {
             let why = "what this node has changed while the two compared";
             return self.drop_link(slot, Mark::ChangedMeanwhile, why);
         }
+        let promoting = self
+            .change
+            .as_ref()
+            .is_some_and(|change| change.kind == Kind::Promote);
+        if promoting && mine.unconfirmed {
+            // Its generation is just being confirmed: not the moment to forget it.
+            let why = "this node is being promoted: once more when it is";
+            return self.drop_link(slot, Mark::ChangedMeanwhile, why);
+        }
         if forget_unconfirmed(&mut mine, &mut state) {
             let (lineage, unconfirmed) = (mine.lineage.clone(), mine.unconfirmed);
             self.store.change(|superblock| {

@@ -637,9 +637,7 @@ impl Replica {
             }
             for (index, record) in superblock.peers.iter_mut().enumerate() {
                 record.in_sync = membership.in_sync.contains(&record.node);
-                // Another standby does not know better than a receipt that this node was given about a third one.
-                let knows = membership.primary || record.node == leader;
-                if record.in_sync && knows && !for_ever {
+                if record.in_sync && !for_ever {
                     record.receipt = None;
                 }
                 if membership.equal.contains(&record.node)

@@ -217,7 +217,7 @@ impl Replica {
     /// What a mutant makes of a comparison.
     pub(crate) fn mutate_verdict(&self, me: Side<'_>, it: Side<'_>, right: Verdict) -> Verdict {
         let merged = Reason {
-            row: right.row(),
+            row: crate::Mark::SplitBrain,
             resync: true,
             full: true,
             coarse: false,

@@ -257,7 +257,8 @@ impl World {
     /// R1: whoever a primary takes out of the in-sync set has been down since the two met last, or has recorded that its
     /// copy does not count. In the simulator this is known.
     fn check_leavers(&mut self, number: usize, before: &Superblock, after: &Superblock) {
-        if self.swarm.lossy || !after.primary {
+        let granted = self.operator.arbiter == Some(number);
+        if self.swarm.lossy || !after.primary || granted {
             return;
         }
         let leavers = before.peers.iter().zip(&after.peers);

@@ -24,6 +24,8 @@ pub(crate) struct Operator {
     /// Answers to commands.
     answers: BTreeMap<CommandId, Result<(), Refusal>>,
     plan: Option<Plan>,
+    /// In scenarios: the node that the arbiter has given the next term, and to nobody else.
+    pub(crate) arbiter: Option<usize>,
     /// Since when nobody serves.
     idle_since: Option<u64>,
     /// When each node was told to restart because its disk had failed.

@@ -233,6 +233,9 @@ impl Script {
 
     /// Gives a receipt that must be taken.
     pub(crate) fn receipt(&mut self, number: usize, about: usize, kind: ReceiptKind) {
+        if kind == ReceiptKind::Arbiter {
+            self.world.operator.arbiter = Some(number);
+        }
         self.must(
             number,
             Command::Receipt {

@@ -24,30 +24,41 @@ fn every_row_is_reached_and_every_scenario_holds() {
             scope.spawn(|| {
                 loop {
                     let job = next.fetch_add(1, Ordering::Relaxed);
-                    let (name, outcome): (String, Outcome) = if job < scripted {
+                    let (name, outcome) = if job < scripted {
                         let scenario = scenarios[(job / DICE) as usize];
                         let seed = job % DICE + 1;
                         let name = format!("{} with seed {seed}", scenario.name);
-                        (name, (scenario.run)(seed, Telling::Silent))
+                        (name, lived(|| (scenario.run)(seed, Telling::Silent)))
                     } else if job < scripted + SEEDS {
                         let seed = job - scripted;
-                        (format!("seed {seed}"), run(seed, Telling::Silent))
+                        let outcome = lived(|| run(seed, Telling::Silent));
+                        (format!("seed {seed}"), outcome)
                     } else {
                         break;
                     };
-                    let mut all = all.lock().expect("no other thread has panicked");
-                    all.0.merge(&outcome.coverage);
-                    if let Some(violation) = outcome.violation {
-                        all.1.push(format!("{name}: {violation}"));
+                    let mut all = all.lock().expect("panics are caught");
+                    match outcome {
+                        Some(outcome) => {
+                            all.0.merge(&outcome.coverage);
+                            if let Some(violation) = outcome.violation {
+                                all.1.push(format!("{name}: {violation}"));
+                            }
+                        }
+                        None => all.1.push(format!("{name}: panics")),
                     }
                 }
             });
         }
     });
-    let (coverage, mut wrong) = all.into_inner().expect("no thread has panicked");
+    let (coverage, mut wrong) = all.into_inner().expect("panics are caught");
     println!("{coverage}");
     wrong.extend(coverage.gaps());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What came of it; nothing if it panicked.
+fn lived(run: impl FnOnce() -> Outcome) -> Option<Outcome> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).ok()
 }
 
 #[test]

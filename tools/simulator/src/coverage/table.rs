@@ -189,6 +189,7 @@ const SEEN: &[(&str, &[&str])] = &[
             "Negotiating to Unrelated",
             "Waiting to Standalone",
             "Waiting to Connecting",
+            "Waiting to Established",
             "SyncSource to Standalone",
             "SyncSource to Connecting",
             "SyncSource to Negotiating",

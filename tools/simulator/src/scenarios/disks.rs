@@ -264,6 +264,7 @@ fn failed_disk_is_made_anew(seed: u64, telling: Telling) -> Outcome {
         world.coverage.count("disk", "UpToDate to Failed") > 0
     });
     script.load_done();
+    script.pass(500);
     script.crash(1);
     script.start(1);
     script.wait_disk(1, DiskState::UpToDate);

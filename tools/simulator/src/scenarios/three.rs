@@ -79,6 +79,9 @@ fn two_standbys_of_a_lost_primary(seed: u64, telling: Telling) -> Outcome {
         let next = (primary + 1) % 3;
         script.power_off(primary, Loss::All);
         script.wait_lost(next, primary);
+        // The two standbys compare first: what each of them says of the set may be news to the other.
+        script.pass(200);
+        script.wait_link(next, (primary + 2) % 3, ConnectionState::Established);
         script.fenced(next, primary);
         script.must(next, PROMOTE);
         script.start(primary);
