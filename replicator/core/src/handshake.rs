@@ -331,6 +331,10 @@ impl Replica {
         {
             return;
         }
+        if released && self.stored_up_to_date() {
+            // Somebody has promoted it by force meanwhile: it releases nothing.
+            return self.drop_link(slot, Mark::MeetAsPrimary, "it has become primary instead");
+        }
         if reason.resync && !reason.full {
             self.send_bits(slot);
         }

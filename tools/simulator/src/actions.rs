@@ -8,6 +8,7 @@ use twindisk_format::frame::{Envelope, Frame};
 use crate::{
     checker::{Violation, book::Rights, promises, sector::Held},
     client::Kind,
+    content::SECTORS,
     node::{name, slot_of},
     story,
     swarm::US,
@@ -115,8 +116,9 @@ impl World {
         match state {
             ExportState::Open { size_blocks } => {
                 let before = self.nodes[number].export.replace(*size_blocks);
-                if before.is_none() {
-                    self.check_opening(number);
+                match before {
+                    None => self.check_opening(number),
+                    Some(before) => self.check_added(number, before..*size_blocks),
                 }
                 self.check_served(number);
             }
@@ -162,6 +164,22 @@ impl World {
                 name(other)
             );
             self.violate(Violation::new("S3", story));
+        }
+    }
+
+    /// S2: what a resize has added reads as zeros, whichever replica of the set it is read from, and whenever.
+    fn check_added(&mut self, number: usize, blocks: core::ops::Range<u64>) {
+        let sectors = blocks.start * SECTORS..blocks.end * SECTORS;
+        for member in self.nodes[number].in_sync.clone() {
+            let disk = &self.nodes[usize::from(member)].disk;
+            if let Some(sector) = sectors.clone().find(|sector| disk.durable(*sector) != 0) {
+                let story = format!(
+                    "{} shows its device grown to {} blocks, but sector {sector} of node {member} is no zeros",
+                    name(number),
+                    blocks.end
+                );
+                return self.violate(Violation::new("S2", story));
+            }
         }
     }
 

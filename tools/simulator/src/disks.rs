@@ -263,6 +263,14 @@ impl World {
         }
         let leavers = before.peers.iter().zip(&after.peers);
         let leavers = leavers.filter(|(old, new)| old.in_sync && !new.in_sync);
+        let newest = |superblock: &Superblock| superblock.lineage.newest().map(|newest| newest.id);
+        if leavers.clone().next().is_some() && newest(before) == newest(after) {
+            let story = format!(
+                "{} goes on with fewer replicas in the same generation: who left will not be told from it",
+                name(number)
+            );
+            self.violate(Violation::new("R5", story));
+        }
         for leaver in leavers
             .map(|(old, _)| usize::from(old.node.0))
             .collect::<Vec<_>>()

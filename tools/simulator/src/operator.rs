@@ -345,7 +345,13 @@ impl World {
         let peer = (number + 1 + die.index(nodes - 1)) % nodes;
         let slot = slot_of(number, peer);
         let size = self.swarm.size_blocks;
-        let command = match die.below(18) {
+        // Where there is room, it is to be used.
+        let roll = if self.swarm.spare_blocks > 0 && die.chance(300) {
+            13
+        } else {
+            die.below(18)
+        };
+        let command = match roll {
             0..4 if self.swarm.lossy => Command::Promote {
                 force: Some("somebody is in a hurry".to_owned()),
             },
