@@ -55,6 +55,10 @@ pub(super) const EXCEPTIONS: &[(&str, &str, Must)] = &[
         ),
     ),
     exception(
+        Mark::BecameDirty,
+        Must::Luck("a client writes while two that are equal compare"),
+    ),
+    exception(
         Mark::GrantPrimary,
         Must::Luck("a request for the term crosses the news that the other one is primary"),
     ),
