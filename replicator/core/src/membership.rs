@@ -400,9 +400,7 @@ impl Replica {
         {
             return false;
         }
-        let Some(change) = self.change.take() else {
-            return false;
-        };
+        let change = self.change.take().expect("it was just looked at");
         let why = match change.kind {
             Kind::Leave(leaving, why) => {
                 self.no_longer_wait_for(leaving);
