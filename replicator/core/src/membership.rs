@@ -163,8 +163,7 @@ impl Replica {
     pub(crate) fn start_change(&mut self, kind: Kind) {
         self.changes += 1;
         let id = self.changes;
-        let same_generation = self.mutant(Mutant::NoNewGeneration);
-        if !matches!(kind, Kind::Join(_) | Kind::Promote) && !same_generation {
+        if !matches!(kind, Kind::Join(_) | Kind::Promote) && !self.mutant(Mutant::NoNewGeneration) {
             let term = self.store.get().term.next();
             let generation = self.new_generation(term);
             self.store.change(|superblock| {
@@ -201,8 +200,7 @@ impl Replica {
             stored: false,
             awaiting: SlotSet::EMPTY,
         });
-        let too_early = self.mutant(Mutant::OpenBeforeTermStored) && promoting;
-        if self.metadata_failed || too_early {
+        if self.metadata_failed || promoting && self.mutant(Mutant::OpenBeforeTermStored) {
             // The members' copies are what counts now.
             self.change_stored(id);
         } else {
