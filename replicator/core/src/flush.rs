@@ -7,7 +7,7 @@ use twindisk_format::{
 };
 
 use crate::{
-    Action, ConnectionId, DiskError, DiskIo, Failure, RequestId, Time,
+    Action, ConnectionId, DiskError, DiskIo, Failure, RequestId, Role, Time,
     membership::Kind,
     mutants::Mutant,
     mutation::Stage,
@@ -382,8 +382,13 @@ impl Replica {
             Some(Kind::Leave(leaving, _)) => *leaving,
             _ => SlotSet::EMPTY,
         };
-        let counted = self.store.in_sync().iter().chain(leaving.iter());
-        let lost = counted.filter_map(|slot| {
+        let mut counted = self.store.in_sync();
+        leaving.iter().for_each(|slot| counted.insert(slot));
+        if self.role == Role::Standby {
+            // Whom this node takes out of its set as a standby, the others have not heard of.
+            self.slots().for_each(|slot| counted.insert(slot));
+        }
+        let lost = counted.iter().filter_map(|slot| {
             let peer = self.peer(slot);
             (peer.phase != Phase::Established).then_some(peer.stable_when_lost)
         });

@@ -114,6 +114,13 @@ impl Replica {
         })
     }
 
+    /// What is written here is being made stable for the last time: nothing may come after it.
+    pub(crate) fn is_halting(&self) -> bool {
+        self.job
+            .as_ref()
+            .is_some_and(|job| matches!(job.step, Step::Stopping | Step::Halting))
+    }
+
     /// Takes the job to its next step if that is possible.
     pub(crate) fn advance_job(&mut self) -> bool {
         let Some(job) = &mut self.job else {

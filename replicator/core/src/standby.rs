@@ -97,6 +97,11 @@ impl Replica {
             // R4.
             let why = format!("it sent a write of term {term}, this node is in term {mine}");
             Err((Mark::MutationTerm, why))
+        } else if self.is_halting() {
+            Err((
+                Mark::MutationUnfollowed,
+                "this node is being stopped".into(),
+            ))
         } else if self.role == Role::Primary || !follows {
             let why = "it sent a write although this node does not follow it";
             Err((Mark::MutationUnfollowed, why.into()))

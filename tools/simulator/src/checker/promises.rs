@@ -76,7 +76,9 @@ pub(crate) fn check_rest(
     (before, after): (&Superblock, &Superblock),
     disk: &DataDisk,
 ) -> Result<(), Violation> {
-    if after.active || !before.active {
+    // What is no whole copy is resynced anyway.
+    let whole = matches!(after.disk, StoredDisk::UpToDate | StoredDisk::Outdated);
+    if after.active || !before.active || !whole {
         return Ok(());
     }
     if crashed {
