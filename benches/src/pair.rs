@@ -185,6 +185,7 @@ fn replica(number: u8, blocks: u64, now: Time) -> Replica {
         disk: StoredDisk::UpToDate,
         primary: false,
         active: false,
+        host: BootId(0),
         unconfirmed: false,
         suspect: false,
         peers: vec![PeerRecord {
@@ -200,6 +201,7 @@ fn replica(number: u8, blocks: u64, now: Time) -> Replica {
     let loaded = metadata::load(|block| fresh.get(&block).cloned().ok_or("behind the end"))
         .unwrap_or_else(|error| panic!("fresh metadata does not load: {error}"));
     let start = Start {
+        host: BootId(1),
         config: Config {
             name: format!("node{number}"),
             peers: vec![PeerConfig {

@@ -12,6 +12,8 @@ pub(crate) struct Bitmap {
     words: Vec<u64>,
     blocks: u64,
     dirty: u64,
+    /// How often blocks were marked as dirty.
+    marked: u64,
     stale_pages: BTreeSet<u32>,
 }
 
@@ -29,6 +31,7 @@ impl Bitmap {
             words,
             blocks,
             dirty,
+            marked: 0,
             stale_pages: BTreeSet::new(),
         }
     }
@@ -38,11 +41,17 @@ impl Bitmap {
         self.dirty
     }
 
+    /// Grows whenever blocks are marked as dirty: as long as it stays, what is dirty was so before.
+    pub(crate) const fn marked(&self) -> u64 {
+        self.marked
+    }
+
     /// The device has another size; new blocks are clean.
     pub(crate) fn resize(&mut self, blocks: u64) {
         let stale_pages = std::mem::take(&mut self.stale_pages);
+        let marked = self.marked;
         *self = Self::new(std::mem::take(&mut self.words), blocks);
-        self.stale_pages = stale_pages;
+        (self.stale_pages, self.marked) = (stale_pages, marked);
         if let Some(last) = blocks.checked_sub(1) {
             self.stale_pages.retain(|page| *page <= page_of_block(last));
         }
@@ -50,12 +59,19 @@ impl Bitmap {
 
     /// Marks blocks as dirty. Those beyond the device, which is about to grow, do not count yet.
     pub(crate) fn set(&mut self, range: BlockRange) {
+        self.marked += 1;
         self.change(range, |word, mask| word | mask);
     }
 
     /// Marks blocks as clean. Only for blocks that the peer reported stable.
     pub(crate) fn clear(&mut self, range: BlockRange) {
         self.change(range, |word, mask| word & !mask);
+    }
+
+    /// Marks every block as clean, under the same condition.
+    pub(crate) fn clear_all(&mut self) {
+        let runs: Vec<_> = self.runs().collect();
+        runs.into_iter().for_each(|run| self.clear(run));
     }
 
     /// Marks every block as dirty.

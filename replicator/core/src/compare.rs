@@ -252,6 +252,14 @@ fn direction(mine: Side<'_>, theirs: Side<'_>, newest: Generation) -> (bool, Row
                 "it crashed and the other node did not",
             )
         })
+        // A process that died has left what it wrote in a cache at least, a host that went down has not.
+        .or_else(|| {
+            prefer(
+                |state| !state.lost_power,
+                CRASHED,
+                "its host went down, that of the other node did not",
+            )
+        })
         .unwrap_or_else(|| {
             let why = "the other node was primary last";
             match (mine.node == newest.node, theirs.node == newest.node) {

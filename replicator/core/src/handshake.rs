@@ -90,10 +90,18 @@ impl Replica {
         self.drop_held_mutations(slot);
         self.stop_sweep(slot);
         self.recent_becomes_dirty(slot);
+        for peer in &mut self.peers {
+            peer.equal_at.take_if(|(leader, ..)| *leader == slot);
+        }
         let newest = self.newest_seq();
         let peer = self.peer_mut(slot);
         let first = peer.sent.unstable.front().map(|entry| entry.seq);
-        peer.stable_when_lost = first.map_or(newest, |first| Seq(first.0 - 1));
+        let stable = first.map_or(newest, |first| Seq(first.0 - 1));
+        // One that showed up without becoming equal still lacks what it lacked before.
+        peer.stable_when_lost = match peer.phase {
+            Phase::Established => stable,
+            _ => stable.min(peer.stable_when_lost),
+        };
         peer.link = None;
         peer.pending = None;
         peer.confirmed = None;
@@ -106,6 +114,13 @@ impl Replica {
             peer.bitmap.set(entry.range);
         }
         peer.received = Received::default();
+        if peer.bitmap.dirty() == 0 {
+            // It was asked for a flush with nothing left to make stable: no answer is missing.
+            for (_, flush) in &mut self.flushes {
+                flush.waiting.remove(slot);
+            }
+            self.parked = true;
+        }
         self.set_phase(slot, Phase::Down, why);
         let outstanding: Vec<usize> = self.window.iter().collect();
         for index in outstanding {
@@ -174,8 +189,7 @@ impl Replica {
             return self.set_phase(slot, Phase::Waiting, why);
         }
         if let Verdict::Lead(reason) | Verdict::Follow(reason) = verdict
-            && reason.resync
-            && let Some(why) = self.must_wait(slot, matches!(verdict, Verdict::Lead(_)))
+            && let Some(why) = self.must_wait(slot, reason, matches!(verdict, Verdict::Lead(_)))
         {
             return self.set_phase(slot, Phase::Waiting, why);
         }
@@ -204,17 +218,22 @@ impl Replica {
         }
     }
 
-    /// Why no resync may begin between this node and a peer now: data comes from one node at a time, and never from one
-    /// that is being overwritten itself.
-    fn must_wait(&mut self, slot: Slot, lead: bool) -> Option<String> {
-        if let Some(primary) = self.follows().filter(|primary| *primary != slot) {
+    /// Why this node and a peer may not become equal now: data comes from one node at a time, and never from one that is
+    /// being overwritten itself. A standby vouches for nobody while it has a primary, which may be going on without the
+    /// peer at this moment.
+    fn must_wait(&mut self, slot: Slot, reason: Reason, lead: bool) -> Option<String> {
+        let said = self.peer(slot).said.as_ref();
+        let vouch = reason.resync || said.is_none_or(|said| !said.up_to_date);
+        if let Some(primary) = self.follows().filter(|primary| *primary != slot && vouch) {
             self.marks.mark(Mark::PrimaryMakesEqual);
             let name = &self.peer(primary).name;
             return Some(format!("{name} is primary and has to make the two equal"));
         }
         let target_of = self.slots().find(|other| {
+            let peer = self.peer(*other);
+            let primary = peer.said.as_ref().is_some_and(|said| said.primary);
             *other != slot
-                && matches!(&self.peer(*other).phase, Phase::Following { reason, .. } if reason.resync)
+                && matches!(&peer.phase, Phase::Following { reason, .. } if reason.resync || primary)
         })?;
         let name = self.peer(target_of).name.clone();
         let primary = self
@@ -396,8 +415,7 @@ impl Replica {
         // Blocks may have become dirty since both said what they had.
         let resync = reason.resync || self.peer(slot).bitmap.dirty() > 0;
         if resync && !released {
-            let why = "blocks became dirty while the two compared: once more";
-            return self.drop_link(slot, Mark::BecameDirty, why);
+            return self.blocks_became_dirty(slot);
         }
         if released {
             self.store_receipt(slot, ReceiptKind::Release, "it recorded itself as outdated");
@@ -413,12 +431,23 @@ impl Replica {
         );
     }
 
+    fn blocks_became_dirty(&mut self, slot: Slot) {
+        let why = "blocks became dirty while the two compared: once more";
+        self.drop_link(slot, Mark::BecameDirty, why);
+    }
+
     /// Goes on with a follower that is ready, as far as the in-sync set allows.
     pub(crate) fn lead(&mut self, slot: Slot) -> bool {
         let Phase::Leading { step, reason } = self.peer(slot).phase else {
             return false;
         };
         match step {
+            // What a process that crashed had written here may be in a cache: no bit that says so goes before that is stable.
+            LeadStep::Ready if self.role == Role::Standby && !self.stable_here() => false,
+            LeadStep::Ready if !reason.resync && self.peer(slot).bitmap.dirty() > 0 => {
+                self.blocks_became_dirty(slot);
+                false
+            }
             LeadStep::Ready if !reason.resync => {
                 self.set_phase(
                     slot,

@@ -455,6 +455,7 @@ impl Replica {
             self.peer_mut(slot).sent.dirty |= self.peer(slot).phase == Phase::Established;
         }
         self.crashed = false;
+        self.take_part();
         self.set_disk(DiskState::UpToDate, "");
         let term = self.store.get().term.0;
         self.report(Report::Role {

@@ -79,14 +79,17 @@ impl Replica {
         if self.role == Role::Standby && self.leave_as_standby() {
             return true;
         }
+        // A member that has not stored the generation may go on without it: who joined would have it for certain.
+        let confirmed = self.role == Role::Standby || self.is_confirmed();
         let ready = self.slots().find(|slot| {
-            matches!(
+            let complete = matches!(
                 self.peer(*slot).phase,
                 Phase::Leading {
                     step: LeadStep::Complete,
                     ..
                 }
-            )
+            );
+            complete && (confirmed || self.store.peer(*slot).in_sync)
         });
         ready.is_some_and(|slot| {
             self.start_change(Kind::Join(slot));
@@ -223,7 +226,14 @@ impl Replica {
         };
         let newest = self.knows_it_has_the_newest(slot);
         let for_ever = self.mutant(Mutant::ReceiptIsForEver);
+        let others = match (self.role, self.follows()) {
+            (Role::Standby, None) => self.known_members(slot),
+            _ => SlotSet::EMPTY,
+        };
         self.store.change(|superblock| {
+            for other in others.iter() {
+                superblock.peers[other.index()].in_sync = true;
+            }
             let record = &mut superblock.peers[slot.index()];
             record.in_sync = in_sync;
             if !for_ever {
@@ -256,11 +266,12 @@ impl Replica {
         if self.disk == DiskState::UpToDate || self.role == Role::Primary {
             return true;
         }
-        if self.disk < DiskState::Outdated {
+        // What a follower has is for its primary to say, which need not count on it.
+        if self.disk < DiskState::Outdated || self.follows().is_some() {
             return false;
         }
         // Fencing is not enough here: a replica that is off now may have gone on alone before.
-        let compared = self.store.in_sync().iter().all(|slot| {
+        let compared = self.known_members(joining).iter().all(|slot| {
             slot == joining
                 || self.peer(slot).phase == Phase::Established
                 // Who left has gone on nowhere, but may have what this node's disk has lost in a crash.
@@ -277,6 +288,20 @@ impl Replica {
             .slots()
             .all(|slot| slot == joining || self.peer(slot).phase == Phase::Established);
         compared && (!outdated || peer_of_same_set || everybody)
+    }
+
+    /// The members of the in-sync set that this node or `joining` knows: whoever was away when a set grew has not heard of it.
+    fn known_members(&self, joining: Slot) -> SlotSet {
+        let ours = self.store.get();
+        let theirs = self.peer(joining).said.as_ref();
+        let told = theirs.filter(|said| said.lineage.relation(&ours.lineage) == Relation::Same);
+        self.slots()
+            .filter(|slot| {
+                let node = self.peer(*slot).node;
+                self.store.peer(*slot).in_sync
+                    || told.is_some_and(|said| said.in_sync.contains(&node))
+            })
+            .collect()
     }
 
     /// The change is stored here: the members store it next.
@@ -327,6 +352,7 @@ impl Replica {
             lineage: superblock.lineage.clone(),
             in_sync: self.in_sync_nodes(),
             equal: self.equal_nodes(),
+            newest: self.newest_seq(),
             primary: self.role == Role::Primary || promoting,
             up_to_date: self.disk == DiskState::UpToDate || !self.disk_attached() || promoting,
             size_blocks: superblock.size_blocks,
@@ -335,6 +361,9 @@ impl Replica {
 
     /// The peers that have everything that this node has, but for what is on its way.
     fn equal_nodes(&self) -> Vec<NodeId> {
+        if self.follows().is_some() {
+            return Vec::new(); // For the primary to say, which knows what is on its way.
+        }
         self.peers
             .iter()
             .filter(|peer| peer.takes_everything() && peer.bitmap.dirty() == 0)
@@ -410,6 +439,7 @@ impl Replica {
                     .change(|superblock| superblock.peers[slot.index()].base = newest);
                 // A crash is made good only by comparing with everybody who may have outlived it.
                 self.crashed &= !self.disk_is_up_to_date();
+                self.take_part();
                 self.set_phase(slot, Phase::Established, "equal, and kept equal");
                 self.write_all_bitmaps();
                 format!("{} is equal", self.peer(slot).name)
@@ -651,10 +681,13 @@ impl Replica {
         }
         for other in self.slots().filter(|other| *other != slot) {
             let peer = self.peer_mut(other);
-            if member && membership.equal.contains(&peer.node) && peer.bitmap.dirty() > 0 {
-                // The leader saw every one of these blocks stable on that peer, or the two would not be equal.
-                let runs: Vec<_> = peer.bitmap.runs().collect();
-                runs.into_iter().for_each(|run| peer.bitmap.clear(run));
+            let equal = member && membership.equal.contains(&peer.node);
+            let in_sync = membership.in_sync.contains(&peer.node);
+            // What a primary has on its way may be missing there still; without one nothing is on its way.
+            peer.equal_at = (equal && in_sync && membership.primary)
+                .then(|| (slot, membership.newest, peer.bitmap.marked()));
+            if equal && !membership.primary {
+                peer.bitmap.clear_all();
             }
             if membership.primary
                 && let Some(said) = &mut peer.said
@@ -717,7 +750,11 @@ impl Replica {
         // What came from a crashed leader is no better than the leader.
         let leader = self.peer(slot).said.as_ref();
         let newest = leader.is_some_and(|said| said.up_to_date);
-        self.crashed = !newest && leader.is_some_and(|said| said.crashed);
+        let (crashed, lost_power) =
+            leader.map_or((false, false), |said| (said.crashed, said.lost_power));
+        self.crashed = crashed && !newest;
+        self.lost_power = lost_power;
+        self.take_part();
         let disk = match self.store.get().disk {
             StoredDisk::UpToDate if newest => DiskState::UpToDate,
             StoredDisk::UpToDate | StoredDisk::Outdated => DiskState::Consistent,
@@ -765,7 +802,10 @@ impl Replica {
                     | Phase::SplitBrain { .. }
                     | Phase::Unrelated
             );
-            if undecided && self.peer(slot).link.is_some() {
+            // What is dirty for one that is kept equal will be clean in a moment: compared now, it would be resynced.
+            let peer = self.peer(slot);
+            let soon = peer.equal_at.is_some() && peer.bitmap.dirty() > 0;
+            if undecided && !soon && peer.link.is_some() {
                 let why = "more is known than when the two compared";
                 self.drop_link(slot, Mark::MeetAgain, why);
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use twindisk_format::{
     control::PeerState,
-    ids::{BlockRange, NodeId, Seq, Term},
+    ids::{BlockRange, NodeId, Seq, Slot, Term},
     lineage::Generation,
 };
 
@@ -41,6 +41,8 @@ pub(crate) struct Peer {
     pub(crate) pending: Option<PendingMembership>,
     /// Blocks in which it may differ from here.
     pub(crate) bitmap: Bitmap,
+    /// The leader of both keeps it equal: once everything up to here is stable everywhere, what was dirty by then is not.
+    pub(crate) equal_at: Option<(Slot, Seq, u64)>,
     /// The mutations sent to it and not known to be stable there.
     pub(crate) sent: Sent,
     /// The mutations received from it.

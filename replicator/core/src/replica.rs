@@ -46,6 +46,10 @@ pub struct Replica {
     pub(crate) export_open: bool,
     /// Not stopped cleanly before this run, and not compared since.
     pub(crate) crashed: bool,
+    /// And its host went down meanwhile.
+    pub(crate) lost_power: bool,
+    /// This boot of the host.
+    pub(crate) host: BootId,
     pub(crate) store: Store<Then>,
     /// The metadata can no longer be written: nothing new can be promised.
     pub(crate) metadata_failed: bool,
@@ -105,6 +109,8 @@ pub struct Start {
     pub config: Config,
     /// This run of the process: random, never 0.
     pub boot: BootId,
+    /// This boot of the host: the same for every process until the host goes down.
+    pub host: BootId,
     /// Seed of the names of generations.
     pub seed: u64,
     /// Largest size that the backing device and the metadata can hold, in blocks.
@@ -226,6 +232,7 @@ impl Replica {
         let Start {
             config,
             boot,
+            host,
             seed,
             capacity_blocks,
         } = start;
@@ -241,6 +248,7 @@ impl Replica {
             "one peer for each record"
         );
         let crashed = superblock.active || metadata.superblock_doubtful;
+        let lost_power = crashed && superblock.host != host;
         let layout = Layout::of(&superblock);
         let size = superblock.size_blocks;
         let mut store = Store::new(superblock, metadata.counter);
@@ -274,6 +282,7 @@ impl Replica {
                 pending: None,
                 stable_when_lost: Seq(0),
                 bitmap: Bitmap::new(bitmaps.next().unwrap_or_default(), size),
+                equal_at: None,
                 sent: Sent::default(),
                 received: Received::default(),
                 sweep: None,
@@ -295,6 +304,8 @@ impl Replica {
             disk_why: String::new(),
             export_open: false,
             crashed,
+            lost_power,
+            host,
             store,
             metadata_failed: false,
             al,
@@ -682,6 +693,7 @@ impl Replica {
             },
             up_to_date: self.disk == DiskState::UpToDate,
             crashed: self.crashed,
+            lost_power: self.crashed && self.lost_power,
             lineage: superblock.lineage.clone(),
             unconfirmed: superblock.unconfirmed,
             suspect: superblock.suspect,

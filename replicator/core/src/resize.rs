@@ -341,9 +341,11 @@ impl Replica {
         let Some(resize) = self.resize.take() else {
             return;
         };
-        self.act(Action::Export(ExportState::Open {
-            size_blocks: resize.to,
-        }));
+        if self.export_open {
+            self.set_export(ExportState::Open {
+                size_blocks: resize.to,
+            });
+        }
         self.done(
             resize.command,
             format!("the device has {} blocks now", resize.to),

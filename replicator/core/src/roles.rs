@@ -84,8 +84,18 @@ impl Replica {
 
     /// This replica takes part from now on: not to be stopped, or at rest, is to have crashed.
     pub(crate) fn take_part(&mut self) {
-        if !self.store.get().active {
-            self.store.change(|superblock| superblock.active = true);
+        // What an earlier boot of the host may have lost is known by its name, until that is made good.
+        let host = if self.crashed {
+            self.store.get().host
+        } else {
+            self.host
+        };
+        let stored = self.store.get();
+        if !stored.active || stored.host != host {
+            self.store.change(|superblock| {
+                superblock.active = true;
+                superblock.host = host;
+            });
         }
     }
 

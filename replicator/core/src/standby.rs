@@ -168,6 +168,26 @@ impl Replica {
         while recent.front().is_some_and(|&(seq, _)| seq <= stable) {
             recent.pop_front();
         }
+        if self.peer(slot).phase != Phase::Established {
+            return;
+        }
+        let mut known = false;
+        for other in self.slots() {
+            let peer = self.peer_mut(other);
+            let Some((_, _, marked)) = peer
+                .equal_at
+                .take_if(|(leader, seq, _)| *leader == slot && *seq <= stable)
+            else {
+                continue;
+            };
+            known |= peer.bitmap.dirty() > 0;
+            if peer.bitmap.marked() == marked {
+                peer.bitmap.clear_all();
+            }
+        }
+        if known {
+            self.meet_again();
+        }
     }
 
     /// The primary is lost: other standbys may lack what it sent last, and it may lack it itself.

@@ -6,7 +6,7 @@ use nix::sys::{
     statfs::{FsType, XFS_SUPER_MAGIC, fstatfs},
     utsname::uname,
 };
-use twindisk_format::limits::BLOCK_BYTES;
+use twindisk_format::{ids::BootId, limits::BLOCK_BYTES};
 
 use crate::store::{Backing, BackingKind, StoreError};
 
@@ -95,6 +95,13 @@ fn kernel_version() -> Option<(u32, u32)> {
         (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
         _ => None,
     }
+}
+
+/// The name of this boot of the host. `None` where the kernel does not tell: then each process counts as a boot of its own.
+pub(crate) fn host_boot() -> Option<BootId> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    u64::from_str_radix(digits.get(..16)?, 16).ok().map(BootId)
 }
 
 #[cfg(test)]

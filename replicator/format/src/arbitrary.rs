@@ -138,7 +138,7 @@ fn node_sets() -> impl Strategy<Value = Vec<NodeId>> {
 prop_compose! {
     fn peer_states()(
         boot: u64,
-        flags: [bool; 5],
+        flags: [bool; 6],
         disk in disks(),
         lineage in lineages(),
         in_sync in node_sets(),
@@ -154,6 +154,7 @@ prop_compose! {
             lineage,
             unconfirmed: flags[3],
             suspect: flags[4],
+            lost_power: flags[5],
             in_sync,
             dirty_blocks: sizes[0],
             base: base.map(GenerationId),
@@ -170,11 +171,12 @@ prop_compose! {
         lineage in lineages(),
         in_sync in node_sets(),
         equal in node_sets(),
+        newest: u64,
         primary: bool,
         up_to_date: bool,
         size_blocks: u64,
     ) -> Membership {
-        let term = Term(term);
-        Membership { change, term, lineage, in_sync, equal, primary, up_to_date, size_blocks }
+        let (term, newest) = (Term(term), Seq(newest));
+        Membership { change, term, lineage, in_sync, equal, newest, primary, up_to_date, size_blocks }
     }
 }

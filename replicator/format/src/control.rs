@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 
 use crate::{
-    ids::{BootId, GenerationId, NodeId, Term},
+    ids::{BootId, GenerationId, NodeId, Seq, Term},
     lineage::Lineage,
     superblock::StoredDisk,
 };
@@ -109,6 +109,8 @@ pub struct PeerState {
     pub up_to_date: bool,
     /// It was not stopped cleanly and has not been compared since.
     pub crashed: bool,
+    /// Its host went down with it: what its disk's cache held may be lost.
+    pub lost_power: bool,
     /// Its lineage.
     pub lineage: Lineage,
     /// It has begun the newest generation of it and completed no write in it.
@@ -139,6 +141,8 @@ pub struct Membership {
     /// Nodes that are equal to the leader but for what is on its way to them. A node of the in-sync set that is lost just
     /// now is not among them.
     pub equal: Vec<NodeId>,
+    /// The newest mutation that the leader has numbered or seen: what is on its way to them goes no further.
+    pub newest: Seq,
     /// The leader is primary (else it is the standby that both agreed to start from).
     pub primary: bool,
     /// The leader knows that its data is the newest.

@@ -39,6 +39,9 @@ pub struct Superblock {
     pub primary: bool,
     /// The replica took part since this was written; cleared by a clean stop only.
     pub active: bool,
+    /// The boot of the host on which it took part: what an earlier process wrote is in the disk's cache at least, as
+    /// long as this is still the host's.
+    pub host: BootId,
     /// One record per peer, in slot order.
     pub peers: Vec<PeerRecord>,
     /// Slots behind them that no peer has yet. Their number and that of the peers make a sum that `init` fixes.

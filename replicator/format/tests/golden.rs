@@ -75,6 +75,7 @@ fn superblock() -> Superblock {
         suspect: true,
         primary: true,
         active: true,
+        host: BootId(6),
         peers: vec![
             PeerRecord {
                 node: NodeId(2),
@@ -138,6 +139,7 @@ fn control_messages() -> Vec<ControlMessage> {
             suspect: false,
             up_to_date: true,
             crashed: false,
+            lost_power: false,
             lineage: lineage(),
             unconfirmed: true,
             in_sync: vec![NodeId(1), NodeId(2)],
@@ -155,6 +157,7 @@ fn control_messages() -> Vec<ControlMessage> {
             lineage: lineage(),
             in_sync: vec![NodeId(1)],
             equal: vec![NodeId(2)],
+            newest: Seq(9),
             primary: true,
             up_to_date: false,
             size_blocks: 70_000,

@@ -401,8 +401,11 @@ impl World {
             Report::InSync { term, nodes, .. } => {
                 self.nodes[number].term = *term;
                 let before = core::mem::replace(&mut self.nodes[number].in_sync, nodes.clone());
-                if !self.terms.may_complete_in(*term) {
-                    // Others have gone on without it, and it does not know yet: its set promises nothing.
+                let node = &self.nodes[number];
+                let claims = node.export.is_some() || node.disk_state == DiskState::UpToDate;
+                if !claims || !self.terms.may_complete_in(*term) {
+                    // A standby that does not say to have the newest, or one that others have gone on without, which it
+                    // does not know yet: its set promises nothing.
                     self.coverage.reach("report", "in-sync");
                     return self.interesting(number);
                 }

@@ -204,6 +204,12 @@ impl World {
     /// Begins a metadata write.
     pub(crate) fn begin_meta(&mut self, number: usize, op: OpId, block: u64, data: Box<MetaBlock>) {
         let may_fail = self.has_other_copy(number);
+        let after = u8::try_from(block).ok().filter(|copy| *copy < 2);
+        let after = after.and_then(|copy| Superblock::decode(copy, &data).ok());
+        if let (Some(before), Some((after, _))) = (self.nodes[number].meta.superblock(), after) {
+            // It has decided now; who meets it while it stores that is told.
+            self.check_leavers(number, &before, &after);
+        }
         let node = &mut self.nodes[number];
         let mut result = node.meta.begin(op, block, data);
         if node.ops.contains_key(&op) || node.meta_ops.contains_key(&op) {
@@ -244,7 +250,6 @@ impl World {
                 let stable = promises::check_rest(number, node.crashed, change, &node.disk);
                 self.check(kept);
                 self.check(stable);
-                self.check_leavers(number, &before, &after);
             }
             Ok(())
         };

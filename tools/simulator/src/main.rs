@@ -115,6 +115,23 @@ fn every_scenario(seed: u64) -> ExitCode {
     ExitCode::from(u8::from(failing > 0))
 }
 
+/// Every scenario with the dice that the tests use, for a run of many seeds; says how many fail.
+fn scenarios_too(coverage: &mut Coverage) -> usize {
+    let mut failing = 0;
+    for scenario in scenarios::all() {
+        for seed in 1..=scenarios::DICE {
+            let outcome = (scenario.run)(seed, Telling::Silent);
+            coverage.merge(&outcome.coverage);
+            if let Some(violation) = outcome.violation {
+                failing += 1;
+                let name = scenario.name;
+                println!("scenario {name} with seed {seed}: {violation}");
+            }
+        }
+    }
+    failing
+}
+
 fn one(seed: u64, mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
     let mut swarm = Swarm::draw(seed);
     swarm.mutant = mutant;
@@ -168,7 +185,7 @@ fn report(seed: u64, arguments: &Arguments, run: impl FnOnce(Telling) -> Outcome
 
 fn many(mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
     let began = Instant::now();
-    let results = workers::run_all(&workers::Orders {
+    let mut results = workers::run_all(&workers::Orders {
         start: arguments.start,
         seeds: arguments.seeds,
         jobs: arguments.jobs.max(1),
@@ -179,6 +196,11 @@ fn many(mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
         mutant,
     });
     let minutes = began.elapsed().as_secs_f64() / 60.0;
+    // A mutant is looked for by seeds alone.
+    let scripts = match mutant {
+        None => scenarios_too(&mut results.coverage),
+        Some(_) => 0,
+    };
     show(&results.coverage);
     println!(
         "{} seeds in {:.1} s ({:.0} a minute), {} events, {} writes acknowledged, {} failing",
@@ -197,7 +219,7 @@ fn many(mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
             }
         }
     }
-    if results.failing.is_empty() {
+    if results.failing.is_empty() && scripts == 0 {
         ExitCode::SUCCESS
     } else {
         println!("\nThe whole story of one: --seed N --trace");
@@ -208,4 +230,10 @@ fn many(mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
 fn show(coverage: &Coverage) {
     println!("reached:");
     print!("{coverage}");
+    let gaps = coverage.gaps();
+    match gaps.len() {
+        0 => println!("the table is complete"),
+        some => println!("{some} gaps in the table, of which more seeds may fill some"),
+    }
+    gaps.iter().for_each(|gap| println!("    {gap}"));
 }

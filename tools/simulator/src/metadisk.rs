@@ -40,15 +40,16 @@ impl MetaDisk {
 
     /// The superblock that a starting process would find.
     pub(crate) fn superblock(&self) -> Option<Superblock> {
-        let copy = |copy: u8| {
-            let block = self.blocks.get(&u64::from(copy))?;
-            Superblock::decode(copy, block).ok()
-        };
-        let newest = [copy(0), copy(1)]
+        let newest = [self.copy(0), self.copy(1)]
             .into_iter()
             .flatten()
             .max_by_key(|(_, counter)| *counter);
         newest.map(|(superblock, _)| superblock)
+    }
+
+    fn copy(&self, copy: u8) -> Option<(Superblock, u64)> {
+        let block = self.blocks.get(&u64::from(copy))?;
+        Superblock::decode(copy, block).ok()
     }
 
     /// Begins a write. Errors when the block is being written already or lies behind the end.
@@ -95,9 +96,14 @@ impl MetaDisk {
     }
 
     /// Flips a bit of a page of the activity log or of a bitmap, whose loss costs time and nothing else; or, if
-    /// `superblock`, perhaps of one copy of that.
+    /// `superblock`, perhaps of one copy of that, unless a crash has torn the other one.
     pub(crate) fn rot(&mut self, superblock: bool, rng: &mut Rng) {
-        let first = if superblock { 0 } else { SUPERBLOCK_COPIES };
+        let whole = |copy| self.copy(copy).is_some();
+        let first = if superblock && whole(0) && whole(1) {
+            0
+        } else {
+            SUPERBLOCK_COPIES
+        };
         let block = rng.between(first, self.blocks.len() as u64 - 1);
         if let Some(data) = self.blocks.get_mut(&block) {
             let at = rng.index(data.len());

@@ -321,7 +321,7 @@ impl World {
             node.trouble = crate::node::Trouble::default();
             // A resync from a copy with unreadable blocks can't end: see the crate's documentation.
             node.disk.recover();
-            if node.power == Power::Fenced {
+            if node.power == Power::Fenced && !self.operator.keeps_off(number) {
                 node.power = Power::Off;
             }
             self.restart_later(number, 200 * MS);

@@ -6,7 +6,7 @@ use twindisk_core::{
     BufId, Config, ConnectionState, DiskIo, DiskState, OpId, PeerConfig, Replica, Status, Time,
 };
 use twindisk_format::{
-    ids::{ClusterId, GenerationId, NodeId, ResourceId, Slot, Term},
+    ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Slot, Term},
     limits::MAX_DATA_BLOCKS,
     lineage::{Generation, Lineage},
     superblock::{PeerRecord, StoredDisk, Superblock},
@@ -25,6 +25,8 @@ pub(crate) struct Node {
     /// Counts the starts of the process: what belongs to an earlier run is stale.
     pub(crate) run: u64,
     pub(crate) power: Power,
+    /// This boot of the machine.
+    pub(crate) host: BootId,
     pub(crate) disk: DataDisk,
     /// What reaches the disk, while it is recorded.
     pub(crate) log: Option<WriteLog>,
@@ -178,6 +180,7 @@ impl Node {
             disk_state: DiskState::Consistent,
             connections: Vec::new(),
             last_loss: 0,
+            host: BootId(1),
         }
     }
 
@@ -257,6 +260,7 @@ pub(crate) fn superblock(number: usize, swarm: &Swarm) -> Superblock {
         },
         primary: false,
         active: false,
+        host: BootId(0),
         unconfirmed: false,
         suspect: false,
         peers: peers(number, swarm.nodes)

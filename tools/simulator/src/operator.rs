@@ -39,13 +39,18 @@ struct Plan {
     run: u64,
     victims: Vec<usize>,
     receipts: Vec<CommandId>,
-    since: u64,
 }
 
 impl Operator {
     /// A node's process is gone: its commands are answered by nobody.
     pub(crate) fn forget_node(&mut self, number: usize) {
         self.waiting.retain(|_, node| *node != number);
+    }
+
+    /// Whether a receipt that a node is off is on its way.
+    pub(crate) fn keeps_off(&self, number: usize) -> bool {
+        let plan = self.plan.as_ref();
+        plan.is_some_and(|plan| plan.victims.contains(&number) && !plan.receipts.is_empty())
     }
 }
 
@@ -291,7 +296,6 @@ impl World {
             run: self.nodes[survivor].run,
             victims,
             receipts: Vec::new(),
-            since: self.now,
         });
     }
 
@@ -301,9 +305,8 @@ impl World {
             return false;
         };
         let survivor = plan.survivor;
-        let alive = self.nodes[survivor].run == plan.run
-            && self.nodes[survivor].replica.is_some()
-            && !self.healed;
+        let runs = self.nodes[survivor].run == plan.run && self.nodes[survivor].replica.is_some();
+        let alive = runs && !self.healed;
         if alive && plan.receipts.is_empty() {
             for victim in &plan.victims {
                 let about = slot_of(survivor, *victim);
@@ -321,7 +324,8 @@ impl World {
             .receipts
             .iter()
             .any(|receipt| self.answer(*receipt).is_none());
-        if alive && open && self.now < plan.since + 5 * SEC {
+        // Nobody is switched on about whom a receipt may still be stored.
+        if runs && open {
             self.operator.plan = Some(plan);
             return true;
         }

@@ -19,6 +19,9 @@ mod three;
 
 use crate::{run::Outcome, trace::Telling};
 
+/// Seeds from 1 on that each scenario is run with where all of them are.
+pub const DICE: u64 = 3;
+
 /// Lives through a scenario with the dice of a seed.
 pub type Run = fn(u64, Telling) -> Outcome;
 

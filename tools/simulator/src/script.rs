@@ -3,7 +3,7 @@
 use twindisk_core::{
     Command, ConnectionState, DiskState, Mark, Protocol, RefusalCode, Role, Status,
 };
-use twindisk_format::superblock::ReceiptKind;
+use twindisk_format::superblock::{ReceiptKind, StoredDisk};
 
 use crate::{
     checker::Violation,
@@ -81,6 +81,15 @@ impl Script {
     /// Lets a very short time pass.
     pub(crate) fn pass_us(&mut self, us: u64) {
         self.world.run_until(self.world.now + us * US);
+    }
+
+    /// Goes on in steps of a few microseconds until something is so, to act on it at once.
+    pub(crate) fn step_until(&mut self, until: impl Fn(&mut Self) -> bool) {
+        let limit = self.world.now + 30 * SEC;
+        while !until(self) && self.world.violation.is_none() {
+            self.expect(self.world.now < limit, "30 s are not enough");
+            self.pass_us(5);
+        }
     }
 
     /// Waits until clients have done what they were to do.
@@ -307,6 +316,12 @@ impl Script {
                 .status_of(number)
                 .is_some_and(|status| status.disk == disk)
         });
+    }
+
+    /// Whether a node's metadata says that its disk is outdated.
+    pub(crate) fn stored_outdated(&self, number: usize) -> bool {
+        let superblock = self.world.nodes[number].meta.superblock();
+        superblock.is_some_and(|superblock| superblock.disk == StoredDisk::Outdated)
     }
 
     /// The process of a node dies.

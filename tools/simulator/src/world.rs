@@ -383,6 +383,7 @@ impl World {
         let start = Start {
             config: config(number, &self.swarm),
             boot,
+            host: node.host,
             seed,
             capacity_blocks: node.disk.blocks().min(loaded.superblock.max_size_blocks),
         };
@@ -458,6 +459,7 @@ impl World {
         self.book.lose(self.now, number, |_| Held::Nothing);
         let (node, rng) = (&mut self.nodes[number], &mut self.dice.disk);
         node.power = power;
+        node.host = BootId(node.host.0 + 1);
         node.disk.lose_power(loss, rng);
         node.meta.crash(rng);
         self.take_stock(number);

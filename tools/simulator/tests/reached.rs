@@ -5,13 +5,15 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use twindisk_simulator::{Outcome, Telling, coverage::Coverage, run, scenarios};
+use twindisk_simulator::{
+    Outcome, Telling,
+    coverage::Coverage,
+    run,
+    scenarios::{self, DICE},
+};
 
 /// Seeds that are run for what they reach.
 const SEEDS: u64 = 1500;
-
-/// Dice that each scenario is run with.
-const DICE: u64 = 3;
 
 #[test]
 fn every_row_is_reached_and_every_scenario_holds() {

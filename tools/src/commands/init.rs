@@ -11,7 +11,7 @@ use twindisk_control::{
 };
 use twindisk_engine::store::{Access, Backing, Metadata, StoreError};
 use twindisk_format::{
-    ids::{GenerationId, Term},
+    ids::{BootId, GenerationId, Term},
     limits::{BLOCK_BYTES, MAX_DEVICE_BLOCKS, MAX_PEERS},
     lineage::{Generation, Lineage},
     superblock::{PeerRecord, StoredDisk, Superblock},
@@ -181,6 +181,7 @@ fn superblock(plan: &Plan<'_>, device: &Backing) -> Result<Superblock, Failure> 
         disk,
         primary: false,
         active: false,
+        host: BootId(0),
         unconfirmed: false,
         suspect: false,
         peers,

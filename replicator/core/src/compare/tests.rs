@@ -26,6 +26,7 @@ fn state(generations: &[u64]) -> PeerState {
         primary: false,
         disk: StoredDisk::UpToDate,
         up_to_date: true,
+        lost_power: false,
         crashed: false,
         base: lineage.newest().map(|newest| newest.id),
         lineage,

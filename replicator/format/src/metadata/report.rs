@@ -121,6 +121,7 @@ impl fmt::Display for Dump {
         writeln!(f)?;
         writeln!(f, "was primary     {}", yes_no(superblock.primary))?;
         writeln!(f, "stopped cleanly {}", yes_no(!superblock.active))?;
+        writeln!(f, "host's boot     {:016x}", superblock.host.0)?;
         writeln!(
             f,
             "written         {} times, {} blocks",

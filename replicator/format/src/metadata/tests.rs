@@ -37,6 +37,7 @@ fn superblock() -> Superblock {
         suspect: false,
         disk: StoredDisk::UpToDate,
         primary: true,
+        host: BootId(0),
         active: true,
         peers: vec![PeerRecord {
             node: NodeId(2),

@@ -51,6 +51,7 @@ impl Superblock {
         layout.size_blocks = U64::new(self.size_blocks);
         layout.max_size_blocks = U64::new(self.max_size_blocks);
         layout.term = U64::new(self.term.0);
+        layout.host = U64::new(self.host.0);
         layout.node = self.node.0;
         layout.disk = encode_disk(self.disk);
         layout.flags = flag(self.primary, FLAG_PRIMARY)
@@ -129,6 +130,7 @@ impl Superblock {
             suspect: layout.flags & FLAG_SUSPECT != 0,
             primary: layout.flags & FLAG_PRIMARY != 0,
             active: layout.flags & FLAG_ACTIVE != 0,
+            host: BootId(layout.host.get()),
             peers,
             spare_slots: layout.spare_slots,
         })
@@ -320,6 +322,7 @@ pub(crate) struct SuperblockLayout {
     pub(crate) size_blocks: U64<LE>,
     pub(crate) max_size_blocks: U64<LE>,
     pub(crate) term: U64<LE>,
+    pub(crate) host: U64<LE>,
     pub(crate) node: u8,
     pub(crate) disk: u8,
     pub(crate) flags: u8,
@@ -362,7 +365,7 @@ const FLAG_SUSPECT: u8 = 8;
 const PEER_HAS_BASE: u8 = 1;
 const PEER_IN_SYNC: u8 = 2;
 const RESERVED_BYTES: usize =
-    BODY_BYTES - 48 - MAX_PEERS * 32 - MAX_GENERATIONS * 24 - MAX_ANCESTORS * 8;
+    BODY_BYTES - 56 - MAX_PEERS * 32 - MAX_GENERATIONS * 24 - MAX_ANCESTORS * 8;
 
 const _: () = assert!(size_of::<PeerLayout>() == 32);
 const _: () = assert!(size_of::<GenerationLayout>() == 24);

@@ -246,8 +246,7 @@ impl SectorBook {
     pub(crate) fn lose(&mut self, now: u64, node: usize, loss: Held) {
         let mut revive = false;
         let kept = match loss {
-            // A crashed process keeps what its disk holds, but is not believed when another one lost it: replicas
-            // can't tell a host that was restarted from one whose process was.
+            // A crashed process leaves what its disk holds.
             Held::Still(held) => self.may_hold(held).is_ok(),
             Held::Nothing => false,
         };
@@ -256,7 +255,7 @@ impl SectorBook {
                 continue;
             }
             let bit = 1 << node;
-            if (version.holders | version.crashed) & bit != 0 {
+            if (version.holders | version.crashed) & bit != 0 && !(kept && version.acked != NEVER) {
                 version.holders &= !bit;
                 version.crashed |= bit;
                 // What a read saw before it was acknowledged may not have been anywhere else.

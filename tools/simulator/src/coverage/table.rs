@@ -55,6 +55,10 @@ pub(super) const EXCEPTIONS: &[(&str, &str, Must)] = &[
         ),
     ),
     exception(
+        Mark::MembershipDirty,
+        Must::Luck("two standbys lose their primary between their comparison and their joining"),
+    ),
+    exception(
         Mark::BecameDirty,
         Must::Luck("a client writes while two that are equal compare"),
     ),
@@ -206,6 +210,7 @@ const SEEN: &[(&str, &[&str])] = &[
             "Established to Connecting",
             "Established to Waiting",
             "SplitBrain to Connecting",
+            "SplitBrain to Standalone",
             "Unrelated to Connecting",
         ],
     ),

@@ -1,6 +1,6 @@
 //! What thousands of seeds found in a few of them: the moment before something is stable, or known to everybody.
 
-use twindisk_core::{Command, DiskState};
+use twindisk_core::{Command, ConnectionState, DiskState};
 use twindisk_format::superblock::ReceiptKind;
 
 use super::Run;
@@ -21,6 +21,15 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("half-a-promotion-is-no-fork", half_a_promotion),
     ("standbys-part-under-a-primary", standbys_part),
     ("standby-leads-under-writes", standby_leads_under_writes),
+    ("disconnect-at-every-step", disconnect_at_every_step),
+    (
+        "lost-member-shows-up-for-a-moment",
+        lost_member_shows_up_for_a_moment,
+    ),
+    (
+        "primary-dies-while-standbys-compare",
+        primary_dies_while_standbys_compare,
+    ),
 ];
 
 /// The standby comes back and is to be resynced, so the primary goes on alone; its disk is slow, and it loses its power
@@ -111,6 +120,93 @@ fn standby_leads_under_writes(seed: u64, telling: Telling) -> Outcome {
         script.world.command(primary, PROMOTE);
         script.load(60);
         script.pass(2000);
+        script.somebody_primary();
+        script.wait_all_equal();
+        script.load_done();
+    }
+    script.finish()
+}
+
+/// A standby that comes back is disconnected while it is compared with, brought up to date, or joins.
+fn disconnect_at_every_step(seed: u64, telling: Telling) -> Outcome {
+    let mut script = Script::calm(seed, telling);
+    for step in 0..24 {
+        script.power_off(1, Loss::All);
+        script.wait_lost(0, 1);
+        say_fenced(&mut script, 0, 1);
+        script.serve(20);
+        script.start(1);
+        script.step_until(|script| script.world.is_linked((0, 1)));
+        script.pass_us(step * 150);
+        let (node, peer) = ((step % 2) as usize, 1 - (step % 2) as usize);
+        let peer = slot_of(node, peer);
+        script.must(node, Command::Disconnect { peer });
+        script.pass(20);
+        script.must(node, Command::Connect { peer });
+        script.wait_all_equal();
+    }
+    script.finish()
+}
+
+/// A member of the in-sync set is lost with writes on their way, comes back, and is lost again before it is equal. The
+/// primary goes on without it, and dies: the other standby must know what that one lacks.
+fn lost_member_shows_up_for_a_moment(seed: u64, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    for step in 0..8 {
+        let Some(primary) = script.primary() else {
+            break;
+        };
+        let (standby, lost) = ((primary + 1) % 3, (primary + 2) % 3);
+        let pair = |one: usize, other: usize| (one.min(other), one.max(other));
+        script.load(60);
+        script.pass_us(3000 + step * 300);
+        for side in 0..2 {
+            script.world.block(pair(standby, lost), side, u64::MAX);
+        }
+        script.power_off(lost, Loss::All);
+        script.wait_lost(primary, lost);
+        script.start(lost);
+        script.step_until(|script| script.world.is_linked(pair(primary, lost)));
+        script.pass_us(100 + step * 30);
+        script.power_off(lost, Loss::All);
+        script.wait_lost(primary, lost);
+        say_fenced(&mut script, primary, lost);
+        script.wait("the standby to hear of it", |world| {
+            world.nodes[standby].in_sync.len() == 2 || world.nodes[primary].in_sync.len() == 2
+        });
+        script.pass(20);
+        script.crash(primary);
+        script.join();
+        script.start(lost);
+        script.wait_link(standby, lost, ConnectionState::Established);
+        script.start(primary);
+        script.somebody_primary();
+        script.wait_all_equal();
+        script.load_done();
+    }
+    script.finish()
+}
+
+/// Two standbys meet while writes are under way, and lose their primary before they have found each other equal.
+fn primary_dies_while_standbys_compare(seed: u64, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    for step in 0..12 {
+        script.load(100);
+        script.pass(10);
+        let Some(primary) = script.primary() else {
+            break;
+        };
+        let (one, other) = ((primary + 1) % 3, (primary + 2) % 3);
+        let pair = (one.min(other), one.max(other));
+        script.world.break_link(pair, "the scenario wants it");
+        script.step_until(|script| script.world.is_linked(pair));
+        script.pass_us(step * 40);
+        let other_pair = (primary.min(one), primary.max(one));
+        script.world.break_link(other_pair, "the scenario wants it");
+        script.crash(primary);
+        script.wait_lost(one, primary);
+        script.wait_link(one, other, ConnectionState::Established);
+        script.start(primary);
         script.somebody_primary();
         script.wait_all_equal();
         script.load_done();

@@ -18,6 +18,10 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("bits-flipped-on-the-wire", bits_flipped),
     ("cut-while-connecting", cut_while_connecting),
     ("both-disconnect-at-once", both_disconnect_at_once),
+    (
+        "link-breaks-in-a-flush-of-nothing",
+        link_breaks_in_a_flush_of_nothing,
+    ),
 ];
 
 /// The connection breaks again and again: nobody changes roles, and the service goes on.
@@ -113,6 +117,25 @@ fn both_disconnect_at_once(seed: u64, telling: Telling) -> Outcome {
         script.must(1, Command::Connect { peer: here });
         script.wait_all_equal();
         script.load_done();
+    }
+    script.finish()
+}
+
+/// Clients do nothing but flush, and the connection breaks: the primary waits for no answer that will never come.
+fn link_breaks_in_a_flush_of_nothing(seed: u64, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.load.flushes = 1000;
+    (swarm.load.reads, swarm.load.zeros) = (0, 0);
+    let mut script = Script::new(swarm, telling);
+    for step in 0..30 {
+        let (primary, next) = ((step % 2) as usize, 1 - (step % 2) as usize);
+        script.pause(primary, 400);
+        script.load(2);
+        script.pass(step * 20);
+        script.cut();
+        script.wait_all_equal();
+        script.load_done();
+        script.take_over(next);
     }
     script.finish()
 }

@@ -1,6 +1,6 @@
 //! Processes that die and nodes that lose their power.
 
-use twindisk_core::{DiskState, Mark, RefusalCode};
+use twindisk_core::{ConnectionState, DiskState, Mark, Protocol, RefusalCode};
 
 use super::Run;
 use crate::{
@@ -23,6 +23,11 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("failover-there-and-back", failover_there_and_back),
     ("crash-is-compared-first", crash_is_compared_first),
     ("one-after-the-other", one_after_the_other),
+    ("only-one-lost-its-power", only_one_lost_its_power),
+    (
+        "crashed-leader-has-written-to-a-cache",
+        crashed_leader_has_a_cache,
+    ),
 ];
 
 /// The standby loses power with writes in its cache that were acknowledged but not flushed; the primary dies next.
@@ -210,6 +215,53 @@ fn one_after_the_other(seed: u64, telling: Telling) -> Outcome {
         script.wait_all_equal();
         script.expect_decided(Mark::SurvivorByBitmap);
         script.must(0, PROMOTE);
+        script.load_done();
+    }
+    script.finish()
+}
+
+/// A primary's process dies with writes in its disk's cache. The next one leads the standby, and takes the marks of what
+/// may differ away; then the power goes.
+fn crashed_leader_has_a_cache(seed: u64, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.protocol = Protocol::A;
+    swarm.size_blocks = 8 << 10;
+    let mut script = Script::new(swarm, telling);
+    for turn in 0..6 {
+        script.load(40);
+        script.pass(20 + turn);
+        script.crash(0);
+        script.start(0);
+        script.step_until(|script| {
+            script.status(0).peers[0].connection == ConnectionState::Established
+        });
+        script.pass(0);
+        script.power_off(0, Loss::All);
+        script.wait_lost(1, 0);
+        script.start(0);
+        script.wait_link(0, 1, ConnectionState::Established);
+        script.must(0, PROMOTE);
+        script.load_done();
+    }
+    script.wait_all_equal();
+    script.finish()
+}
+
+/// Both go down under load: the primary with its host, the standby's process alone. That one has what was acknowledged.
+fn only_one_lost_its_power(seed: u64, telling: Telling) -> Outcome {
+    let mut script = Script::calm(seed, telling);
+    for turn in 0..8 {
+        script.load(60);
+        script.pass(15 + turn);
+        let Some(primary) = script.primary() else {
+            break;
+        };
+        script.crash(1 - primary);
+        script.power_off(primary, Loss::All);
+        script.start(primary);
+        script.start(1 - primary);
+        script.somebody_primary();
+        script.wait_all_equal();
         script.load_done();
     }
     script.finish()

@@ -22,6 +22,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("devices-of-different-sizes", devices_of_different_sizes),
     ("growing-with-a-silent-peer", growing_with_a_silent_peer),
     ("growing-killed-at-every-step", growing_killed),
+    ("handover-at-every-step-of-growing", handover_in_growing),
 ];
 
 fn with_room(seed: u64) -> Swarm {
@@ -148,6 +149,23 @@ fn growing_killed(seed: u64, telling: Telling) -> Outcome {
         script.start(victim);
         script.somebody_primary();
         script.wait_all_equal();
+    }
+    script.finish()
+}
+
+/// The role goes over while the device grows: one device is open, at most.
+fn handover_in_growing(seed: u64, telling: Telling) -> Outcome {
+    let mut script = Script::new(with_room(seed), telling);
+    for step in 0..40 {
+        let size_blocks = Some(66 + step);
+        let (from, to) = ((step % 2) as usize, 1 - (step % 2) as usize);
+        script.load(10);
+        script.world.command(from, Command::Resize { size_blocks });
+        script.pass_us(step * 200);
+        script.world.command(to, Command::Switchover { to: None });
+        script.take_over(to);
+        script.wait_all_equal();
+        script.load_done();
     }
     script.finish()
 }

@@ -131,6 +131,10 @@ fn forced_promotion_of_an_outdated_copy(seed: u64, telling: Telling) -> Outcome 
     script.wait_link(0, 1, ConnectionState::SplitBrain);
     script.wait_link(1, 0, ConnectionState::SplitBrain);
     script.expect_disk(1, DiskState::UpToDate);
+    // To disconnect is no decision: the two still refuse each other afterwards.
+    script.must(1, Command::Disconnect { peer });
+    script.must(1, Command::Connect { peer });
+    script.wait_link(1, 0, ConnectionState::SplitBrain);
     script.finish()
 }
 

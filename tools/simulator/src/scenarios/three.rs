@@ -1,6 +1,6 @@
 //! Three nodes: what a third one knows, has, and lacks.
 
-use twindisk_core::{Command, ConnectionState, Mark, RefusalCode, Role};
+use twindisk_core::{Command, ConnectionState, DiskState, Mark, RefusalCode, Role};
 use twindisk_format::superblock::ReceiptKind;
 
 use super::Run;
@@ -41,6 +41,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
         primary_dies_in_a_resync_of_one,
     ),
     ("protocol-a-standby-crashes", protocol_a_standby_crashes),
+    ("set-grew-while-a-member-was-away", set_grew_unheard),
 ];
 
 /// Two of three are lost one after the other: the last one has everything.
@@ -241,5 +242,51 @@ fn protocol_a_standby_crashes(seed: u64, telling: Telling) -> Outcome {
     script.wait_link(0, 2, ConnectionState::Established);
     script.pass(1000);
     script.serve(20);
+    script.finish()
+}
+
+/// A third node joined while one member was away, and went on alone afterwards. The other two know its joining only
+/// together: neither takes what they have for the newest.
+fn set_grew_unheard(seed: u64, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    script.serve(30);
+    script.power_off(1, Loss::All);
+    script.wait_lost(0, 1);
+    script.fenced(0, 1);
+    script.wait("the set to shrink", |world| {
+        world.nodes[0].in_sync == [0, 2]
+    });
+    script.power_off(2, Loss::All);
+    script.wait_lost(0, 2);
+    script.start(1);
+    script.wait("the set to grow", |world| {
+        world.nodes[0].in_sync.contains(&1)
+    });
+    script.power_off(0, Loss::All);
+    script.wait_lost(1, 0);
+    script.start(0);
+    // It finds out that it is outdated, and has no time to say so.
+    script.step_until(|script| script.status(0).disk == DiskState::Outdated);
+    script.part();
+    script.step_until(|script| script.stored_outdated(0));
+    script.power_off(0, Loss::All);
+    script.join();
+    script.wait_lost(1, 0);
+    script.fenced(1, 0);
+    script.fenced(1, 2);
+    script.must(1, PROMOTE);
+    script.serve(40);
+    script.power_off(1, Loss::All);
+    script.start(0);
+    script.start(2);
+    script.wait_link(0, 2, ConnectionState::Established);
+    script.pass(1000);
+    for (one, other) in [(0, 2), (2, 0)] {
+        script.fenced(one, 1);
+        script.must_refuse(one, PROMOTE, RefusalCode::DiskNotUpToDate);
+        script.wait_link(one, other, ConnectionState::Established);
+    }
+    script.start(1);
+    script.wait_all_equal();
     script.finish()
 }

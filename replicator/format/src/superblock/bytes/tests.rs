@@ -54,6 +54,7 @@ prop_compose! {
         disk in disks(),
         primary: bool,
         active: bool,
+        host: u64,
         unconfirmed: bool,
         suspect: bool,
         peers in peers(),
@@ -73,6 +74,7 @@ prop_compose! {
             disk,
             primary,
             active,
+            host: BootId(host),
             peers,
         }
     }
@@ -119,6 +121,7 @@ fn impossible_values_are_refused_by_name() {
         disk: StoredDisk::UpToDate,
         primary: false,
         active: false,
+        host: BootId(0),
         peers: vec![],
         spare_slots: 0,
     };
@@ -167,6 +170,7 @@ fn a_peer_takes_a_spare_slot_and_moves_nothing() {
         disk: StoredDisk::UpToDate,
         primary: false,
         active: false,
+        host: BootId(0),
         unconfirmed: false,
         suspect: false,
         peers: vec![PeerRecord::new(NodeId(2))],
