@@ -99,7 +99,7 @@ fn kernel_version() -> Option<(u32, u32)> {
 
 /// The name of this boot of the host. `None` where the kernel does not tell: then each process counts as a boot of its own.
 pub(crate) fn host_boot() -> Option<BootId> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     u64::from_str_radix(digits.get(..16)?, 16).ok().map(BootId)
 }

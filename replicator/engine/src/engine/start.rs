@@ -90,7 +90,7 @@ pub(crate) fn start(
         Start {
             config: options.config,
             boot: options.boot,
-            host: crate::probe::host_boot().unwrap_or(options.boot),
+            host: probe::host_boot().unwrap_or(options.boot),
             seed: options.seed,
             capacity_blocks: data_blocks.min(max_size_blocks),
         },

@@ -1,1 +1,0 @@
-//! Heartbeat, fencing and service takeover (see the issues: built after the replicated device)
