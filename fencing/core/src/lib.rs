@@ -1,1 +1,23 @@
 //! Failover decisions without I/O: heartbeats, suspicion, the fence race, promotion, return (DESIGN sections 7 and 9).
+//!
+//! An [`Agent`] takes events in by its `handle_*` methods, gives [`Action`]s out by [`Agent::poll_action`], and says by
+//! [`Agent::next_deadline`] when it wants to look at the clock again. It decides *when to try*; whether a node may be
+//! primary is decided by the replicas alone, by the receipts that the agent brings them. So a wrong guess here costs a
+//! node its power, and never an acknowledged write.
+
+mod agent;
+mod beat;
+mod config;
+mod event;
+mod fence;
+mod memory;
+mod peer;
+mod resource;
+mod status;
+
+pub use agent::Agent;
+pub use beat::{Beat, BeatResource, Serving};
+pub use config::{Config, PeerConfig, Profile, ResourceConfig};
+pub use event::{Action, Level, Operator, Order, ReplicaView, Role, Services, Time};
+pub use memory::{Failover, Intent, Memory};
+pub use status::{AgentStatus, PathStatus, PeerSummary, ResourceSummary};

@@ -259,7 +259,9 @@ impl World {
                     .nodes
                     .iter()
                     .map(|node| {
-                        let counts = in_sync.contains(&(node.number as u8));
+                        // What one that went down meanwhile still holds by luck is nobody's to count on.
+                        let counts = in_sync.contains(&(node.number as u8))
+                            && (node.last_loss < invoke || node.number == number);
                         counts.then_some(&node.disk)
                     })
                     .collect();

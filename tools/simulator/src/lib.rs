@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod actions;
+mod agents;
 mod bufs;
 pub mod checker;
 mod client;
@@ -33,7 +34,7 @@ mod wire;
 mod world;
 mod write_log;
 
-pub use run::{Outcome, run, run_swarm};
+pub use run::{Outcome, run, run_swarm, run_with_agents};
 pub use trace::Telling;
 pub use twindisk_core::Mutant;
 pub use world::World;

@@ -63,6 +63,9 @@ struct Arguments {
     /// Lines of story to print of the first failing seeds.
     #[arg(long, default_value_t = 25)]
     lines: usize,
+    /// Pairs with agents in place of the operator.
+    #[arg(long)]
+    agents: bool,
     /// Run seeds for another process of this program.
     #[arg(long, hide = true)]
     worker: bool,
@@ -74,7 +77,7 @@ fn main() -> ExitCode {
         return ExitCode::from(u8::from(arguments.mutant.as_deref() != Some("list")));
     };
     if arguments.worker {
-        workers::work(arguments.start, arguments.seeds, mutant);
+        workers::work(arguments.start, arguments.seeds, arguments.agents, mutant);
         return ExitCode::SUCCESS;
     }
     if arguments.mutants {
@@ -133,7 +136,11 @@ fn scenarios_too(coverage: &mut Coverage) -> usize {
 }
 
 fn one(seed: u64, mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
-    let mut swarm = Swarm::draw(seed);
+    let mut swarm = if arguments.agents {
+        Swarm::draw_with_agents(seed)
+    } else {
+        Swarm::draw(seed)
+    };
     swarm.mutant = mutant;
     if arguments.draw {
         println!("{swarm:#?}");
@@ -185,7 +192,7 @@ fn report(seed: u64, arguments: &Arguments, run: impl FnOnce(Telling) -> Outcome
 
 fn many(mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
     let began = Instant::now();
-    let mut results = workers::run_all(&workers::Orders {
+    let orders = workers::Orders {
         start: arguments.start,
         seeds: arguments.seeds,
         jobs: arguments.jobs.max(1),
@@ -193,13 +200,15 @@ fn many(mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
             .minutes
             .map(|minutes| began + std::time::Duration::from_secs_f64(minutes * 60.0)),
         failures: arguments.failures,
+        agents: arguments.agents,
         mutant,
-    });
+    };
+    let mut results = workers::run_all(&orders);
     let minutes = began.elapsed().as_secs_f64() / 60.0;
     // A mutant is looked for by seeds alone.
     let scripts = match mutant {
-        None => scenarios_too(&mut results.coverage),
-        Some(_) => 0,
+        None if !arguments.agents => scenarios_too(&mut results.coverage),
+        _ => 0,
     };
     show(&results.coverage);
     println!(
@@ -214,7 +223,7 @@ fn many(mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
     for (index, (seed, why)) in results.failing.iter().enumerate() {
         println!("\nseed {seed}: {why}");
         if index < 3 {
-            for line in workers::last_lines(*seed, mutant, arguments.lines) {
+            for line in workers::last_lines(*seed, &orders, arguments.lines) {
                 println!("    {line}");
             }
         }

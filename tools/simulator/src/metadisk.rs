@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use twindisk_core::OpId;
-use twindisk_format::{meta_block::MetaBlock, metadata, superblock::Superblock};
+use twindisk_format::{layout::Layout, meta_block::MetaBlock, metadata, superblock::Superblock};
 
 use crate::rng::Rng;
 
@@ -45,6 +45,19 @@ impl MetaDisk {
             .flatten()
             .max_by_key(|(_, counter)| *counter);
         newest.map(|(superblock, _)| superblock)
+    }
+
+    /// Changes the superblock while no process has it, as `twindisk outdate --offline` does.
+    pub(crate) fn edit(&mut self, change: impl FnOnce(&mut Superblock)) {
+        let newest = [self.copy(0), self.copy(1)]
+            .into_iter()
+            .flatten()
+            .max_by_key(|(_, counter)| *counter);
+        if let Some((mut superblock, counter)) = newest {
+            change(&mut superblock);
+            let block = Layout::superblock_block(counter + 1);
+            self.blocks.insert(block, superblock.encode(counter + 1));
+        }
     }
 
     fn copy(&self, copy: u8) -> Option<(Superblock, u64)> {

@@ -112,6 +112,7 @@ fn known_seed(mutant: Mutant) -> Option<u64> {
 
 fn first_failing(mutant: Option<Mutant>, start: u64, seeds: u64) -> Option<(u64, String)> {
     let results = run_all(&Orders {
+        agents: false,
         start,
         seeds,
         jobs: 1,

@@ -310,6 +310,9 @@ impl World {
     pub(crate) fn heal(&mut self) {
         self.healed = true;
         tell!(self, "## faults end");
+        if let Some(agents) = &mut self.agents {
+            agents.device_dead_until = 0;
+        }
         for pair in self.pairs.keys().copied().collect::<Vec<_>>() {
             for side in 0..2 {
                 self.pair_mut(pair).blocked[side] = 0;
@@ -321,6 +324,13 @@ impl World {
             node.trouble = crate::node::Trouble::default();
             // A resync from a copy with unreadable blocks can't end: see the crate's documentation.
             node.disk.recover();
+            if self.agents.is_some() && node.power == Power::Fenced {
+                // Who shot it may not be there to switch it on.
+                let event = crate::agents::AgentEv::PowerOn;
+                let node = 1 - number;
+                self.after(5 * SEC, Ev::Agent { node, event });
+                continue;
+            }
             if node.power == Power::Fenced && !self.operator.keeps_off(number) {
                 node.power = Power::Off;
             }

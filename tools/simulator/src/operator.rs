@@ -99,7 +99,7 @@ impl World {
     pub(crate) fn operator_step(&mut self) {
         let pause = self.dice.operator.between(50 * MS, 600 * MS);
         self.after(pause, Ev::Operator);
-        if self.go_on_fencing() {
+        if self.agents.is_none() && self.go_on_fencing() {
             return;
         }
         let states: Vec<Option<Status>> = self
@@ -115,6 +115,9 @@ impl World {
                 Some(status) => self.tend(number, status, &states),
                 None => {}
             }
+        }
+        if self.agents.is_some() {
+            return;
         }
         let primaries: Vec<usize> = (0..states.len())
             .filter(|number| {

@@ -49,6 +49,12 @@ pub fn run(seed: u64, telling: Telling) -> Outcome {
     run_swarm(Swarm::draw(seed), telling)
 }
 
+/// The same for a pair with agents instead of an operator.
+#[must_use]
+pub fn run_with_agents(seed: u64, telling: Telling) -> Outcome {
+    run_swarm(Swarm::draw_with_agents(seed), telling)
+}
+
 /// Runs what a seed drew, or something made by hand.
 #[must_use]
 pub fn run_swarm(swarm: Swarm, telling: Telling) -> Outcome {
@@ -85,6 +91,14 @@ impl World {
         self.run_until(self.now + 300 * MS);
         let first = self.swarm.first;
         let limit = self.now + 20 * SEC;
+        if self.agents.is_some() {
+            while self.violation.is_none() && self.nodes[first].export.is_none() && self.now < limit
+            {
+                self.run_until(self.now + 10 * MS);
+            }
+            self.swarm.duration += self.now;
+            return;
+        }
         let mut command = self.command(first, Command::Promote { force: None });
         while self.violation.is_none() && self.answer(command) != Some(true) && self.now < limit {
             if self.answer(command) == Some(false) {
@@ -189,6 +203,7 @@ impl World {
         if primaries != 1 {
             return Err(format!("{primaries} nodes are primary: {}", self.needs()));
         }
+        self.agents_settled()?;
         if self.clients.waiting() > 0 {
             return Err(format!(
                 "{} requests have no answer, first {}",

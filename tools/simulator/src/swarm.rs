@@ -57,6 +57,8 @@ pub struct Swarm {
     pub duration: u64,
     /// Planned faults that are left out, by their number: what a shorter story does without.
     pub skip: Vec<u32>,
+    /// Agents decide instead of an operator; their fence device takes so long, in nanoseconds.
+    pub agents: Option<u64>,
     /// The deliberate bug that the cores have.
     pub mutant: Option<Mutant>,
 }
@@ -241,6 +243,7 @@ impl Swarm {
             lossy,
             duration: rng.between(3, 8) * SEC,
             skip: Vec::new(),
+            agents: None,
             mutant: None,
             load,
             disk: DiskTimes {
@@ -256,6 +259,24 @@ impl Swarm {
             },
             faults: draw_faults(rng, lossy),
         }
+    }
+
+    /// What `seed` draws for a pair with agents.
+    #[must_use]
+    pub fn draw_with_agents(seed: u64) -> Self {
+        let mut swarm = Self::draw(seed);
+        let mut rng = Rng::new(seed ^ 0x4147_454e_5453);
+        swarm.nodes = 2;
+        swarm.first %= 2;
+        swarm.lossy = false;
+        swarm.on_peer_loss = OnPeerLoss::Suspend;
+        swarm.faults.commands = 0;
+        if swarm.protocol == Protocol::A {
+            swarm.protocol = Protocol::C;
+        }
+        swarm.agents = Some(rng.pick(&[20 * MS, 200 * MS, SEC, 3 * SEC]));
+        swarm.duration += rng.between(0, 15) * SEC;
+        swarm
     }
 
     /// A calm cluster of two for hand-written scenarios.

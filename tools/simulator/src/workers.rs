@@ -27,6 +27,8 @@ pub(crate) struct Orders {
     pub(crate) jobs: usize,
     pub(crate) deadline: Option<Instant>,
     pub(crate) failures: usize,
+    /// Pairs with agents in place of the operator.
+    pub(crate) agents: bool,
     /// A deliberate bug in every core.
     pub(crate) mutant: Option<Mutant>,
 }
@@ -42,7 +44,7 @@ pub(crate) struct Results {
 }
 
 /// Runs seeds for the process that started this one; says on standard output how it goes.
-pub(crate) fn work(start: u64, seeds: u64, mutant: Option<Mutant>) {
+pub(crate) fn work(start: u64, seeds: u64, agents: bool, mutant: Option<Mutant>) {
     std::panic::set_hook(Box::new(|info| {
         let text = info.to_string().replace('\n', " ");
         say(&format!("panic {text}"));
@@ -50,7 +52,11 @@ pub(crate) fn work(start: u64, seeds: u64, mutant: Option<Mutant>) {
     let mut coverage = Coverage::default();
     for seed in start..start + seeds {
         say(&format!("begin {seed}"));
-        let mut swarm = Swarm::draw(seed);
+        let mut swarm = if agents {
+            Swarm::draw_with_agents(seed)
+        } else {
+            Swarm::draw(seed)
+        };
         swarm.mutant = mutant;
         let outcome = run_swarm(swarm, Telling::Silent);
         coverage.merge(&outcome.coverage);
@@ -97,10 +103,15 @@ pub(crate) fn run_all(orders: &Orders) -> Results {
 }
 
 /// The last lines of a seed's story.
-pub(crate) fn last_lines(seed: u64, mutant: Option<Mutant>, lines: usize) -> Vec<String> {
+pub(crate) fn last_lines(seed: u64, orders: &Orders, lines: usize) -> Vec<String> {
     let child = program()
         .args(["--seed", &seed.to_string(), "--trace"])
-        .args(mutant.map(|mutant| format!("--mutant={}", mutant.name())))
+        .args(orders.agents.then_some("--agents"))
+        .args(
+            orders
+                .mutant
+                .map(|mutant| format!("--mutant={}", mutant.name())),
+        )
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn();
@@ -143,6 +154,9 @@ fn run_chunk((first, count): (u64, u64), orders: &Orders, results: &Mutex<Result
             "--seeds".to_owned(),
             (end - from).to_string(),
         ];
+        if orders.agents {
+            arguments.push("--agents".to_owned());
+        }
         if let Some(mutant) = orders.mutant {
             arguments.extend(["--mutant".to_owned(), mutant.name().to_owned()]);
         }

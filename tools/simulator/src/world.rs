@@ -9,6 +9,7 @@ use twindisk_core::{Command, Event, LinkId, OpId, Replica, Start};
 use twindisk_format::ids::BootId;
 
 use crate::{
+    agents::{AgentEv, Agents},
     checker::{Violation, book::Book, heard::Heard, image, sector::Held, terms::Terms},
     client::Clients,
     content::SECTORS,
@@ -36,6 +37,8 @@ pub struct World {
     pub(crate) next_link: u32,
     pub(crate) clients: Clients,
     pub(crate) operator: Operator,
+    /// They decide, and the operator only watches.
+    pub(crate) agents: Option<Agents>,
     pub(crate) nemesis: Nemesis,
     pub(crate) book: Book,
     pub(crate) terms: Terms,
@@ -59,6 +62,7 @@ pub(crate) struct Dice {
     pub(crate) operator: Rng,
     pub(crate) nemesis: Rng,
     pub(crate) boot: Rng,
+    pub(crate) agent: Rng,
 }
 
 /// Something that will happen.
@@ -130,6 +134,11 @@ pub(crate) enum Ev {
     Strike {
         fault: Fault,
     },
+    /// Something happens to a node's agent.
+    Agent {
+        node: usize,
+        event: AgentEv,
+    },
     /// A node that went down comes up again.
     Restart {
         node: usize,
@@ -176,6 +185,7 @@ impl World {
             operator: seed.fork(4),
             nemesis: seed.fork(5),
             boot: seed.fork(6),
+            agent: seed.fork(7),
         };
         let nodes: Vec<Node> = (0..swarm.nodes)
             .map(|number| {
@@ -198,6 +208,7 @@ impl World {
             next_link: 1,
             clients: Clients::new(&swarm),
             operator: Operator::default(),
+            agents: swarm.agents.map(Agents::new),
             nemesis: Nemesis::default(),
             book: Book::new(
                 swarm.garbage.then_some(swarm.first),
@@ -421,6 +432,7 @@ impl World {
         }
         self.check_boot(number, &dirty);
         self.settle(number);
+        self.start_agent(number);
     }
 
     /// S5: at boot every stored dirty bit is one in memory, and so is every one that can't be read.
@@ -447,6 +459,18 @@ impl World {
             return;
         }
         tell!(self, "{} crashes", name(number));
+        if self.agents.is_some() && self.dice.agent.chance(300) {
+            self.stop_agent(number, false);
+            let delay = self.dice.agent.between(MS, SEC);
+            let event = AgentEv::Start;
+            self.after(
+                delay,
+                Ev::Agent {
+                    node: number,
+                    event,
+                },
+            );
+        }
         self.stop_process(number, "crashed");
         self.drop_in_flight(number);
     }
@@ -455,6 +479,7 @@ impl World {
     pub(crate) fn lose_power(&mut self, number: usize, loss: Loss, power: Power) {
         tell!(self, "{} loses power ({loss:?})", name(number));
         self.stop_process(number, "lost power");
+        self.stop_agent(number, true);
         // What no client's flush covered may be there still, by luck: nobody may count on it.
         self.book.lose(self.now, number, |_| Held::Nothing);
         let (node, rng) = (&mut self.nodes[number], &mut self.dice.disk);
@@ -536,6 +561,12 @@ impl World {
             | Ev::Order { .. }
             | Ev::Strike { .. }
             | Ev::Restart { .. } => return None,
+            // What a device has been told to do, and what it does, stands still for nobody.
+            Ev::Agent {
+                event: AgentEv::Shoot { .. } | AgentEv::PowerOn,
+                ..
+            } => return None,
+            Ev::Agent { node, .. } => *node,
         };
         let until = self.nodes[number].paused_until;
         (until > self.now).then_some(until)
@@ -584,6 +615,7 @@ impl World {
             Ev::Operator => self.operator_step(),
             Ev::Order { node, command } => _ = self.command(node, command),
             Ev::Strike { fault } => self.strike(fault),
+            Ev::Agent { node, event } => self.agent_event(node, event),
             Ev::Restart { node, run } => {
                 if self.nodes[node].run == run {
                     self.start(node);

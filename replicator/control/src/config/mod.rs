@@ -36,6 +36,8 @@ pub struct Config {
     pub secret: SecretSource,
     /// Which node this host is, when the file says so.
     pub node: Option<String>,
+    /// Settings of the agents; without them there is no automatic failover.
+    pub agent: Option<Section>,
     /// In order of their numbers.
     pub nodes: Vec<Node>,
     /// In order of their names.
@@ -78,6 +80,51 @@ pub struct Node {
     pub nbd_mode: u32,
     /// Most NBD clients at once.
     pub nbd_max_connections: usize,
+    /// Addresses of its agent, one for each heartbeat path.
+    pub heartbeat: Option<Section>,
+    /// How it is powered off.
+    pub fence: Option<Section>,
+}
+
+/// A part of the file that is read by whoever uses it.
+#[derive(Clone, PartialEq)]
+pub struct Section {
+    /// What is written there.
+    pub value: toml::Value,
+    path: PathBuf,
+    line: usize,
+    key: String,
+}
+
+impl fmt::Debug for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Section(line {})", self.line) // It may hold passwords of fence devices.
+    }
+}
+
+impl Section {
+    /// What is wrong with it.
+    #[must_use]
+    pub fn bad(&self, message: impl Into<String>, hint: impl Into<String>) -> ConfigError {
+        ConfigError::Bad {
+            path: self.path.clone(),
+            line: self.line,
+            key: self.key.clone(),
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When it is not what it should be.
+    pub fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        T::deserialize(self.value.clone()).map_err(|error| {
+            let (message, hint) = raw::explain(error.message());
+            self.bad(message, hint)
+        })
+    }
 }
 
 /// One replicated device.
@@ -97,6 +144,8 @@ pub struct Resource {
     pub buffers: BufferSizes,
     /// Most extents hot in the activity log; `None`: by the size of the device.
     pub al_extents: Option<usize>,
+    /// Services that follow the primary.
+    pub services: Option<Section>,
     /// In order of the nodes' numbers.
     pub members: Vec<Member>,
 }

@@ -24,6 +24,7 @@ pub(super) struct RawConfig {
     pub(super) secret: Option<Text>,
     pub(super) secret_file: Option<Text>,
     pub(super) node: Option<Text>,
+    pub(super) agent: Option<Spanned<toml::Value>>,
     pub(super) run_dir: Option<Text>,
     pub(super) state_dir: Option<Text>,
     #[serde(default)]
@@ -46,6 +47,8 @@ pub(super) struct RawNode {
     pub(super) nbd: Option<Spanned<OneOrMany>>,
     pub(super) nbd_mode: Option<Text>,
     pub(super) nbd_max_connections: Option<Spanned<i64>>,
+    pub(super) heartbeat: Option<Spanned<toml::Value>>,
+    pub(super) fence: Option<Spanned<toml::Value>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,6 +69,7 @@ pub(super) struct RawResource {
     pub(super) resync_buffers: Option<Spanned<Bytes>>,
     pub(super) al_extents: Option<Spanned<i64>>,
     pub(super) nbd: Option<Spanned<OneOrMany>>,
+    pub(super) services: Option<Spanned<toml::Value>>,
     #[serde(default)]
     pub(super) on: BTreeMap<Text, RawMember>,
 }
@@ -113,6 +117,7 @@ const TOP_KEYS: &[&str] = &[
     "secret",
     "secret-file",
     "node",
+    "agent",
     "run-dir",
     "state-dir",
     "nodes",
@@ -130,6 +135,8 @@ const NODE_KEYS: &[&str] = &[
     "nbd",
     "nbd-mode",
     "nbd-max-connections",
+    "heartbeat",
+    "fence",
 ];
 const RESOURCE_KEYS: &[&str] = &[
     "protocol",
@@ -147,6 +154,7 @@ const RESOURCE_KEYS: &[&str] = &[
     "resync-buffers",
     "al-extents",
     "nbd",
+    "services",
     "on",
 ];
 const MEMBER_KEYS: &[&str] = &["backing", "io", "metadata", "nbd", "protocol"];
@@ -188,7 +196,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<RawConfig, ConfigError> {
 }
 
 /// serde's sentence in ours, with the key that was probably meant.
-fn explain(message: &str) -> (String, String) {
+pub(super) fn explain(message: &str) -> (String, String) {
     let mut names = message.split('`').skip(1).step_by(2);
     if message.starts_with("unknown field") {
         let wrong = names.next().unwrap_or_default();

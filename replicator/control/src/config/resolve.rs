@@ -5,6 +5,7 @@ use std::{
     fs,
     io::Read,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use toml::Spanned;
@@ -42,7 +43,7 @@ pub(super) fn resolve(path: &Path, text: &str, raw: RawConfig) -> Result<Config,
     let resources = raw
         .resource
         .iter()
-        .map(|(name, resource)| at.resource(name, resource, &nodes))
+        .map(|(name, resource)| at.resource(name, resource, &nodes, raw.agent.is_some()))
         .collect::<Result<Vec<_>, _>>()?;
     if let Some(node) = &raw.node
         && !nodes.iter().any(|known| known.name == *node.get_ref())
@@ -54,6 +55,7 @@ pub(super) fn resolve(path: &Path, text: &str, raw: RawConfig) -> Result<Config,
         cluster: raw.cluster.into_inner(),
         secret,
         node: raw.node.map(Spanned::into_inner),
+        agent: at.section(raw.agent.as_ref()),
         nodes,
         resources,
     })
@@ -190,6 +192,8 @@ impl Source<'_> {
             nbd: self.listeners(raw.nbd.as_ref())?,
             nbd_mode: self.mode(raw.nbd_mode.as_ref(), 0o660)?,
             nbd_max_connections: self.count(raw.nbd_max_connections.as_ref(), 256, 1..=65_536)?,
+            heartbeat: self.section(raw.heartbeat.as_ref()),
+            fence: self.section(raw.fence.as_ref()),
             name: name.get_ref().clone(),
             run_dir,
             state_dir,
@@ -201,6 +205,7 @@ impl Source<'_> {
         name: &Text,
         raw: &RawResource,
         nodes: &[Node],
+        judged: bool,
     ) -> Result<Resource, ConfigError> {
         self.name(name, "a resource's name")?;
         let mut members = raw
@@ -227,7 +232,7 @@ impl Source<'_> {
             name: name.get_ref().clone(),
             on_peer_loss: raw.on_peer_loss.unwrap_or_default(),
             on_disk_error: raw.on_disk_error.unwrap_or_default(),
-            timings: self.timings(raw)?,
+            timings: self.timings(raw, judged)?,
             busy_poll: self.busy_poll(raw.busy_poll.as_ref())?,
             buffers: self.buffers(raw)?,
             al_extents: raw
@@ -235,6 +240,7 @@ impl Source<'_> {
                 .as_ref()
                 .map(|given| self.count(Some(given), 0, 16..=1 << 20))
                 .transpose()?,
+            services: self.section(raw.services.as_ref()),
             members,
         })
     }
@@ -285,8 +291,14 @@ impl Source<'_> {
         })
     }
 
-    fn timings(&self, raw: &RawResource) -> Result<Timings, ConfigError> {
-        let default = Timings::default();
+    fn timings(&self, raw: &RawResource, judged: bool) -> Result<Timings, ConfigError> {
+        let mut default = Timings::default();
+        if judged {
+            // An agent that has found a peer dead waits for this connection no longer than for its own heartbeats.
+            default.ping_interval = Duration::from_millis(300);
+            default.peer_timeout = Duration::from_millis(1500);
+            default.read_lease = Duration::from_millis(900);
+        }
         let timings = Timings {
             ping_interval: self.span(raw.ping_interval.as_ref(), default.ping_interval)?,
             peer_timeout: self.span(raw.peer_timeout.as_ref(), default.peer_timeout)?,

@@ -10,7 +10,7 @@ use toml::Spanned;
 use twindisk_engine::{BusyPoll, store::IoMode};
 
 use super::{
-    ConfigError, Endpoint, NbdAddress,
+    ConfigError, Endpoint, NbdAddress, Section,
     place::locate,
     raw::{OneOrMany, Text},
 };
@@ -40,6 +40,17 @@ impl Source<'_> {
             message: message.into(),
             hint: hint.into(),
         }
+    }
+
+    pub(super) fn section(&self, raw: Option<&Spanned<toml::Value>>) -> Option<Section> {
+        let raw = raw?;
+        let (line, key) = locate(self.text, Some(raw.span()));
+        Some(Section {
+            value: raw.get_ref().clone(),
+            path: self.path.to_owned(),
+            line,
+            key,
+        })
     }
 
     pub(super) fn span(

@@ -1,0 +1,373 @@
+//! The agent of a node.
+
+use std::collections::VecDeque;
+
+use crate::{
+    Action, Beat, BeatResource, Config, Level, Memory, Operator, Role, Serving, Time,
+    fence::Fencing, peer::Peer, resource::Resource,
+};
+
+/// Decides for one node when to fence, to take over, and to come back.
+#[derive(Debug)]
+pub struct Agent {
+    pub(crate) config: Config,
+    pub(crate) now: Time,
+    /// The wall clock, seconds since 1970: for people only.
+    pub(crate) wall: u64,
+    boot: u64,
+    started: u64,
+    seq: u64,
+    numbers: u64,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) resources: Vec<Resource>,
+    pub(crate) memory: Memory,
+    /// The newest version of the memory that is stored.
+    pub(crate) stored: u64,
+    storing: bool,
+    /// Whether ping targets answer; `None`: there are none.
+    pub(crate) clients_reachable: Option<bool>,
+    next_beat: Time,
+    /// Something is to be told at once.
+    pub(crate) beat_now: bool,
+    pub(crate) leaving: bool,
+    alarmed: Vec<bool>,
+    actions: VecDeque<Action>,
+}
+
+impl Agent {
+    /// A fresh run. `boot` is random and not 0, `started` is the wall clock in microseconds.
+    #[must_use]
+    pub fn new(now: Time, config: Config, memory: Memory, boot: u64, started: u64) -> Self {
+        let peers: Vec<Peer> = config
+            .peers
+            .iter()
+            .map(|peer| Peer::new(peer.paths.len()))
+            .collect();
+        let resources = config.resources.iter().map(|_| Resource::default());
+        Self {
+            now,
+            wall: started / 1_000_000,
+            boot,
+            started,
+            seq: 0,
+            numbers: boot,
+            alarmed: vec![false; peers.len()],
+            peers,
+            resources: resources.collect(),
+            stored: memory.version,
+            memory,
+            storing: false,
+            clients_reachable: None,
+            next_beat: now,
+            beat_now: false,
+            leaving: false,
+            actions: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// What is to be done next, if anything.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When it wants to look at the clock again.
+    #[must_use]
+    pub fn next_deadline(&self) -> Time {
+        let waits = self.peers.iter().filter_map(|peer| match peer.fencing {
+            Fencing::Waiting { until, .. } => Some(until),
+            _ => None,
+        });
+        waits
+            .chain([self.next_beat])
+            .min()
+            .unwrap_or(self.next_beat)
+    }
+
+    /// Time has passed. `wall` is the wall clock, seconds since 1970.
+    pub fn handle_time(&mut self, now: Time, wall: u64) {
+        self.wall = wall;
+        self.advance(now);
+        self.warn_of_silence();
+        self.decide();
+    }
+
+    /// A beat has arrived and its authentication is right. Says why it is not believed.
+    ///
+    /// # Errors
+    /// When it is for somebody else, or was sent before.
+    pub fn handle_beat(
+        &mut self,
+        now: Time,
+        peer: usize,
+        path: usize,
+        beat: &Beat,
+    ) -> Result<(), &'static str> {
+        self.advance(now);
+        if beat.from != self.config.peers[peer].node || beat.to != self.config.node {
+            return Err("it is from, or for, another node");
+        }
+        let proof = self.peers[peer].proof.as_ref();
+        if proof.is_some_and(|proof| proof.boot == beat.boot) {
+            return Err("it is of a run that was powered off");
+        }
+        self.peers[peer].hear(now, path, beat, self.boot)?;
+        if self.peers[peer].proof.take().is_some() {
+            let name = self.config.peers[peer].name.clone();
+            self.report(Level::Info, None, format!("{name} is heard again"));
+        }
+        if self.peers[peer].fencing == Fencing::Idle {
+            let name = self.config.peers[peer].name.clone();
+            self.forget_intent(&name);
+        }
+        self.alarmed[peer] = false;
+        self.peers[peer].paths[path].warned = false;
+        self.decide();
+        Ok(())
+    }
+
+    /// The memory is stored up to a version.
+    pub fn handle_stored(&mut self, now: Time, version: u64) {
+        self.advance(now);
+        self.stored = self.stored.max(version);
+        self.storing = false;
+        self.decide();
+    }
+
+    /// The fence device of a peer was asked whether it works: how long that took, or why it does not.
+    pub fn handle_monitor(&mut self, now: Time, peer: usize, result: Result<u64, String>) {
+        self.advance(now);
+        match result {
+            Ok(latency) => self.peers[peer].latency = latency,
+            Err(why) => {
+                let name = &self.config.peers[peer].name;
+                let what = format!("the fence device of {name} does not work: {why}");
+                self.report(Level::Alarm, None, what);
+            }
+        }
+    }
+
+    /// Whether the ping targets answer.
+    pub fn handle_ping(&mut self, now: Time, reachable: bool) {
+        self.advance(now);
+        if self.clients_reachable.replace(reachable) != Some(reachable) && !reachable {
+            let what = "no ping target answers: this node seems to be cut off from its clients";
+            self.report(Level::Warning, None, what.into());
+        }
+        self.decide();
+    }
+
+    /// A person asks for something.
+    ///
+    /// # Errors
+    /// When it is not possible now: why, and what to do.
+    pub fn handle_operator(&mut self, now: Time, wish: Operator) -> Result<(), String> {
+        self.advance(now);
+        match wish {
+            Operator::Maintenance(on) => self.remember(|memory| memory.maintenance = on),
+            Operator::Confirm(peer) => {
+                let name = self.config.peers[peer].name.clone();
+                if self.peers[peer].is_heard(now, self.config.profile.dead()) {
+                    return Err(format!("{name} is heard: it is not off"));
+                }
+                if self.fence_reasons(peer).is_empty() {
+                    return Err(format!("nothing waits for {name} to be off"));
+                }
+                let what = format!("a person says that {name} is off");
+                self.report(Level::Warning, None, what.clone());
+                self.prove(peer, what);
+            }
+            Operator::Clear => self.remember(|memory| memory.blocked = false),
+            Operator::Leave => {
+                self.leaving = true;
+                self.beat_now = true;
+            }
+            Operator::Switchover(resource) => {
+                let name = &self.config.resources[resource].name;
+                let view = self.resources[resource].view.as_ref();
+                let primary = view.filter(|view| view.role == Role::Primary);
+                let Some(view) = primary else {
+                    return Err(format!(
+                        "{name} is not primary on this node: ask the agent of the node that is"
+                    ));
+                };
+                if !view.linked || view.suspended {
+                    return Err(format!(
+                        "{name} is not connected to its standby: there is nobody to take over"
+                    ));
+                }
+                self.resources[resource].switching = true;
+            }
+        }
+        self.decide();
+        Ok(())
+    }
+
+    /// Moves the clock, and notices when this process itself stood still: it judges nobody by that.
+    pub(crate) fn advance(&mut self, now: Time) {
+        let stood_still = now.since(self.now) > self.config.profile.dead() / 2;
+        self.now = self.now.max(now);
+        if stood_still {
+            for peer in &mut self.peers {
+                peer.forgive(now);
+            }
+            for resource in &mut self.resources {
+                resource.lost = resource.lost.map(|_| now);
+            }
+            let what = "this agent stood still for a while: silence before now means nothing";
+            self.report(Level::Warning, None, what.into());
+        }
+    }
+
+    /// Everything that is possible now.
+    pub(crate) fn decide(&mut self) {
+        for resource in 0..self.resources.len() {
+            self.decide_resource(resource);
+        }
+        self.decide_fencing();
+        if self.memory.version > self.stored && !self.storing {
+            self.storing = true;
+            self.act(Action::Store(self.memory.clone()));
+        }
+        if self.now >= self.next_beat || std::mem::take(&mut self.beat_now) {
+            self.next_beat = self.now.after(self.config.profile.interval());
+            self.send_beats();
+        }
+    }
+
+    fn send_beats(&mut self) {
+        self.seq += 1;
+        let dead = self.config.profile.dead();
+        for at in 0..self.peers.len() {
+            let peer = &self.peers[at];
+            let resources = self.resources.iter().zip(&self.config.resources);
+            let beat = Beat {
+                from: self.config.node,
+                to: self.config.peers[at].node,
+                boot: self.boot,
+                started: self.started,
+                seq: self.seq,
+                echo: if peer.is_heard(self.now, dead) {
+                    peer.boot
+                } else {
+                    0
+                },
+                hears: peer.hears(self.now, self.config.profile.warn()),
+                leaving: self.leaving,
+                fence_latency: peer.latency,
+                resources: resources
+                    .filter(|(_, config)| config.peer == at)
+                    .map(|(state, config)| said_of(state, &config.name))
+                    .collect(),
+            };
+            self.act(Action::Send { peer: at, beat });
+        }
+    }
+
+    fn warn_of_silence(&mut self) {
+        let warn = self.config.profile.warn();
+        for at in 0..self.peers.len() {
+            for path in 0..self.peers[at].paths.len() {
+                let state = &mut self.peers[at].paths[path];
+                let silent = state
+                    .heard
+                    .is_some_and(|heard| self.now.since(heard) >= warn);
+                if silent && !state.warned {
+                    state.warned = true;
+                    let config = &self.config.peers[at];
+                    let what = format!("{} is not heard over {}", config.name, config.paths[path]);
+                    self.report(Level::Warning, None, what);
+                }
+            }
+        }
+    }
+
+    /// Whether this node was the primary of a resource last, as far as it knows.
+    pub(crate) fn holds(&self, resource: usize) -> bool {
+        self.memory
+            .holds
+            .contains(&self.config.resources[resource].name)
+    }
+
+    pub(crate) fn hold(&mut self, resource: usize, holds: bool) {
+        if self.holds(resource) != holds {
+            let name = self.config.resources[resource].name.clone();
+            self.remember(|memory| {
+                memory.holds.retain(|held| *held != name);
+                if holds {
+                    memory.holds.push(name);
+                }
+            });
+        }
+    }
+
+    /// Whether a person has demoted the primary of a resource.
+    pub(crate) fn is_parked(&self, resource: usize) -> bool {
+        self.memory
+            .parked
+            .contains(&self.config.resources[resource].name)
+    }
+
+    pub(crate) fn park(&mut self, resource: usize, parked: bool) {
+        if self.is_parked(resource) != parked {
+            let name = self.config.resources[resource].name.clone();
+            self.remember(|memory| {
+                memory.parked.retain(|other| *other != name);
+                if parked {
+                    memory.parked.push(name);
+                }
+            });
+        }
+    }
+
+    pub(crate) fn remember(&mut self, change: impl FnOnce(&mut Memory)) {
+        change(&mut self.memory);
+        self.memory.version += 1;
+    }
+
+    pub(crate) fn alarm_once(&mut self, peer: usize, what: String) {
+        if !std::mem::replace(&mut self.alarmed[peer], true) {
+            self.report(Level::Alarm, None, what);
+        }
+    }
+
+    pub(crate) fn report(&mut self, level: Level, resource: Option<usize>, what: String) {
+        self.act(Action::Report {
+            level,
+            resource,
+            what,
+        });
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    /// A number that nobody has seen before (splitmix64).
+    pub(crate) fn number(&mut self) -> u64 {
+        self.numbers = self.numbers.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.numbers;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) | 1
+    }
+}
+
+fn said_of(state: &Resource, name: &str) -> BeatResource {
+    let view = state.view.as_ref();
+    BeatResource {
+        name: name.to_owned(),
+        serving: match (state.known, view) {
+            (false, _) => Serving::Silent,
+            (true, Some(_)) => Serving::Yes,
+            (true, None) => Serving::No,
+        },
+        role: view.map_or(Role::Standby, |view| view.role),
+        term: view.map_or(0, |view| view.term),
+        can_promote: view.is_some_and(|view| view.can_promote && view.up_to_date),
+        progress: view.map_or(0, |view| view.progress),
+        oldest_ms: view.map_or(0, |view| view.oldest_ms),
+        ask: state.ask,
+        released: state.released,
+    }
+}

@@ -1,0 +1,64 @@
+//! What agents tell each other, several times a second, over every path.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Role;
+
+/// A heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// The sender's node.
+    pub from: u8,
+    /// The node it is meant for.
+    pub to: u8,
+    /// This run of the sender's agent: random.
+    pub boot: u64,
+    /// When that began by the sender's clock, microseconds: a later run has a later one unless the clock was set back.
+    pub started: u64,
+    /// Grows with every beat of a run.
+    pub seq: u64,
+    /// The receiver's run that the sender has heard last; 0 for none.
+    pub echo: u64,
+    /// Paths on which the sender hears the receiver, one bit each.
+    pub hears: u8,
+    /// The sender's agent is being stopped by a person.
+    pub leaving: bool,
+    /// How long the sender's way of powering the receiver off takes, milliseconds, as measured.
+    pub fence_latency: u64,
+    /// Of the resources that both share.
+    pub resources: Vec<BeatResource>,
+}
+
+/// What a heartbeat says of one resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BeatResource {
+    /// Its name.
+    pub name: String,
+    /// Whether its replica runs.
+    pub serving: Serving,
+    /// Its role.
+    pub role: Role,
+    /// The term it has accepted.
+    pub term: u64,
+    /// It could be promoted as it is.
+    pub can_promote: bool,
+    /// Requests done since it started: a number that stands while `oldest_ms` grows is an I/O path that hangs.
+    pub progress: u64,
+    /// Age of its oldest request, milliseconds.
+    pub oldest_ms: u64,
+    /// The sender asks the receiver's replica to record itself as Outdated; a random number, or 0 for no.
+    pub ask: u64,
+    /// The sender's replica has done so when asked with this number.
+    pub released: u64,
+}
+
+/// Whether a replica runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Serving {
+    /// Its process answers.
+    Yes,
+    /// Its process does not answer, and was not seen to be gone.
+    Silent,
+    /// There is no process.
+    No,
+}

@@ -1,0 +1,168 @@
+//! What goes in and what comes out.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Beat, Memory};
+
+/// Milliseconds of a clock that never steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// So many milliseconds later.
+    #[must_use]
+    pub const fn after(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds since `earlier`.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Role of a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Takes writes from clients.
+    Primary,
+    /// Takes writes from the primary.
+    Standby,
+}
+
+/// What the local replica of a resource says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaView {
+    /// This run of its process.
+    pub run: u64,
+    /// Its role.
+    pub role: Role,
+    /// The term it has accepted.
+    pub term: u64,
+    /// Its disk is known to be the newest there is.
+    pub up_to_date: bool,
+    /// It needs no right that it does not have.
+    pub can_promote: bool,
+    /// Its device is open to clients.
+    pub open: bool,
+    /// I/O waits for a replica of the in-sync set.
+    pub suspended: bool,
+    /// It is connected to the peer.
+    pub linked: bool,
+    /// The peer's role, while connected.
+    pub peer_role: Option<Role>,
+    /// The peer belongs to the in-sync set.
+    pub peer_in_sync: bool,
+    /// Requests done since its start.
+    pub progress: u64,
+    /// Age of its oldest request, milliseconds.
+    pub oldest_ms: u64,
+}
+
+/// What a replica is told to do. One at a time and resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Become primary.
+    Promote,
+    /// Take the receipt that the peer was powered off.
+    ReceiptFenced {
+        /// What was done, by whom.
+        detail: String,
+    },
+    /// Take the receipt that the peer recorded itself as Outdated.
+    ReceiptReleased {
+        /// What was said, by whom.
+        detail: String,
+    },
+    /// Record itself as Outdated.
+    Outdate {
+        /// Its process is gone: write it into the metadata, under its lock.
+        offline: bool,
+    },
+    /// Hand the role to the peer.
+    HandOver,
+}
+
+/// Services of a resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Services {
+    /// None runs here.
+    #[default]
+    Down,
+    /// They are being started.
+    Starting,
+    /// All run here.
+    Up,
+    /// They are being stopped.
+    Stopping,
+    /// Starting or stopping failed: some may run.
+    Failed,
+}
+
+/// What a person asks the agent for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// Decide nothing until told otherwise.
+    Maintenance(bool),
+    /// Automatic failover may go on.
+    Clear,
+    /// A person has switched a peer off, and vouches for it.
+    Confirm(usize),
+    /// Give the role of a resource to the other node, services first.
+    Switchover(usize),
+    /// The agent is being stopped.
+    Leave,
+}
+
+/// How much something matters to a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// It happened.
+    Info,
+    /// It should be looked at.
+    Warning,
+    /// Nothing goes on until it is looked at.
+    Alarm,
+}
+
+/// What the driver is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send to a peer, over every path.
+    Send {
+        /// Which one.
+        peer: usize,
+        /// What.
+        beat: Beat,
+    },
+    /// Store this durably, then call `handle_stored`.
+    Store(Memory),
+    /// Read whether a peer's power is off, then call `handle_power`.
+    ReadPower(usize),
+    /// Power a peer off and verify it, then call `handle_fenced`. Right before the shot, ask [`Agent::still_wants`]
+    /// once more.
+    ///
+    /// [`Agent::still_wants`]: crate::Agent::still_wants
+    Fence(usize),
+    /// Switch a peer on again: everything that needed it off is done.
+    PowerOn(usize),
+    /// Tell the local replica of a resource, then call `handle_ordered`.
+    Order(usize, Order),
+    /// Bring the services of a resource up, then call `handle_services`.
+    StartServices(usize),
+    /// Bring them down, then call `handle_services`.
+    StopServices(usize),
+    /// Something that belongs into the event log.
+    Report {
+        /// How much it matters.
+        level: Level,
+        /// The resource it is about.
+        resource: Option<usize>,
+        /// What.
+        what: String,
+    },
+}

@@ -1,0 +1,264 @@
+//! A shot at a peer: intent, delay, a last look at the reason, the shot, its end (R6, R7).
+
+use crate::{Action, Agent, Intent, Level, Role, Time, resource::Reason};
+
+/// After so many shots within [`DAMPING_WINDOW`] each further one waits.
+const UNDAMPED: usize = 2;
+const DAMPING_WINDOW: u64 = 10 * 60 * 1000;
+const DAMPING: [u64; 3] = [5_000, 15_000, 60_000];
+/// Between attempts with a device that fails.
+const RETRY: [u64; 5] = [1_000, 2_000, 5_000, 15_000, 60_000];
+
+/// Where a shot stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fencing {
+    /// None is wanted.
+    Idle,
+    /// The intent is being stored.
+    Storing {
+        /// With this version of the memory.
+        version: u64,
+        /// Attempts that failed before.
+        failed: usize,
+    },
+    /// The other side gets its chance, if it should have one.
+    Waiting {
+        /// Until when.
+        until: Time,
+        /// Attempts that failed before.
+        failed: usize,
+    },
+    /// The fence agent runs.
+    Firing {
+        /// Attempts that failed before.
+        failed: usize,
+    },
+}
+
+/// A peer was powered off and read as off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Proof {
+    /// When that was known.
+    pub(crate) at: Time,
+    /// What was done.
+    pub(crate) detail: String,
+    /// The run that it ended: what still comes from that was under way.
+    pub(crate) boot: u64,
+    /// It was switched on again since.
+    pub(crate) turned_on: bool,
+}
+
+impl Agent {
+    /// Whether a shot at `peer` that was asked for is still to be fired.
+    #[must_use]
+    pub fn still_wants(&self, peer: usize) -> bool {
+        matches!(self.peers[peer].fencing, Fencing::Firing { .. })
+            && !self.fence_reasons(peer).is_empty()
+    }
+
+    /// A shot has ended: what was done, or why it is not known to have worked.
+    pub fn handle_fenced(&mut self, now: Time, peer: usize, result: Result<String, String>) {
+        self.advance(now);
+        let Fencing::Firing { failed } = self.peers[peer].fencing else {
+            return;
+        };
+        let name = self.config.peers[peer].name.clone();
+        match result {
+            Ok(detail) => {
+                self.report(Level::Info, None, format!("{name} is fenced: {detail}"));
+                let state = &mut self.peers[peer];
+                state.fencing = Fencing::Idle;
+                state.shots.push(now);
+                self.prove(peer, detail);
+                self.forget_intent(&name);
+            }
+            Err(why) => {
+                let wait = RETRY[failed.min(RETRY.len() - 1)];
+                let next = format!(
+                    "fencing {name} has failed: {why}. Next attempt in {} s. Nothing is promoted before it works, or before \
+                     a person who has switched {name} off says so: twindisk fence confirm {name}",
+                    wait / 1000
+                );
+                self.report(Level::Alarm, None, next);
+                self.peers[peer].fencing = Fencing::Waiting {
+                    until: now.after(wait),
+                    failed: failed + 1,
+                };
+            }
+        }
+        self.decide();
+    }
+
+    /// The power of a peer was read, or could not be.
+    pub fn handle_power(&mut self, now: Time, peer: usize, on: Option<bool>) {
+        self.advance(now);
+        if let Fencing::Waiting { until, failed: 0 } = &mut self.peers[peer].fencing
+            && on == Some(false)
+            && *until > now
+        {
+            *until = now;
+            let name = &self.config.peers[peer].name;
+            let what = format!("the power of {name} is off already: nobody has to be waited for");
+            self.report(Level::Info, None, what);
+        }
+        self.decide();
+    }
+
+    /// Takes every shot one step further.
+    pub(crate) fn decide_fencing(&mut self) {
+        for peer in 0..self.peers.len() {
+            while self.fencing_step(peer) {}
+        }
+    }
+
+    fn fencing_step(&mut self, peer: usize) -> bool {
+        let reasons = self.fence_reasons(peer);
+        let name = self.config.peers[peer].name.clone();
+        let now = self.now;
+        match self.peers[peer].fencing.clone() {
+            Fencing::Idle => {
+                if let Some(proof) = &self.peers[peer].proof {
+                    let due = !proof.turned_on && self.nobody_needs_it_off(peer);
+                    if due && self.config.peers[peer].can_fence {
+                        self.act(Action::PowerOn(peer));
+                    }
+                    if let Some(proof) = self.peers[peer].proof.as_mut().filter(|_| due) {
+                        proof.turned_on = true;
+                    }
+                    return false;
+                }
+                if reasons.is_empty() {
+                    return false;
+                }
+                if !self.config.peers[peer].can_fence {
+                    self.alarm_once(peer, format!(
+                        "{name} is lost and there is no way to fence it: {}. Configure a fence device, or switch it off and say so: \
+                         twindisk fence confirm {name}",
+                        self.in_words(&reasons)
+                    ));
+                    return false;
+                }
+                let why = self.in_words(&reasons);
+                self.report(
+                    Level::Warning,
+                    None,
+                    format!("{name} is to be fenced: {why}"),
+                );
+                let intent = Intent {
+                    node: name,
+                    why,
+                    at: self.wall,
+                };
+                self.remember(|memory| memory.intents.push(intent));
+                self.peers[peer].fencing = Fencing::Storing {
+                    version: self.memory.version,
+                    failed: 0,
+                };
+                true
+            }
+            _ if self.peers[peer].proof.is_some()
+                && !matches!(self.peers[peer].fencing, Fencing::Firing { .. }) =>
+            {
+                self.peers[peer].fencing = Fencing::Idle;
+                self.forget_intent(&name);
+                true
+            }
+            // The last word on the reason comes right before the shot: `still_wants`.
+            Fencing::Firing { .. } => false,
+            _ if reasons.is_empty() => {
+                self.report(
+                    Level::Info,
+                    None,
+                    format!("{name} is not to be fenced any more"),
+                );
+                self.peers[peer].fencing = Fencing::Idle;
+                self.forget_intent(&name);
+                true
+            }
+            Fencing::Storing { version, failed } if version <= self.stored => {
+                let wait = self.fence_delay(peer, &reasons);
+                if wait > 0 {
+                    self.act(Action::ReadPower(peer));
+                }
+                self.peers[peer].fencing = Fencing::Waiting {
+                    until: now.after(wait),
+                    failed,
+                };
+                true
+            }
+            Fencing::Waiting { until, failed } if until <= now => {
+                self.peers[peer].fencing = Fencing::Firing { failed };
+                self.act(Action::Fence(peer));
+                true
+            }
+            Fencing::Storing { .. } | Fencing::Waiting { .. } => false,
+        }
+    }
+
+    /// R7: of two that live and have lost each other the primary fires at once, unless it has lost its clients, too.
+    pub(crate) fn fence_delay(&self, peer: usize, reasons: &[Reason]) -> u64 {
+        let state = &self.peers[peer];
+        let theirs = state.beat.as_ref().map_or(0, |beat| beat.fence_latency);
+        let delay = self
+            .config
+            .profile
+            .fence_delay()
+            .max(2 * state.latency.max(theirs));
+        let isolated = self.clients_reachable == Some(false);
+        let primary = reasons.iter().any(|reason| reason.role == Role::Primary);
+        let race = match (primary, isolated) {
+            (true, false) => 0,
+            (false, false) => delay,
+            (true, true) => 2 * delay,
+            (false, true) => 3 * delay,
+        };
+        let recent = |shot: &&Time| self.now.since(**shot) < DAMPING_WINDOW;
+        let shots = state.shots.iter().filter(recent).count();
+        let damping = shots
+            .checked_sub(UNDAMPED)
+            .map_or(0, |over| DAMPING[over.min(DAMPING.len() - 1)]);
+        race.max(damping)
+    }
+
+    /// The peer is off, for all that can be known.
+    pub(crate) fn prove(&mut self, peer: usize, detail: String) {
+        let (at, state) = (self.now, &mut self.peers[peer]);
+        let boot = state.boot;
+        state.proof = Some(Proof {
+            at,
+            detail,
+            boot,
+            turned_on: false,
+        });
+    }
+
+    /// What the peer was shot for is done: its resources go on here, or can't.
+    fn nobody_needs_it_off(&self, peer: usize) -> bool {
+        let resources = self.resources.iter().zip(&self.config.resources);
+        resources
+            .filter(|(_, config)| config.peer == peer)
+            .all(|(state, _)| {
+                state.view.as_ref().is_some_and(|view| match view.role {
+                    Role::Primary => !view.suspended,
+                    Role::Standby => !view.up_to_date,
+                })
+            })
+    }
+
+    pub(crate) fn forget_intent(&mut self, name: &str) {
+        if self.memory.intents.iter().any(|intent| intent.node == name) {
+            self.remember(|memory| memory.intents.retain(|intent| intent.node != name));
+        }
+    }
+
+    fn in_words(&self, reasons: &[Reason]) -> String {
+        let words: Vec<String> = reasons
+            .iter()
+            .map(|reason| {
+                let name = &self.config.resources[reason.resource].name;
+                format!("{name} ({})", reason.why)
+            })
+            .collect();
+        words.join(", ")
+    }
+}

@@ -1,0 +1,51 @@
+//! What an agent must not forget when it is restarted.
+
+use serde::{Deserialize, Serialize};
+
+/// Durable state of an agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Memory {
+    /// Grows with every change.
+    pub version: u64,
+    /// A person has told the agent to decide nothing.
+    pub maintenance: bool,
+    /// Too many failovers: a person must look first.
+    pub blocked: bool,
+    /// The newest failovers, oldest first.
+    pub failovers: Vec<Failover>,
+    /// Shots that were decided and have no known end (R6).
+    pub intents: Vec<Intent>,
+    /// Resources whose primary this node was last, as far as it knows.
+    pub holds: Vec<String>,
+    /// Resources that a person has demoted: nobody promotes them by itself.
+    pub parked: Vec<String>,
+}
+
+/// This node has taken a resource over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Failover {
+    /// Of which resource.
+    pub resource: String,
+    /// From which node.
+    pub from: String,
+    /// By the wall clock, seconds since 1970.
+    pub at: u64,
+    /// Milliseconds from the loss of the peer to the promotion.
+    pub took_ms: u64,
+    /// What gave the right.
+    pub receipt: String,
+}
+
+/// A shot that was decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Intent {
+    /// At which node.
+    pub node: String,
+    /// Why.
+    pub why: String,
+    /// By the wall clock, seconds since 1970.
+    pub at: u64,
+}

@@ -1,0 +1,124 @@
+//! Another node, as its heartbeats show it.
+
+use crate::{
+    Beat, BeatResource, Time,
+    fence::{Fencing, Proof},
+};
+
+/// A node that shares a resource with this one.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Each path to it.
+    pub(crate) paths: Vec<Path>,
+    /// Its run, as heard last.
+    pub(crate) boot: u64,
+    /// The latest start of a run of it.
+    started: u64,
+    /// What it said last.
+    pub(crate) beat: Option<Beat>,
+    /// The shot at it that is wanted or under way.
+    pub(crate) fencing: Fencing,
+    /// It was read as off, and was not heard since.
+    pub(crate) proof: Option<Proof>,
+    /// When it was shot, newest last.
+    pub(crate) shots: Vec<Time>,
+    /// How long its fence device took to answer last, milliseconds.
+    pub(crate) latency: u64,
+}
+
+/// One heartbeat path.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Path {
+    /// When something came over it last; `None`: never.
+    pub(crate) heard: Option<Time>,
+    /// The newest beat of the current run that came over it.
+    seq: u64,
+    /// Its silence was reported.
+    pub(crate) warned: bool,
+}
+
+impl Peer {
+    pub(crate) fn new(paths: usize) -> Self {
+        Self {
+            paths: vec![Path::default(); paths],
+            boot: 0,
+            started: 0,
+            beat: None,
+            fencing: Fencing::Idle,
+            proof: None,
+            shots: Vec::new(),
+            latency: 0,
+        }
+    }
+
+    /// Takes a beat in; says why not. `me` is the receiver's run.
+    ///
+    /// A beat of an earlier run, recorded and sent again, must not make a dead node live: a run is believed if it began
+    /// later than all others, or if it has heard this run of the receiver (clocks can be set back).
+    pub(crate) fn hear(
+        &mut self,
+        now: Time,
+        path: usize,
+        beat: &Beat,
+        me: u64,
+    ) -> Result<(), &'static str> {
+        let Some(known) = self.paths.get_mut(path) else {
+            return Err("it came over a path that is not configured");
+        };
+        if beat.boot == self.boot {
+            if beat.seq <= known.seq {
+                return Err("it was sent before, or overtaken");
+            }
+        } else {
+            if beat.started <= self.started && beat.echo != me {
+                return Err("it is of a run of that agent that has ended");
+            }
+            self.boot = beat.boot;
+            self.started = self.started.max(beat.started);
+            self.paths.iter_mut().for_each(|path| path.seq = 0);
+        }
+        let newest = self
+            .beat
+            .as_ref()
+            .is_none_or(|last| last.boot != beat.boot || last.seq < beat.seq);
+        let known = &mut self.paths[path];
+        known.seq = beat.seq;
+        known.heard = Some(now);
+        if newest {
+            self.beat = Some(beat.clone());
+        }
+        Ok(())
+    }
+
+    /// When it was heard last, over whatever path.
+    pub(crate) fn heard(&self) -> Option<Time> {
+        self.paths.iter().filter_map(|path| path.heard).max()
+    }
+
+    /// Whether it was heard within the last `ms` milliseconds.
+    pub(crate) fn is_heard(&self, now: Time, ms: u64) -> bool {
+        self.heard().is_some_and(|heard| now.since(heard) < ms)
+    }
+
+    /// What it says of a resource, if it was heard within the last `ms` milliseconds.
+    pub(crate) fn says(&self, now: Time, ms: u64, resource: &str) -> Option<&BeatResource> {
+        let beat = self.beat.as_ref().filter(|_| self.is_heard(now, ms))?;
+        beat.resources.iter().find(|said| said.name == resource)
+    }
+
+    /// Paths over which it is heard, one bit each.
+    pub(crate) fn hears(&self, now: Time, ms: u64) -> u8 {
+        let heard = |path: &Path| path.heard.is_some_and(|heard| now.since(heard) < ms);
+        let bits = self.paths.iter().enumerate().take(8);
+        bits.fold(0, |bits, (at, path)| bits | u8::from(heard(path)) << at)
+    }
+
+    /// The receiver itself stood still: nobody's silence means anything.
+    pub(crate) fn forgive(&mut self, now: Time) {
+        for path in &mut self.paths {
+            if path.heard.is_some() {
+                path.heard = Some(now);
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What an agent says of itself. Field names are stable.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Agent, Failover, Profile, Services, fence::Fencing};
+
+/// Everything a person may want to know of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AgentStatus {
+    /// The node.
+    pub node: String,
+    /// How fast it judges.
+    pub profile: Profile,
+    /// A person has told it to decide nothing.
+    pub maintenance: bool,
+    /// Too many failovers: a person must look first.
+    pub blocked: bool,
+    /// Ping targets answer; `None`: there are none.
+    pub clients_reachable: Option<bool>,
+    /// Each peer.
+    pub peers: Vec<PeerSummary>,
+    /// Each resource.
+    pub resources: Vec<ResourceSummary>,
+    /// The newest failovers to this node.
+    pub failovers: Vec<Failover>,
+}
+
+/// A peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PeerSummary {
+    /// Its name.
+    pub name: String,
+    /// Each heartbeat path.
+    pub paths: Vec<PathStatus>,
+    /// In a sentence.
+    pub state: String,
+    /// There is a way to fence it.
+    pub can_fence: bool,
+    /// How long its fence device took to answer last.
+    pub fence_latency_ms: u64,
+}
+
+/// A heartbeat path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PathStatus {
+    /// Where it leads.
+    pub path: String,
+    /// Since when nothing came over it; `None`: nothing ever did.
+    pub silent_ms: Option<u64>,
+    /// The peer hears this node over it.
+    pub heard_there: bool,
+}
+
+/// A resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ResourceSummary {
+    /// Its name.
+    pub name: String,
+    /// In a sentence.
+    pub state: String,
+    /// Its services on this node.
+    pub services: Services,
+}
+
+impl Agent {
+    /// What it would tell a person now.
+    #[must_use]
+    pub fn status(&self) -> AgentStatus {
+        AgentStatus {
+            node: self.config.name.clone(),
+            profile: self.config.profile,
+            maintenance: self.memory.maintenance,
+            blocked: self.memory.blocked,
+            clients_reachable: self.clients_reachable,
+            peers: (0..self.peers.len())
+                .map(|at| self.peer_summary(at))
+                .collect(),
+            resources: (0..self.resources.len())
+                .map(|at| self.resource_summary(at))
+                .collect(),
+            failovers: self.memory.failovers.clone(),
+        }
+    }
+
+    fn peer_summary(&self, at: usize) -> PeerSummary {
+        let (state, config) = (&self.peers[at], &self.config.peers[at]);
+        let dead = self.config.profile.dead();
+        let their = state
+            .beat
+            .as_ref()
+            .filter(|_| state.is_heard(self.now, dead));
+        let hears = their.map_or(0, |beat| beat.hears);
+        let words = match (&state.fencing, &state.proof) {
+            (Fencing::Firing { .. }, _) => "being fenced".to_owned(),
+            (Fencing::Waiting { until, failed: 0 }, _) => {
+                format!("to be fenced in {} ms", until.since(self.now))
+            }
+            (Fencing::Waiting { until, failed }, _) => format!(
+                "fencing has failed {failed} times; next attempt in {} ms",
+                until.since(self.now)
+            ),
+            (Fencing::Storing { .. }, _) => "to be fenced".to_owned(),
+            (Fencing::Idle, Some(proof)) => format!("fenced: {}", proof.detail),
+            (Fencing::Idle, None) => match (state.heard(), their) {
+                (None, _) => "not heard since this agent started".to_owned(),
+                (Some(_), Some(beat)) if beat.leaving => "its agent was stopped".to_owned(),
+                (Some(_), Some(_)) => "heard".to_owned(),
+                (Some(heard), None) => {
+                    format!("silent on every path for {} ms", self.now.since(heard))
+                }
+            },
+        };
+        PeerSummary {
+            name: config.name.clone(),
+            paths: state
+                .paths
+                .iter()
+                .zip(&config.paths)
+                .enumerate()
+                .map(|(bit, (path, name))| PathStatus {
+                    path: name.clone(),
+                    silent_ms: path.heard.map(|heard| self.now.since(heard)),
+                    heard_there: hears & 1 << bit != 0,
+                })
+                .collect(),
+            state: words,
+            can_fence: config.can_fence,
+            fence_latency_ms: state.latency,
+        }
+    }
+
+    fn resource_summary(&self, at: usize) -> ResourceSummary {
+        let (state, config) = (&self.resources[at], &self.config.resources[at]);
+        let peer = &self.config.peers[config.peer].name;
+        let words = match &state.view {
+            None if !state.known => "not looked at yet".to_owned(),
+            None => "its process is not running".to_owned(),
+            Some(_) if state.order.is_some() => "something is being changed".to_owned(),
+            Some(view) if view.suspended => {
+                format!("I/O waits for {peer}, or for a receipt about it")
+            }
+            Some(view) => match (view.role, view.linked) {
+                (crate::Role::Primary, true) => format!("primary here, {peer} connected"),
+                (crate::Role::Primary, false) => format!("primary here, without {peer}"),
+                (crate::Role::Standby, true) => format!("standby, {peer} connected"),
+                (crate::Role::Standby, false) if !view.up_to_date => {
+                    format!("standby without {peer}, not to be promoted: its disk is not UpToDate")
+                }
+                (crate::Role::Standby, false) if self.memory.blocked => {
+                    "standby; automatic failover is blocked: twindisk agent clear".to_owned()
+                }
+                (crate::Role::Standby, false) => format!("standby, {peer} lost"),
+            },
+        };
+        ResourceSummary {
+            name: config.name.clone(),
+            state: words,
+            services: state.services,
+        }
+    }
+}

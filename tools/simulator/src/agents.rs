@@ -1,0 +1,465 @@
+//! Agents in place of the operator: the failover decisions of `fencing/core`, unchanged, beside the replicas that they
+//! look after, with two heartbeat paths and a fence device that is fast, slow, or out of order.
+
+use twindisk_core::{Command, CommandId, ConnectionState, DiskState, Role, Status};
+use twindisk_fencing_core::{
+    Action, Agent, Beat, Config, Level, Memory, Order, PeerConfig, Profile, ReplicaView,
+    ResourceConfig, Time,
+};
+use twindisk_format::superblock::{ReceiptKind, StoredDisk};
+
+use crate::{
+    checker::Violation,
+    disk::Loss,
+    node::{Power, name, slot_of},
+    swarm::{MS, SEC},
+    trace::tell,
+    world::{Ev, World},
+};
+
+/// Paths between two agents. Cuts of the replication network take the first one, and every other cut takes both.
+const PATHS: usize = 2;
+
+/// How often an agent looks at its replica.
+const LOOK: u64 = 20 * MS;
+
+/// The agents of a cluster of two.
+#[derive(Debug)]
+pub(crate) struct Agents {
+    nodes: Vec<Node>,
+    /// How long the fence device takes for a shot, and to read the power.
+    latency: u64,
+    /// It does not answer until then.
+    pub(crate) device_dead_until: u64,
+    shots: Vec<Shot>,
+}
+
+#[derive(Debug)]
+struct Node {
+    agent: Option<Agent>,
+    /// Grows with each start and end.
+    run: u64,
+    memory: Memory,
+    order: Option<(Order, Option<CommandId>)>,
+    services: bool,
+}
+
+#[derive(Debug)]
+struct Shot {
+    fired: u64,
+    hit: u64,
+    victim: usize,
+}
+
+/// Something that happens to agents.
+#[derive(Debug)]
+pub(crate) enum AgentEv {
+    /// It comes back.
+    Start,
+    /// It looks at the clock and at its replica.
+    Look { run: u64 },
+    /// A beat arrives.
+    Beat { path: usize, beat: Box<Beat> },
+    /// What it wanted stored is.
+    Stored { run: u64, memory: Box<Memory> },
+    /// A shot reaches its victim.
+    Shoot { run: u64, fired: u64 },
+    /// It hears what came of a shot.
+    Shot { run: u64, result: Result<(), ()> },
+    /// It hears whether the peer's power is off.
+    Power { run: u64 },
+    /// The peer is to be switched on.
+    PowerOn,
+    /// Services have come up or gone down.
+    Services { run: u64, up: bool },
+}
+
+impl Agents {
+    pub(crate) fn new(latency: u64) -> Self {
+        let node = |_| Node {
+            agent: None,
+            run: 0,
+            memory: Memory::default(),
+            order: None,
+            services: false,
+        };
+        Self {
+            nodes: (0..2).map(node).collect(),
+            latency,
+            device_dead_until: 0,
+            shots: Vec::new(),
+        }
+    }
+}
+
+impl World {
+    fn agents(&mut self) -> &mut Agents {
+        self.agents.as_mut().expect("this cluster has agents")
+    }
+
+    fn agent_time(&self, number: usize) -> Time {
+        Time(self.nodes[number].clock.local(self.now).0 / MS)
+    }
+
+    /// A node is switched on, or its agent comes back.
+    pub(crate) fn start_agent(&mut self, number: usize) {
+        let Some(agents) = &self.agents else {
+            return;
+        };
+        if agents.nodes[number].agent.is_some() || self.nodes[number].power != Power::On {
+            return;
+        }
+        let boot = self.dice.boot.draw() | 1;
+        let (now, wall) = (self.agent_time(number), self.now / 1000);
+        let peer = 1 - number;
+        let config = Config {
+            name: name(number),
+            node: number as u8,
+            profile: Profile::Fast,
+            peers: vec![PeerConfig {
+                name: name(peer),
+                node: peer as u8,
+                paths: (0..PATHS).map(|path| format!("path {path}")).collect(),
+                can_fence: true,
+            }],
+            resources: vec![ResourceConfig {
+                name: "r0".into(),
+                peer: 0,
+                has_services: true,
+            }],
+            max_failovers: 1000,
+            failover_window: 3600,
+        };
+        let latency = self.agents().latency / MS;
+        let node = &mut self.agents().nodes[number];
+        let mut agent = Agent::new(now, config, node.memory.clone(), boot, wall);
+        agent.handle_monitor(now, 0, Ok(latency));
+        node.agent = Some(agent);
+        node.run += 1;
+        let run = node.run;
+        tell!(self, "{}: its agent starts", name(number));
+        self.agent_later(0, number, AgentEv::Look { run });
+    }
+
+    /// A node has lost its power, or its agent dies.
+    pub(crate) fn stop_agent(&mut self, number: usize, with_power: bool) {
+        let Some(agents) = &mut self.agents else {
+            return;
+        };
+        let node = &mut agents.nodes[number];
+        node.agent = None;
+        node.run += 1;
+        node.order = None;
+        node.services &= !with_power;
+    }
+
+    fn agent_later(&mut self, delay: u64, node: usize, event: AgentEv) {
+        self.after(delay, Ev::Agent { node, event });
+    }
+
+    /// Something happens to the agent of a node.
+    pub(crate) fn agent_event(&mut self, number: usize, event: AgentEv) {
+        let now = self.agent_time(number);
+        let wall = self.now / SEC;
+        let current = self.agents().nodes[number].run;
+        match event {
+            AgentEv::Start => return self.start_agent(number),
+            AgentEv::PowerOn => return self.power_on_again(1 - number),
+            AgentEv::Shoot { run, fired } => return self.shoot(number, run, fired),
+            AgentEv::Stored { run, memory } if run == current => {
+                let version = memory.version;
+                let node = &mut self.agents().nodes[number];
+                node.memory = *memory;
+                if let Some(agent) = &mut node.agent {
+                    agent.handle_stored(now, version);
+                }
+            }
+            AgentEv::Look { run } if run == current => {
+                self.look(number, now);
+                if let Some(agent) = &mut self.agents().nodes[number].agent {
+                    agent.handle_time(now, wall);
+                }
+                self.agent_later(LOOK, number, AgentEv::Look { run });
+            }
+            AgentEv::Beat { path, beat } => {
+                if let Some(agent) = &mut self.agents().nodes[number].agent {
+                    let _ = agent.handle_beat(now, 0, path, &beat);
+                }
+            }
+            AgentEv::Shot { run, result } if run == current => {
+                if let Some(agent) = &mut self.agents().nodes[number].agent {
+                    let result = result
+                        .map(|()| "its power was read as off".to_owned())
+                        .map_err(|()| "the device does not answer".to_owned());
+                    agent.handle_fenced(now, 0, result);
+                }
+            }
+            AgentEv::Power { run } if run == current => {
+                let answers = self.now >= self.agents().device_dead_until;
+                let on = answers.then(|| self.nodes[1 - number].power == Power::On);
+                if let Some(agent) = &mut self.agents().nodes[number].agent {
+                    agent.handle_power(now, 0, on);
+                }
+            }
+            AgentEv::Services { run, up } if run == current => {
+                self.agents().nodes[number].services = up;
+                let other = &self.agents().nodes[1 - number];
+                if up && other.services && self.nodes[1 - number].power == Power::On {
+                    let story = format!("services run on both nodes, last on {}", name(number));
+                    self.violate(Violation::new("R10", story));
+                }
+                if let Some(agent) = &mut self.agents().nodes[number].agent {
+                    agent.handle_services(now, 0, Ok(()));
+                }
+            }
+            _ => return,
+        }
+        self.settle_agent(number);
+    }
+
+    fn settle_agent(&mut self, number: usize) {
+        let mut actions = Vec::new();
+        if let Some(agent) = &mut self.agents().nodes[number].agent {
+            while let Some(action) = agent.poll_action() {
+                actions.push(action);
+            }
+        }
+        for action in actions {
+            self.agent_acts(number, action);
+        }
+    }
+
+    fn agent_acts(&mut self, number: usize, action: Action) {
+        let run = self.agents().nodes[number].run;
+        let latency = self.agents().latency;
+        match action {
+            Action::Send { beat, .. } => self.send_beat(number, &beat),
+            Action::Store(memory) => {
+                let delay = self.dice.agent.between(MS, 10 * MS);
+                let memory = Box::new(memory);
+                self.agent_later(delay, number, AgentEv::Stored { run, memory });
+            }
+            Action::ReadPower(_) => self.agent_later(latency, number, AgentEv::Power { run }),
+            Action::Fence(_) => {
+                let wanted = self.agents().nodes[number]
+                    .agent
+                    .as_ref()
+                    .is_some_and(|agent| agent.still_wants(0));
+                let fired = self.now;
+                if !wanted {
+                    let event = AgentEv::Shot {
+                        run,
+                        result: Err(()),
+                    };
+                    return self.agent_later(0, number, event);
+                }
+                tell!(
+                    self,
+                    "{}: its agent fires at {}",
+                    name(number),
+                    name(1 - number)
+                );
+                self.agent_later(latency / 2, number, AgentEv::Shoot { run, fired });
+            }
+            Action::PowerOn(_) => {
+                let delay = self.dice.agent.between(200 * MS, 2 * SEC);
+                self.agent_later(delay, number, AgentEv::PowerOn);
+            }
+            Action::Order(_, order) => self.agent_orders(number, order),
+            Action::StartServices(_) | Action::StopServices(_) => {
+                let up = matches!(action, Action::StartServices(_));
+                let delay = self.dice.agent.between(MS, 50 * MS);
+                self.agent_later(delay, number, AgentEv::Services { run, up });
+            }
+            Action::Report { level, what, .. } => {
+                let mark = if level == Level::Info { "--" } else { "**" };
+                tell!(self, "{}: agent {mark} {what}", name(number));
+            }
+        }
+    }
+
+    fn send_beat(&mut self, number: usize, beat: &Beat) {
+        let side = usize::from(number == 1);
+        for path in 0..PATHS {
+            let until = self.pairs[&(0, 1)].blocked[side];
+            let cut = until > self.now && (path == 0 || until % 2 == 1);
+            let lost = !self.healed && self.dice.agent.chance(10);
+            if cut || lost {
+                continue;
+            }
+            let delay = self.dice.agent.between(MS / 10, 3 * MS);
+            let beat = Box::new(beat.clone());
+            self.agent_later(delay, 1 - number, AgentEv::Beat { path, beat });
+        }
+    }
+
+    /// The command has left the shooter: whatever becomes of that, it is carried out.
+    fn shoot(&mut self, number: usize, run: u64, fired: u64) {
+        let half = self.agents().latency / 2;
+        if self.now < self.agents().device_dead_until {
+            let result = Err(());
+            return self.agent_later(half, number, AgentEv::Shot { run, result });
+        }
+        let victim = 1 - number;
+        tell!(
+            self,
+            ">> the power of {} is switched off for {}",
+            name(victim),
+            name(number)
+        );
+        self.coverage.reach("operator", "fence");
+        if self.nodes[victim].power == Power::On {
+            let hit = self.now;
+            let race = self
+                .agents()
+                .shots
+                .iter()
+                .any(|shot| shot.victim == number && shot.fired < hit && fired < shot.hit);
+            if race {
+                let story = "both nodes were shot in one race".to_owned();
+                self.violate(Violation::new("R7", story));
+            }
+            self.agents().shots.push(Shot { fired, hit, victim });
+            self.lose_power(victim, Loss::All, Power::Fenced);
+        } else {
+            self.nodes[victim].power = Power::Fenced;
+        }
+        let result = Ok(());
+        self.agent_later(half, number, AgentEv::Shot { run, result });
+    }
+
+    fn power_on_again(&mut self, number: usize) {
+        if self.nodes[number].power == Power::Fenced {
+            tell!(
+                self,
+                ">> the power of {} is switched on again",
+                name(number)
+            );
+            self.nodes[number].power = Power::Off;
+            self.restart_later(number, 500 * MS);
+        }
+    }
+
+    fn agent_orders(&mut self, number: usize, order: Order) {
+        let about = slot_of(number, 1 - number);
+        let command = match &order {
+            Order::Promote => Some(Command::Promote { force: None }),
+            Order::ReceiptFenced { detail } => Some(Command::Receipt {
+                about,
+                kind: ReceiptKind::Fence,
+                detail: detail.clone(),
+            }),
+            Order::ReceiptReleased { detail } => Some(Command::Receipt {
+                about,
+                kind: ReceiptKind::Release,
+                detail: detail.clone(),
+            }),
+            Order::Outdate { offline: false } => Some(Command::Outdate),
+            Order::Outdate { offline: true } => None,
+            Order::HandOver => Some(Command::Switchover { to: Some(about) }),
+        };
+        let id = match command {
+            Some(command) if self.nodes[number].replica.is_some() => {
+                Some(self.command(number, command))
+            }
+            Some(_) => None,
+            None => {
+                self.outdate_offline(number);
+                None
+            }
+        };
+        self.agents().nodes[number].order = Some((order, id));
+    }
+
+    fn outdate_offline(&mut self, number: usize) {
+        if self.nodes[number].replica.is_none() {
+            tell!(self, "{}: its agent records it as outdated", name(number));
+            self.nodes[number].meta.edit(|superblock| {
+                superblock.disk = superblock.disk.min(StoredDisk::Outdated);
+            });
+        }
+    }
+
+    /// Hands the agent what its replica says, and the answers to what it was told.
+    fn look(&mut self, number: usize, now: Time) {
+        let run = self.nodes[number].run;
+        let view = self.nodes[number]
+            .status(self.now)
+            .map(|status| seen(run, &status));
+        let gone = view.is_none();
+        let answer = match &self.agents().nodes[number].order {
+            None => None,
+            Some((Order::Outdate { offline: true }, _)) if gone => Some(Ok(())),
+            Some((_, None)) => Some(Err("its process is gone".to_owned())),
+            Some((_, Some(_))) if gone => Some(Err("its process has died".to_owned())),
+            Some((_, Some(id))) => {
+                let id = *id;
+                self.answer(id).map(|obeyed| {
+                    if obeyed {
+                        Ok(())
+                    } else {
+                        Err(self
+                            .refusal(id)
+                            .map_or_else(String::new, |refusal| refusal.why.clone()))
+                    }
+                })
+            }
+        };
+        let node = &mut self.agents().nodes[number];
+        let Some(agent) = &mut node.agent else {
+            return;
+        };
+        agent.handle_replica(now, 0, view);
+        if let Some(result) = answer {
+            node.order = None;
+            agent.handle_ordered(now, 0, result);
+        }
+    }
+
+    /// Why the agents have more to do.
+    pub(crate) fn agents_settled(&self) -> Result<(), String> {
+        let Some(agents) = &self.agents else {
+            return Ok(());
+        };
+        for (number, node) in agents.nodes.iter().enumerate() {
+            if node.agent.is_none() {
+                return Err(format!("the agent of {} is down", name(number)));
+            }
+            let primary = self.nodes[number]
+                .status(self.now)
+                .is_some_and(|status| status.role == Role::Primary);
+            if primary != node.services {
+                return Err(format!(
+                    "services and the primary role of {} differ",
+                    name(number)
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn seen(run: u64, status: &Status) -> ReplicaView {
+    let role = |role: Role| match role {
+        Role::Primary => twindisk_fencing_core::Role::Primary,
+        Role::Standby => twindisk_fencing_core::Role::Standby,
+    };
+    let peer = &status.peers[0];
+    ReplicaView {
+        run,
+        role: role(status.role),
+        term: status.term,
+        up_to_date: status.disk == DiskState::UpToDate,
+        can_promote: status.promote_needs.is_empty(),
+        open: status.export_open,
+        suspended: status.suspended.is_some(),
+        linked: !matches!(
+            peer.connection,
+            ConnectionState::Connecting | ConnectionState::Standalone
+        ),
+        peer_role: peer.role.map(role),
+        peer_in_sync: peer.in_sync,
+        progress: status.activity.reads + status.activity.writes + status.activity.flushes,
+        oldest_ms: status.activity.oldest_ms,
+    }
+}
