@@ -11,133 +11,21 @@
 use twindisk_format::{
     control::{ControlMessage, PeerState},
     frame::{BITS_WORDS, Frame},
-    ids::{Seq, Slot, Term},
+    ids::{Slot, Term},
     limits::{MAX_ANCESTORS, MAX_GENERATIONS},
     superblock::{ReceiptKind, StoredDisk},
 };
 
 use crate::{
-    Action, DiskState, LinkId, LinkIntent, Mark, Report, Role,
+    DiskState, LinkId, Mark, Role,
     compare::{Reason, Side, Verdict, compare, forget_unconfirmed},
     membership::Kind,
     mutants::Mutant,
-    peer::{FollowStep, LeadStep, Link, Phase, Received},
+    peer::{FollowStep, LeadStep, Phase},
     replica::{Replica, Then},
 };
 
 impl Replica {
-    /// A peer is connected: tell it who we are.
-    pub(crate) fn link_up(&mut self, slot: Slot, link: LinkId) {
-        if !self.peer(slot).wanted {
-            let why = "disconnected by the operator".to_owned();
-            self.marks.mark(Mark::NotWanted);
-            return self.act(Action::Link {
-                peer: slot,
-                intent: LinkIntent::Disconnect { why },
-            });
-        }
-        if self.peer(slot).link.is_some() {
-            self.marks.mark(Mark::Replaced);
-            self.lose_link(slot, "a new connection has taken its place");
-        }
-        let now = self.now;
-        let receipt = self.store.peer(slot).receipt;
-        if receipt.is_some_and(|receipt| receipt.kind != ReceiptKind::Release)
-            && !self.mutant(Mutant::ReceiptIsForEver)
-        {
-            // Whoever connects is neither off nor gone.
-            self.store
-                .change(|superblock| superblock.peers[slot.index()].receipt = None);
-        }
-        self.take_part();
-        let peer = self.peer_mut(slot);
-        peer.link = Some(Link {
-            id: link,
-            pinged: false,
-            closing: false,
-        });
-        peer.heard = now;
-        peer.said = None;
-        self.set_phase(slot, Phase::Comparing, "comparing what both have");
-        let state = self.my_state(slot);
-        self.peer_mut(slot).told = Some(state.clone());
-        self.send(slot, Frame::Control(ControlMessage::State(state)));
-    }
-
-    /// The driver reports a connection as gone.
-    pub(crate) fn link_down(&mut self, slot: Slot, link: LinkId, why: &str) {
-        if self
-            .peer(slot)
-            .link
-            .is_some_and(|current| current.id == link)
-        {
-            // A reason of our own says more than the broken socket that follows from it.
-            let closing = self.peer(slot).link.is_some_and(|current| current.closing);
-            let why = if closing {
-                self.peer(slot).why.clone()
-            } else {
-                why.to_owned()
-            };
-            self.lose_link(slot, &why);
-        }
-    }
-
-    /// Nothing more will come over this link: whatever is not known to be stable on the peer is dirty.
-    fn lose_link(&mut self, slot: Slot, why: &str) {
-        // Others waited for what this peer was doing.
-        let followed = self.follows() == Some(slot)
-            || matches!(&self.peer(slot).phase, Phase::Following { reason, .. } if reason.resync);
-        self.drop_held_mutations(slot);
-        self.stop_sweep(slot);
-        self.recent_becomes_dirty(slot);
-        for peer in &mut self.peers {
-            peer.equal_at.take_if(|(leader, ..)| *leader == slot);
-        }
-        let newest = self.newest_seq();
-        let peer = self.peer_mut(slot);
-        let first = peer.sent.unstable.front().map(|entry| entry.seq);
-        let stable = first.map_or(newest, |first| Seq(first.0 - 1));
-        // One that showed up without becoming equal still lacks what it lacked before.
-        peer.stable_when_lost = match peer.phase {
-            Phase::Established => stable,
-            _ => stable.min(peer.stable_when_lost),
-        };
-        peer.link = None;
-        peer.pending = None;
-        peer.confirmed = None;
-        let mut sent = std::mem::take(&mut peer.sent);
-        if self.mutant(Mutant::ForgetUnstable) {
-            sent.unstable.clear();
-        }
-        let peer = self.peer_mut(slot);
-        for entry in &sent.unstable {
-            peer.bitmap.set(entry.range);
-        }
-        peer.received = Received::default();
-        if peer.bitmap.dirty() == 0 {
-            // It was asked for a flush with nothing left to make stable: no answer is missing.
-            for (_, flush) in &mut self.flushes {
-                flush.waiting.remove(slot);
-            }
-            self.parked = true;
-        }
-        self.set_phase(slot, Phase::Down, why);
-        let outstanding: Vec<usize> = self.window.iter().collect();
-        for index in outstanding {
-            // `waiting` stays: only a right takes a peer out of the in-sync set (R1).
-            if self.mutations[index].outstanding.remove(slot) {
-                self.check_done(index);
-            }
-        }
-        self.abandon_remote_reads(slot);
-        self.job_lost_peer(slot, why);
-        self.resize_lost_peer(slot, why);
-        self.change_lost_peer(slot);
-        if followed {
-            self.meet_again();
-        }
-    }
-
     /// The peer has said what it has.
     pub(crate) fn peer_state(&mut self, slot: Slot, mut state: PeerState) {
         // Both compare the same two statements, or they would come to different answers.
@@ -577,35 +465,5 @@ impl Replica {
             // A membership brings its term with everything that belongs to it.
             self.store.change(|superblock| superblock.term = term);
         }
-    }
-
-    /// A right about a peer, kept until the term ends.
-    pub(crate) fn store_receipt(&mut self, slot: Slot, kind: ReceiptKind, detail: &str) {
-        let (about, boot) = (self.peer(slot).node, self.boot);
-        let term = self.store.get().term;
-        self.store.change(|superblock| {
-            superblock.peers[slot.index()].receipt = Some(twindisk_format::superblock::Receipt {
-                kind,
-                about,
-                term,
-                boot,
-            });
-        });
-        self.report(Report::Receipt {
-            about: about.0,
-            kind: format!("{kind:?}").to_lowercase(),
-            term: term.0,
-            detail: detail.to_owned(),
-        });
-    }
-
-    /// A receipt about this peer is in force: of this term, and a fence or an operator's word of this boot.
-    pub(crate) fn receipt_holds(&self, slot: Slot) -> bool {
-        let receipt = self.store.peer(slot).receipt;
-        receipt.is_some_and(|receipt| {
-            self.mutant(Mutant::ReceiptIsForEver)
-                || receipt.term == self.store.get().term
-                    && (receipt.kind == ReceiptKind::Release || receipt.boot == self.boot)
-        })
     }
 }

@@ -15,7 +15,7 @@ use twindisk_format::{
 
 use crate::{
     Action, BufId, ClientRequest, CommandId, Config, DiskDone, DiskIo, DiskState, Event,
-    ExportState, LinkId, LinkIntent, Mark, OpId, Report, Role, Time,
+    ExportState, LinkId, OpId, Report, Role, Time,
     activity::ActivityLog,
     bitmap::Bitmap,
     flush::{ClientFlush, Flusher},
@@ -654,21 +654,6 @@ impl Replica {
     pub(crate) fn set_export(&mut self, state: ExportState) {
         self.export_open = matches!(state, ExportState::Open { .. });
         self.act(Action::Export(state));
-    }
-
-    /// Asks the driver for a new connection; nothing that the present one still brings counts.
-    pub(crate) fn drop_link(&mut self, slot: Slot, mark: Mark, why: impl Into<String>) {
-        let why = why.into();
-        self.marks.mark(mark);
-        let peer = self.peer_mut(slot);
-        peer.why.clone_from(&why);
-        if let Some(link) = &mut peer.link {
-            link.closing = true;
-        }
-        self.act(Action::Link {
-            peer: slot,
-            intent: LinkIntent::Reconnect { why },
-        });
     }
 
     /// What this node says of itself to a peer.

@@ -1,10 +1,6 @@
 //! Who may be primary: the boot rule, and what a promotion needs (R2, R3, R5).
 
-use twindisk_format::{
-    ids::Slot,
-    limits::EXTENT_BLOCKS,
-    superblock::{ReceiptKind, StoredDisk},
-};
+use twindisk_format::{ids::Slot, limits::EXTENT_BLOCKS, superblock::StoredDisk};
 
 use crate::{
     Action, Cause, DiskState, LinkIntent, Mark, Report, Role,
@@ -142,14 +138,6 @@ impl Replica {
             );
         }
         accounted
-    }
-
-    /// A peer has recorded that it does not count any more: it can't have gone on alone.
-    pub(crate) fn has_released_itself(&self, slot: Slot) -> bool {
-        self.store
-            .peer(slot)
-            .receipt
-            .is_some_and(|receipt| receipt.kind == ReceiptKind::Release && self.receipt_holds(slot))
     }
 
     /// Begins a promotion.

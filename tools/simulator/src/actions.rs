@@ -1,15 +1,13 @@
 //! What a core asks for, done: the part of an engine, with a checker looking over its shoulder.
 
-use twindisk_core::{
-    Action, ConnectionState, DiskState, Event, ExportState, LinkId, Report, RequestId, Role,
-};
+use twindisk_core::{Action, ConnectionState, Event, ExportState, LinkId, RequestId};
 use twindisk_format::frame::{Envelope, Frame};
 
 use crate::{
-    checker::{Violation, book::Rights, promises, sector::Held},
+    checker::{Violation, book::Rights, promises},
     client::Kind,
     content::SECTORS,
-    node::{name, slot_of},
+    node::name,
     story,
     swarm::US,
     trace::tell,
@@ -354,133 +352,6 @@ impl World {
             }
         }
         rights
-    }
-
-    fn report(&mut self, number: usize, report: &Report) {
-        let kind = match report {
-            Report::Role { role, term, .. } => {
-                self.nodes[number].term = *term;
-                self.nodes[number].suspended = false;
-                self.nodes[number].crashed &= *role == Role::Standby;
-                self.coverage.reach("role", &format!("{role:?}"));
-                "role"
-            }
-            Report::Disk { disk, why } => {
-                let before = std::mem::replace(&mut self.nodes[number].disk_state, *disk);
-                self.coverage
-                    .reach("disk", &format!("{before:?} to {disk:?}"));
-                // A copy that is given up on purpose counts no more than one that is gone.
-                let given_up = *disk == DiskState::Outdated
-                    && (why.contains("operator") || why.contains("in good order"));
-                self.nodes[number].diskless =
-                    matches!(disk, DiskState::Failed | DiskState::Diskless);
-                if given_up || matches!(disk, DiskState::Failed | DiskState::Diskless) {
-                    self.book.lose(self.now, number, |_| Held::Nothing);
-                }
-                "disk"
-            }
-            Report::Connection { peer, state, .. } => {
-                self.nodes[number].crashed &= *state != ConnectionState::Established;
-                let slot = slot_of(number, usize::from(*peer)).index();
-                let connections = &mut self.nodes[number].connections;
-                // What the core reports while it starts comes before anybody has looked at it.
-                let before = connections
-                    .get_mut(slot)
-                    .map_or(*state, |before| std::mem::replace(before, *state));
-                self.coverage
-                    .reach("connection", &format!("{before:?} to {state:?}"));
-                "connection"
-            }
-            Report::Suspended { .. } => {
-                self.nodes[number].suspended = true;
-                self.nodes[number].suspended_at = self.now;
-                "suspended"
-            }
-            Report::Resumed { .. } => {
-                self.nodes[number].suspended = false;
-                "resumed"
-            }
-            Report::InSync { term, nodes, .. } => {
-                self.nodes[number].term = *term;
-                let before = core::mem::replace(&mut self.nodes[number].in_sync, nodes.clone());
-                let node = &self.nodes[number];
-                let claims = node.export.is_some() || node.disk_state == DiskState::UpToDate;
-                if !claims || !self.terms.may_complete_in(*term) {
-                    // A standby that does not say to have the newest, or one that others have gone on without, which it
-                    // does not know yet: its set promises nothing.
-                    self.coverage.reach("report", "in-sync");
-                    return self.interesting(number);
-                }
-                // What a standby says of the set it was told.
-                if self.nodes[number].export.is_some()
-                    && nodes.contains(&(number as u8))
-                    && !before.iter().all(|node| nodes.contains(node))
-                {
-                    // With fewer replicas, what the others had acknowledged must not hang on a cache.
-                    let disk = &self.nodes[number].disk;
-                    let result = self.book.check_member(self.now, number, disk);
-                    self.check(result);
-                }
-                let invoke = self.book.flush_seen_before(self.now);
-                for member in nodes {
-                    let node = usize::from(*member);
-                    let disk = &self.nodes[node].disk;
-                    let result = self.book.check_member(invoke, node, disk);
-                    let doomed = disk.doomed().filter(|_| !before.contains(member));
-                    self.check(result);
-                    if let Some(sector) = doomed {
-                        let story = format!(
-                            "{} joins, but sector {sector} of it was in the cache when a flush failed, and is not \
-                             written since",
-                            name(node)
-                        );
-                        self.violate(Violation::new("R1", story));
-                    }
-                }
-                "in-sync"
-            }
-            Report::Receipt { kind, .. } => {
-                self.coverage.reach("receipt", kind);
-                "receipt"
-            }
-            Report::ResyncStarted { .. } => "resync-started",
-            Report::ResyncEnded { .. } => "resync-ended",
-            Report::VerifyEnded {
-                different_blocks, ..
-            } => {
-                // What can't be read counts as different.
-                if *different_blocks > 0 && !self.swarm.lossy && !self.nemesis.spoiled {
-                    self.violate(Violation::new(
-                        "S5",
-                        format!(
-                            "a verify by {} found {different_blocks} differing blocks",
-                            name(number)
-                        ),
-                    ));
-                }
-                "verify-ended"
-            }
-            Report::Difference { .. } => "difference",
-            Report::SplitBrain { .. } => {
-                if !self.swarm.lossy {
-                    self.violate(Violation::new(
-                        "R11",
-                        format!(
-                            "{} reports a split brain, though nobody forced anything: {report:?}",
-                            name(number)
-                        ),
-                    ));
-                }
-                "split-brain"
-            }
-            Report::ReadRepaired { .. } => "read-repaired",
-            Report::Resized { .. } => "resized",
-            Report::Warning { .. } => "warning",
-        };
-        self.coverage.reach("report", kind);
-        if !matches!(report, Report::Warning { .. } | Report::Difference { .. }) {
-            self.interesting(number);
-        }
     }
 }
 

@@ -153,6 +153,15 @@ impl World {
         node.services &= !with_power;
     }
 
+    /// A process of a node dies, and sometimes its agent with it.
+    pub(crate) fn crash_agent_too(&mut self, number: usize) {
+        if self.agents.is_some() && self.dice.agent.chance(300) {
+            self.stop_agent(number, false);
+            let delay = self.dice.agent.between(MS, SEC);
+            self.agent_later(delay, number, AgentEv::Start);
+        }
+    }
+
     fn agent_later(&mut self, delay: u64, node: usize, event: AgentEv) {
         self.after(delay, Ev::Agent { node, event });
     }

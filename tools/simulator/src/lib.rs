@@ -23,6 +23,8 @@ mod nemesis;
 mod net;
 mod node;
 mod operator;
+mod process;
+mod reports;
 pub mod rng;
 mod run;
 pub mod scenarios;

@@ -4,13 +4,10 @@
 //! this project's own history. The README beside this crate says which scenario stands for which of them.
 
 mod disks;
-mod failing_disks;
 mod moments;
 mod network;
 mod power;
-mod power_cuts;
 mod resync;
-mod resyncs;
 mod rights;
 mod roles;
 mod size;
@@ -38,17 +35,14 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 13] = [
+    let subjects: [(&str, &[(&str, Run)]); 10] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
-        ("power", power_cuts::ALL),
         ("moments", moments::ALL),
         ("network", network::ALL),
         ("disks", disks::ALL),
-        ("disks", failing_disks::ALL),
         ("resync", resync::ALL),
-        ("resync", resyncs::ALL),
         ("size", size::ALL),
         ("split brain", split_brain::ALL),
         ("three nodes", three::ALL),

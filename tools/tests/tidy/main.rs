@@ -17,16 +17,6 @@ const MOST_LINES: usize = 500;
 /// Longer files, each with its reason. An entry that is no longer needed fails the test too.
 const LONGER: &[(&str, usize, &str)] = &[
     (
-        "replicator/core/src/handshake.rs",
-        600,
-        "how two replicas meet, from the first word to equal, drawn at its top",
-    ),
-    (
-        "replicator/core/src/jobs.rs",
-        900,
-        "every step of every administrative job, to be read in order",
-    ),
-    (
         "replicator/core/src/sweep.rs",
         800,
         "resync and verify are one walk over the device",
@@ -37,19 +27,9 @@ const LONGER: &[(&str, usize, &str)] = &[
         "the replica's state and the one place where events come in",
     ),
     (
-        "replicator/core/src/membership.rs",
-        800,
-        "the in-sync set changes only here",
-    ),
-    (
         "tools/simulator/src/links.rs",
         700,
         "a link from the first word to its end, with everything that can happen to it",
-    ),
-    (
-        "tools/simulator/src/world.rs",
-        600,
-        "the one queue of events that all parts of the world stand in",
     ),
 ];
 

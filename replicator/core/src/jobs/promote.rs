@@ -1,0 +1,348 @@
+//! Promotion, step by step: the peers are asked for the next term, the new term is stored, the device opens (R2).
+
+use twindisk_format::{
+    control::ControlMessage,
+    frame::Frame,
+    ids::{Slot, SlotSet, Term},
+    lineage::{Lineage, Relation},
+    superblock::StoredDisk,
+};
+
+use super::{Job, Step};
+use crate::{
+    Cause, CommandReply, DiskState, ExportState, LinkId, Mark, Protocol, Report, Role,
+    mark::No,
+    membership::Kind,
+    mutants::Mutant,
+    peer::Phase,
+    replica::{Replica, Then},
+};
+
+impl Replica {
+    /// Promotion: gathers the right to the next term (R2).
+    pub(super) fn ask(&mut self, force: Option<String>, handover: Option<Slot>) -> bool {
+        if let Err(no) = self.may_promote(force.is_some(), handover) {
+            self.finish_job(Err(no));
+            return true;
+        }
+        let highest = self.store.get().term;
+        let term = highest.next();
+        let lineage = self.store.get().lineage.clone();
+        let asked: SlotSet = self
+            .slots()
+            .filter(|slot| self.peer(*slot).phase == Phase::Established)
+            .collect();
+        for slot in asked.iter() {
+            let dirty = self.peer(slot).bitmap.dirty() > 0;
+            let lineage = lineage.clone();
+            let request = ControlMessage::TermRequest {
+                term,
+                lineage,
+                dirty,
+            };
+            self.send(slot, Frame::Control(request));
+        }
+        if let Some(job) = &mut self.job {
+            job.step = Step::Asking {
+                term,
+                waiting: asked,
+                released: SlotSet::EMPTY,
+                counted: self.store.in_sync(),
+                force,
+            };
+        }
+        true
+    }
+
+    /// A peer wants the next term.
+    pub(crate) fn term_requested(
+        &mut self,
+        slot: Slot,
+        term: Term,
+        lineage: &Lineage,
+        dirty: bool,
+    ) {
+        let Some(link) = self.peer(slot).link else {
+            return;
+        };
+        if let Err((mark, why)) = self.may_grant(slot, term, lineage) {
+            self.marks.mark(mark);
+            let term = self.store.get().term;
+            return self.send(
+                slot,
+                Frame::Control(ControlMessage::TermRefused { term, why }),
+            );
+        }
+        // With a difference between the two this node can't stay in sync under the new primary.
+        let released = dirty || self.peer(slot).bitmap.dirty() > 0;
+        self.store.change(|superblock| superblock.term = term);
+        if released {
+            self.outdate("another standby is promoted, and the two may differ");
+        }
+        self.store.then(Then::Granted {
+            slot,
+            link: link.id,
+            term,
+            released,
+        });
+    }
+
+    fn may_grant(&self, slot: Slot, term: Term, lineage: &Lineage) -> Result<(), (Mark, String)> {
+        let me = &self.config.name;
+        let mine = self.store.get();
+        let promoting = self
+            .job
+            .as_ref()
+            .is_some_and(|job| matches!(job.step, Step::Asking { .. } | Step::Promoting));
+        let other_primary = self.slots().find(|other| {
+            let peer = self.peer(*other);
+            *other != slot
+                && peer.phase == Phase::Established
+                && peer.said.as_ref().is_some_and(|said| said.primary)
+        });
+        if self.role == Role::Primary {
+            Err((Mark::GrantPrimary, format!("{me} is primary")))
+        } else if let Some(primary) = other_primary {
+            let why = format!(
+                "{me} is connected to the primary {}",
+                self.peer(primary).name
+            );
+            Err((Mark::GrantFollows, why))
+        } else if term <= mine.term {
+            let why = format!("{me} is in term {} already", mine.term);
+            Err((Mark::GrantTerm, why))
+        } else if promoting && mine.node < self.peer(slot).node {
+            let why = format!("{me} is being promoted itself");
+            Err((Mark::GrantPromoting, why))
+        } else if !matches!(
+            mine.lineage.relation(lineage),
+            Relation::Same | Relation::Behind
+        ) {
+            Err((Mark::GrantNewer, format!("{me} has newer data")))
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn send_grant(&mut self, slot: Slot, link: LinkId, term: Term, released: bool) {
+        if self
+            .peer(slot)
+            .link
+            .is_none_or(|current| current.id != link)
+        {
+            return;
+        }
+        // Whoever has granted a term is no candidate for it.
+        if self
+            .job
+            .as_ref()
+            .is_some_and(|job| matches!(job.step, Step::Asking { .. }))
+        {
+            let name = self.peer(slot).name.clone();
+            let why = format!("{name} asked for the term at the same time and comes first");
+            self.finish_job(Err(No {
+                cause: Cause::OutrunByPeer,
+                why,
+                next: format!("look at `twindisk status`; {name} is being promoted"),
+            }));
+        }
+        self.send(
+            slot,
+            Frame::Control(ControlMessage::TermGranted { term, released }),
+        );
+    }
+
+    /// A peer has granted the term asked for.
+    pub(crate) fn term_granted(&mut self, slot: Slot, granted: Term, peer_released: bool) {
+        let Some(Job {
+            step:
+                Step::Asking {
+                    term,
+                    waiting,
+                    released,
+                    ..
+                },
+            ..
+        }) = &mut self.job
+        else {
+            return;
+        };
+        if *term == granted {
+            waiting.remove(slot);
+            if peer_released {
+                released.insert(slot);
+            }
+        }
+    }
+
+    /// A peer has refused it.
+    pub(crate) fn term_refused(&mut self, slot: Slot, term: Term, why: &str) {
+        if self
+            .job
+            .as_ref()
+            .is_some_and(|job| matches!(job.step, Step::Asking { .. }))
+        {
+            let name = &self.peer(slot).name;
+            self.finish_job(Err(No {
+                cause: Cause::TermRefused,
+                why: format!("{name} refused the next term (it is in term {term}): {why}"),
+                next: format!("look at `twindisk status` on {name}, then try again"),
+            }));
+        }
+    }
+
+    /// Every right is there: the new term is stored before the device opens (R2).
+    pub(super) fn promote_now(&mut self) -> bool {
+        let Some(Job {
+            step:
+                Step::Asking {
+                    term,
+                    released,
+                    counted,
+                    force,
+                    ..
+                },
+            ..
+        }) = &self.job
+        else {
+            return false;
+        };
+        let (term, released, counted, force) = (*term, *released, *counted, force.clone());
+        if self.metadata_failed || !self.disk_attached() {
+            self.lost_disk_in_promotion();
+            return true;
+        }
+        let joined = self
+            .store
+            .in_sync()
+            .iter()
+            .find(|slot| !counted.contains(*slot));
+        if let Some(slot) = joined.filter(|_| force.is_none()) {
+            // R1: another standby took it into the set meanwhile; it would not know that it has left again.
+            let name = self.peer(slot).name.clone();
+            self.finish_job(Err(No {
+                cause: Cause::JoinedMeanwhile,
+                why: format!("{name} joined the in-sync set while peers were asked for the term"),
+                next: "try again: `twindisk promote` says what is missing now".into(),
+            }));
+            return true;
+        }
+        if self.store.get().term > term {
+            self.finish_job(Err(No {
+                cause: Cause::TermPassed,
+                why: format!("a peer has moved past the term {term} that was asked for"),
+                next: "look at `twindisk status`, then try again".into(),
+            }));
+            return true;
+        }
+        let staying: SlotSet = self
+            .slots()
+            .filter(|slot| {
+                self.peer(*slot).phase == Phase::Established
+                    && self.store.peer(*slot).in_sync
+                    && !released.contains(*slot)
+                    && self.peer(*slot).bitmap.dirty() == 0
+            })
+            .collect();
+        for slot in released.iter() {
+            self.peer_left(slot, "it has to be resynced from the new primary");
+        }
+        if let Some(reason) = force {
+            let what = format!("promoted by force: {reason}");
+            self.report(Report::Warning { what });
+        }
+        let generation = self.new_generation(term);
+        self.before_promotion = Some(self.store.get().clone());
+        let for_ever = self.mutant(Mutant::ReceiptIsForEver);
+        self.store.change(|superblock| {
+            superblock.term = term;
+            superblock.lineage.begin(generation);
+            superblock.unconfirmed = staying != SlotSet::EMPTY;
+            superblock.primary = true;
+            superblock.active = true;
+            superblock.disk = StoredDisk::UpToDate;
+            for (index, record) in superblock.peers.iter_mut().enumerate() {
+                record.in_sync &= Slot::new(index).is_some_and(|slot| staying.contains(slot));
+                if !for_ever {
+                    record.receipt = None;
+                }
+            }
+        });
+        if let Some(job) = &mut self.job {
+            job.step = Step::Promoting;
+        }
+        self.start_change(Kind::Promote);
+        true
+    }
+
+    /// The disk failed while the right was being gathered, or the term stored: the others are to be asked now.
+    pub(crate) fn lost_disk_in_promotion(&mut self) {
+        self.before_promotion = None;
+        if self.store.get().primary {
+            self.store.change(|superblock| superblock.primary = false);
+        }
+        self.finish_job(Err(No {
+            cause: Cause::DiskFailedMeanwhile,
+            why: format!("the disk of this node has failed: {}", self.disk_why),
+            next: "promote another node; replace the disk of this one".into(),
+        }));
+    }
+
+    /// R2: the new term could not be stored, so there is no promotion.
+    pub(crate) fn promotion_not_stored(&mut self) {
+        self.change = None;
+        if let Some(before) = self.before_promotion.take() {
+            self.store.change(|superblock| *superblock = before);
+        }
+        self.finish_job(Err(No {
+            cause: Cause::PromotionNotStored,
+            why: "the new term could not be stored".into(),
+            next: "replace the disk of this node; promote another one".into(),
+        }));
+    }
+
+    /// The new term is stored everywhere it must be: open for writing.
+    pub(crate) fn promoted(&mut self) {
+        self.role = Role::Primary;
+        for slot in self.slots() {
+            // What an earlier primary sent there may not be stable: the first flush covers it.
+            self.peer_mut(slot).sent.dirty |= self.peer(slot).phase == Phase::Established;
+        }
+        self.crashed = false;
+        self.take_part();
+        self.set_disk(DiskState::UpToDate, "");
+        let term = self.store.get().term.0;
+        self.report(Report::Role {
+            role: Role::Primary,
+            term,
+            why: "promoted".into(),
+        });
+        let size_blocks = self.size_blocks();
+        self.set_export(ExportState::Open { size_blocks });
+        for peer in &mut self.peers {
+            // A primary that is gone has left dirty bits; one that handed over had made everything stable.
+            peer.received.recent.clear();
+        }
+        self.reconnect_released();
+        if self
+            .job
+            .as_ref()
+            .is_some_and(|job| matches!(job.step, Step::Promoting))
+        {
+            let message = format!("{} is primary in term {term}", self.config.name);
+            self.finish_job(Ok(CommandReply { message }));
+        }
+    }
+
+    /// Peers that have to be brought up from here meet the new primary afresh.
+    fn reconnect_released(&mut self) {
+        for slot in self.slots() {
+            let peer = self.peer(slot);
+            let counted = self.store.peer(slot).in_sync || peer.protocol == Protocol::A;
+            let equal = counted && peer.bitmap.dirty() == 0;
+            if peer.undecided() || peer.phase == Phase::Established && !equal {
+                self.drop_link(slot, Mark::MeetAsPrimary, "meeting it again as primary");
+            }
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! What a follower makes of the in-sync set that its leader tells: checked, kept until everything before it is stable
+//! here, then stored.
+
+use twindisk_format::{
+    control::{ControlMessage, Membership},
+    frame::Frame,
+    ids::Slot,
+    lineage::Relation,
+    superblock::StoredDisk,
+};
+
+use crate::{
+    DiskState, LinkId, Mark, Role,
+    mutants::Mutant,
+    peer::{FollowStep, Phase},
+    replica::{Replica, Then},
+};
+
+/// A follower's membership that waits until what came before it is stable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PendingMembership {
+    membership: Membership,
+    /// The disk flush that must be done; `None`: writes that came before are not done yet.
+    flush: Option<u64>,
+}
+
+impl Replica {
+    /// The leader tells the in-sync set that holds from now on.
+    pub(crate) fn receive_membership(&mut self, slot: Slot, membership: Membership) {
+        if self.is_parting() {
+            // It has recorded itself as outdated, and said so: nothing may undo that before they meet again.
+            let why = "this node is leaving in good order";
+            return self.drop_link(slot, Mark::MembershipParting, why);
+        }
+        if let Err((mark, why)) = self.may_follow(slot, &membership) {
+            return self.drop_link(slot, mark, why);
+        }
+        if let Phase::Following { reason, .. } = self.peer(slot).phase {
+            self.peer_mut(slot).phase = Phase::Following {
+                step: FollowStep::Joining,
+                reason,
+            };
+        }
+        self.peer_mut(slot).pending = Some(PendingMembership {
+            membership,
+            flush: None,
+        });
+    }
+
+    fn may_follow(&self, slot: Slot, membership: &Membership) -> Result<(), (Mark, String)> {
+        let mine = self.store.get();
+        let follows = match &self.peer(slot).phase {
+            Phase::Established => true,
+            Phase::Following {
+                step: FollowStep::Ready,
+                reason,
+            } => !reason.resync,
+            Phase::Following {
+                step: FollowStep::Target,
+                ..
+            } => true,
+            _ => false,
+        };
+        let relation = mine.lineage.relation(&membership.lineage);
+        let stranger = membership
+            .in_sync
+            .iter()
+            .find(|&&node| node != mine.node && mine.peers.iter().all(|peer| peer.node != node));
+        if let Some(stranger) = stranger {
+            // Without a slot for it this node would take the set for smaller than it is, and promote without its word.
+            let why = format!(
+                "node {stranger} is in sync, and this node does not know it: add it to the configuration here too, and restart"
+            );
+            Err((Mark::MembershipStranger, why))
+        } else if membership.term < mine.term {
+            let why = format!(
+                "it speaks for term {}, this node is in term {}",
+                membership.term, mine.term
+            );
+            Err((Mark::MembershipTerm, why))
+        } else if self.role == Role::Primary || !follows {
+            let why = "it sent an in-sync set although this node does not follow it";
+            Err((Mark::MembershipUnfollowed, why.into()))
+        } else if !matches!(relation, Relation::Same | Relation::Behind) {
+            let why = "its lineage does not contain what this node has";
+            Err((Mark::MembershipLineage, why.into()))
+        } else if membership.size_blocks > self.capacity_blocks {
+            let why = "its device is larger than this one can be";
+            Err((Mark::MembershipSize, why.into()))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Stores a membership once everything that came before it is stable here.
+    pub(crate) fn store_membership(&mut self) -> bool {
+        let mut progress = false;
+        for slot in self.slots() {
+            progress |= self.peer(slot).pending.is_some() && self.store_membership_of(slot);
+        }
+        progress
+    }
+
+    fn store_membership_of(&mut self, slot: Slot) -> bool {
+        let Some(link) = self.peer(slot).link.filter(|link| !link.closing) else {
+            self.peer_mut(slot).pending = None;
+            return true;
+        };
+        if self.is_parting() {
+            self.peer_mut(slot).pending = None;
+            let why = "this node is leaving in good order";
+            self.drop_link(slot, Mark::MembershipParting, why);
+            return true;
+        }
+        let established = self.peer(slot).phase == Phase::Established;
+        let early = self.mutant(Mutant::JoinBeforeStable);
+        if !established && !early && !self.stable_before_joining(slot) {
+            return false;
+        }
+        if !established && self.peer(slot).bitmap.dirty() > 0 {
+            self.peer_mut(slot).pending = None;
+            let why = "it took this node for equal although blocks here are dirty";
+            self.drop_link(slot, Mark::MembershipDirty, why);
+            return true;
+        }
+        if let Some(pending) = self.peer_mut(slot).pending.take() {
+            self.adopt_membership(slot, &pending.membership);
+            let change = pending.membership.change;
+            self.store.then(Then::MembershipStored {
+                slot,
+                link: link.id,
+                change,
+            });
+        }
+        true
+    }
+
+    fn stable_before_joining(&mut self, slot: Slot) -> bool {
+        if !self.all_applied(slot) {
+            return false;
+        }
+        let flush = self
+            .peer(slot)
+            .pending
+            .as_ref()
+            .and_then(|pending| pending.flush);
+        let needed = flush.unwrap_or_else(|| self.flusher.need());
+        if let Some(pending) = &mut self.peer_mut(slot).pending {
+            pending.flush = Some(needed);
+        }
+        self.begin_disk_flush();
+        self.flusher.is_done(needed)
+    }
+
+    fn adopt_membership(&mut self, slot: Slot, membership: &Membership) {
+        if !membership.primary && self.follows().is_some() {
+            return; // Two standbys of one primary are equal: all else is for the primary to say.
+        }
+        let newest = membership.lineage.newest().map(|newest| newest.id);
+        let leader = self.peer(slot).node;
+        let node = self.store.get().node;
+        let member = membership.in_sync.contains(&node);
+        let has_disk = self.disk_attached();
+        let for_ever = self.mutant(Mutant::ReceiptIsForEver);
+        self.adopt_size(membership.size_blocks);
+        self.mark_leavers(slot, membership);
+        self.store.change(|superblock| {
+            superblock.term = membership.term;
+            superblock.lineage = membership.lineage.clone();
+            superblock.unconfirmed = false;
+            if has_disk {
+                superblock.suspect = false;
+                // A protocol A standby may lack what was acknowledged last: it is not to be promoted as it is.
+                // Whether a leader that is no better than Consistent has the newest is not known yet.
+                let newest =
+                    member && (membership.up_to_date || membership.in_sync.contains(&leader));
+                superblock.disk = if newest {
+                    StoredDisk::UpToDate
+                } else {
+                    StoredDisk::Outdated
+                };
+            }
+            for (index, record) in superblock.peers.iter_mut().enumerate() {
+                record.in_sync = membership.in_sync.contains(&record.node);
+                if record.in_sync && !for_ever {
+                    record.receipt = None;
+                }
+                if membership.equal.contains(&record.node)
+                    || index == slot.index() && record.in_sync
+                {
+                    record.base = newest;
+                } else if index == slot.index() {
+                    // A leader without a disk: what that disk holds, should it ever come back, nobody knows.
+                    record.base = None;
+                }
+            }
+        });
+        if !self.store.peer(slot).in_sync {
+            self.peer_mut(slot).bitmap.set_all();
+        }
+        for other in self.slots().filter(|other| *other != slot) {
+            let peer = self.peer_mut(other);
+            let equal = member && membership.equal.contains(&peer.node);
+            let in_sync = membership.in_sync.contains(&peer.node);
+            // What a primary has on its way may be missing there still; without one nothing is on its way.
+            peer.equal_at = (equal && in_sync && membership.primary)
+                .then(|| (slot, membership.newest, peer.bitmap.marked()));
+            if equal && !membership.primary {
+                peer.bitmap.clear_all();
+            }
+            if membership.primary
+                && let Some(said) = &mut peer.said
+            {
+                said.primary = false;
+            }
+        }
+        if let Some(said) = &mut self.peer_mut(slot).said {
+            said.primary = membership.primary;
+            said.up_to_date = membership.up_to_date;
+        }
+    }
+
+    /// Who leaves the set may lack whatever the leader does not know to be stable everywhere.
+    fn mark_leavers(&mut self, leader: Slot, membership: &Membership) {
+        let recent: Vec<_> = self
+            .peer(leader)
+            .received
+            .recent
+            .iter()
+            .map(|&(_, range)| range)
+            .collect();
+        let leaving: Vec<Slot> = self
+            .store
+            .in_sync()
+            .iter()
+            .filter(|slot| !membership.in_sync.contains(&self.peer(*slot).node))
+            .collect();
+        for slot in leaving {
+            recent
+                .iter()
+                .for_each(|&range| self.peer_mut(slot).bitmap.set(range));
+        }
+    }
+
+    /// A membership is stored here.
+    pub(crate) fn membership_adopted(&mut self, slot: Slot, link: LinkId, change: u64) {
+        if self
+            .peer(slot)
+            .link
+            .is_none_or(|current| current.id != link)
+        {
+            return self.adopted_in_vain();
+        }
+        if self.follows().is_none_or(|primary| primary == slot) {
+            self.adopt_disk_state(slot);
+        }
+        self.set_phase(slot, Phase::Established, "equal, and kept equal");
+        self.meet_again();
+        self.write_all_bitmaps();
+        self.send(
+            slot,
+            Frame::Control(ControlMessage::MembershipStored { change }),
+        );
+        self.handover_done(slot);
+    }
+
+    /// What this copy is, now that it is equal to the leader's.
+    fn adopt_disk_state(&mut self, slot: Slot) {
+        // What came from a crashed leader is no better than the leader.
+        let leader = self.peer(slot).said.as_ref();
+        let newest = leader.is_some_and(|said| said.up_to_date);
+        let (crashed, lost_power) =
+            leader.map_or((false, false), |said| (said.crashed, said.lost_power));
+        self.crashed = crashed && !newest;
+        self.lost_power = lost_power;
+        self.take_part();
+        let disk = match self.store.get().disk {
+            StoredDisk::UpToDate if newest => DiskState::UpToDate,
+            StoredDisk::UpToDate | StoredDisk::Outdated => DiskState::Consistent,
+            StoredDisk::Inconsistent => DiskState::Inconsistent,
+            StoredDisk::Failed => DiskState::Failed,
+        };
+        let name = self.peer(slot).name.clone();
+        if self.disk_attached() {
+            self.set_disk(disk, &format!("kept equal by {name}"));
+        }
+    }
+
+    /// The leader was lost before it could hear that its membership is stored. The copy is whole all the same.
+    fn adopted_in_vain(&mut self) {
+        if self.disk != DiskState::Inconsistent {
+            return;
+        }
+        let why = "made equal, just before the connection was lost";
+        match self.store.get().disk {
+            StoredDisk::UpToDate => self.set_disk(DiskState::Consistent, why),
+            StoredDisk::Outdated => self.set_disk(DiskState::Outdated, why),
+            StoredDisk::Inconsistent | StoredDisk::Failed => {}
+        }
+    }
+
+    /// The connected primary that this standby is kept equal by.
+    pub(crate) fn follows(&self) -> Option<Slot> {
+        if self.role == Role::Primary {
+            return None;
+        }
+        self.slots().find(|slot| {
+            let peer = self.peer(*slot);
+            peer.phase == Phase::Established && peer.said.as_ref().is_some_and(|said| said.primary)
+        })
+    }
+}
