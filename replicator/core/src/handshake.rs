@@ -405,6 +405,10 @@ impl Replica {
         let Some(link) = self.peer(slot).link else {
             return;
         };
+        if self.stored_up_to_date() {
+            // Somebody has promoted it by force meanwhile.
+            return self.drop_link(slot, Mark::MeetAsPrimary, "it has become primary instead");
+        }
         if size_blocks > self.capacity_blocks {
             let why = "its device is larger than this one can be";
             return self.drop_link(slot, Mark::ResyncTooLarge, why);

@@ -29,6 +29,8 @@ pub(crate) enum Step {
     /// Promotion: connected peers are asked for the term.
     Asking {
         term: Term,
+        asked: SlotSet,
+        /// Of those, whoever has not answered.
         waiting: SlotSet,
         released: SlotSet,
         /// The in-sync set for which the rights were looked at.
@@ -163,18 +165,9 @@ impl Replica {
     /// A peer is gone: a job that waits for it goes on without it, or can't.
     pub(crate) fn job_lost_peer(&mut self, slot: Slot, why: &str) {
         let name = self.peer(slot).name.clone();
-        let in_sync = self.store.peer(slot).in_sync && !self.receipt_holds(slot);
         let Some(job) = &mut self.job else { return };
         match &mut job.step {
-            // One that has granted the term and released nothing stays in the set, or there is no promotion.
-            Step::Asking {
-                waiting,
-                released,
-                force,
-                ..
-            } if waiting.contains(slot)
-                || in_sync && !released.contains(slot) && force.is_none() =>
-            {
+            Step::Asking { waiting, .. } if waiting.contains(slot) => {
                 self.finish_job(Err(No {
                     cause: Cause::LostWhileAsking,
                     why: format!("{name} was lost while it was asked for the next term: {why}"),

@@ -45,6 +45,7 @@ impl Replica {
         if let Some(job) = &mut self.job {
             job.step = Step::Asking {
                 term,
+                asked,
                 waiting: asked,
                 released: SlotSet::EMPTY,
                 counted: self.store.in_sync(),
@@ -197,6 +198,7 @@ impl Replica {
             step:
                 Step::Asking {
                     term,
+                    asked,
                     released,
                     counted,
                     force,
@@ -207,7 +209,8 @@ impl Replica {
         else {
             return false;
         };
-        let (term, released, counted, force) = (*term, *released, *counted, force.clone());
+        let (term, asked, released) = (*term, *asked, *released);
+        let (counted, force) = (*counted, force.clone());
         if self.metadata_failed || !self.disk_attached() {
             self.lost_disk_in_promotion();
             return true;
@@ -244,6 +247,25 @@ impl Replica {
                     && self.peer(*slot).bitmap.dirty() == 0
             })
             .collect();
+        // One that has granted the term and released nothing stays in the set, or there is no promotion (R1).
+        let lost = self.store.in_sync().iter().find(|slot| {
+            asked.contains(*slot) && !staying.contains(*slot) && !released.contains(*slot)
+        });
+        if let Some(slot) =
+            lost.filter(|_| force.is_none() && !self.mutant(Mutant::PromoteWithoutRight))
+        {
+            let peer = self.peer(slot);
+            let why = format!(
+                "{} was lost after it had granted the term: {}",
+                peer.name, peer.why
+            );
+            self.finish_job(Err(No {
+                cause: Cause::LostWhileAsking,
+                why,
+                next: "try again: `twindisk promote` says what is missing now".into(),
+            }));
+            return true;
+        }
         for slot in released.iter() {
             self.peer_left(slot, "it has to be resynced from the new primary");
         }
