@@ -175,6 +175,7 @@ impl Agent {
                 }
                 let what = format!("a person says that {name} is off");
                 self.report(Level::Warning, None, what.clone());
+                self.note_meetings(peer);
                 self.prove(peer, what);
             }
             Operator::Clear => self.remember(|memory| memory.blocked = false),
@@ -296,25 +297,6 @@ impl Agent {
                 memory.holds.retain(|held| *held != name);
                 if holds {
                     memory.holds.push(name);
-                }
-            });
-        }
-    }
-
-    /// Whether a person has demoted the primary of a resource.
-    pub(crate) fn is_parked(&self, resource: usize) -> bool {
-        self.memory
-            .parked
-            .contains(&self.config.resources[resource].name)
-    }
-
-    pub(crate) fn park(&mut self, resource: usize, parked: bool) {
-        if self.is_parked(resource) != parked {
-            let name = self.config.resources[resource].name.clone();
-            self.remember(|memory| {
-                memory.parked.retain(|other| *other != name);
-                if parked {
-                    memory.parked.push(name);
                 }
             });
         }

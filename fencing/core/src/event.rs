@@ -51,6 +51,8 @@ pub struct ReplicaView {
     pub suspended: bool,
     /// It is connected to the peer.
     pub linked: bool,
+    /// Names the last connection with it: never the same twice.
+    pub met: u64,
     /// The peer's role, while connected.
     pub peer_role: Option<Role>,
     /// The peer belongs to the in-sync set.
@@ -70,11 +72,15 @@ pub enum Order {
     ReceiptFenced {
         /// What was done, by whom.
         detail: String,
+        /// The last connection when that was done.
+        met: u64,
     },
     /// Take the receipt that the peer recorded itself as Outdated.
     ReceiptReleased {
         /// What was said, by whom.
         detail: String,
+        /// The last connection when it was asked for.
+        met: u64,
     },
     /// Record itself as Outdated.
     Outdate {
@@ -89,8 +95,10 @@ pub enum Order {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Services {
-    /// None runs here.
+    /// This agent has not touched them yet: an earlier one may have left some.
     #[default]
+    Unknown,
+    /// None runs here.
     Down,
     /// They are being started.
     Starting,

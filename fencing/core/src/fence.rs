@@ -188,6 +188,7 @@ impl Agent {
             }
             Fencing::Waiting { until, failed } if until <= now => {
                 self.peers[peer].fencing = Fencing::Firing { failed };
+                self.note_meetings(peer);
                 self.act(Action::Fence(peer));
                 true
             }
@@ -218,6 +219,15 @@ impl Agent {
             .checked_sub(UNDAMPED)
             .map_or(0, |over| DAMPING[over.min(DAMPING.len() - 1)]);
         race.max(damping)
+    }
+
+    /// What is done now says nothing of a peer that connects later.
+    pub(crate) fn note_meetings(&mut self, peer: usize) {
+        for (state, config) in self.resources.iter_mut().zip(&self.config.resources) {
+            if config.peer == peer {
+                state.fired_met = state.view.as_ref().map_or(0, |view| view.met);
+            }
+        }
     }
 
     /// The peer is off, for all that can be known.

@@ -18,8 +18,6 @@ pub struct Memory {
     pub intents: Vec<Intent>,
     /// Resources whose primary this node was last, as far as it knows.
     pub holds: Vec<String>,
-    /// Resources that a person has demoted: nobody promotes them by itself.
-    pub parked: Vec<String>,
 }
 
 /// This node has taken a resource over.

@@ -20,6 +20,8 @@ pub(crate) struct Peer {
     pub(crate) fencing: Fencing,
     /// It was read as off, and was not heard since.
     pub(crate) proof: Option<Proof>,
+    /// Since when it says that it hears nothing of this node.
+    pub(crate) deaf: Option<Time>,
     /// When it was shot, newest last.
     pub(crate) shots: Vec<Time>,
     /// How long its fence device took to answer last, milliseconds.
@@ -46,6 +48,7 @@ impl Peer {
             beat: None,
             fencing: Fencing::Idle,
             proof: None,
+            deaf: None,
             shots: Vec::new(),
             latency: 0,
         }
@@ -86,6 +89,7 @@ impl Peer {
         known.heard = Some(now);
         if newest {
             self.beat = Some(beat.clone());
+            self.deaf = (beat.hears == 0).then(|| self.deaf.unwrap_or(now));
         }
         Ok(())
     }
@@ -120,5 +124,6 @@ impl Peer {
                 path.heard = Some(now);
             }
         }
+        self.deaf = self.deaf.map(|_| now);
     }
 }

@@ -30,6 +30,10 @@ pub(crate) struct Resource {
     /// The number that the peer is asked with; 0: it is not asked.
     pub(crate) ask: u64,
     asked: Time,
+    /// The last connection of the replicas when the peer was asked.
+    asked_met: u64,
+    /// The last connection of the replicas when the peer was fired at, or said to be off.
+    pub(crate) fired_met: u64,
     /// The number of the peer's question that the local replica is being outdated for.
     outdating: u64,
     /// The number of the peer's question for which it was.
@@ -64,7 +68,6 @@ impl Agent {
         let same_run = was.zip(is).is_some_and(|(was, is)| was.run == is.run);
         let gave_up = same_run && !primary && was.is_some_and(|was| was.role == Role::Primary);
         let linked = is.is_some_and(|view| view.linked);
-        let switching = state.switching;
         let is_suspended = is.is_some_and(|view| view.suspended);
         let can_promote = is.is_some_and(|view| view.can_promote && view.up_to_date && !primary);
         let state = &mut self.resources[resource];
@@ -81,14 +84,6 @@ impl Agent {
             self.hold(resource, true);
         } else if other || gave_up {
             self.hold(resource, false);
-        }
-        let peer_gave_up = linked
-            && !other
-            && was.is_some_and(|was| was.linked && was.peer_role == Some(Role::Primary));
-        if primary || other {
-            self.park(resource, false);
-        } else if gave_up && linked && !switching || peer_gave_up {
-            self.park(resource, true);
         }
         self.decide();
     }
@@ -116,10 +111,10 @@ impl Agent {
         }
         match order {
             Order::Promote => self.promoted(resource),
-            Order::ReceiptFenced { detail } => {
+            Order::ReceiptFenced { detail, .. } => {
                 self.resources[resource].right = Some(format!("fence: {detail}"));
             }
-            Order::ReceiptReleased { detail } => {
+            Order::ReceiptReleased { detail, .. } => {
                 self.resources[resource].right = Some(format!("release: {detail}"));
             }
             Order::Outdate { .. } => self.resources[resource].released = outdating,
@@ -176,7 +171,10 @@ impl Agent {
                 let dead = self.config.profile.dead();
                 // One that was never heard has as long from the moment when its replica was missed.
                 let since = self.peers[peer].heard().or(state.lost);
-                let silent = since.is_some_and(|since| self.now.since(since) >= dead);
+                let long =
+                    |since: Option<Time>| since.is_some_and(|since| self.now.since(since) >= dead);
+                // One that hears nothing takes this node for dead, and can be asked for nothing.
+                let silent = long(since) || long(self.peers[peer].deaf);
                 let mute = state.ask != 0 && self.now.since(state.asked) >= 2 * dead;
                 if view.linked || !(silent || mute) {
                     return None;
@@ -188,7 +186,7 @@ impl Agent {
                 };
                 let needed = match view.role {
                     Role::Primary => view.suspended && view.peer_in_sync,
-                    Role::Standby => self.would_take_over(resource, view),
+                    Role::Standby => self.would_take_over(view),
                 };
                 (needed && state.right.is_none()).then_some(Reason {
                     resource,
@@ -200,12 +198,8 @@ impl Agent {
     }
 
     /// A standby that has everything, whose primary is lost.
-    fn would_take_over(&self, resource: usize, view: &ReplicaView) -> bool {
-        view.up_to_date
-            && !view.can_promote
-            && view.peer_in_sync
-            && !self.is_parked(resource)
-            && !self.memory.blocked
+    fn would_take_over(&self, view: &ReplicaView) -> bool {
+        view.up_to_date && !view.can_promote && view.peer_in_sync && !self.memory.blocked
     }
 
     /// Takes a resource one step further.
@@ -251,8 +245,14 @@ impl Agent {
             let ask = self.number();
             let state = &mut self.resources[resource];
             (state.ask, state.asked) = (ask, now);
+            state.asked_met = state.view.as_ref().map_or(0, |view| view.met);
             self.beat_now = true;
-        } else if !wants {
+        } else if !wants
+            || state
+                .view
+                .as_ref()
+                .is_some_and(|view| view.met != state.asked_met)
+        {
             state.ask = 0;
         }
         if let Some(said) = said
@@ -264,7 +264,6 @@ impl Agent {
     }
 
     fn seen_elsewhere(&mut self, resource: usize, said: &BeatResource) {
-        self.park(resource, false);
         let here = self.resources[resource].view.as_ref();
         if here.is_some_and(|view| view.role == Role::Standby && view.term <= said.term) {
             self.hold(resource, false);
@@ -311,15 +310,17 @@ impl Agent {
             let released = said.is_some_and(|said| state.ask != 0 && said.released == state.ask);
             if released {
                 let detail = format!("{name}'s agent recorded it as outdated");
-                return Some(Order::ReceiptReleased { detail });
+                let met = state.asked_met;
+                return Some(Order::ReceiptReleased { detail, met });
             }
             let needs = match view.role {
                 Role::Primary => view.suspended,
-                Role::Standby => self.would_take_over(resource, view),
+                Role::Standby => self.would_take_over(view),
             };
             if let Some(proof) = peer.proof.as_ref().filter(|_| needs) {
                 let detail = proof.detail.clone();
-                return Some(Order::ReceiptFenced { detail });
+                let met = state.fired_met;
+                return Some(Order::ReceiptFenced { detail, met });
             }
         }
         self.should_promote(resource, view, said)
@@ -346,12 +347,12 @@ impl Agent {
         if self.holds(resource) || state.right.is_some() && !self.memory.blocked {
             return true; // It died and came back, or takes over.
         }
-        // Nobody is primary, though nobody wanted that: a cold start, or a takeover that ended half way.
+        // Nobody is primary: a cold start, or a takeover that ended half way. Who wants it so says `maintenance` first.
         let settled = self.now.since(since) >= self.config.profile.dead();
         let me = self.config.node;
         let peer = self.config.peers[self.config.resources[resource].peer].node;
         let first = !view.linked || me < peer || said.is_some_and(|said| !said.can_promote);
-        !self.is_parked(resource) && settled && first
+        settled && first
     }
 
     fn promoted(&mut self, resource: usize) {
@@ -402,8 +403,12 @@ impl Agent {
         // While its process comes back the services stay: their clients wait.
         let gone = !holds || state.switching;
         let action = match state.services {
-            Services::Down if here => Some((Services::Starting, Action::StartServices(resource))),
-            Services::Up if gone => Some((Services::Stopping, Action::StopServices(resource))),
+            Services::Down | Services::Unknown if here => {
+                Some((Services::Starting, Action::StartServices(resource)))
+            }
+            Services::Up | Services::Unknown if gone => {
+                Some((Services::Stopping, Action::StopServices(resource)))
+            }
             Services::Failed if self.now >= state.services_not_before && here => {
                 Some((Services::Starting, Action::StartServices(resource)))
             }

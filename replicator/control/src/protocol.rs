@@ -101,6 +101,9 @@ pub enum Ask {
         kind: ReceiptWord,
         /// What was done, by whom.
         detail: String,
+        /// `met` of the peer's status when that was done: refused if the two were connected since.
+        #[serde(default)]
+        met: Option<u64>,
     },
     /// Record this standby as Outdated.
     Outdate {

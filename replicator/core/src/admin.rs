@@ -41,7 +41,8 @@ impl Replica {
                 about,
                 kind,
                 detail,
-            } => self.receipt(id, about, kind, &detail),
+                met,
+            } => self.receipt(id, about, kind, &detail, met),
             Command::Outdate => self.outdate_by_hand(id),
             Command::Verify {
                 first,
@@ -231,8 +232,23 @@ impl Replica {
         self.done(id, format!("disconnected from {name}"));
     }
 
-    fn receipt(&mut self, id: CommandId, slot: Slot, kind: ReceiptKind, detail: &str) {
+    fn receipt(
+        &mut self,
+        id: CommandId,
+        slot: Slot,
+        kind: ReceiptKind,
+        detail: &str,
+        met: Option<u64>,
+    ) {
         let name = self.peer(slot).name.clone();
+        if met.is_some_and(|met| met != self.peer(slot).met) {
+            return self.refuse_command(
+                id,
+                Cause::ReceiptMetSince,
+                format!("{name} was connected since that was done: it proves nothing any more"),
+                "do it again, if it is still needed",
+            );
+        }
         if self.peer(slot).link.is_some() {
             return self.refuse_command(
                 id,

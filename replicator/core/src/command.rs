@@ -39,6 +39,8 @@ pub enum Command {
         kind: ReceiptKind,
         /// For the event log: what was done, by whom.
         detail: String,
+        /// Which meeting with the peer was the last one when that was done: void if they have met since.
+        met: Option<u64>,
     },
     /// Record this standby as Outdated, so that the other side may be given a `Release` receipt.
     Outdate,

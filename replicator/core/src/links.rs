@@ -46,6 +46,7 @@ impl Replica {
             closing: false,
         });
         peer.heard = now;
+        peer.met = peer.met.wrapping_add(1);
         peer.said = None;
         self.set_phase(slot, Phase::Comparing, "comparing what both have");
         let state = self.my_state(slot);

@@ -184,6 +184,7 @@ names! {
             SteppedDown: "any: this node has stepped down",
             InterruptedByStop: "any: this node is being stopped",
             ReceiptConnected: "receipt: the node is connected",
+            ReceiptMetSince: "receipt: the two have met since",
             ReceiptNotNeeded: "receipt: no right about it is needed",
             ReceiptNotStorable: "receipt: the metadata can't be written",
             OutdatePrimary: "outdate: this node is primary",
@@ -247,6 +248,7 @@ impl Cause {
             | Self::StoppingAlready => RefusalCode::Busy,
             Self::PrimaryAlready
             | Self::StandbyAlready
+            | Self::ReceiptMetSince
             | Self::ReceiptNotNeeded
             | Self::NoVerify
             | Self::DiscardNobody => RefusalCode::NothingToDo,

@@ -19,6 +19,8 @@ pub(crate) struct Peer {
     pub(crate) node: NodeId,
     pub(crate) name: String,
     pub(crate) protocol: Protocol,
+    /// Names its last connection: never the same twice.
+    pub(crate) met: u64,
     /// The operator wants a connection.
     pub(crate) wanted: bool,
     pub(crate) link: Option<Link>,

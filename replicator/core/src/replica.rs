@@ -270,6 +270,7 @@ impl Replica {
                 node: peer.node,
                 name: peer.name.clone(),
                 protocol: peer.protocol,
+                met: boot.0,
                 wanted: true,
                 link: None,
                 phase: Phase::Down,

@@ -57,6 +57,7 @@ impl Replica {
             protocol: peer.protocol,
             connection: peer.connection(),
             connection_why: peer.why.clone(),
+            met: peer.met,
             role: said.map(|said| {
                 if said.primary {
                     Role::Primary

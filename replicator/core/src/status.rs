@@ -54,6 +54,9 @@ pub struct PeerStatus {
     pub connection: ConnectionState,
     /// Why the connection is in that state.
     pub connection_why: String,
+    /// Names the last connection: never the same twice.
+    #[serde(default)]
+    pub met: u64,
     /// Its role, when connected.
     pub role: Option<Role>,
     /// Its disk, when connected (or as last known).

@@ -32,6 +32,8 @@ pub(crate) struct Agents {
     /// It does not answer until then.
     pub(crate) device_dead_until: u64,
     shots: Vec<Shot>,
+    /// Since when services run on both nodes.
+    both_since: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,7 @@ impl Agents {
             latency,
             device_dead_until: 0,
             shots: Vec::new(),
+            both_since: None,
         }
     }
 }
@@ -184,6 +187,7 @@ impl World {
                 }
             }
             AgentEv::Look { run } if run == current => {
+                self.check_services();
                 self.look(number, now);
                 if let Some(agent) = &mut self.agents().nodes[number].agent {
                     agent.handle_time(now, wall);
@@ -212,11 +216,6 @@ impl World {
             }
             AgentEv::Services { run, up } if run == current => {
                 self.agents().nodes[number].services = up;
-                let other = &self.agents().nodes[1 - number];
-                if up && other.services && self.nodes[1 - number].power == Power::On {
-                    let story = format!("services run on both nodes, last on {}", name(number));
-                    self.violate(Violation::new("R10", story));
-                }
                 if let Some(agent) = &mut self.agents().nodes[number].agent {
                     agent.handle_services(now, 0, Ok(()));
                 }
@@ -224,6 +223,22 @@ impl World {
             _ => return,
         }
         self.settle_agent(number);
+    }
+
+    /// Services of a node that lost its role while it stood still go down once it finds out.
+    fn check_services(&mut self) {
+        let runs = |number: usize| {
+            let agent = &self.agents.as_ref().expect("agents").nodes[number];
+            agent.services && agent.agent.is_some() && self.nodes[number].paused_until <= self.now
+        };
+        let both = runs(0) && runs(1);
+        let now = self.now;
+        let agents = self.agents();
+        agents.both_since = both.then(|| agents.both_since.unwrap_or(now));
+        if agents.both_since.is_some_and(|since| now > since + 5 * SEC) {
+            let story = "services run on both nodes".to_owned();
+            self.violate(Violation::new("R10", story));
+        }
     }
 
     fn settle_agent(&mut self, number: usize) {
@@ -337,6 +352,16 @@ impl World {
         self.agent_later(half, number, AgentEv::Shot { run, result });
     }
 
+    /// A shot that came late has hit a node that nobody is there to switch on: faults have ended, so somebody is.
+    pub(crate) fn switch_on_again(&mut self) {
+        for number in 0..self.nodes.len() {
+            if self.healed && self.nodes[number].power == Power::Fenced {
+                let node = 1 - number;
+                self.agent_later(5 * SEC, node, AgentEv::PowerOn);
+            }
+        }
+    }
+
     fn power_on_again(&mut self, number: usize) {
         if self.nodes[number].power == Power::Fenced {
             tell!(
@@ -353,15 +378,17 @@ impl World {
         let about = slot_of(number, 1 - number);
         let command = match &order {
             Order::Promote => Some(Command::Promote { force: None }),
-            Order::ReceiptFenced { detail } => Some(Command::Receipt {
+            Order::ReceiptFenced { detail, met } => Some(Command::Receipt {
                 about,
                 kind: ReceiptKind::Fence,
                 detail: detail.clone(),
+                met: Some(*met),
             }),
-            Order::ReceiptReleased { detail } => Some(Command::Receipt {
+            Order::ReceiptReleased { detail, met } => Some(Command::Receipt {
                 about,
                 kind: ReceiptKind::Release,
                 detail: detail.clone(),
+                met: Some(*met),
             }),
             Order::Outdate { offline: false } => Some(Command::Outdate),
             Order::Outdate { offline: true } => None,
@@ -466,6 +493,7 @@ fn seen(run: u64, status: &Status) -> ReplicaView {
             peer.connection,
             ConnectionState::Connecting | ConnectionState::Standalone
         ),
+        met: peer.met,
         peer_role: peer.role.map(role),
         peer_in_sync: peer.in_sync,
         progress: status.activity.reads + status.activity.writes + status.activity.flushes,

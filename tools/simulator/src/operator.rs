@@ -117,7 +117,7 @@ impl World {
             }
         }
         if self.agents.is_some() {
-            return;
+            return self.switch_on_again();
         }
         let primaries: Vec<usize> = (0..states.len())
             .filter(|number| {
@@ -246,6 +246,7 @@ impl World {
             return (lost, Command::Promote { force });
         }
         let command = Command::Receipt {
+            met: None,
             about: slot_of(primary, lost),
             kind: ReceiptKind::Operator,
             detail: "it must be gone".to_owned(),
@@ -314,6 +315,7 @@ impl World {
             for victim in &plan.victims {
                 let about = slot_of(survivor, *victim);
                 let command = Command::Receipt {
+                    met: None,
                     about,
                     kind: ReceiptKind::Fence,
                     detail: "power was switched off and read as off".to_owned(),

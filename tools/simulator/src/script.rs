@@ -248,6 +248,7 @@ impl Script {
         self.must(
             number,
             Command::Receipt {
+                met: None,
                 about: slot_of(number, about),
                 kind,
                 detail: "the scenario says so".to_owned(),

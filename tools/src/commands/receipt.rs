@@ -50,6 +50,7 @@ pub(crate) fn run(place: &Where, args: Args) -> Result<(), Failure> {
         )?;
     }
     context.tell(Ask::Receipt {
+        met: None,
         resource,
         about: args.about,
         kind,

@@ -131,6 +131,7 @@ impl Node {
                 about,
                 kind,
                 detail,
+                met,
                 ..
             } => Command::Receipt {
                 about: self.one_peer(replica, about.as_deref(), "--about NODE")?,
@@ -140,6 +141,7 @@ impl Node {
                     ReceiptWord::Force => ReceiptKind::Operator,
                 },
                 detail: detail.clone(),
+                met: *met,
             },
             Ask::Outdate { .. } => Command::Outdate,
             Ask::Verify {

@@ -103,6 +103,7 @@ impl Node {
             disk: StoredDisk::UpToDate,
             primary: false,
             active: false,
+            host: BootId(0),
             peers: self
                 .peers
                 .iter()

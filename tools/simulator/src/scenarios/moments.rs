@@ -217,6 +217,7 @@ fn primary_dies_while_standbys_compare(seed: u64, telling: Telling) -> Outcome {
 /// A receipt, which is not needed if the victim had left the set in good order.
 fn say_fenced(script: &mut Script, survivor: usize, victim: usize) {
     let receipt = Command::Receipt {
+        met: None,
         about: slot_of(survivor, victim),
         kind: ReceiptKind::Fence,
         detail: "the scenario says so".into(),

@@ -46,6 +46,10 @@ pub(super) const ALL: &[(&str, Run)] = &[
         "receipt-that-can-not-be-stored",
         receipt_that_can_not_be_stored,
     ),
+    (
+        "receipt-from-before-a-meeting",
+        receipt_from_before_a_meeting,
+    ),
 ];
 
 fn failover_without_proof(seed: u64, telling: Telling) -> Outcome {
@@ -109,6 +113,7 @@ fn going_alone_killed(seed: u64, telling: Telling) -> Outcome {
         script.world.command(
             primary,
             Command::Receipt {
+                met: None,
                 about: slot_of(primary, other),
                 kind: ReceiptKind::Fence,
                 detail: "switched off".to_owned(),
@@ -343,6 +348,7 @@ fn reads_end_with_their_lease(seed: u64, telling: Telling) -> Outcome {
 fn receipts_that_are_refused(seed: u64, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     let receipt = |kind| Command::Receipt {
+        met: None,
         about: slot_of(0, 1),
         kind,
         detail: "too early".to_owned(),
@@ -403,6 +409,7 @@ fn stopped_twice(seed: u64, telling: Telling) -> Outcome {
 fn receipt_that_can_not_be_stored(seed: u64, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     let receipt = Command::Receipt {
+        met: None,
         about: slot_of(0, 1),
         kind: ReceiptKind::Fence,
         detail: "switched off".to_owned(),
@@ -416,5 +423,35 @@ fn receipt_that_can_not_be_stored(seed: u64, telling: Telling) -> Outcome {
     script.world.nodes[0].trouble.spares_nobody = true;
     script.must_refuse(0, receipt, RefusalCode::Metadata);
     script.start(1);
+    script.finish()
+}
+
+/// A standby records itself as outdated when asked to, meets the primary, is equal again, and is lost again: what it said
+/// before that is no right any more.
+fn receipt_from_before_a_meeting(seed: u64, telling: Telling) -> Outcome {
+    let mut script = Script::calm(seed, telling);
+    let about = slot_of(0, 1);
+    script.serve(20);
+    script.part();
+    script.wait_lost(0, 1);
+    script.wait_lost(1, 0);
+    let met = Some(script.status(0).peers[0].met);
+    script.must(1, Command::Outdate);
+    script.join();
+    script.wait_all_equal();
+    script.part();
+    script.wait_lost(0, 1);
+    let receipt = |met| Command::Receipt {
+        about,
+        kind: ReceiptKind::Release,
+        detail: "it was recorded as outdated".into(),
+        met,
+    };
+    script.must_refuse(0, receipt(met), RefusalCode::NothingToDo);
+    script.must(1, Command::Outdate);
+    let met = Some(script.status(0).peers[0].met);
+    script.must(0, receipt(met));
+    script.join();
+    script.wait_all_equal();
     script.finish()
 }

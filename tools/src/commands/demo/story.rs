@@ -188,6 +188,7 @@ fn take_over(say: &Teller, pair: &Pair) -> Result<Instant, Failure> {
     let message = pair.done(
         beta,
         Ask::Receipt {
+            met: None,
             resource: RESOURCE.to_owned(),
             about: Some(Which::Alpha.name().to_owned()),
             kind: ReceiptWord::Fenced,
