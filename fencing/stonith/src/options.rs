@@ -116,17 +116,15 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
-/// Whether the value of such an option is secret. `password_script` names a program that prints the password: a path is
-/// no secret.
+/// Whether the value of such an option is secret. `password_script` names a program that prints the password, `token_file`
+/// a file: a path is no secret. Nor is the `key` of `fence_scsi` and `fence_mpath`: a reservation's number.
 pub(crate) fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    if name.ends_with("_script") || name.ends_with("-script") {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    if PATHS.iter().any(|end| name.ends_with(end)) {
         return false;
     }
     SECRET_MARKS.iter().any(|mark| name.contains(mark))
-        || name
-            .split(['_', '-'])
-            .any(|word| SECRET_WORDS.contains(&word))
+        || SECRET_ENDS.iter().any(|end| name.ends_with(end))
 }
 
 fn check(name: &str, value: &str) -> Result<(), String> {
@@ -169,10 +167,12 @@ pub(crate) fn line_safe(value: &str) -> Result<(), &'static str> {
 
 const BLANKED: &str = "(secret)";
 
+const PATHS: &[&str] = &["_script", "_file"];
+
 const SECRET_MARKS: &[&str] = &["passw", "passphrase", "secret", "token", "credential"];
 
-/// As whole words, since `ssh_keyfile` names a path: `api_key`, `access_key`, `hexadecimal_kg`, and SNMP's password.
-const SECRET_WORDS: &[&str] = &["key", "apikey", "kg", "community", "pin"];
+/// Keys of clouds and of virtualisation, IPMI's Kg, SNMP's password.
+const SECRET_ENDS: &[&str] = &["_key", "apikey", "tlskey", "_kg", "community"];
 
 /// What is set by this crate, and why it is not an option.
 const OURS: &[(&str, &str)] = &[
@@ -208,7 +208,10 @@ mod tests {
             "passwd",
             "snmp_priv_passwd",
             "secret_key",
-            "api_key",
+            "access-key",
+            "apikey",
+            "hexadecimal_kg",
+            "community",
             "Password",
         ] {
             assert!(is_secret(secret), "{secret}");
@@ -219,7 +222,10 @@ mod tests {
             "ip",
             "username",
             "identity_file",
-            "keyfile",
+            "token-file",
+            "key",
+            "key_value",
+            "ping_count",
         ] {
             assert!(!is_secret(open), "{open}");
         }

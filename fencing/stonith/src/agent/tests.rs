@@ -231,13 +231,8 @@ async fn an_agent_does_not_outlive_a_killed_daemon() {
     let fakes = Fakes::new();
     fakes.agent(
         "fence_slow",
-        r#"echo $$ >> "$dir/processes"; while :; do read -r never < "$dir/fifo"; done"#,
+        r#"echo $$ >> "$dir/processes"; exec sleep 1000"#,
     );
-    let made = process::Command::new("mkfifo")
-        .arg(fakes.path("fifo"))
-        .status()
-        .unwrap();
-    assert!(made.success());
     let mut daemon = process::Command::new(env::current_exe().unwrap())
         .args([
             "--exact",

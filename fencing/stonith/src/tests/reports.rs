@@ -71,7 +71,10 @@ async fn a_test_shoots_nobody_and_reads_well() {
     let fakes = Fakes::new();
     let good = fakes.agent("fence_good", GOOD);
     let manual = Device::new(AgentName::Manual);
-    let report = fakes.fencer(&[&[good.clone()], &[manual]]).test().await;
+    let report = fakes
+        .fencer(&[std::slice::from_ref(&good), &[manual]])
+        .test()
+        .await;
     assert!(report.passed(), "{report}");
     assert_eq!(
         fakes.actions("fence_good"),
