@@ -1,0 +1,6 @@
+//! Fencers with fake agents, and with a real one where it is installed.
+
+pub(crate) mod fake;
+mod levels;
+mod real;
+mod reports;
