@@ -57,6 +57,9 @@ pub(crate) async fn run(
         .stderr(writer)
         .process_group(0)
         .kill_on_drop(true);
+    for ours in NOT_FOR_CHILDREN {
+        command.env_remove(ours);
+    }
     let mut output = Output::new(reader).map_err(spawn)?;
     let mut child = command.spawn().map_err(spawn)?;
     // It holds the pipe's other end open.
@@ -211,6 +214,9 @@ impl Output {
         format!("{cut}{}", text.trim_end())
     }
 }
+
+/// What systemd tells this process alone: a command that took it for its own would speak in our name.
+const NOT_FOR_CHILDREN: &[&str] = &["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
 /// A pipe holds 64 KiB unless somebody enlarged it.
 const DRAIN_READS: usize = 64;

@@ -117,14 +117,17 @@ impl Mount {
         if self.stop(step).await.is_ok() {
             return Ok(());
         }
-        let left = if left.is_some() {
-            processes::find(&pick).await
-        } else {
-            None
+        let nested = mounts::table()?.into_iter().rev().find(|mount| {
+            mount.path.starts_with(&self.mount.path) && mount.path != self.mount.path
+        });
+        let users = match (nested, left) {
+            (Some(nested), _) => format!("the mount on {}", nested.path.display()),
+            (None, None) => processes::list(None),
+            (None, Some(_)) => processes::list(processes::find(&pick).await.as_deref()),
         };
         Err(Problem::Busy {
             what: self.mount.path.display().to_string(),
-            users: processes::list(left.as_deref()),
+            users,
         })
     }
 

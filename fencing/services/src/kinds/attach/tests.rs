@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use nix::{
+    mount::{MsFlags, mount, umount},
+    sched::{CloneFlags, unshare},
+};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -83,4 +87,36 @@ fn leaves_the_device_of_another_resource_alone() {
     // Kernels that do not tell: it must be taken for ours, or a stop would leave it.
     fs::remove_file(sysfs.join("backend")).unwrap();
     assert_eq!(scene.attach.state(), ServiceState::Up);
+}
+
+#[test]
+fn does_not_detach_beneath_a_mount() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: needs root for a mount namespace of its own");
+        return;
+    }
+    let scene = Scene::new();
+    scene.run(Attach::start).unwrap();
+    let mounted_on = scene.folder.path().join("mnt");
+    fs::create_dir(&mounted_on).unwrap();
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    mount(
+        Some("/dev/nbd7"),
+        &mounted_on,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        none,
+    )
+    .unwrap();
+    let error = scene.run(Attach::stop).unwrap_err().to_string();
+    let expected = format!(
+        "/dev/nbd7 is in use by the filesystem on {}",
+        mounted_on.display()
+    );
+    assert_eq!(error, expected);
+    assert_eq!(scene.attach.state(), ServiceState::Up);
+    umount(&mounted_on).unwrap();
+    scene.run(Attach::stop).unwrap();
 }
