@@ -1,0 +1,158 @@
+//! Finds processes by what they hold or carry, through /proc, and ends them.
+//!
+//! Reading another process's files in /proc can block in the kernel for as long as that process is stuck on a dead
+//! disk, so every look runs on a thread of its own and is given up after [`limits::SCAN`].
+
+use std::{
+    collections::BTreeSet,
+    fmt, fs,
+    os::linux::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::limits;
+
+/// A process, and what it is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) pid: Pid,
+    name: String,
+}
+
+/// How processes are picked.
+#[derive(Clone, Debug)]
+pub(crate) enum Pick {
+    /// Those which carry all of these in their environment: a service's processes, wherever they went.
+    Marked(Vec<String>),
+    /// Those which hold a file of one of these filesystems (device numbers): open, mapped, as working folder or root.
+    Holding(BTreeSet<(u32, u32)>),
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.pid)
+    }
+}
+
+/// Every process of that kind but this one and init. `None`: the look was given up.
+pub(crate) async fn find(pick: &Pick) -> Option<Vec<User>> {
+    let pick = pick.clone();
+    let look = tokio::task::spawn_blocking(move || scan(&pick));
+    timeout(limits::SCAN, look).await.ok()?.ok()
+}
+
+/// Kills until none is left or `until` is reached; first politely when `polite`. Gives those that are left.
+pub(crate) async fn end(pick: &Pick, polite: bool, until: Instant) -> Option<Vec<User>> {
+    let mut polite_until = Instant::now();
+    if polite {
+        polite_until += limits::TERM_GRACE;
+    }
+    let mut asked: Vec<User> = Vec::new();
+    loop {
+        let left = find(pick).await?;
+        if left.is_empty() || Instant::now() >= until {
+            return Some(left);
+        }
+        for user in &left {
+            if Instant::now() >= polite_until {
+                tracing::warn!(%user, "killed: it kept a service from stopping");
+                let _ = kill(user.pid, Signal::SIGKILL);
+            } else if !asked.contains(user) {
+                tracing::warn!(%user, "asked to end: it keeps a service from stopping");
+                let _ = kill(user.pid, Signal::SIGTERM);
+                asked.push(user.clone());
+            }
+        }
+        sleep(limits::POLL).await;
+    }
+}
+
+/// In words, for an error.
+pub(crate) fn list(users: Option<&[User]>) -> String {
+    match users {
+        None => "processes that could not be looked at: /proc blocks".to_owned(),
+        Some([]) => {
+            "no process: a loop device, swap, an NFS export, or another mount namespace?".to_owned()
+        }
+        Some(users) => {
+            let all: Vec<String> = users.iter().map(ToString::to_string).collect();
+            all.join(", ")
+        }
+    }
+}
+
+fn scan(pick: &Pick) -> Vec<User> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    let others = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| *pid > 1 && *pid != own);
+    others
+        .filter(|pid| {
+            let folder = PathBuf::from(format!("/proc/{pid}"));
+            match pick {
+                Pick::Marked(marks) => carries(&folder, marks),
+                Pick::Holding(devices) => holds(&folder, devices),
+            }
+        })
+        .map(|pid| User {
+            pid: Pid::from_raw(pid),
+            name: fs::read_to_string(format!("/proc/{pid}/comm"))
+                .map_or_else(|_| "?".to_owned(), |name| name.trim().to_owned()),
+        })
+        .collect()
+}
+
+/// A zombie has no environment and holds nothing: it is not found.
+fn carries(folder: &Path, marks: &[String]) -> bool {
+    let Ok(environment) = fs::read(folder.join("environ")) else {
+        return false;
+    };
+    let entries: BTreeSet<&[u8]> = environment.split(|byte| *byte == 0).collect();
+    marks.iter().all(|mark| entries.contains(mark.as_bytes()))
+}
+
+fn holds(folder: &Path, devices: &BTreeSet<(u32, u32)>) -> bool {
+    // Device numbers, not names: a container may have a folder of the same name and nothing to do with this mount.
+    let on_it = |link: &Path| {
+        fs::metadata(link).is_ok_and(|file| devices.contains(&crate::mounts::split(file.st_dev())))
+    };
+    if ["cwd", "root", "exe"]
+        .iter()
+        .any(|link| on_it(&folder.join(link)))
+    {
+        return true;
+    }
+    let open = fs::read_dir(folder.join("fd"));
+    if open.is_ok_and(|files| files.flatten().any(|file| on_it(&file.path()))) {
+        return true;
+    }
+    fs::read(folder.join("maps")).is_ok_and(|maps| {
+        maps.split(|byte| *byte == b'\n')
+            .any(|line| mapped_device(line).is_some_and(|device| devices.contains(&device)))
+    })
+}
+
+/// The fourth column of a line of /proc/PID/maps, `fd:01` in hexadecimal; 00:00 is no file.
+fn mapped_device(line: &[u8]) -> Option<(u32, u32)> {
+    let text = std::str::from_utf8(line).ok();
+    // A file's name need not be UTF-8; the columns before it are.
+    let text = text.or_else(|| std::str::from_utf8(line.get(..line.len().min(COLUMNS))?).ok())?;
+    let (major, minor) = text.split_ascii_whitespace().nth(3)?.split_once(':')?;
+    let device = (
+        u32::from_str_radix(major, 16).ok()?,
+        u32::from_str_radix(minor, 16).ok()?,
+    );
+    (device != (0, 0)).then_some(device)
+}
+
+/// Where the name begins in /proc/PID/maps, at the earliest.
+const COLUMNS: usize = 60;

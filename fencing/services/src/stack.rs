@@ -1,0 +1,378 @@
+//! The services of one resource on this node: up in order, down in reverse.
+
+use std::{fmt, time::Duration};
+
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    config::Services,
+    error::{Problem, StartError, StillUp, StopError},
+    kinds::{Running, Step},
+    limits,
+    process::Environment,
+};
+
+/// The services of one resource on this node.
+///
+/// Nothing here is remembered across a restart of the caller: a new stack asks each service how it is and finds what
+/// is up. Starting what is up and stopping what is down does nothing.
+#[derive(Debug)]
+pub struct Stack {
+    host: Host,
+    services: Vec<Entry>,
+}
+
+/// Where the services run.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The resource that they belong to.
+    pub resource: String,
+    /// This node's name.
+    pub node: String,
+    /// What they are run with.
+    pub programs: Programs,
+}
+
+/// The programs that are run. A plain name is looked up in `PATH`.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// This very program with what it needs to find its configuration: `["/usr/bin/twindisk", "--config", "…"]`. The
+    /// words `attach RESOURCE DEVICE` or `detach DEVICE` follow it.
+    pub twindisk: Vec<String>,
+    /// systemctl(1).
+    pub systemctl: String,
+    /// mount(8).
+    pub mount: String,
+    /// umount(8).
+    pub umount: String,
+}
+
+/// This node's role while a command runs, as the command is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It may write.
+    Primary,
+    /// It may not, or not any more.
+    Standby,
+}
+
+/// How a service is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", content = "why", rename_all = "kebab-case")]
+pub enum ServiceState {
+    /// Up.
+    Up,
+    /// Down, for certain.
+    Down,
+    /// Neither for certain, and why.
+    Unknown(String),
+}
+
+/// A line of `status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub service: String,
+    /// How it is.
+    #[serde(flatten)]
+    pub state: ServiceState,
+}
+
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    start_timeout: Duration,
+    stop_timeout: Duration,
+    running: Running,
+}
+
+/// Whether a service was up before it was started.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Brought {
+    FoundUp,
+    Started,
+}
+
+impl Programs {
+    /// `twindisk` as in [`Self::twindisk`], everything else by its plain name.
+    #[must_use]
+    pub fn new(twindisk: Vec<String>) -> Self {
+        Self {
+            twindisk,
+            systemctl: "systemctl".to_owned(),
+            mount: "mount".to_owned(),
+            umount: "umount".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Primary => "primary",
+            Self::Standby => "standby",
+        })
+    }
+}
+
+impl fmt::Display for ServiceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Up => f.write_str("up"),
+            Self::Down => f.write_str("down"),
+            Self::Unknown(why) => write!(f, "in an unknown state: {why}"),
+        }
+    }
+}
+
+impl Stack {
+    /// Looks at nothing and starts nothing.
+    #[must_use]
+    pub fn new(services: &Services, host: Host) -> Self {
+        let services = services.iter().map(|service| Entry {
+            name: service.name(),
+            start_timeout: service.start_timeout,
+            stop_timeout: service.stop_timeout,
+            running: Running::new(service, &host),
+        });
+        Self {
+            services: services.collect(),
+            host,
+        }
+    }
+
+    /// Brings everything up, in order. What is up already stays as it is.
+    ///
+    /// When the future is dropped, the command that ran is killed with its process group; what was up before stays up,
+    /// for [`Self::stop`].
+    ///
+    /// # Errors
+    ///
+    /// The first service that does not come up. What this call had started, the failed service among it, is stopped
+    /// again in reverse; what it had found up stays up.
+    pub async fn start(&mut self) -> Result<(), StartError> {
+        let mut started = Vec::new();
+        for index in 0..self.services.len() {
+            let Some(entry) = self.services.get_mut(index) else {
+                break;
+            };
+            let environment = environment(&self.host, &entry.name, Role::Primary);
+            match entry.bring_up(&environment).await {
+                Ok(Brought::FoundUp) => {}
+                Ok(Brought::Started) => started.push(index),
+                Err(problem) => return Err(self.give_up(index, problem, started).await),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes everything down, in reverse, whether this stack had started it or not. Each service is asked, and forced
+    /// when it does not stop in its time. One that will not stop keeps no other from being stopped.
+    ///
+    /// # Errors
+    ///
+    /// What is not known to be down in the end. No other node may start these services before this node is fenced.
+    pub async fn stop(&mut self, role: Role) -> Result<(), StopError> {
+        let all = (0..self.services.len()).collect();
+        let (_, still_up) = self.take_down(all, role).await;
+        if still_up.is_empty() {
+            Ok(())
+        } else {
+            Err(StopError { still_up })
+        }
+    }
+
+    /// How each service is, in order. Each may take [`limits::STATUS`].
+    pub async fn status(&self, role: Role) -> Vec<ServiceStatus> {
+        let mut lines = Vec::with_capacity(self.services.len());
+        for entry in &self.services {
+            let environment = environment(&self.host, &entry.name, role);
+            lines.push(ServiceStatus {
+                service: entry.name.clone(),
+                state: entry.state(&environment).await,
+            });
+        }
+        lines
+    }
+
+    /// Undoes a start whose service `failed`.
+    async fn give_up(
+        &mut self,
+        failed: usize,
+        problem: Problem,
+        started: Vec<usize>,
+    ) -> StartError {
+        let mut service = String::new();
+        let mut failed_to_stop = None;
+        if let Some(entry) = self.services.get_mut(failed) {
+            service.clone_from(&entry.name);
+            tracing::error!(
+                resource = self.host.resource, service, %problem,
+                "a service did not start: what was started before it stops again"
+            );
+            let environment = environment(&self.host, &entry.name, Role::Primary);
+            // Without looking first: it may be half up, and look down.
+            failed_to_stop = entry.ask_and_force(&environment).await.err();
+        }
+        let (stopped, mut still_up) = self.take_down(started, Role::Primary).await;
+        if let Some(problem) = failed_to_stop
+            && let Some(entry) = self.services.get(failed)
+            && entry
+                .state(&environment(&self.host, &service, Role::Primary))
+                .await
+                != ServiceState::Down
+        {
+            still_up.insert(
+                0,
+                StillUp {
+                    service: service.clone(),
+                    problem,
+                },
+            );
+        }
+        StartError {
+            service,
+            problem,
+            stopped,
+            still_up,
+        }
+    }
+
+    /// Those of `indices`, last first. Gives the names of those that were stopped, and what is still up.
+    async fn take_down(&mut self, indices: Vec<usize>, role: Role) -> (Vec<String>, Vec<StillUp>) {
+        let mut stopped = Vec::new();
+        let mut failed = Vec::new();
+        for index in indices.into_iter().rev() {
+            let Some(entry) = self.services.get_mut(index) else {
+                continue;
+            };
+            let environment = environment(&self.host, &entry.name, role);
+            match entry.take_down(&environment).await {
+                Ok(()) => stopped.push(entry.name.clone()),
+                Err(problem) => {
+                    tracing::error!(
+                        resource = self.host.resource, service = entry.name, %problem,
+                        "a service could not be stopped"
+                    );
+                    failed.push((index, problem));
+                }
+            }
+        }
+        // Forcing a mount ends its users, those among them which would not stop.
+        let mut still_up = Vec::new();
+        for (index, problem) in failed {
+            let Some(entry) = self.services.get(index) else {
+                continue;
+            };
+            let environment = environment(&self.host, &entry.name, role);
+            let service = entry.name.clone();
+            if entry.state(&environment).await == ServiceState::Down {
+                stopped.push(service);
+            } else {
+                still_up.push(StillUp { service, problem });
+            }
+        }
+        (stopped, still_up)
+    }
+}
+
+impl Entry {
+    async fn state(&self, environment: &Environment) -> ServiceState {
+        self.running.state(step(environment, limits::STATUS)).await
+    }
+
+    async fn bring_up(&mut self, environment: &Environment) -> Result<Brought, Problem> {
+        let step = step(environment, self.start_timeout);
+        if self.state(environment).await == ServiceState::Up {
+            self.running.found_up();
+            return Ok(Brought::FoundUp);
+        }
+        tracing::info!(service = self.name, "starts");
+        self.running.start(step).await?;
+        match self.reaches(&ServiceState::Up, step).await {
+            None => Ok(Brought::Started),
+            Some(other) => Err(Problem::NotUp {
+                state: other.to_string(),
+                within: self.start_timeout,
+                hint: self.running.hint(),
+            }),
+        }
+    }
+
+    async fn take_down(&mut self, environment: &Environment) -> Result<(), Problem> {
+        if self.state(environment).await == ServiceState::Down {
+            self.running.found_down();
+            return Ok(());
+        }
+        tracing::info!(service = self.name, "stops");
+        self.ask_and_force(environment).await
+    }
+
+    async fn ask_and_force(&mut self, environment: &Environment) -> Result<(), Problem> {
+        let asking = step(environment, self.stop_timeout);
+        let asked = self.running.stop(asking).await;
+        let Err(problem) = self.ends(asked, asking, self.stop_timeout).await else {
+            return Ok(());
+        };
+        tracing::warn!(service = self.name, %problem, "does not stop when asked: forced");
+        let forcing = step(environment, limits::FORCE);
+        let forced = self.running.force(forcing).await;
+        self.ends(forced, forcing, limits::FORCE).await
+    }
+
+    /// Whether a stop ends in the service being down. What the service says of its state counts, not what the stop did.
+    async fn ends(
+        &self,
+        stop: Result<(), Problem>,
+        step: Step<'_>,
+        within: Duration,
+    ) -> Result<(), Problem> {
+        if let Err(problem) = stop {
+            let state = self.state(step.environment).await;
+            return if state == ServiceState::Down {
+                Ok(())
+            } else {
+                Err(problem)
+            };
+        }
+        match self.reaches(&ServiceState::Down, step).await {
+            None => Ok(()),
+            Some(other) => Err(Problem::NotDown {
+                state: other.to_string(),
+                within,
+            }),
+        }
+    }
+
+    /// Waits for a state; asks at least once. Gives the state that it has instead when the time is over.
+    async fn reaches(&self, wanted: &ServiceState, step: Step<'_>) -> Option<ServiceState> {
+        loop {
+            let state = self.state(step.environment).await;
+            if state == *wanted {
+                return None;
+            }
+            if step.left().is_zero() {
+                return Some(state);
+            }
+            sleep(limits::POLL.min(step.left())).await;
+        }
+    }
+}
+
+fn step(environment: &Environment, within: Duration) -> Step<'_> {
+    Step {
+        environment,
+        until: Instant::now() + within,
+    }
+}
+
+/// What every command of a service finds. `TWINDISK_SERVICE` also marks its processes, for a forced stop.
+fn environment(host: &Host, service: &str, role: Role) -> Environment {
+    Environment(vec![
+        ("TWINDISK_RESOURCE", host.resource.clone()),
+        ("TWINDISK_NODE", host.node.clone()),
+        ("TWINDISK_ROLE", role.to_string()),
+        ("TWINDISK_SERVICE", service.to_owned()),
+    ])
+}

@@ -1,0 +1,249 @@
+//! Services that are commands: order, failure, force, and what a dropped future leaves.
+
+use std::{fs, time::Duration};
+
+use tokio::time::timeout;
+use twindisk_services::{Problem, Role, ServiceState};
+
+use crate::support::{LONG, Scene, alive, block_on, states, until};
+
+/// Three services that keep a book of what was done to them, and fail where `fail-NAME-VERB` is.
+fn three(scene: &Scene) -> String {
+    scene.script(
+        "do",
+        "echo $TWINDISK_SERVICE $1 $TWINDISK_RESOURCE $TWINDISK_NODE $TWINDISK_ROLE >>DIR/log\n\
+         if [ -e DIR/fail-$TWINDISK_SERVICE-$1 ]; then echo because of $TWINDISK_SERVICE; exit 4; fi\n\
+         case $1 in start) touch DIR/up-$TWINDISK_SERVICE;; stop) rm -f DIR/up-$TWINDISK_SERVICE;; esac",
+    );
+    let one = |name: &str| {
+        format!(
+            "{{ name = '{name}', start = ['DIR/do', 'start'], stop = ['DIR/do', 'stop'], status = ['test', '-e', 'DIR/up-{name}'] }}"
+        )
+    };
+    ["a", "b", "c"].map(one).join(",")
+}
+
+/// NAME VERB of each line of the book.
+fn steps(scene: &Scene) -> Vec<String> {
+    let told = scene.told();
+    told.iter()
+        .map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" "))
+        .collect()
+}
+
+#[test]
+fn up_in_order_and_down_in_reverse() {
+    let scene = Scene::new();
+    let mut stack = scene.stack(&three(&scene));
+    block_on(async {
+        assert_eq!(states(&stack).await, [const { ServiceState::Down }; 3]);
+        stack.start().await.unwrap();
+        assert_eq!(states(&stack).await, [const { ServiceState::Up }; 3]);
+        let started = ["a", "b", "c"].map(|name| format!("{name} start r0 alpha primary"));
+        assert_eq!(scene.told(), started);
+
+        stack.start().await.unwrap();
+        assert_eq!(scene.told(), [""; 0], "started twice");
+
+        stack.stop(Role::Standby).await.unwrap();
+        let stopped = ["c", "b", "a"].map(|name| format!("{name} stop r0 alpha standby"));
+        assert_eq!(scene.told(), stopped);
+        stack.stop(Role::Standby).await.unwrap();
+        assert_eq!(scene.told(), [""; 0], "stopped twice");
+    });
+}
+
+#[test]
+fn a_new_stack_finds_what_is_up() {
+    let scene = Scene::new();
+    let services = three(&scene);
+    block_on(async {
+        scene.stack(&services).start().await.unwrap();
+        fs::remove_file(scene.path("up-b")).unwrap();
+        scene.told();
+        let mut again = scene.stack(&services);
+        again.start().await.unwrap();
+        assert_eq!(steps(&scene), ["b start"]);
+        scene.stack(&services).stop(Role::Primary).await.unwrap();
+        assert_eq!(steps(&scene), ["c stop", "b stop", "a stop"]);
+    });
+}
+
+#[test]
+fn a_failed_start_takes_down_what_it_had_started() {
+    let scene = Scene::new();
+    let mut stack = scene.stack(&three(&scene));
+    fs::write(scene.path("fail-c-start"), "").unwrap();
+    fs::write(scene.path("up-a"), "").unwrap();
+    block_on(async {
+        let error = stack.start().await.unwrap_err();
+        assert_eq!(error.service, "c");
+        assert_eq!(error.stopped, ["b"]);
+        assert!(error.still_up.is_empty(), "{error}");
+        // `a` had been up before.
+        assert_eq!(steps(&scene), ["b start", "c start", "c stop", "b stop"]);
+        let text = error.to_string();
+        for part in [
+            "service c did not start",
+            "because of c",
+            "Stopped again: b",
+            "start again",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in: {text}");
+        }
+    });
+}
+
+#[test]
+fn a_failed_start_says_what_it_could_not_take_down() {
+    let scene = Scene::new();
+    let mut stack = scene.stack(&three(&scene));
+    for name in ["fail-c-start", "fail-b-stop"] {
+        fs::write(scene.path(name), "").unwrap();
+    }
+    block_on(async {
+        let error = stack.start().await.unwrap_err();
+        assert_eq!(error.stopped, ["a"]);
+        assert_eq!(error.still_up.len(), 1, "{error}");
+        assert_eq!(error.still_up[0].service, "b");
+        assert!(error.to_string().contains("Power this node off"), "{error}");
+    });
+}
+
+#[test]
+fn a_start_that_brings_nothing_up_fails() {
+    let scene = Scene::new();
+    let mut stack = scene.stack(
+        "{ name = 'x', start = ['true'], stop = ['true'], status = ['false'], start-timeout = '300ms' }",
+    );
+    let error = block_on(stack.start()).unwrap_err();
+    assert!(matches!(error.problem, Problem::NotUp { .. }), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("it is down 300ms after its start"),
+        "{error}"
+    );
+}
+
+/// A daemon in a session of its own that ignores SIGTERM. Its stop waits for its end.
+const STUBBORN: &str =
+    "{ name = 'stubborn', start = ['DIR/start'], stop = ['DIR/stop'], stop-timeout = '500ms' }";
+
+fn stubborn(scene: &Scene) {
+    scene.script(
+        "start",
+        "setsid sh -c 'trap \"\" TERM; echo $$ >DIR/pid; while :; do sleep 0.1; done' >/dev/null 2>&1 &\n\
+         while ! [ -s DIR/pid ]; do sleep 0.05; done",
+    );
+    scene.script(
+        "stop",
+        "echo stop >>DIR/log; pid=$(cat DIR/pid); kill $pid\n\
+         while grep -q '^State:.*[RSDT] ' /proc/$pid/status; do sleep 0.05; done; exit 0",
+    );
+}
+
+#[test]
+fn a_hanging_stop_is_forced() {
+    let scene = Scene::new();
+    stubborn(&scene);
+    block_on(async {
+        scene.stack(STUBBORN).start().await.unwrap();
+        let pid = fs::read_to_string(scene.path("pid")).unwrap();
+        assert!(alive(&pid));
+        // Not the stack that started it: the daemon is found by what it carries.
+        let mut stack = scene.stack(STUBBORN);
+        stack.stop(Role::Primary).await.unwrap();
+        assert!(!alive(&pid));
+        assert_eq!(scene.told(), ["stop", "stop"]);
+        assert_eq!(states(&stack).await, [ServiceState::Down]);
+    });
+}
+
+#[test]
+fn a_stop_that_cannot_finish_names_what_is_up_and_stops_the_rest() {
+    let scene = Scene::new();
+    let mut stack = scene.stack(&format!(
+        "{}, {{ name = 'd', start = ['true'], stop = ['sleep', '1000'], stop-timeout = '200ms', status = ['true'] }}",
+        three(&scene)
+    ));
+    block_on(async {
+        stack.start().await.unwrap();
+        scene.told();
+        let error = timeout(LONG, stack.stop(Role::Primary))
+            .await
+            .unwrap()
+            .unwrap_err();
+        let names: Vec<&str> = error
+            .still_up
+            .iter()
+            .map(|up| up.service.as_str())
+            .collect();
+        assert_eq!(names, ["d"]);
+        let text = error.to_string();
+        assert!(text.contains("`sleep 1000` did not end within"), "{text}");
+        assert!(text.contains("before this one is powered off"), "{text}");
+        assert_eq!(steps(&scene), ["c stop", "b stop", "a stop"]);
+    });
+}
+
+#[test]
+fn a_dropped_start_leaves_nothing_running() {
+    let scene = Scene::new();
+    scene.script(
+        "hang",
+        "sleep 1000 & echo $! >DIR/child; echo $$ >DIR/pid; wait",
+    );
+    let services = format!(
+        "{}, {{ name = 'h', start = ['DIR/hang'], stop = ['DIR/do', 'stop'] }}",
+        three(&scene)
+    );
+    let mut stack = scene.stack(&services);
+    block_on(async {
+        let mut start = Box::pin(stack.start());
+        while !scene.path("pid").exists() {
+            assert!(
+                timeout(Duration::from_millis(50), &mut start)
+                    .await
+                    .is_err()
+            );
+        }
+        drop(start);
+        for file in ["pid", "child"] {
+            let pid = fs::read_to_string(scene.path(file)).unwrap();
+            until("a process of the start lives", || !alive(&pid)).await;
+        }
+        scene.told();
+        // Nobody knows how far it came: it is stopped with the others.
+        let last = states(&stack).await.pop().unwrap();
+        assert!(matches!(&last, ServiceState::Unknown(_)), "{last}");
+        stack.stop(Role::Primary).await.unwrap();
+        assert_eq!(steps(&scene), ["h stop", "c stop", "b stop", "a stop"]);
+    });
+}
+
+#[test]
+fn a_status_that_answers_oddly_is_unknown() {
+    let scene = Scene::new();
+    let codes = [0, 1, 2, 3, 7, 127];
+    let services: Vec<String> = codes
+        .iter()
+        .map(|code| format!("{{ name = 's{code}', start = ['true'], stop = ['true'], status = ['sh', '-c', 'echo hm; exit {code}'] }}"))
+        .collect();
+    let stack = scene.stack(&services.join(","));
+    let states = block_on(states(&stack));
+    let words: Vec<bool> = states
+        .iter()
+        .map(|state| matches!(state, ServiceState::Unknown(why) if why.ends_with("hm")))
+        .collect();
+    assert_eq!(
+        words,
+        [false, false, true, false, false, true],
+        "{states:?}"
+    );
+    assert_eq!(states[0], ServiceState::Up);
+    assert_eq!(
+        [&states[1], &states[3], &states[4]],
+        [&ServiceState::Down; 3]
+    );
+}
