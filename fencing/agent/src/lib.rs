@@ -1,1 +1,21 @@
-//! The agent of a node: it drives the failover decisions with real heartbeats, fence agents, replicas and services.
+//! The agent of a node: it drives the failover decisions of `fencing/core` with real heartbeats, fence agents, replicas
+//! and services.
+//!
+//! [`run`] is the process. One task owns the core; everything else that takes time (a fence agent, an order to a replica,
+//! services) is a task of its own that sends its outcome back. The agent goes on deciding while the replica's process is
+//! stuck, and that one goes on writing when the agent is gone.
+#![forbid(unsafe_code)]
+
+mod ask;
+mod config;
+mod heartbeat;
+mod memory;
+mod orders;
+mod ping;
+mod replica;
+mod run;
+mod socket;
+
+pub use ask::{AgentAnswer, AgentAsk, AgentReply, Client, Told};
+pub use config::{Settings, SettingsError};
+pub use run::{RunError, run};

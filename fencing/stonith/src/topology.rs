@@ -191,6 +191,15 @@ impl Fencer {
         .await
     }
 
+    /// Switches the node on again, at every device. A person is not asked.
+    pub async fn power_on(&self) -> Vec<Told<()>> {
+        self.ask_all(async |device, known| {
+            device.ask(known, Action::On).await?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Whether every device answers, and how long that takes: `monitor`, or `status` where an agent has no `monitor`. A
     /// shot takes at least as long, so that the fence delay can be learned from it. A person is not asked.
     pub async fn monitor(&self) -> Vec<Told<()>> {

@@ -1,0 +1,106 @@
+//! What a person can ask an agent: one JSON object a line on `agent.sock`, and its answer.
+
+use std::{
+    io::{self, BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    path::Path,
+};
+
+use serde::{Deserialize, Serialize};
+use twindisk_fencing_core::{AgentStatus, Level};
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum AgentAsk {
+    /// Everything about the agent.
+    Status,
+    /// Decide nothing until told otherwise, or decide again.
+    Maintenance {
+        /// Which.
+        on: bool,
+    },
+    /// Let automatic failover go on.
+    Clear,
+    /// A person has switched a node off.
+    Confirm {
+        /// Which.
+        node: String,
+        /// Who says so.
+        by: String,
+    },
+    /// Prove the fence devices of a node without a shot.
+    Test {
+        /// Which.
+        node: String,
+    },
+    /// Give the role of a resource to the other node, services first.
+    Switchover {
+        /// Which; may be left out when there is only one.
+        resource: Option<String>,
+    },
+}
+
+/// What an agent has reported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Seconds since 1970.
+    pub at: u64,
+    /// How much it matters.
+    pub level: Level,
+    /// The resource it is about.
+    pub resource: Option<String>,
+    /// What.
+    pub what: String,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AgentAnswer {
+    /// It is so now.
+    Done(String),
+    /// It is not possible: why, and what to do.
+    Refused(String),
+    /// Everything about the agent.
+    Status(Box<AgentReply>),
+}
+
+/// The status with what happened last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentReply {
+    /// The core's.
+    #[serde(flatten)]
+    pub status: AgentStatus,
+    /// Why automatic failover is not to be relied on, if it is not.
+    pub warnings: Vec<String>,
+    /// The newest reports, oldest first.
+    pub told: Vec<Told>,
+}
+
+/// A connection to an agent, for the command line.
+#[derive(Debug)]
+pub struct Client(BufReader<UnixStream>);
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub fn connect(socket: &Path) -> io::Result<Self> {
+        UnixStream::connect(socket).map(|stream| Self(BufReader::new(stream)))
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub fn ask(&mut self, ask: &AgentAsk) -> io::Result<AgentAnswer> {
+        let mut line = serde_json::to_vec(ask)?;
+        line.push(b'\n');
+        self.0.get_mut().write_all(&line)?;
+        let mut answer = String::new();
+        self.0.read_line(&mut answer)?;
+        Ok(serde_json::from_str(&answer)?)
+    }
+}

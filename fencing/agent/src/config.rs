@@ -1,0 +1,238 @@
+//! What the configuration says of the agent: `[agent]`, and `heartbeat`, `fence` and `services` where they stand.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+use twindisk_control::config::{Config, ConfigError, Node, Section};
+use twindisk_fencing_core::{PeerConfig, Profile, ResourceConfig};
+use twindisk_services::config::Services;
+use twindisk_stonith::Topology;
+
+/// Everything that an agent needs to know.
+#[derive(Debug)]
+pub struct Settings {
+    /// This node's name.
+    pub name: String,
+    /// Its number.
+    pub node: u8,
+    /// The configuration file.
+    pub file: PathBuf,
+    /// The socket of this agent.
+    pub socket: PathBuf,
+    /// The socket of `twindisk serve`.
+    pub control_socket: PathBuf,
+    /// Where the agent's memory is kept.
+    pub memory: PathBuf,
+    /// How fast to judge.
+    pub profile: Profile,
+    /// See [`twindisk_fencing_core::Config`].
+    pub max_failovers: u32,
+    /// The same.
+    pub failover_window: Duration,
+    /// Hosts that clients are reached through.
+    pub ping: Vec<String>,
+    /// Own heartbeat addresses, a path each.
+    pub heartbeat: Vec<SocketAddr>,
+    /// The nodes that this one shares a resource with.
+    pub peers: Vec<PeerSettings>,
+    /// Resources with two nodes.
+    pub resources: Vec<ResourceSettings>,
+    /// Things that a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// A peer.
+#[derive(Debug)]
+pub struct PeerSettings {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub node: u8,
+    /// Its heartbeat addresses, a path each.
+    pub heartbeat: Vec<SocketAddr>,
+    /// How it is powered off.
+    pub fence: Option<Topology>,
+}
+
+/// A resource.
+#[derive(Debug)]
+pub struct ResourceSettings {
+    /// Its name.
+    pub name: String,
+    /// An index into [`Settings::peers`].
+    pub peer: usize,
+    /// What follows the primary.
+    pub services: Option<Services>,
+}
+
+/// Why there can be no agent.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Something is missing.
+    #[error("{0}")]
+    Missing(String),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct RawAgent {
+    profile: Profile,
+    ping: Vec<String>,
+    max_failovers: Option<u32>,
+    failover_window_s: Option<u64>,
+}
+
+impl Settings {
+    /// As `node` reads the configuration.
+    ///
+    /// # Errors
+    /// With file, line and key of what is wrong or missing.
+    pub fn new(config: &Config, node: &Node) -> Result<Self, SettingsError> {
+        let Some(section) = &config.agent else {
+            return Err(SettingsError::Missing(format!(
+                "{}: there is no table [agent]: without it there is no automatic failover. Add `[agent]`, and `heartbeat` and \
+                 `fence` to each [nodes.NAME]",
+                config.path.display()
+            )));
+        };
+        let raw: RawAgent = section.read()?;
+        let own = addresses(node)?;
+        let mut settings = Self {
+            name: node.name.clone(),
+            node: node.id.0,
+            file: config.path.clone(),
+            socket: node.run_dir.join("agent.sock"),
+            control_socket: node.control_socket.clone(),
+            memory: node.state_dir.join("agent.json"),
+            profile: raw.profile,
+            max_failovers: raw.max_failovers.unwrap_or(3),
+            failover_window: Duration::from_secs(raw.failover_window_s.unwrap_or(3600)),
+            ping: raw.ping,
+            heartbeat: own,
+            peers: Vec::new(),
+            resources: Vec::new(),
+            warnings: Vec::new(),
+        };
+        for resource in config.resources_on(node) {
+            let others: Vec<_> = resource
+                .members
+                .iter()
+                .filter(|member| member.id != node.id)
+                .collect();
+            let [other] = others.as_slice() else {
+                settings.warnings.push(format!(
+                    "{} has {} nodes: automatic failover by fencing needs exactly two, so it is left alone",
+                    resource.name,
+                    others.len() + 1
+                ));
+                continue;
+            };
+            let peer = settings.peer(config, &other.node)?;
+            let services = resource.services.as_ref();
+            settings.resources.push(ResourceSettings {
+                name: resource.name.clone(),
+                peer,
+                services: services.map(Section::read).transpose()?,
+            });
+        }
+        if settings.heartbeat.len() < 2 {
+            let warning = "there is one heartbeat path: when that alone is cut, a healthy node is shot. Give each node two";
+            settings.warnings.push(warning.to_owned());
+        }
+        for peer in settings.peers.iter().filter(|peer| peer.fence.is_none()) {
+            settings.warnings.push(format!(
+                "there is no `fence` in [nodes.{}]: when it is lost, nothing is promoted before a person says that it is off",
+                peer.name
+            ));
+        }
+        Ok(settings)
+    }
+
+    fn peer(&mut self, config: &Config, name: &str) -> Result<usize, SettingsError> {
+        if let Some(at) = self.peers.iter().position(|peer| peer.name == name) {
+            return Ok(at);
+        }
+        let node = config.node(name).ok_or_else(|| {
+            SettingsError::Missing(format!("node {name} is not in the configuration"))
+        })?;
+        let heartbeat = addresses(node)?;
+        if heartbeat.len() != self.heartbeat.len() {
+            return Err(SettingsError::Missing(format!(
+                "{}: node {} has {} heartbeat addresses and {name} has {}: the first of one talks to the first of the other, and \
+                 so on, so there must be as many",
+                config.path.display(),
+                self.name,
+                self.heartbeat.len(),
+                heartbeat.len()
+            )));
+        }
+        self.peers.push(PeerSettings {
+            name: name.to_owned(),
+            node: node.id.0,
+            heartbeat,
+            fence: node.fence.as_ref().map(Section::read).transpose()?,
+        });
+        Ok(self.peers.len() - 1)
+    }
+
+    /// The same for the core.
+    #[must_use]
+    pub fn core(&self) -> twindisk_fencing_core::Config {
+        twindisk_fencing_core::Config {
+            name: self.name.clone(),
+            node: self.node,
+            profile: self.profile,
+            peers: self
+                .peers
+                .iter()
+                .map(|peer| PeerConfig {
+                    name: peer.name.clone(),
+                    node: peer.node,
+                    paths: peer.heartbeat.iter().map(ToString::to_string).collect(),
+                    can_fence: peer.fence.is_some(),
+                })
+                .collect(),
+            resources: self
+                .resources
+                .iter()
+                .map(|resource| ResourceConfig {
+                    name: resource.name.clone(),
+                    peer: resource.peer,
+                    has_services: resource.services.is_some(),
+                })
+                .collect(),
+            max_failovers: self.max_failovers,
+            failover_window: self.failover_window.as_secs(),
+        }
+    }
+}
+
+/// A node's heartbeat addresses: one, or a list.
+fn addresses(node: &Node) -> Result<Vec<SocketAddr>, SettingsError> {
+    let Some(section) = &node.heartbeat else {
+        return Err(SettingsError::Missing(format!(
+            "node {} has no `heartbeat`: add its addresses to [nodes.{}], as heartbeat = [\"10.0.1.1:7790\", \"10.0.2.1:7790\"]",
+            node.name, node.name
+        )));
+    };
+    let texts: Vec<String> = section.read()?;
+    let parsed = texts.iter().map(|text| {
+        text.parse().map_err(|_| {
+            let hint = "write an IP address and a port, as \"10.0.1.1:7790\" or \"[fd00::1]:7790\"";
+            section.bad(format!("{text:?} is no heartbeat address"), hint)
+        })
+    });
+    let addresses: Vec<SocketAddr> = parsed.collect::<Result<_, _>>()?;
+    if addresses.is_empty() || addresses.len() > 8 {
+        return Err(section
+            .bad(
+                format!("{} heartbeat addresses", addresses.len()),
+                "write one to eight, better two",
+            )
+            .into());
+    }
+    Ok(addresses)
+}

@@ -1,0 +1,104 @@
+//! Beats on the wire: one UDP datagram each, `TWHB1`, 32 bytes of HMAC-SHA256 over the rest, and the beat as JSON.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use twindisk_fencing_core::Beat;
+
+const MAGIC: &[u8; 5] = b"TWHB1";
+const MAC_BYTES: usize = 32;
+
+/// The largest datagram that is read.
+pub(crate) const MAX_BYTES: usize = 16 << 10;
+
+/// Seals and opens beats.
+#[derive(Clone)]
+pub(crate) struct Sealer {
+    key: Vec<u8>,
+}
+
+impl Sealer {
+    /// With the secret that all nodes of the cluster know, for this cluster alone.
+    pub(crate) fn new(secret: &[u8], cluster: &str) -> Self {
+        let mut mac = keyed(secret);
+        mac.update(b"twindisk heartbeat\0");
+        mac.update(cluster.as_bytes());
+        Self {
+            key: mac.finalize().into_bytes().to_vec(),
+        }
+    }
+
+    pub(crate) fn seal(&self, beat: &Beat) -> Vec<u8> {
+        let body = serde_json::to_vec(beat).unwrap_or_default();
+        let mut mac = keyed(&self.key);
+        mac.update(&body);
+        let mut datagram = MAGIC.to_vec();
+        datagram.extend_from_slice(&mac.finalize().into_bytes());
+        datagram.extend_from_slice(&body);
+        datagram
+    }
+
+    /// The beat, if somebody who knows the secret has sealed it.
+    pub(crate) fn open(&self, datagram: &[u8]) -> Option<Beat> {
+        let rest = datagram.strip_prefix(MAGIC.as_slice())?;
+        let (proof, body) = rest.split_at_checked(MAC_BYTES)?;
+        let mut mac = keyed(&self.key);
+        mac.update(body);
+        mac.verify_slice(proof).ok()?;
+        serde_json::from_slice(body).ok()
+    }
+}
+
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
+}
+
+#[cfg(test)]
+mod tests {
+    use twindisk_fencing_core::{BeatResource, Role, Serving};
+
+    use super::*;
+
+    fn beat() -> Beat {
+        Beat {
+            from: 1,
+            to: 2,
+            boot: 3,
+            started: 4,
+            seq: 5,
+            echo: 6,
+            hears: 3,
+            leaving: false,
+            fence_latency: 7,
+            resources: vec![BeatResource {
+                name: "r0".into(),
+                serving: Serving::Yes,
+                role: Role::Primary,
+                term: 8,
+                can_promote: false,
+                progress: 9,
+                oldest_ms: 10,
+                ask: 0,
+                released: 0,
+            }],
+        }
+    }
+
+    #[test]
+    fn a_beat_survives_and_nothing_else_does() {
+        let sealer = Sealer::new(b"a secret that is long enough", "cluster");
+        let datagram = sealer.seal(&beat());
+        assert_eq!(sealer.open(&datagram), Some(beat()));
+        for at in 0..datagram.len() {
+            let mut bent = datagram.clone();
+            bent[at] ^= 1;
+            assert_eq!(sealer.open(&bent), None, "byte {at}");
+        }
+        for length in 0..datagram.len() {
+            assert_eq!(sealer.open(&datagram[..length]), None, "{length} bytes");
+        }
+        let other = Sealer::new(b"a secret that is long enough", "another cluster");
+        assert_eq!(other.open(&datagram), None);
+        let other = Sealer::new(b"another secret, long as well", "cluster");
+        assert_eq!(other.open(&datagram), None);
+    }
+}

@@ -1,0 +1,132 @@
+//! What the local replicas say of themselves: the control socket of `twindisk serve`, asked several times a second.
+
+use std::{io, path::Path, time::Duration};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::UnixStream,
+    time::timeout,
+};
+use twindisk_control::{
+    limits::MAX_LINE_BYTES,
+    protocol::{Answer, Ask, NodeStatus, Request, ResourceStatus, VERSION},
+};
+use twindisk_core::{ConnectionState, DiskState, Role};
+use twindisk_fencing_core::ReplicaView;
+
+/// How long `twindisk serve` has to answer a question about its state.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What could be learned.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// It answered.
+    Said(Box<NodeStatus>),
+    /// Nobody listens: the process is gone.
+    Gone,
+    /// It does not answer, and is not known to be gone.
+    Silent,
+}
+
+/// A connection that is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    stream: Option<BufReader<UnixStream>>,
+}
+
+impl Watch {
+    /// Asks for the status of everything.
+    pub(crate) async fn look(&mut self, socket: &Path) -> Look {
+        // A connection of an earlier process breaks: that alone says nothing of the next one.
+        for _ in 0..2 {
+            if self.stream.is_none() {
+                match UnixStream::connect(socket).await {
+                    Ok(stream) => self.stream = Some(BufReader::new(stream)),
+                    Err(error) => return gone_or_silent(&error),
+                }
+            }
+            let Some(stream) = &mut self.stream else {
+                return Look::Silent;
+            };
+            match timeout(PATIENCE, exchange(stream, Ask::Status { resource: None })).await {
+                Ok(Ok(Answer::Status(status))) => return Look::Said(status),
+                Ok(Ok(_)) => return Look::Silent,
+                Ok(Err(_)) => self.stream = None,
+                Err(_) => {
+                    self.stream = None;
+                    return Look::Silent;
+                }
+            }
+        }
+        Look::Silent
+    }
+}
+
+fn gone_or_silent(error: &io::Error) -> Look {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Look::Gone,
+        _ => Look::Silent,
+    }
+}
+
+/// Asks one thing on a connection of its own.
+pub(crate) async fn ask(socket: &Path, ask: Ask, patience: Duration) -> Result<String, String> {
+    let asked = async {
+        let stream = UnixStream::connect(socket).await?;
+        exchange(&mut BufReader::new(stream), ask).await
+    };
+    match timeout(patience, asked).await {
+        Ok(Ok(Answer::Done(reply))) => Ok(reply.message),
+        Ok(Ok(Answer::Refused(refusal))) => Err(format!("{} ({})", refusal.why, refusal.next)),
+        Ok(Ok(Answer::Error(failed))) => Err(format!("{} ({})", failed.why, failed.next)),
+        Ok(Ok(other)) => Err(format!("unexpected answer: {other:?}")),
+        Ok(Err(error)) => Err(format!("twindisk serve does not answer: {error}")),
+        Err(_) => Err(format!("no answer within {} s", patience.as_secs())),
+    }
+}
+
+async fn exchange(stream: &mut BufReader<UnixStream>, ask: Ask) -> io::Result<Answer> {
+    let request = Request {
+        version: VERSION,
+        ask,
+    };
+    let mut line = serde_json::to_vec(&request)?;
+    line.push(b'\n');
+    stream.get_mut().write_all(&line).await?;
+    let mut answer = Vec::new();
+    let mut limited = (&mut *stream).take(MAX_LINE_BYTES as u64);
+    limited.read_until(b'\n', &mut answer).await?;
+    if answer.last() != Some(&b'\n') {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(serde_json::from_slice(&answer)?)
+}
+
+/// A resource as the core wants to see it; `None` if its replica does not run.
+pub(crate) fn view(pid: u32, resource: &ResourceStatus, peer: u8) -> Option<ReplicaView> {
+    let status = resource.replica.as_ref()?;
+    let peer = status.peers.iter().find(|one| one.node == peer)?;
+    let role = |role: Role| match role {
+        Role::Primary => twindisk_fencing_core::Role::Primary,
+        Role::Standby => twindisk_fencing_core::Role::Standby,
+    };
+    let activity = status.activity;
+    Some(ReplicaView {
+        run: u64::from(pid),
+        role: role(status.role),
+        term: status.term,
+        up_to_date: status.disk == DiskState::UpToDate,
+        can_promote: status.promote_needs.is_empty(),
+        open: status.export_open,
+        suspended: status.suspended.is_some(),
+        linked: !matches!(
+            peer.connection,
+            ConnectionState::Connecting | ConnectionState::Standalone
+        ),
+        met: peer.met,
+        peer_role: peer.role.map(role),
+        peer_in_sync: peer.in_sync,
+        progress: activity.reads + activity.writes + activity.flushes,
+        oldest_ms: activity.oldest_ms,
+    })
+}

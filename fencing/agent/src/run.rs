@@ -1,0 +1,677 @@
+//! The process: one task owns the core, all others bring it their outcomes.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    rc::Rc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::{
+    net::UdpSocket,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+    task::{LocalSet, spawn_local},
+    time::{interval, sleep_until},
+};
+use tracing::{debug, error, info, warn};
+use twindisk_control::config::{Config, ConfigError, Node};
+use twindisk_fencing_core::{Action, Agent, Beat, Level, Operator, Order, ReplicaView, Time};
+use twindisk_services::{Host, Programs, Stack};
+use twindisk_stonith::{Confirmations, Fencer, Power, SearchPath};
+
+use crate::{
+    ask::{AgentAnswer, AgentAsk, AgentReply, Told},
+    config::{Settings, SettingsError},
+    heartbeat::{MAX_BYTES, Sealer},
+    memory::{self, MemoryError},
+    orders::Office,
+    ping, replica,
+    replica::{Look, Watch},
+    socket::{self, Question},
+};
+
+/// Reports that are kept for `status`.
+const TOLD: usize = 100;
+/// Between two proofs that a fence device works.
+const MONITOR: Duration = Duration::from_secs(60);
+/// Between two rounds of pings.
+const PING: Duration = Duration::from_secs(1);
+
+/// Why the agent does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration is wrong, or says nothing of agents.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The secret can't be read.
+    #[error(transparent)]
+    Secret(#[from] ConfigError),
+    /// The memory can't be read.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// An address can't be used.
+    #[error("heartbeat address {address}: {source}: is it one of this host, and free?")]
+    Heartbeat {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The agent's socket can't be made.
+    #[error("{}: {source}", path.display())]
+    Socket {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The runtime can't be made.
+    #[error("the runtime did not start: {0}")]
+    Runtime(io::Error),
+}
+
+/// Runs the agent of `node` until it is told to stop. `twindisk` is this program with what it needs to find its
+/// configuration and node.
+///
+/// # Errors
+/// When it can't begin.
+pub fn run(config: &Config, node: &Node, twindisk: Vec<String>) -> Result<(), RunError> {
+    let settings = Settings::new(config, node)?;
+    let sealer = Sealer::new(&config.secret.read()?, &config.cluster);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(RunError::Runtime)?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, live(settings, sealer, twindisk))
+}
+
+/// What comes in.
+enum Input {
+    Beat {
+        peer: usize,
+        path: usize,
+        beat: Beat,
+    },
+    Replica {
+        resource: usize,
+        view: Option<ReplicaView>,
+    },
+    Ordered {
+        resource: usize,
+        result: Result<(), String>,
+    },
+    Fenced {
+        peer: usize,
+        result: Result<String, String>,
+    },
+    Power {
+        peer: usize,
+        on: Option<bool>,
+    },
+    Monitored {
+        peer: usize,
+        result: Result<u64, String>,
+    },
+    Pinged(bool),
+    Services {
+        resource: usize,
+        result: Result<(), String>,
+    },
+    Stored {
+        version: u64,
+        result: Result<(), MemoryError>,
+    },
+    Leave,
+}
+
+/// The agent with its surroundings.
+struct Driver {
+    agent: Rc<RefCell<Agent>>,
+    settings: Rc<Settings>,
+    start: Instant,
+    office: Rc<Office>,
+    sealer: Sealer,
+    sockets: Vec<Rc<UdpSocket>>,
+    fencers: Vec<Option<Rc<Fencer>>>,
+    confirmations: Confirmations,
+    stacks: Vec<Option<Rc<tokio::sync::Mutex<Stack>>>>,
+    told: VecDeque<Told>,
+    warnings: Vec<String>,
+    inputs: mpsc::UnboundedSender<Input>,
+}
+
+async fn live(settings: Settings, sealer: Sealer, twindisk: Vec<String>) -> Result<(), RunError> {
+    let start = Instant::now();
+    let memory = memory::load(&settings.memory)?;
+    let mut sockets = Vec::new();
+    for address in &settings.heartbeat {
+        let socket = UdpSocket::bind(address).await;
+        let address = *address;
+        sockets.push(Rc::new(
+            socket.map_err(|source| RunError::Heartbeat { address, source })?,
+        ));
+    }
+    let listener = socket::listen(&settings.socket).map_err(|source| RunError::Socket {
+        path: settings.socket.clone(),
+        source,
+    })?;
+    let (inputs, mut arrived) = mpsc::unbounded_channel();
+    let (questions, mut asked) = mpsc::channel(16);
+    spawn_local(socket::serve(listener, questions));
+    let settings = Rc::new(settings);
+    let confirmations = Confirmations::new();
+    let fencers = settings.peers.iter().map(|peer| {
+        let topology = peer.fence.as_ref()?;
+        let fencer = Fencer::new(
+            &peer.name,
+            topology,
+            &SearchPath::default(),
+            confirmations.clone(),
+        );
+        Some(Rc::new(fencer))
+    });
+    let stacks = settings.resources.iter().map(|resource| {
+        let host = Host {
+            resource: resource.name.clone(),
+            node: settings.name.clone(),
+            programs: Programs::new(twindisk.clone()),
+        };
+        let services = resource.services.as_ref()?;
+        Some(Rc::new(tokio::sync::Mutex::new(Stack::new(services, host))))
+    });
+    let stacks = stacks.collect();
+    let boot = random();
+    let agent = Agent::new(Time(0), settings.core(), memory, boot, micros());
+    let mut driver = Driver {
+        agent: Rc::new(RefCell::new(agent)),
+        start,
+        office: Rc::new(Office {
+            control_socket: settings.control_socket.clone(),
+            twindisk,
+        }),
+        sealer,
+        fencers: fencers.collect(),
+        stacks,
+        confirmations: confirmations.clone(),
+        told: VecDeque::new(),
+        warnings: settings.warnings.clone(),
+        sockets,
+        settings,
+        inputs,
+    };
+    driver.begin().await;
+    info!(node = driver.settings.name, "the agent runs");
+    loop {
+        let deadline = driver.agent.borrow().next_deadline();
+        let deadline = driver.start + Duration::from_millis(deadline.0);
+        tokio::select! {
+            Some(input) = arrived.recv() => {
+                if matches!(input, Input::Leave) {
+                    driver.leave().await;
+                    return Ok(());
+                }
+                driver.take(input);
+            }
+            Some(question) = asked.recv() => driver.answer(question),
+            () = sleep_until(deadline.into()) => {
+                let (now, wall) = (driver.now(), micros() / 1_000_000);
+                driver.agent.borrow_mut().handle_time(now, wall);
+            }
+        }
+        driver.settle();
+    }
+}
+
+impl Driver {
+    fn now(&self) -> Time {
+        Time(self.start.elapsed().as_millis() as u64)
+    }
+
+    /// Checks the fence devices, and starts everything that brings news.
+    async fn begin(&mut self) {
+        for fencer in self.fencers.iter().flatten() {
+            let checkup = fencer.check().await;
+            for fault in &checkup.faults {
+                self.warnings.push(format!(
+                    "fencing {}: level {}, {}: {}",
+                    fencer.node(),
+                    fault.level,
+                    fault.device,
+                    fault.error
+                ));
+            }
+            if checkup.automatic_levels.is_empty() {
+                self.warnings.push(format!(
+                    "no level of devices can power {} off without a person: there is NO AUTOMATIC FAILOVER when it is lost",
+                    fencer.node()
+                ));
+            }
+        }
+        for warning in &self.warnings {
+            warn!("{warning}");
+        }
+        for (path, socket) in self.sockets.iter().enumerate() {
+            let nodes = self.settings.peers.iter().map(|peer| peer.node).collect();
+            spawn_local(hear(
+                path,
+                socket.clone(),
+                self.sealer.clone(),
+                nodes,
+                self.inputs.clone(),
+            ));
+        }
+        spawn_local(watch(self.settings.clone(), self.inputs.clone()));
+        if !self.settings.ping.is_empty() {
+            let (settings, inputs) = (self.settings.clone(), self.inputs.clone());
+            spawn_local(async move {
+                let mut tick = interval(PING);
+                loop {
+                    tick.tick().await;
+                    let _ = inputs.send(Input::Pinged(ping::any_answers(&settings.ping).await));
+                }
+            });
+        }
+        for (peer, fencer) in self.fencers.iter().enumerate() {
+            if let Some(fencer) = fencer.clone() {
+                spawn_local(monitor(peer, fencer, self.inputs.clone()));
+            }
+        }
+        for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+            if let Ok(mut signal) = signal(kind) {
+                let inputs = self.inputs.clone();
+                spawn_local(async move {
+                    signal.recv().await;
+                    let _ = inputs.send(Input::Leave);
+                });
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = self.now();
+        let mut agent = self.agent.borrow_mut();
+        match input {
+            Input::Beat { peer, path, beat } => {
+                if let Err(why) = agent.handle_beat(now, peer, path, &beat) {
+                    debug!(
+                        peer = self.settings.peers[peer].name,
+                        path, why, "a beat is not believed"
+                    );
+                }
+            }
+            Input::Replica { resource, view } => agent.handle_replica(now, resource, view),
+            Input::Ordered { resource, result } => agent.handle_ordered(now, resource, result),
+            Input::Fenced { peer, result } => agent.handle_fenced(now, peer, result),
+            Input::Power { peer, on } => agent.handle_power(now, peer, on),
+            Input::Monitored { peer, result } => agent.handle_monitor(now, peer, result),
+            Input::Pinged(reachable) => agent.handle_ping(now, reachable),
+            Input::Services { resource, result } => agent.handle_services(now, resource, result),
+            Input::Stored { version, result } => match result {
+                Ok(()) => agent.handle_stored(now, version),
+                // Nothing that depends on it goes on: that is what an intent that can't be stored is for.
+                Err(why) => {
+                    error!("the agent's memory can't be stored, so it will shoot at nobody: {why}")
+                }
+            },
+            Input::Leave => {}
+        }
+    }
+
+    fn settle(&mut self) {
+        loop {
+            let action = self.agent.borrow_mut().poll_action();
+            let Some(action) = action else { return };
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let inputs = self.inputs.clone();
+        match action {
+            Action::Send { peer, beat } => {
+                let datagram = self.sealer.seal(&beat);
+                for (socket, address) in self
+                    .sockets
+                    .iter()
+                    .zip(&self.settings.peers[peer].heartbeat)
+                {
+                    // A path that is down is silent: that is what several are for.
+                    let _ = socket.try_send_to(&datagram, *address);
+                }
+            }
+            Action::Store(memory) => {
+                let path = self.settings.memory.clone();
+                spawn_local(async move {
+                    let version = memory.version;
+                    let stored = tokio::task::spawn_blocking(move || memory::store(&path, &memory));
+                    if let Ok(result) = stored.await {
+                        let _ = inputs.send(Input::Stored { version, result });
+                    }
+                });
+            }
+            Action::ReadPower(peer) => {
+                if let Some(fencer) = self.fencers[peer].clone() {
+                    spawn_local(async move {
+                        let on = read_power(&fencer).await;
+                        let _ = inputs.send(Input::Power { peer, on });
+                    });
+                }
+            }
+            Action::Fence(peer) => self.fence(peer),
+            Action::PowerOn(peer) => {
+                if let Some(fencer) = self.fencers[peer].clone() {
+                    spawn_local(async move {
+                        for told in fencer.power_on().await {
+                            match told.answer {
+                                Ok(()) => info!(
+                                    node = fencer.node(),
+                                    device = told.device,
+                                    "switched on again"
+                                ),
+                                Err(why) => warn!(
+                                    node = fencer.node(),
+                                    device = told.device,
+                                    "not switched on again: {why}"
+                                ),
+                            }
+                        }
+                    });
+                }
+            }
+            Action::Order(resource, order) => self.order(resource, order),
+            Action::StartServices(resource) => self.services(resource, true),
+            Action::StopServices(resource) => self.services(resource, false),
+            Action::Report {
+                level,
+                resource,
+                what,
+            } => self.tell(level, resource, what),
+        }
+    }
+
+    fn fence(&self, peer: usize) {
+        let inputs = self.inputs.clone();
+        let Some(fencer) = self.fencers[peer].clone() else {
+            let result = Err("no fence device is configured".to_owned());
+            let _ = inputs.send(Input::Fenced { peer, result });
+            return;
+        };
+        let agent = self.agent.clone();
+        spawn_local(async move {
+            let result = fencer
+                .power_off(|| agent.borrow().still_wants(peer))
+                .await
+                .map(|proof| proof.to_string())
+                .map_err(|failure| failure.to_string());
+            let _ = inputs.send(Input::Fenced { peer, result });
+        });
+    }
+
+    fn order(&self, resource: usize, order: Order) {
+        let (office, inputs) = (self.office.clone(), self.inputs.clone());
+        let settings = self.settings.clone();
+        spawn_local(async move {
+            let one = &settings.resources[resource];
+            let peer = &settings.peers[one.peer].name;
+            let result = office.carry_out(&one.name, peer, order).await;
+            let _ = inputs.send(Input::Ordered { resource, result });
+        });
+    }
+
+    fn services(&self, resource: usize, start: bool) {
+        let inputs = self.inputs.clone();
+        let Some(stack) = self.stacks[resource].clone() else {
+            let _ = inputs.send(Input::Services {
+                resource,
+                result: Ok(()),
+            });
+            return;
+        };
+        spawn_local(async move {
+            let mut stack = stack.lock().await;
+            let result = if start {
+                stack.start().await.map_err(|error| error.to_string())
+            } else {
+                let stopped = stack.stop(twindisk_services::Role::Standby).await;
+                stopped.map_err(|error| error.to_string())
+            };
+            let _ = inputs.send(Input::Services { resource, result });
+        });
+    }
+
+    fn tell(&mut self, level: Level, resource: Option<usize>, what: String) {
+        let resource = resource.map(|at| self.settings.resources[at].name.clone());
+        let name = resource.as_deref().unwrap_or("-");
+        match level {
+            Level::Info => info!(resource = name, "{what}"),
+            Level::Warning => warn!(resource = name, "{what}"),
+            Level::Alarm => error!(resource = name, "{what}"),
+        }
+        if self.told.len() == TOLD {
+            self.told.pop_front();
+        }
+        self.told.push_back(Told {
+            at: micros() / 1_000_000,
+            level,
+            resource,
+            what,
+        });
+    }
+
+    fn answer(&mut self, (ask, to): Question) {
+        let now = self.now();
+        let wish = match ask {
+            AgentAsk::Status => {
+                let reply = AgentReply {
+                    status: self.agent.borrow().status(),
+                    warnings: self.warnings.clone(),
+                    told: self.told.iter().cloned().collect(),
+                };
+                let _ = to.send(AgentAnswer::Status(Box::new(reply)));
+                return;
+            }
+            AgentAsk::Test { node } => return self.test(&node, to),
+            AgentAsk::Confirm { node, by } => {
+                // A shot that waits for a person is told; else the core takes the word.
+                if self.confirmations.confirm(&node, &by).is_ok() {
+                    let _ = to.send(AgentAnswer::Done(format!(
+                        "{by} vouches for {node} being off"
+                    )));
+                    return;
+                }
+                self.peer(&node).map(Operator::Confirm)
+            }
+            AgentAsk::Maintenance { on } => Ok(Operator::Maintenance(on)),
+            AgentAsk::Clear => Ok(Operator::Clear),
+            AgentAsk::Switchover { resource } => {
+                self.resource(resource.as_deref()).map(Operator::Switchover)
+            }
+        };
+        let done = match wish {
+            Ok(Operator::Maintenance(true)) => {
+                "the agent decides nothing until `twindisk agent maintenance off`"
+            }
+            Ok(Operator::Maintenance(false)) => "the agent decides again",
+            Ok(Operator::Clear) => "automatic failover may go on",
+            Ok(Operator::Switchover(_)) => {
+                "services go down, then the role goes over; `twindisk agent status` shows it"
+            }
+            _ => "taken as proof that it is off",
+        };
+        let result = wish.and_then(|wish| self.agent.borrow_mut().handle_operator(now, wish));
+        let _ = to.send(match result {
+            Ok(()) => AgentAnswer::Done(done.to_owned()),
+            Err(why) => AgentAnswer::Refused(why),
+        });
+    }
+
+    fn test(&self, node: &str, to: oneshot::Sender<AgentAnswer>) {
+        let fencer = self.peer(node).map(|peer| self.fencers[peer].clone());
+        match fencer {
+            Err(why) => _ = to.send(AgentAnswer::Refused(why)),
+            Ok(None) => {
+                let why = format!("there is no `fence` in [nodes.{node}]");
+                let _ = to.send(AgentAnswer::Refused(why));
+            }
+            Ok(Some(fencer)) => {
+                spawn_local(async move {
+                    let report = fencer.test().await;
+                    let text = report.to_string();
+                    let _ = to.send(if report.passed() {
+                        AgentAnswer::Done(text)
+                    } else {
+                        AgentAnswer::Refused(text)
+                    });
+                });
+            }
+        }
+    }
+
+    fn peer(&self, name: &str) -> Result<usize, String> {
+        let found = self
+            .settings
+            .peers
+            .iter()
+            .position(|peer| peer.name == name);
+        found.ok_or_else(|| {
+            let known: Vec<&str> = self.settings.peers.iter().map(|peer| &*peer.name).collect();
+            format!(
+                "no peer of this node is called {name:?}: there is {}",
+                known.join(", ")
+            )
+        })
+    }
+
+    fn resource(&self, name: Option<&str>) -> Result<usize, String> {
+        let resources = &self.settings.resources;
+        match name {
+            None if resources.len() == 1 => Ok(0),
+            None => Err("there are several resources: say which".to_owned()),
+            Some(name) => resources
+                .iter()
+                .position(|resource| resource.name == name)
+                .ok_or_else(|| format!("this agent looks after no resource {name:?}")),
+        }
+    }
+
+    /// Says goodbye: nobody is to shoot because of the silence that follows.
+    async fn leave(&mut self) {
+        let now = self.now();
+        let left = self
+            .agent
+            .borrow_mut()
+            .handle_operator(now, Operator::Leave);
+        if let Err(why) = left {
+            warn!("{why}");
+        }
+        self.settle();
+        info!(
+            node = self.settings.name,
+            "the agent stops; its services and replicas go on"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let _ = std::fs::remove_file(&self.settings.socket);
+    }
+}
+
+/// Beats of one path.
+async fn hear(
+    path: usize,
+    socket: Rc<UdpSocket>,
+    sealer: Sealer,
+    nodes: Vec<u8>,
+    inputs: mpsc::UnboundedSender<Input>,
+) {
+    let mut buffer = vec![0; MAX_BYTES];
+    loop {
+        // An error here is that of an earlier send: the peer's port is closed.
+        let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
+            continue;
+        };
+        let beat = sealer.open(&buffer[..length]);
+        let known = beat.and_then(|beat| {
+            let peer = nodes.iter().position(|node| *node == beat.from)?;
+            Some((peer, beat))
+        });
+        match known {
+            Some((peer, beat)) => _ = inputs.send(Input::Beat { peer, path, beat }),
+            None => debug!(%from, "not a beat of this cluster"),
+        }
+    }
+}
+
+/// What the replicas say.
+async fn watch(settings: Rc<Settings>, inputs: mpsc::UnboundedSender<Input>) {
+    let mut watch = Watch::default();
+    let mut tick = interval(Duration::from_millis(settings.profile.interval() / 4));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let look = watch.look(&settings.control_socket).await;
+        for (at, resource) in settings.resources.iter().enumerate() {
+            let peer = settings.peers[resource.peer].node;
+            let view = match &look {
+                Look::Silent => continue,
+                Look::Gone => None,
+                Look::Said(status) => {
+                    let one = status
+                        .resources
+                        .iter()
+                        .find(|one| one.name == resource.name);
+                    one.and_then(|one| replica::view(status.pid, one, peer))
+                }
+            };
+            let _ = inputs.send(Input::Replica { resource: at, view });
+        }
+    }
+}
+
+/// Proves now and then that the fence devices of a peer answer, and learns how long they take.
+async fn monitor(peer: usize, fencer: Rc<Fencer>, inputs: mpsc::UnboundedSender<Input>) {
+    let mut tick = interval(MONITOR);
+    loop {
+        tick.tick().await;
+        let told = fencer.monitor().await;
+        if told.is_empty() {
+            return; // A person is not asked.
+        }
+        let slowest = told.iter().map(|one| one.took.as_millis() as u64).max();
+        let failed = told.into_iter().find_map(|one| {
+            let error = one.answer.err()?;
+            Some(format!("{}: {error}", one.device))
+        });
+        let result = failed.map_or(Ok(slowest.unwrap_or(0)), Err);
+        let _ = inputs.send(Input::Monitored { peer, result });
+    }
+}
+
+/// Whether a peer has power, as far as every device agrees.
+async fn read_power(fencer: &Fencer) -> Option<bool> {
+    let told = fencer.power_status().await;
+    let read: Vec<Power> = told
+        .into_iter()
+        .map(|one| one.answer.ok())
+        .collect::<Option<_>>()?;
+    match read.split_first()? {
+        (first, rest) if rest.iter().all(|one| one == first) => Some(*first == Power::On),
+        _ => None,
+    }
+}
+
+fn micros() -> u64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed();
+    since.map_or(1, |since| since.as_micros() as u64)
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u64::from_le_bytes(bytes) | 1,
+        Err(_) => micros() | 1,
+    }
+}
