@@ -145,7 +145,8 @@ fn devices<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Device>, D:
 }
 
 fn plug<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let plug = String::deserialize(deserializer)?;
+    // An outlet is often a number.
+    let options::Value(plug) = options::Value::deserialize(deserializer)?;
     if plug.trim().is_empty() {
         return Err(de::Error::custom(
             "`plug` is empty: write the node's outlet, or leave the key out",
@@ -225,7 +226,7 @@ mod tests {
             options = { ip = "10.0.0.1", username = "admin", password = "hush", lanplus = true, ipport = 623 }
             [[fence]]
             devices = [
-                { agent = "fence_apc", plug = "3", timeout = "5s", retries = 0 },
+                { agent = "fence_apc", plug = 3, timeout = "5s", retries = 0 },
                 { agent = "/opt/fence_own", plug = "4", timeout = "500ms" },
             ]
             [[fence]]
@@ -250,6 +251,7 @@ mod tests {
             AgentName::Path("/opt/fence_own".into())
         );
         assert_eq!(second.devices[1].to_string(), "/opt/fence_own (plug 4)");
+        assert_eq!(second.devices[0].plug.as_deref(), Some("3"));
         assert_eq!(third.devices[0].agent, AgentName::Manual);
         assert!(!format!("{topology:?}").contains("hush"));
     }
@@ -306,12 +308,13 @@ mod tests {
                 "plug",
             ),
             (
-                r#"fence = [{ devices = [{ agent = "fence_x", options = { a = 1.5 } }] }]"#,
-                "whole number",
+                r#"fence = [{ devices = [{ agent = "fence_x", options = { password = 31.5 } }] }]"#,
+                "in quotes",
             ),
         ] {
             let error = read(text).expect_err(text);
             assert!(error.contains(says), "{text}: {error}");
+            assert!(!error.contains("31.5"), "a password: {error}");
         }
     }
 }

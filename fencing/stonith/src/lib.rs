@@ -16,6 +16,19 @@
 //!   not to errors; where the agent prints them they are blanked.
 //!
 //! Nothing here decides who may shoot or when: that is the fencing core's.
+//!
+//! ```no_run
+//! # use twindisk_stonith::{Confirmations, Failure, Fencer, SearchPath, Topology};
+//! # async fn example(topology: Topology, lost: impl Fn() -> bool) -> Result<(), Failure> {
+//! let fencer = Fencer::new("beta", &topology, &SearchPath::default(), Confirmations::new());
+//! for fault in fencer.check().await.faults {
+//!     eprintln!("{fault}");
+//! }
+//! let proof = fencer.power_off(lost).await?;
+//! println!("{proof}");
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
 

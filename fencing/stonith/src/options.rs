@@ -84,7 +84,7 @@ impl<'de> Deserialize<'de> for Options {
 }
 
 /// A value as text; numbers and truth values may be written as such.
-struct Value(String);
+pub(crate) struct Value(pub(crate) String);
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -110,6 +110,13 @@ impl<'de> Deserialize<'de> for Value {
 
             fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
                 Ok(Value(if value { "1" } else { "0" }.to_owned()))
+            }
+
+            // serde's own error would repeat the number, which may be a password without its quotes.
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Value, E> {
+                Err(E::custom(
+                    "a number with a fraction is no option's value: write it in quotes",
+                ))
             }
         }
         deserializer.deserialize_any(Visitor)

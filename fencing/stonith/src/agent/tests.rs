@@ -157,7 +157,7 @@ echo $$ >> "$dir/processes"
 trap '' TERM
 wait"#,
     );
-    device.timeout = Duration::from_secs(3);
+    device.timeout = Duration::from_secs(5);
     let error = run(&fakes, &device, Action::Off).await.unwrap_err();
     assert!(matches!(error, AgentError::Timeout { .. }), "{error:?}");
     assert!(

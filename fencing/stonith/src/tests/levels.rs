@@ -67,7 +67,7 @@ case "$(grep -c status "$dir/fence_slow.actions")" in 1|3) exit 0;; 4) exit 1;; 
 async fn a_liar_proves_nothing() {
     let fakes = Fakes::new();
     let mut device = fakes.agent("fence_liar", LIAR);
-    device.timeout = Duration::from_secs(2);
+    device.timeout = Duration::from_secs(4);
     device.retries = 5;
     let failure = fakes.fencer(&[&[device]]).power_off(WANTED).await;
     let error = the_error(failure.unwrap_err());
@@ -83,7 +83,7 @@ async fn a_liar_proves_nothing() {
 async fn an_unreadable_status_proves_nothing() {
     let fakes = Fakes::new();
     let mut device = fakes.agent("fence_blind", r#"[ "$action" = off ] || exit 8"#);
-    device.timeout = Duration::from_secs(2);
+    device.timeout = Duration::from_secs(4);
     let failure = fakes.fencer(&[&[device]]).power_off(WANTED).await;
     let error = the_error(failure.unwrap_err());
     assert!(
