@@ -21,6 +21,10 @@ pub(crate) enum Command {
     Init(commands::init::Args),
     /// Serve this node's replicas: to the peers, to NBD clients, to the other commands
     Serve(commands::serve::Args),
+    /// Watch over this node's resources: notice a lost primary, have it fenced, take over; or talk to the agent that does
+    Agent(commands::agent::Args),
+    /// Prove that another node can be powered off, or say that it is off
+    Fence(commands::fence::Args),
     /// Show how it stands: roles, disks, connections, what is missing and why
     Status(commands::status::Args),
     /// Make this node primary

@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod exit;
 mod input;
+mod log;
 mod table;
 
 use std::process::ExitCode;

@@ -76,7 +76,7 @@ impl Agent {
                 let wait = RETRY[failed.min(RETRY.len() - 1)];
                 let next = format!(
                     "fencing {name} has failed: {why}. Next attempt in {} s. Nothing is promoted before it works, or before \
-                     a person who has switched {name} off says so: twindisk fence confirm {name}",
+                     a person who has switched {name} off says so: twindisk fence confirm {name} --is-off {name}",
                     wait / 1000
                 );
                 self.report(Level::Alarm, None, next);
@@ -133,7 +133,7 @@ impl Agent {
                 if !self.config.peers[peer].can_fence {
                     self.alarm_once(peer, format!(
                         "{name} is lost and there is no way to fence it: {}. Configure a fence device, or switch it off and say so: \
-                         twindisk fence confirm {name}",
+                         twindisk fence confirm {name} --is-off {name}",
                         self.in_words(&reasons)
                     ));
                     return false;

@@ -1,10 +1,12 @@
 //! The subcommands, one file each.
 
+pub(crate) mod agent;
 pub(crate) mod attach;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod demote;
 pub(crate) mod events;
+pub(crate) mod fence;
 pub(crate) mod generate;
 pub(crate) mod init;
 pub(crate) mod link;
@@ -32,6 +34,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Init(args) => init::run(place, &args),
         Command::Serve(args) => serve::run(place, &args),
+        Command::Agent(args) => agent::run(place, &args),
+        Command::Fence(args) => fence::run(place, args),
         Command::Status(args) => status::run(place, &args),
         Command::Promote(args) => promote::run(place, args),
         Command::Demote(args) => demote::run(place, &args),

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use tracing_subscriber::EnvFilter;
 use twindisk_control::serve::{self, Options};
 
-use crate::{ask::Where, exit::Failure, input::size};
+use crate::{ask::Where, exit::Failure, input::size, log::Log};
 
 mod ephemeral;
 
@@ -15,17 +14,8 @@ pub(crate) struct Args {
     /// One NBD client on standard input and output; ends with it
     #[arg(long)]
     stdio: bool,
-    /// Log as JSON, one object a line
-    #[arg(long)]
-    log_json: bool,
-    /// What to log: error, warn, info, debug, or filters like `twindisk_control=debug`
-    #[arg(
-        long,
-        value_name = "FILTER",
-        env = "TWINDISK_LOG",
-        default_value = "info"
-    )]
-    log: String,
+    #[command(flatten)]
+    log: Log,
     /// No configuration, no peers: serve a scratch disk of this size, or this file, from this process alone
     #[arg(long, value_name = "SIZE|FILE")]
     ephemeral: Option<String>,
@@ -38,7 +28,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
-    log_to_stderr(args)?;
+    args.log.begin()?;
     let options = Options {
         stdio: args.stdio,
         ..Options::default()
@@ -59,19 +49,5 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
     }
     let context = place.load()?;
     serve::run(&context.config, &context.node, options)?;
-    Ok(())
-}
-
-fn log_to_stderr(args: &Args) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&args.log)
-        .map_err(|error| Failure::Usage(format!("--log {:?}: {error}", args.log)))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    if args.log_json {
-        builder.json().init();
-    } else {
-        builder.with_ansi(false).init();
-    }
     Ok(())
 }

@@ -1,0 +1,190 @@
+//! `twindisk agent`: the process that decides on failover, and what a person may say to it.
+
+use std::fmt::Write;
+
+use twindisk_agent::{AgentAnswer, AgentAsk, AgentReply, Client};
+
+use crate::{
+    ask::{Context, Where},
+    exit::Failure,
+    log::Log,
+};
+
+/// Without a subcommand: runs the agent of this node until it is told to stop.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    log: Log,
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum What {
+    /// Show what the agent hears and wants, and why
+    Status {
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let it decide nothing, or decide again
+    Maintenance {
+        /// on or off
+        #[arg(value_parser = on_or_off)]
+        on: bool,
+    },
+    /// Let automatic failover go on after too many of them
+    Clear,
+    /// Give the primary role to the other node: services down, role over, services up there
+    Switchover {
+        /// The resource [default: the only one]
+        resource: Option<String>,
+    },
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("write on or off".to_owned()),
+    }
+}
+
+pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
+    let context = place.load()?;
+    let ask = match &args.what {
+        None => {
+            args.log.begin()?;
+            return watch_over(&context);
+        }
+        Some(What::Status { json }) => {
+            let AgentAnswer::Status(reply) = asked(&context, &AgentAsk::Status)? else {
+                return Err(Failure::error("the agent does not say its status"));
+            };
+            if *json {
+                println!("{}", serde_json::to_string(&reply).map_err(Failure::error)?);
+            } else {
+                print!("{}", table(&reply));
+            }
+            return Ok(());
+        }
+        Some(What::Maintenance { on }) => AgentAsk::Maintenance { on: *on },
+        Some(What::Clear) => AgentAsk::Clear,
+        Some(What::Switchover { resource }) => AgentAsk::Switchover {
+            resource: resource.clone(),
+        },
+    };
+    tell(&context, &ask)
+}
+
+fn watch_over(context: &Context) -> Result<(), Failure> {
+    let program = std::env::current_exe().map_err(Failure::error)?;
+    let twindisk = [
+        program.display().to_string(),
+        "--config".to_owned(),
+        context.config.path.display().to_string(),
+        "--node".to_owned(),
+        context.node.name.clone(),
+    ];
+    twindisk_agent::run(&context.config, &context.node, twindisk.to_vec()).map_err(|error| {
+        match error {
+            twindisk_agent::RunError::Settings(error) => Failure::Config(error.to_string()),
+            other => Failure::error(other),
+        }
+    })
+}
+
+/// Asks this node's agent, and prints what it says.
+pub(crate) fn tell(context: &Context, ask: &AgentAsk) -> Result<(), Failure> {
+    match asked(context, ask)? {
+        AgentAnswer::Done(text) => {
+            println!("{text}");
+            Ok(())
+        }
+        AgentAnswer::Refused(why) => Err(Failure::Refused {
+            why,
+            next: String::new(),
+        }),
+        AgentAnswer::Status(_) => Err(Failure::error("unexpected answer of the agent")),
+    }
+}
+
+fn asked(context: &Context, ask: &AgentAsk) -> Result<AgentAnswer, Failure> {
+    let socket = context.node.run_dir.join("agent.sock");
+    let not_running = |error| {
+        Failure::NotRunning(format!(
+            "no `twindisk agent` is running for node {} ({}: {error}): start it with: twindisk agent --config {} --node {}",
+            context.node.name,
+            socket.display(),
+            context.config.path.display(),
+            context.node.name
+        ))
+    };
+    let mut client = Client::connect(&socket).map_err(not_running)?;
+    client.ask(ask).map_err(Failure::error)
+}
+
+/// For eyes.
+fn table(reply: &AgentReply) -> String {
+    let mut text = String::new();
+    let status = &reply.status;
+    let _ = writeln!(
+        text,
+        "agent of {}   profile {:?}",
+        status.node, status.profile
+    );
+    if status.maintenance {
+        text.push_str("  MAINTENANCE: it decides nothing until `twindisk agent maintenance off`\n");
+    }
+    if status.blocked {
+        text.push_str("  BLOCKED: too many failovers; `twindisk agent clear` lets it go on\n");
+    }
+    if status.clients_reachable == Some(false) {
+        text.push_str("  no ping target answers: this node seems to be cut off from its clients\n");
+    }
+    for warning in &reply.warnings {
+        let _ = writeln!(text, "  ! {warning}");
+    }
+    for peer in &status.peers {
+        let _ = writeln!(text, "peer {}   {}", peer.name, peer.state);
+        for path in &peer.paths {
+            let heard = path
+                .silent_ms
+                .map_or("never heard".to_owned(), |ms| format!("heard {ms} ms ago"));
+            let there = if path.heard_there {
+                ""
+            } else {
+                ", does not hear this node over it"
+            };
+            let _ = writeln!(text, "  {}   {heard}{there}", path.path);
+        }
+        let device = if peer.can_fence {
+            format!("answers in {} ms", peer.fence_latency_ms)
+        } else {
+            "none: a person must say that it is off".to_owned()
+        };
+        let _ = writeln!(text, "  fence device   {device}");
+    }
+    for resource in &status.resources {
+        let _ = writeln!(
+            text,
+            "resource {}   {}   services {:?}",
+            resource.name, resource.state, resource.services
+        );
+    }
+    if let Some(last) = status.failovers.last() {
+        let _ = writeln!(
+            text,
+            "last failover   {} from {} in {} ms, by {}",
+            last.resource, last.from, last.took_ms, last.receipt
+        );
+    }
+    for told in reply.told.iter().rev().take(5).rev() {
+        let resource = told
+            .resource
+            .as_deref()
+            .map_or(String::new(), |name| format!("{name}: "));
+        let _ = writeln!(text, "  {:?}: {resource}{}", told.level, told.what);
+    }
+    text
+}
