@@ -82,6 +82,11 @@ impl Address {
         self.announcer = None;
         let config::Address { ip, interface, .. } = &self.address;
         netlink::remove(&self.address)
-            .map_err(|error| Problem::system(format!("removing {ip} from {interface}"), error))
+            .map_err(|error| Problem::system(format!("removing {ip} from {interface}"), error))?;
+        // The kernel is done: an address that is still there is elsewhere, and waiting does not remove it.
+        match self.state() {
+            ServiceState::Unknown(why) => Err(Problem::Occupied(format!("{why}: remove it there"))),
+            ServiceState::Up | ServiceState::Down => Ok(()),
+        }
     }
 }
