@@ -331,7 +331,7 @@ impl Replica {
         };
         match step {
             // What a process that crashed had written here may be in a cache: no bit that says so goes before that is stable.
-            LeadStep::Ready if self.role == Role::Standby && !self.stable_here() => false,
+            LeadStep::Ready if self.role == Role::Standby && !self.stable_to_lead() => false,
             LeadStep::Ready if !reason.resync && self.peer(slot).bitmap.dirty() > 0 => {
                 self.blocks_became_dirty(slot);
                 false
@@ -376,6 +376,10 @@ impl Replica {
             | LeadStep::Complete
             | LeadStep::Joining => false,
         }
+    }
+
+    fn stable_to_lead(&mut self) -> bool {
+        self.mutant(Mutant::LeadBeforeStable) || self.stable_here()
     }
 
     pub(crate) fn send_begin_resync(&mut self, slot: Slot, link: LinkId) {

@@ -84,12 +84,14 @@ impl Replica {
             peer.equal_at.take_if(|(leader, ..)| *leader == slot);
         }
         let newest = self.newest_seq();
+        let glimpse = self.mutant(Mutant::GlimpseMakesEqual);
         let peer = self.peer_mut(slot);
         let first = peer.sent.unstable.front().map(|entry| entry.seq);
         let stable = first.map_or(newest, |first| Seq(first.0 - 1));
         // One that showed up without becoming equal still lacks what it lacked before.
         peer.stable_when_lost = match peer.phase {
             Phase::Established => stable,
+            _ if glimpse => stable,
             _ => stable.min(peer.stable_when_lost),
         };
         peer.link = None;
@@ -104,7 +106,7 @@ impl Replica {
             peer.bitmap.set(entry.range);
         }
         peer.received = Received::default();
-        if peer.bitmap.dirty() == 0 {
+        if peer.bitmap.dirty() == 0 && !self.mutant(Mutant::FlushWaitsForTheLost) {
             // It was asked for a flush with nothing left to make stable: no answer is missing.
             for (_, flush) in &mut self.flushes {
                 flush.waiting.remove(slot);

@@ -85,6 +85,8 @@ mutants! {
     RetryFailedFlush: "section 4",
     /// What a lost peer had not made stable is forgotten.
     ForgetUnstable: "S5",
+    /// A flush waits for a peer that is lost, though nothing there was left to make stable.
+    FlushWaitsForTheLost: "S6",
 
     // Dirty bits and the activity log.
     /// The same newest generation on both sides clears the dirty bits.
@@ -103,6 +105,10 @@ mutants! {
     TrustBrokenBitmap: "section 5",
     /// What the lost primary sent last is not remembered as dirty for the other standbys.
     ForgetRecent: "S5",
+    /// A member that showed up for a moment is taken to have everything when it is lost again.
+    GlimpseMakesEqual: "S5",
+    /// A standby leads before what a crashed process had written here is stable.
+    LeadBeforeStable: "S5",
 
     // Resync.
     /// During a resync a live write is only marked as dirty, also behind the cursor.
@@ -155,6 +161,10 @@ mutants! {
     WrongSideLeads: "section 6",
     /// That a side crashed is not looked at.
     IgnoreCrash: "section 6",
+    /// That a side lost its power, and the other one only its process, is not looked at.
+    IgnoreLostPower: "section 6",
+    /// What the peer knows of the in-sync set is not asked: one that grew meanwhile is taken for smaller.
+    OwnMembersOnly: "R5",
     /// A split brain is merged without a person.
     MergeSplitBrain: "R11",
     /// Changes are given up without being saved.
@@ -204,6 +214,9 @@ impl Replica {
     ) {
         if self.mutant(Mutant::IgnoreCrash) {
             (mine.crashed, theirs.crashed) = (false, false);
+        }
+        if self.mutant(Mutant::IgnoreLostPower) {
+            (mine.lost_power, theirs.lost_power) = (false, false);
         }
         let same = mine.lineage.relation(&theirs.lineage) == Relation::Same;
         if self.mutant(Mutant::ClearBitsOnIdentity) && same {

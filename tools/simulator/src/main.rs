@@ -8,8 +8,13 @@ use std::{process::ExitCode, time::Instant};
 
 use clap::Parser;
 use twindisk_simulator::{
-    Mutant, Outcome, Telling, coverage::Coverage, run_swarm, scenarios, swarm::Swarm,
+    Mutant, Outcome, Telling,
+    coverage::Coverage,
+    run_swarm, scenarios,
+    swarm::{Seed, Swarm},
 };
+
+use workers::Play;
 
 /// The whole cluster in one process, under every fault, from a seed.
 #[derive(Debug, Parser)]
@@ -54,7 +59,7 @@ struct Arguments {
     /// Give every core a deliberate bug; `list` names them.
     #[arg(long)]
     mutant: Option<String>,
-    /// Look for every deliberate bug, in at most --seeds seeds each, and print which rule found it.
+    /// Look for every deliberate bug, in at most --seeds seeds each and in the scenarios, and print which rule found it.
     #[arg(long, conflicts_with_all = ["mutant", "seed", "scenario"])]
     mutants: bool,
     /// Stop at so many failing seeds.
@@ -71,39 +76,57 @@ struct Arguments {
     worker: bool,
 }
 
+impl Arguments {
+    /// What the seeds of a run are for.
+    fn play(&self) -> Play {
+        let scenario = self.scenario.as_deref().and_then(scenarios::named);
+        match scenario {
+            Some(scenario) => Play::Scenario(scenario),
+            None if self.agents => Play::Agents,
+            None => Play::Swarm,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let Ok(mutant) = mutation::named(arguments.mutant.as_deref()) else {
         return ExitCode::from(u8::from(arguments.mutant.as_deref() != Some("list")));
     };
     if arguments.worker {
-        workers::work(arguments.start, arguments.seeds, arguments.agents, mutant);
+        let seeds = arguments.start..arguments.start + arguments.seeds;
+        workers::work(seeds, arguments.play(), mutant);
         return ExitCode::SUCCESS;
     }
     if arguments.mutants {
         return mutation::find_all(arguments.start, arguments.seeds, arguments.jobs.max(1));
     }
     match (&arguments.scenario, arguments.seed) {
-        (Some(name), seed) => scenario(name, seed.unwrap_or(1), &arguments),
+        (Some(name), number) => {
+            let number = number.unwrap_or(1);
+            scenario(name, Seed { number, mutant }, &arguments)
+        }
         (None, Some(seed)) => one(seed, mutant, &arguments),
         (None, None) => many(mutant, &arguments),
     }
 }
 
-fn scenario(name: &str, seed: u64, arguments: &Arguments) -> ExitCode {
+fn scenario(name: &str, seed: Seed, arguments: &Arguments) -> ExitCode {
     if name == "all" {
         return every_scenario(seed);
     }
-    let Some(scenario) = scenarios::all().find(|scenario| scenario.name == name) else {
+    let Some(scenario) = scenarios::named(name) else {
         for scenario in scenarios::all() {
             println!("{:<12} {}", scenario.subject, scenario.name);
         }
         return ExitCode::from(u8::from(name != "list"));
     };
-    report(seed, arguments, |telling| (scenario.run)(seed, telling))
+    report(seed.number, arguments, |telling| {
+        (scenario.run)(seed, telling)
+    })
 }
 
-fn every_scenario(seed: u64) -> ExitCode {
+fn every_scenario(seed: Seed) -> ExitCode {
     let mut failing = 0;
     for scenario in scenarios::all() {
         let outcome = (scenario.run)(seed, Telling::Silent);
@@ -123,7 +146,7 @@ fn scenarios_too(coverage: &mut Coverage) -> usize {
     let mut failing = 0;
     for scenario in scenarios::all() {
         for seed in 1..=scenarios::DICE {
-            let outcome = (scenario.run)(seed, Telling::Silent);
+            let outcome = (scenario.run)(seed.into(), Telling::Silent);
             coverage.merge(&outcome.coverage);
             if let Some(violation) = outcome.violation {
                 failing += 1;
@@ -200,12 +223,12 @@ fn many(mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
             .minutes
             .map(|minutes| began + std::time::Duration::from_secs_f64(minutes * 60.0)),
         failures: arguments.failures,
-        agents: arguments.agents,
+        play: arguments.play(),
         mutant,
     };
     let mut results = workers::run_all(&orders);
     let minutes = began.elapsed().as_secs_f64() / 60.0;
-    // A mutant is looked for by seeds alone.
+    // A mutant is looked for by seeds alone: `--mutants` tries the scenarios too.
     let scripts = match mutant {
         None if !arguments.agents => scenarios_too(&mut results.coverage),
         _ => 0,

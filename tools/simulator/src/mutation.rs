@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     process::ExitCode,
     sync::{
         Mutex, PoisonError,
@@ -10,18 +11,28 @@ use std::{
     thread,
 };
 
-use twindisk_simulator::Mutant;
+use twindisk_simulator::{
+    Mutant,
+    scenarios::{self, DICE, Scenario},
+};
 
-use crate::workers::{Orders, run_all};
+use crate::workers::{Orders, Play, run_all};
 
-/// What an earlier run has found: the seeds that it names are tried first.
+/// What an earlier run has found: the seeds and scenarios that it names are tried first.
 const TABLE: &str = include_str!("../MUTANTS.md");
 
 /// Where a mutant was found.
 struct Found {
-    seed: u64,
+    place: Place,
     /// The broken rule, or how the core's own checks stopped it.
     how: String,
+}
+
+/// A seed; or a scenario, for what is too rare in seeds.
+#[derive(Clone, Copy)]
+enum Place {
+    Seed(u64),
+    Scenario(Scenario),
 }
 
 /// The mutant of that name; prints all of them when there is none.
@@ -61,7 +72,7 @@ pub(crate) fn find_all(start: u64, seeds: u64, jobs: usize) -> ExitCode {
         }
     });
     let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    println!("| mutant | what it does | breaks | found by | seed |");
+    println!("| mutant | what it does | breaks | found by | where |");
     println!("|---|---|---|---|---|");
     let mut missed = Vec::new();
     for (mutant, result) in Mutant::ALL.iter().zip(found.values()) {
@@ -72,7 +83,7 @@ pub(crate) fn find_all(start: u64, seeds: u64, jobs: usize) -> ExitCode {
     }
     let all = Mutant::ALL.len();
     let count = all - missed.len();
-    println!("\n{count} of {all} mutants found in at most {seeds} seeds each");
+    println!("\n{count} of {all} mutants found in at most {seeds} seeds each, or in a scenario");
     if missed.is_empty() {
         return ExitCode::SUCCESS;
     }
@@ -80,22 +91,29 @@ pub(crate) fn find_all(start: u64, seeds: u64, jobs: usize) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// A seed that fails with the mutant and holds without it: the one in the table, or the first.
+/// Where a run fails with the mutant and holds without it: the place in the table, or else the first seed, or else the
+/// first scenario.
 fn find(mutant: Mutant, start: u64, seeds: u64) -> Option<Found> {
     let end = start + seeds;
-    let known = known_seed(mutant).filter(|seed| (start..end).contains(seed));
+    let known = known_place(mutant).and_then(|place| match place {
+        Place::Seed(seed) if (start..end).contains(&seed) => scan(mutant, None, seed..seed + 1),
+        Place::Seed(_) => None,
+        Place::Scenario(scenario) => scan(mutant, Some(scenario), 1..DICE + 1),
+    });
+    let scripted = || scenarios::all().find_map(|it| scan(mutant, Some(it), 1..DICE + 1));
     known
-        .and_then(|seed| scan(mutant, seed, seed + 1))
-        .or_else(|| scan(mutant, start, end))
+        .or_else(|| scan(mutant, None, start..end))
+        .or_else(scripted)
 }
 
-fn scan(mutant: Mutant, start: u64, end: u64) -> Option<Found> {
-    let mut from = start;
-    while from < end {
-        let (seed, why) = first_failing(Some(mutant), from, end - from)?;
-        if first_failing(None, seed, 1).is_none() {
+fn scan(mutant: Mutant, scenario: Option<Scenario>, seeds: Range<u64>) -> Option<Found> {
+    let mut from = seeds.start;
+    while from < seeds.end {
+        let (seed, why) = first_failing(Some(mutant), scenario, from..seeds.end)?;
+        if first_failing(None, scenario, seed..seed + 1).is_none() {
             let how = how(&why);
-            return Some(Found { seed, how });
+            let place = scenario.map_or(Place::Seed(seed), Place::Scenario);
+            return Some(Found { place, how });
         }
         from = seed + 1;
     }
@@ -103,18 +121,24 @@ fn scan(mutant: Mutant, start: u64, end: u64) -> Option<Found> {
 }
 
 /// Where the table says that a mutant is found.
-fn known_seed(mutant: Mutant) -> Option<u64> {
+fn known_place(mutant: Mutant) -> Option<Place> {
     let row = TABLE
         .lines()
         .find(|row| row.starts_with(&format!("| {} |", mutant.name())))?;
-    row.trim_end_matches(" |").rsplit("| ").next()?.parse().ok()
+    let last = row.trim_end_matches(" |").rsplit("| ").next()?;
+    let seed = last.parse().ok().map(Place::Seed);
+    seed.or_else(|| scenarios::named(last.trim_matches('`')).map(Place::Scenario))
 }
 
-fn first_failing(mutant: Option<Mutant>, start: u64, seeds: u64) -> Option<(u64, String)> {
+fn first_failing(
+    mutant: Option<Mutant>,
+    scenario: Option<Scenario>,
+    seeds: Range<u64>,
+) -> Option<(u64, String)> {
     let results = run_all(&Orders {
-        agents: false,
-        start,
-        seeds,
+        start: seeds.start,
+        seeds: seeds.end - seeds.start,
+        play: scenario.map_or(Play::Swarm, Play::Scenario),
         jobs: 1,
         deadline: None,
         failures: 1,
@@ -143,12 +167,14 @@ fn how(why: &str) -> String {
 }
 
 fn show(mutant: Mutant, found: Option<&Found>) {
-    let (how, seed) = match found {
-        Some(found) => (&*found.how, found.seed.to_string()),
-        None => ("**nothing**", String::new()),
+    let how = found.map_or("**nothing**", |found| &found.how);
+    let place = match found.map(|found| found.place) {
+        Some(Place::Seed(seed)) => seed.to_string(),
+        Some(Place::Scenario(scenario)) => format!("`{}`", scenario.name),
+        None => String::new(),
     };
     println!(
-        "| {} | {} | {} | {how} | {seed} |",
+        "| {} | {} | {} | {how} | {place} |",
         mutant.name(),
         mutant.what(),
         mutant.rule(),

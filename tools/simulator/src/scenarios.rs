@@ -14,13 +14,13 @@ mod size;
 mod split_brain;
 mod three;
 
-use crate::{run::Outcome, trace::Telling};
+use crate::{run::Outcome, swarm::Seed, trace::Telling};
 
-/// Seeds from 1 on that each scenario is run with where all of them are.
+/// Seeds from 1 on that each scenario is run with where all of them are, and where a deliberate bug is looked for.
 pub const DICE: u64 = 3;
 
 /// Lives through a scenario with the dice of a seed.
-pub type Run = fn(u64, Telling) -> Outcome;
+pub type Run = fn(Seed, Telling) -> Outcome;
 
 /// A named scenario.
 #[derive(Clone, Copy, Debug)]
@@ -51,4 +51,10 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         list.iter()
             .map(move |&(name, run)| Scenario { name, subject, run })
     })
+}
+
+/// The one of that name.
+#[must_use]
+pub fn named(name: &str) -> Option<Scenario> {
+    all().find(|scenario| scenario.name == name)
 }

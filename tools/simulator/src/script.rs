@@ -11,7 +11,7 @@ use crate::{
     disk::Loss,
     node::{Power, name, slot_of},
     run::Outcome,
-    swarm::{MS, SEC, Swarm, US},
+    swarm::{MS, SEC, Seed, Swarm, US},
     trace::{Telling, tell},
     world::{Ev, World},
 };
@@ -50,12 +50,12 @@ impl Script {
     }
 
     /// The calm cluster of two.
-    pub(crate) fn calm(seed: u64, telling: Telling) -> Self {
+    pub(crate) fn calm(seed: Seed, telling: Telling) -> Self {
         Self::new(Swarm::calm(seed), telling)
     }
 
     /// The same with another protocol.
-    pub(crate) fn with_protocol(seed: u64, protocol: Protocol, telling: Telling) -> Self {
+    pub(crate) fn with_protocol(seed: Seed, protocol: Protocol, telling: Telling) -> Self {
         let mut swarm = Swarm::calm(seed);
         swarm.protocol = protocol;
         Self::new(swarm, telling)

@@ -184,6 +184,24 @@ impl Faults {
     }
 }
 
+/// What a scenario is given: its dice, and the deliberate bug of its cores.
+#[derive(Clone, Copy, Debug)]
+pub struct Seed {
+    /// The dice.
+    pub number: u64,
+    /// The bug, if any.
+    pub mutant: Option<Mutant>,
+}
+
+impl From<u64> for Seed {
+    fn from(number: u64) -> Self {
+        Self {
+            number,
+            mutant: None,
+        }
+    }
+}
+
 impl Swarm {
     /// What `seed` draws.
     #[must_use]
@@ -281,8 +299,9 @@ impl Swarm {
 
     /// A calm cluster of two for hand-written scenarios.
     #[must_use]
-    pub fn calm(seed: u64) -> Self {
-        let mut swarm = Self::draw(seed);
+    pub fn calm(seed: Seed) -> Self {
+        let mut swarm = Self::draw(seed.number);
+        swarm.mutant = seed.mutant;
         swarm.nodes = 2;
         swarm.first = 0;
         swarm.size_blocks = 64;
@@ -293,7 +312,7 @@ impl Swarm {
         swarm.lossy = false;
         swarm.garbage = false;
         swarm.faults = Faults::default();
-        swarm.load = draw_load(&mut Rng::new(seed), 64);
+        swarm.load = draw_load(&mut Rng::new(seed.number), 64);
         swarm.load.drops = 0;
         swarm.load.operations = 0;
         swarm

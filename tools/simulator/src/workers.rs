@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write},
+    ops::Range,
     process::{Child, Command, Stdio},
     sync::{
         Mutex,
@@ -12,13 +13,54 @@ use std::{
     time::{Duration, Instant},
 };
 
-use twindisk_simulator::{Mutant, Telling, coverage::Coverage, run_swarm, swarm::Swarm};
+use twindisk_simulator::{
+    Mutant, Outcome, Telling,
+    coverage::Coverage,
+    run_swarm,
+    scenarios::Scenario,
+    swarm::{Seed, Swarm},
+};
 
 /// Seeds given to a worker at a time.
 const CHUNK: u64 = 100;
 
 /// A seed that takes longer hangs.
 const SEED_LIMIT: Duration = Duration::from_secs(60);
+
+/// What is played with each seed.
+#[derive(Clone, Copy)]
+pub(crate) enum Play {
+    /// What the seed draws.
+    Swarm,
+    /// The same for a pair with agents in place of the operator.
+    Agents,
+    /// A scenario.
+    Scenario(Scenario),
+}
+
+impl Play {
+    /// How another process is told.
+    fn arguments(self) -> Vec<String> {
+        match self {
+            Self::Swarm => Vec::new(),
+            Self::Agents => vec!["--agents".to_owned()],
+            Self::Scenario(scenario) => vec!["--scenario".to_owned(), scenario.name.to_owned()],
+        }
+    }
+
+    fn live(self, seed: u64, mutant: Option<Mutant>) -> Outcome {
+        let mut swarm = match self {
+            Self::Swarm => Swarm::draw(seed),
+            Self::Agents => Swarm::draw_with_agents(seed),
+            Self::Scenario(scenario) => {
+                let number = seed;
+                return (scenario.run)(Seed { number, mutant }, Telling::Silent);
+            }
+        };
+        swarm.mutant = mutant;
+        run_swarm(swarm, Telling::Silent)
+    }
+}
 
 /// What to run.
 pub(crate) struct Orders {
@@ -27,8 +69,7 @@ pub(crate) struct Orders {
     pub(crate) jobs: usize,
     pub(crate) deadline: Option<Instant>,
     pub(crate) failures: usize,
-    /// Pairs with agents in place of the operator.
-    pub(crate) agents: bool,
+    pub(crate) play: Play,
     /// A deliberate bug in every core.
     pub(crate) mutant: Option<Mutant>,
 }
@@ -44,21 +85,15 @@ pub(crate) struct Results {
 }
 
 /// Runs seeds for the process that started this one; says on standard output how it goes.
-pub(crate) fn work(start: u64, seeds: u64, agents: bool, mutant: Option<Mutant>) {
+pub(crate) fn work(seeds: Range<u64>, play: Play, mutant: Option<Mutant>) {
     std::panic::set_hook(Box::new(|info| {
         let text = info.to_string().replace('\n', " ");
         say(&format!("panic {text}"));
     }));
     let mut coverage = Coverage::default();
-    for seed in start..start + seeds {
+    for seed in seeds {
         say(&format!("begin {seed}"));
-        let mut swarm = if agents {
-            Swarm::draw_with_agents(seed)
-        } else {
-            Swarm::draw(seed)
-        };
-        swarm.mutant = mutant;
-        let outcome = run_swarm(swarm, Telling::Silent);
+        let outcome = play.live(seed, mutant);
         coverage.merge(&outcome.coverage);
         if let Some(violation) = outcome.violation {
             say(&format!(
@@ -106,7 +141,7 @@ pub(crate) fn run_all(orders: &Orders) -> Results {
 pub(crate) fn last_lines(seed: u64, orders: &Orders, lines: usize) -> Vec<String> {
     let child = program()
         .args(["--seed", &seed.to_string(), "--trace"])
-        .args(orders.agents.then_some("--agents"))
+        .args(orders.play.arguments())
         .args(
             orders
                 .mutant
@@ -154,9 +189,7 @@ fn run_chunk((first, count): (u64, u64), orders: &Orders, results: &Mutex<Result
             "--seeds".to_owned(),
             (end - from).to_string(),
         ];
-        if orders.agents {
-            arguments.push("--agents".to_owned());
-        }
+        arguments.extend(orders.play.arguments());
         if let Some(mutant) = orders.mutant {
             arguments.extend(["--mutant".to_owned(), mutant.name().to_owned()]);
         }

@@ -30,7 +30,7 @@ fn every_row_is_reached_and_every_scenario_holds() {
                         let scenario = scenarios[(job / DICE) as usize];
                         let seed = job % DICE + 1;
                         let name = format!("{} with seed {seed}", scenario.name);
-                        (name, lived(|| (scenario.run)(seed, Telling::Silent)))
+                        (name, lived(|| (scenario.run)(seed.into(), Telling::Silent)))
                     } else if job < scripted + SEEDS {
                         let seed = job - scripted;
                         let outcome = lived(|| run(seed, Telling::Silent));

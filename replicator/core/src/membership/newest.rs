@@ -43,7 +43,9 @@ impl Replica {
     pub(super) fn known_members(&self, joining: Slot) -> SlotSet {
         let ours = self.store.get();
         let theirs = self.peer(joining).said.as_ref();
-        let told = theirs.filter(|said| said.lineage.relation(&ours.lineage) == Relation::Same);
+        let told = theirs
+            .filter(|said| said.lineage.relation(&ours.lineage) == Relation::Same)
+            .filter(|_| !self.mutant(Mutant::OwnMembersOnly));
         self.slots()
             .filter(|slot| {
                 let node = self.peer(*slot).node;

@@ -7,7 +7,7 @@ use crate::{
     disk::Loss,
     run::Outcome,
     script::{DEMOTE, PROMOTE, Script},
-    swarm::{MS, SEC, Swarm},
+    swarm::{MS, SEC, Seed, Swarm},
     trace::Telling,
     world::World,
 };
@@ -51,7 +51,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ),
 ];
 
-fn failed_flush_on_the_standby(seed: u64, telling: Telling) -> Outcome {
+fn failed_flush_on_the_standby(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(100);
     script.pass(20);
@@ -63,7 +63,7 @@ fn failed_flush_on_the_standby(seed: u64, telling: Telling) -> Outcome {
     script.finish()
 }
 
-fn failed_write_on_the_primary(seed: u64, telling: Telling) -> Outcome {
+fn failed_write_on_the_primary(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(100);
     script.pass(20);
@@ -73,7 +73,7 @@ fn failed_write_on_the_primary(seed: u64, telling: Telling) -> Outcome {
     script.finish()
 }
 
-fn unreadable_block(seed: u64, telling: Telling) -> Outcome {
+fn unreadable_block(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.size_blocks = 4;
     swarm.load.hot_blocks = 4;
@@ -92,7 +92,7 @@ fn unreadable_block(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A primary without a disk loses the last replica: it must not go on without it, whoever vouches for what.
-fn diskless_primary(seed: u64, telling: Telling) -> Outcome {
+fn diskless_primary(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(50);
     script.pass(20);
@@ -115,7 +115,7 @@ fn diskless_primary(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The candidate's flush fails while the new term is being stored: it must not serve from that disk.
-fn disk_fails_during_the_promotion(seed: u64, telling: Telling) -> Outcome {
+fn disk_fails_during_the_promotion(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.load.reads = 0;
     swarm.load.flushes = 0;
@@ -143,7 +143,7 @@ fn disk_fails_during_the_promotion(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The new term can't be stored: the promotion is refused, and the other one can be promoted.
-fn metadata_fails_during_the_promotion(seed: u64, telling: Telling) -> Outcome {
+fn metadata_fails_during_the_promotion(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.serve(40);
     script.must(0, DEMOTE);
@@ -161,7 +161,7 @@ fn metadata_fails_during_the_promotion(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The primary's metadata can't be written any more: it goes on through its standby.
-fn metadata_fails_on_the_primary(seed: u64, telling: Telling) -> Outcome {
+fn metadata_fails_on_the_primary(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.al_extents = 1;
     swarm.size_blocks = 8192;
@@ -177,7 +177,7 @@ fn metadata_fails_on_the_primary(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Configured so, a primary whose disk fails hands over to its standby.
-fn failing_disk_hands_over(seed: u64, telling: Telling) -> Outcome {
+fn failing_disk_hands_over(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.on_disk_error = OnDiskError::FailOver;
     let mut script = Script::new(swarm, telling);
@@ -191,7 +191,7 @@ fn failing_disk_hands_over(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The standby answers pings but its disk is stuck: its silence about requests counts, and writes wait for it visibly.
-fn stuck_disk_on_the_standby(seed: u64, telling: Telling) -> Outcome {
+fn stuck_disk_on_the_standby(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.serve(20);
     script.world.nodes[1].trouble.stuck_until = script.world.now + 15 * SEC;
@@ -205,7 +205,7 @@ fn stuck_disk_on_the_standby(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The primary's own disk is stuck: nobody takes over, and everything goes on when it moves again.
-fn stuck_disk_on_the_primary(seed: u64, telling: Telling) -> Outcome {
+fn stuck_disk_on_the_primary(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.serve(20);
     script.world.nodes[0].trouble.stuck_until = script.world.now + 5 * SEC;
@@ -217,7 +217,7 @@ fn stuck_disk_on_the_primary(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Unaligned writes into blocks that can't be read here take the rest of each block from the peer.
-fn unreadable_edges(seed: u64, telling: Telling) -> Outcome {
+fn unreadable_edges(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.size_blocks = 4;
     swarm.load.hot_blocks = 4;
@@ -242,7 +242,7 @@ fn unreadable_edges(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A block that nobody can read fails, and says so; it never reads as something else.
-fn unreadable_everywhere(seed: u64, telling: Telling) -> Outcome {
+fn unreadable_everywhere(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.size_blocks = 4;
     swarm.load.hot_blocks = 4;
@@ -260,7 +260,7 @@ fn unreadable_everywhere(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A disk whose flush failed is written anew as a whole: that it reads equal proves nothing.
-fn failed_disk_is_made_anew(seed: u64, telling: Telling) -> Outcome {
+fn failed_disk_is_made_anew(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.serve(60);
     script.world.nodes[1].trouble.fail_flushes = 1;
@@ -279,7 +279,7 @@ fn failed_disk_is_made_anew(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A standby whose disk has failed can't record that it does not count.
-fn outdating_without_a_disk(seed: u64, telling: Telling) -> Outcome {
+fn outdating_without_a_disk(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.serve(20);
     script.world.nodes[1].trouble.fail_writes = 1;
@@ -292,7 +292,7 @@ fn outdating_without_a_disk(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The primary's disk fails, and the primary dies at every step of going on without it: the standby has everything.
-fn detach_killed(seed: u64, telling: Telling) -> Outcome {
+fn detach_killed(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for step in 0..14 {
         script.load(20);
@@ -314,7 +314,7 @@ fn detach_killed(seed: u64, telling: Telling) -> Outcome {
 
 /// The standby's metadata can't be written any more: it takes no resync, and the primary goes on with proof. Restarted
 /// with metadata that can be written, it follows again.
-fn metadata_fails_on_the_standby(seed: u64, telling: Telling) -> Outcome {
+fn metadata_fails_on_the_standby(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     let peer = crate::node::slot_of(1, 0);
     script.serve(20);
@@ -337,7 +337,7 @@ fn metadata_fails_on_the_standby(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The disk of a protocol A standby fails: nobody waited for it, and it is brought up anew.
-fn protocol_a_standby_loses_its_disk(seed: u64, telling: Telling) -> Outcome {
+fn protocol_a_standby_loses_its_disk(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.protocol = twindisk_core::Protocol::A;
     let mut script = Script::new(swarm, telling);
@@ -357,7 +357,7 @@ fn protocol_a_standby_loses_its_disk(seed: u64, telling: Telling) -> Outcome {
 
 /// The standby's disk fails, and the metadata on it can't say so: the primary is told at once, and that is no receipt,
 /// not even when the two meet again.
-fn standby_fails_with_its_metadata(seed: u64, telling: Telling) -> Outcome {
+fn standby_fails_with_its_metadata(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     // Nothing else may part the two: it is a matter of this one failure.
     swarm.timings = Timings::default();

@@ -1,6 +1,8 @@
 //! What thousands of seeds found in a few of them: the moment before something is stable, or known to everybody.
 
-use twindisk_core::{Command, ConnectionState, DiskState};
+use std::time::Duration;
+
+use twindisk_core::{Command, ConnectionState, DiskState, Mark};
 use twindisk_format::superblock::ReceiptKind;
 
 use super::Run;
@@ -9,7 +11,7 @@ use crate::{
     node::slot_of,
     run::Outcome,
     script::{DEMOTE, PROMOTE, Script},
-    swarm::Swarm,
+    swarm::{MS, Seed, Swarm, US},
     trace::Telling,
 };
 
@@ -23,6 +25,10 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("standby-leads-under-writes", standby_leads_under_writes),
     ("disconnect-at-every-step", disconnect_at_every_step),
     (
+        "standbys-differ-in-what-came-last",
+        standbys_differ_in_what_came_last,
+    ),
+    (
         "lost-member-shows-up-for-a-moment",
         lost_member_shows_up_for_a_moment,
     ),
@@ -34,7 +40,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
 
 /// The standby comes back and is to be resynced, so the primary goes on alone; its disk is slow, and it loses its power
 /// before what it had acknowledged is stable. The standby had it: it must lead when the two meet.
-fn power_lost_before_the_last_flush(seed: u64, telling: Telling) -> Outcome {
+fn power_lost_before_the_last_flush(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for step in 0..16 {
         script.load(30);
@@ -58,7 +64,7 @@ fn power_lost_before_the_last_flush(seed: u64, telling: Telling) -> Outcome {
 
 /// A promotion is stored by the candidate and not by its peer, which goes on after the candidate was fenced. Nothing was
 /// written in the generation that only the candidate has: it is no fork.
-fn half_a_promotion(seed: u64, telling: Telling) -> Outcome {
+fn half_a_promotion(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for step in 0..24 {
         script.serve(10);
@@ -85,7 +91,7 @@ fn half_a_promotion(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A standby is disconnected from another one. The primary goes on counting on both, and both can be promoted.
-fn standbys_part(seed: u64, telling: Telling) -> Outcome {
+fn standbys_part(seed: Seed, telling: Telling) -> Outcome {
     let mut script = three(seed, telling);
     script.serve(30);
     let peer = slot_of(2, 1);
@@ -98,7 +104,7 @@ fn standbys_part(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A standby brings another one up while the primary writes to it: what it sent is old by the time it is confirmed.
-fn standby_leads_under_writes(seed: u64, telling: Telling) -> Outcome {
+fn standby_leads_under_writes(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.nodes = 3;
     swarm.resync_bufs = 1;
@@ -128,7 +134,7 @@ fn standby_leads_under_writes(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A standby that comes back is disconnected while it is compared with, brought up to date, or joins.
-fn disconnect_at_every_step(seed: u64, telling: Telling) -> Outcome {
+fn disconnect_at_every_step(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for step in 0..24 {
         script.power_off(1, Loss::All);
@@ -148,10 +154,53 @@ fn disconnect_at_every_step(seed: u64, telling: Telling) -> Outcome {
     script.finish()
 }
 
+/// The primary's last writes reach one standby and not the other, and it loses its power: the two compare, and the one
+/// that is promoted brings the other one up to date.
+fn standbys_differ_in_what_came_last(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.nodes = 3;
+    (swarm.load.clients, swarm.load.burst, swarm.load.depth) = (4, 16, 32);
+    (swarm.load.hot_blocks, swarm.load.think) = (32, MS);
+    (swarm.load.reads, swarm.load.flushes) = (50, 0);
+    let mut script = Script::new(swarm, telling);
+    for turn in 0..6 {
+        let Some(primary) = script.primary() else {
+            break;
+        };
+        let (first, second) = ((primary + 1) % 3, (primary + 2) % 3);
+        script.load(60);
+        script.pass(10 + turn);
+        let (pair, side) = if primary < second {
+            ((primary, second), 0)
+        } else {
+            ((second, primary), 1)
+        };
+        script.world.block(pair, side, u64::MAX);
+        script.pass(20);
+        script.power_off(primary, Loss::All);
+        script.join();
+        script.wait_lost(first, primary);
+        script.wait_lost(second, primary);
+        script.wait_link(first, second, ConnectionState::Established);
+        script.fenced(first, primary);
+        script.must(first, PROMOTE);
+        script.start(primary);
+        script.wait_all_equal();
+        script.load_done();
+    }
+    script.expect_decided(Mark::RecentLost);
+    script.finish()
+}
+
 /// A member of the in-sync set is lost with writes on their way, comes back, and is lost again before it is equal. The
 /// primary goes on without it, and dies: the other standby must know what that one lacks.
-fn lost_member_shows_up_for_a_moment(seed: u64, telling: Telling) -> Outcome {
-    let mut script = three(seed, telling);
+fn lost_member_shows_up_for_a_moment(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.nodes = 3;
+    // Flushes come often and take their time: of what the three have, some is stable on two of them.
+    swarm.timings.flush_interval = Duration::from_millis(20);
+    (swarm.disk.flush, swarm.net.delay) = (5 * MS, 20 * US);
+    let mut script = Script::new(swarm, telling);
     for step in 0..8 {
         let Some(primary) = script.primary() else {
             break;
@@ -188,7 +237,7 @@ fn lost_member_shows_up_for_a_moment(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Two standbys meet while writes are under way, and lose their primary before they have found each other equal.
-fn primary_dies_while_standbys_compare(seed: u64, telling: Telling) -> Outcome {
+fn primary_dies_while_standbys_compare(seed: Seed, telling: Telling) -> Outcome {
     let mut script = three(seed, telling);
     for step in 0..12 {
         script.load(100);
@@ -225,7 +274,7 @@ fn say_fenced(script: &mut Script, survivor: usize, victim: usize) {
     script.command(survivor, receipt);
 }
 
-fn three(seed: u64, telling: Telling) -> Script {
+fn three(seed: Seed, telling: Telling) -> Script {
     let mut swarm = Swarm::calm(seed);
     swarm.nodes = 3;
     Script::new(swarm, telling)

@@ -7,7 +7,7 @@ use crate::{
     node::slot_of,
     run::Outcome,
     script::Script,
-    swarm::{MS, Swarm},
+    swarm::{MS, Seed, Swarm},
     trace::Telling,
 };
 
@@ -25,7 +25,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
 ];
 
 /// The connection breaks again and again: nobody changes roles, and the service goes on.
-fn flapping_connection(seed: u64, telling: Telling) -> Outcome {
+fn flapping_connection(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(400);
     for turn in 0..40 {
@@ -39,7 +39,7 @@ fn flapping_connection(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Only one direction works, each in turn: writes wait, nobody is promoted, and everything goes on afterwards.
-fn one_way_cuts(seed: u64, telling: Telling) -> Outcome {
+fn one_way_cuts(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for side in 0..2 {
         script.load(60);
@@ -56,7 +56,7 @@ fn one_way_cuts(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Everything takes long: that is no death.
-fn slow_network(seed: u64, telling: Telling) -> Outcome {
+fn slow_network(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.timings.ping_interval = core::time::Duration::from_millis(300);
     swarm.timings.peer_timeout = core::time::Duration::from_secs(4);
@@ -71,7 +71,7 @@ fn slow_network(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Altered frames are refused, never applied.
-fn bits_flipped(seed: u64, telling: Telling) -> Outcome {
+fn bits_flipped(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.net.bytes = true;
     swarm.net.flips = 3000;
@@ -86,7 +86,7 @@ fn bits_flipped(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The connection breaks at every step of its beginning, with and without blocks to move.
-fn cut_while_connecting(seed: u64, telling: Telling) -> Outcome {
+fn cut_while_connecting(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(200);
     for step in 0..24 {
@@ -100,7 +100,7 @@ fn cut_while_connecting(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Both sides part at the same moment, and come back.
-fn both_disconnect_at_once(seed: u64, telling: Telling) -> Outcome {
+fn both_disconnect_at_once(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     let (there, here) = (slot_of(0, 1), slot_of(1, 0));
     for turn in 0..6 {
@@ -122,7 +122,7 @@ fn both_disconnect_at_once(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Clients do nothing but flush, and the connection breaks: the primary waits for no answer that will never come.
-fn link_breaks_in_a_flush_of_nothing(seed: u64, telling: Telling) -> Outcome {
+fn link_breaks_in_a_flush_of_nothing(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.load.flushes = 1000;
     (swarm.load.reads, swarm.load.zeros) = (0, 0);

@@ -1,6 +1,6 @@
 //! Processes that die and nodes that lose their power.
 
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
 
 use twindisk_core::{ConnectionState, DiskState, Mark, Protocol, RefusalCode};
 
@@ -11,7 +11,7 @@ use crate::{
     rng::Rng,
     run::Outcome,
     script::{DEMOTE, PROMOTE, Script},
-    swarm::Swarm,
+    swarm::{Seed, Swarm},
     trace::Telling,
     write_log::WriteLog,
 };
@@ -37,7 +37,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
 ];
 
 /// The standby loses power with writes in its cache that were acknowledged but not flushed; the primary dies next.
-fn standby_lost_its_cache(seed: u64, telling: Telling) -> Outcome {
+fn standby_lost_its_cache(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(100);
     script.load_done();
@@ -56,7 +56,7 @@ fn standby_lost_its_cache(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A standby is away while the primary goes on with proof; it comes back and must get what it missed.
-fn stale_node_rejoins(seed: u64, telling: Telling) -> Outcome {
+fn stale_node_rejoins(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(50);
     script.load_done();
@@ -70,7 +70,7 @@ fn stale_node_rejoins(seed: u64, telling: Telling) -> Outcome {
     script.finish()
 }
 
-fn cold_start(seed: u64, telling: Telling, first: usize) -> Outcome {
+fn cold_start(seed: Seed, telling: Telling, first: usize) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(80);
     script.pass(50);
@@ -86,15 +86,15 @@ fn cold_start(seed: u64, telling: Telling, first: usize) -> Outcome {
     script.finish()
 }
 
-fn cold_start_primary_first(seed: u64, telling: Telling) -> Outcome {
+fn cold_start_primary_first(seed: Seed, telling: Telling) -> Outcome {
     cold_start(seed, telling, 0)
 }
 
-fn cold_start_standby_first(seed: u64, telling: Telling) -> Outcome {
+fn cold_start_standby_first(seed: Seed, telling: Telling) -> Outcome {
     cold_start(seed, telling, 1)
 }
 
-fn blackout_under_load(seed: u64, telling: Telling) -> Outcome {
+fn blackout_under_load(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for _ in 0..4 {
         script.load(100);
@@ -112,7 +112,7 @@ fn blackout_under_load(seed: u64, telling: Telling) -> Outcome {
     script.finish()
 }
 
-fn standby_killed_ten_times(seed: u64, telling: Telling) -> Outcome {
+fn standby_killed_ten_times(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for turn in 0..10 {
         script.load(20);
@@ -129,7 +129,7 @@ fn standby_killed_ten_times(seed: u64, telling: Telling) -> Outcome {
     script.finish()
 }
 
-fn primary_killed_ten_times(seed: u64, telling: Telling) -> Outcome {
+fn primary_killed_ten_times(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for turn in 0..10 {
         script.load(20);
@@ -144,7 +144,7 @@ fn primary_killed_ten_times(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// What was written before the process was restarted is in the cache only: the first flush must cover it.
-fn first_flush_after_a_restart(seed: u64, telling: Telling) -> Outcome {
+fn first_flush_after_a_restart(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.load.flushes = 300;
     let mut script = Script::new(swarm, telling);
@@ -166,7 +166,7 @@ fn first_flush_after_a_restart(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Failover after failover: each time the survivor has everything.
-fn failover_there_and_back(seed: u64, telling: Telling) -> Outcome {
+fn failover_there_and_back(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for turn in 0..6 {
         script.load(60);
@@ -187,7 +187,7 @@ fn failover_there_and_back(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A crashed primary is brought up from the extents that were active, compared before they are sent.
-fn crash_is_compared_first(seed: u64, telling: Telling) -> Outcome {
+fn crash_is_compared_first(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.size_blocks = 2048;
     let mut script = Script::new(swarm, telling);
@@ -206,7 +206,7 @@ fn crash_is_compared_first(seed: u64, telling: Telling) -> Outcome {
 
 /// The primary loses its power, and its standby some time later, before anybody was promoted: the standby has every
 /// acknowledged write, and both know it when they come back.
-fn one_after_the_other(seed: u64, telling: Telling) -> Outcome {
+fn one_after_the_other(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for first in [0, 1] {
         script.load(80);
@@ -228,10 +228,12 @@ fn one_after_the_other(seed: u64, telling: Telling) -> Outcome {
 
 /// A primary's process dies with writes in its disk's cache. The next one leads the standby, and takes the marks of what
 /// may differ away; then the power goes.
-fn crashed_leader_has_a_cache(seed: u64, telling: Telling) -> Outcome {
+fn crashed_leader_has_a_cache(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.protocol = Protocol::A;
     swarm.size_blocks = 8 << 10;
+    // No background flush makes stable what the crash is to leave in the cache.
+    swarm.timings.flush_interval = Duration::from_secs(1);
     let mut script = Script::new(swarm, telling);
     for turn in 0..6 {
         script.load(40);
@@ -254,7 +256,7 @@ fn crashed_leader_has_a_cache(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Both go down under load: the primary with its host, the standby's process alone. That one has what was acknowledged.
-fn only_one_lost_its_power(seed: u64, telling: Telling) -> Outcome {
+fn only_one_lost_its_power(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for turn in 0..8 {
         script.load(60);
@@ -277,7 +279,7 @@ fn only_one_lost_its_power(seed: u64, telling: Telling) -> Outcome {
 /// Records the standby's disk under load, makes the image of every moment at which its power could have gone, and
 /// checks it: what was acknowledged as stable by then is there, and a prefix of flushes explains the rest. Then the
 /// power does go, under load.
-fn power_cuts(seed: u64, telling: Telling) -> Outcome {
+fn power_cuts(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.load.flushes = 200;
     let mut script = Script::new(swarm, telling);
@@ -301,7 +303,7 @@ fn power_cuts(seed: u64, telling: Telling) -> Outcome {
     });
     if let Some(log) = script.world.nodes[1].log.take() {
         let book = &script.world.book;
-        let looked = log.replay(until.get(), &mut Rng::new(seed), |moment, image| {
+        let looked = log.replay(until.get(), &mut Rng::new(seed.number), |moment, image| {
             let peek = |sector: u64| image[sector as usize];
             book.check_stable(moment, peek)?;
             image::check(book, 1, peek)

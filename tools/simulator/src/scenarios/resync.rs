@@ -11,7 +11,7 @@ use crate::{
     node::slot_of,
     run::Outcome,
     script::{PROMOTE, Script},
-    swarm::{MS, SEC, Swarm},
+    swarm::{MS, SEC, Seed, Swarm},
     trace::Telling,
     world::World,
 };
@@ -41,7 +41,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
 ];
 
 /// A cluster whose standby missed so much that its resync takes a while.
-fn in_resync(seed: u64, telling: Telling) -> Script {
+fn in_resync(seed: Seed, telling: Telling) -> Script {
     let mut swarm = Swarm::calm(seed);
     swarm.size_blocks = 4096;
     swarm.resync_bufs = 1;
@@ -58,7 +58,7 @@ fn in_resync(seed: u64, telling: Telling) -> Script {
     script
 }
 
-fn target_dies_in_resync(seed: u64, telling: Telling) -> Outcome {
+fn target_dies_in_resync(seed: Seed, telling: Telling) -> Outcome {
     let mut script = in_resync(seed, telling);
     script.load(50);
     script.crash(1);
@@ -72,7 +72,7 @@ fn target_dies_in_resync(seed: u64, telling: Telling) -> Outcome {
     script.finish()
 }
 
-fn source_dies_in_resync(seed: u64, telling: Telling) -> Outcome {
+fn source_dies_in_resync(seed: Seed, telling: Telling) -> Outcome {
     let mut script = in_resync(seed, telling);
     script.load(50);
     script.power_off(0, Loss::Some);
@@ -85,7 +85,7 @@ fn source_dies_in_resync(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Clients write where the resync is, before it and behind it.
-fn writes_during_a_resync(seed: u64, telling: Telling) -> Outcome {
+fn writes_during_a_resync(seed: Seed, telling: Telling) -> Outcome {
     let mut script = in_resync(seed, telling);
     script.load(400);
     script.wait_disk(1, DiskState::UpToDate);
@@ -94,7 +94,7 @@ fn writes_during_a_resync(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The standby misses a write or two, again and again, and comes back into the middle of others.
-fn brief_resyncs(seed: u64, telling: Telling) -> Outcome {
+fn brief_resyncs(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     let peer = slot_of(1, 0);
     for turn in 0..16 {
@@ -111,7 +111,7 @@ fn brief_resyncs(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The connection breaks while nothing is written: the two are equal at once.
-fn nothing_missed(seed: u64, telling: Telling) -> Outcome {
+fn nothing_missed(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.serve(40);
     script.pass(2000);
@@ -128,7 +128,7 @@ fn nothing_missed(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The connection breaks during a resync, again and again: it does not begin from the start each time.
-fn interrupted_resync(seed: u64, telling: Telling) -> Outcome {
+fn interrupted_resync(seed: Seed, telling: Telling) -> Outcome {
     let mut script = in_resync(seed, telling);
     let left = |script: &Script| script.status(0).peers[0].dirty_bytes;
     let begun = left(&script);
@@ -143,7 +143,7 @@ fn interrupted_resync(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A target is neither the one nor the other: no promotion, whatever was fenced, before its resync has ended (R3).
-fn target_refuses_promotion(seed: u64, telling: Telling) -> Outcome {
+fn target_refuses_promotion(seed: Seed, telling: Telling) -> Outcome {
     let mut script = in_resync(seed, telling);
     script.must_refuse(1, PROMOTE, RefusalCode::PeerIsPrimary);
     script.power_off(0, Loss::All);
@@ -164,7 +164,7 @@ fn target_refuses_promotion(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Who was the source of a resync is brought up from its target after the roles have changed.
-fn source_becomes_target(seed: u64, telling: Telling) -> Outcome {
+fn source_becomes_target(seed: Seed, telling: Telling) -> Outcome {
     let mut script = in_resync(seed, telling);
     script.wait_disk(1, DiskState::UpToDate);
     script.serve(30);
@@ -180,7 +180,7 @@ fn source_becomes_target(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A person asks for a resync of everything: blocks are compared, and only what differs moves.
-fn resync_asked_for(seed: u64, telling: Telling) -> Outcome {
+fn resync_asked_for(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::with_protocol(seed, Protocol::A, telling);
     let peer = slot_of(0, 1);
     script.serve(40);
@@ -195,7 +195,7 @@ fn resync_asked_for(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A peer that is counted on is not resynced behind its back.
-fn resync_of_an_equal_peer(seed: u64, telling: Telling) -> Outcome {
+fn resync_of_an_equal_peer(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     let peer = slot_of(0, 1);
     script.must_refuse(
@@ -207,7 +207,7 @@ fn resync_of_an_equal_peer(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A block of the standby changes by itself: a verify finds it, and repairs it when asked to.
-fn verify_finds_and_repairs(seed: u64, telling: Telling) -> Outcome {
+fn verify_finds_and_repairs(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     // The book knows nothing of rot.
     swarm.lossy = true;
@@ -237,7 +237,7 @@ fn verify_finds_and_repairs(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A verify is stopped, or its peer is lost in the middle: it ends, and nothing else does.
-fn verify_stopped(seed: u64, telling: Telling) -> Outcome {
+fn verify_stopped(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.size_blocks = 8192;
     swarm.resync_bufs = 1;
@@ -263,7 +263,7 @@ fn verify_stopped(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The pages of dirty bits rot while their node is down: they count as dirty, never as clean.
-fn torn_bitmap(seed: u64, telling: Telling) -> Outcome {
+fn torn_bitmap(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.serve(40);
     script.power_off(1, Loss::Some);
@@ -287,7 +287,7 @@ fn torn_bitmap(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The source can't read a block that the target needs: the resync begins again until it can, and leaks nothing.
-fn unreadable_block_in_a_resync(seed: u64, telling: Telling) -> Outcome {
+fn unreadable_block_in_a_resync(seed: Seed, telling: Telling) -> Outcome {
     let mut script = in_resync(seed, telling);
     for block in 0..4096 {
         script.world.nodes[0].disk.spoil(block);
@@ -302,7 +302,7 @@ fn unreadable_block_in_a_resync(seed: u64, telling: Telling) -> Outcome {
 
 /// The source dies when the target has just become equal, a little earlier or later each time: a target that has
 /// everything is whole, one that has not is not.
-fn source_lost_at_the_end(seed: u64, telling: Telling) -> Outcome {
+fn source_lost_at_the_end(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     let peer = slot_of(1, 0);
     for step in 0..20 {
@@ -321,7 +321,7 @@ fn source_lost_at_the_end(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The target's disk fails in the middle of its resync; it is brought up anew afterwards.
-fn target_disk_fails(seed: u64, telling: Telling) -> Outcome {
+fn target_disk_fails(seed: Seed, telling: Telling) -> Outcome {
     let mut script = in_resync(seed, telling);
     script.world.nodes[1].trouble.spares_nobody = true;
     script.world.nodes[1].trouble.fail_writes = 1;
@@ -336,7 +336,7 @@ fn target_disk_fails(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The peer leaves while it is compared with, or its disk fails: the verify ends, and the primary goes on.
-fn peer_leaves_a_verify(seed: u64, telling: Telling) -> Outcome {
+fn peer_leaves_a_verify(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.size_blocks = 8192;
     swarm.resync_bufs = 2;
@@ -366,7 +366,7 @@ fn peer_leaves_a_verify(seed: u64, telling: Telling) -> Outcome {
 
 /// A resync that was cut goes on by comparing hashes: its target is Inconsistent, but has never failed. Blocks that only
 /// stand in an active extent were sent as they were otherwise, a whole activity log of them.
-fn cut_resync_goes_on_by_hashes(seed: u64, telling: Telling) -> Outcome {
+fn cut_resync_goes_on_by_hashes(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.size_blocks = 4096;
     swarm.resync_bufs = 1;

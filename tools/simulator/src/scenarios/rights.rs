@@ -9,7 +9,7 @@ use crate::{
     node::slot_of,
     run::Outcome,
     script::{DEMOTE, PROMOTE, Script},
-    swarm::Swarm,
+    swarm::{Seed, Swarm},
     trace::Telling,
 };
 
@@ -52,7 +52,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ),
 ];
 
-fn failover_without_proof(seed: u64, telling: Telling) -> Outcome {
+fn failover_without_proof(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(50);
     script.load_done();
@@ -65,7 +65,7 @@ fn failover_without_proof(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The same, but the primary is gone when the stale one comes back: fencing alone is not enough (R5).
-fn stale_node_is_not_promoted(seed: u64, telling: Telling) -> Outcome {
+fn stale_node_is_not_promoted(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(50);
     script.load_done();
@@ -83,7 +83,7 @@ fn stale_node_is_not_promoted(seed: u64, telling: Telling) -> Outcome {
     script.finish()
 }
 
-fn partition_freezes_and_thaws(seed: u64, telling: Telling) -> Outcome {
+fn partition_freezes_and_thaws(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(100);
     script.pass(10);
@@ -99,7 +99,7 @@ fn partition_freezes_and_thaws(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The primary dies at every step between a receipt and going on without its standby.
-fn going_alone_killed(seed: u64, telling: Telling) -> Outcome {
+fn going_alone_killed(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for step in 0..14 {
         script.load(20);
@@ -131,7 +131,7 @@ fn going_alone_killed(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A suspended primary does not give its role up in order; told to abandon what was never acknowledged, it does.
-fn demote_while_suspended(seed: u64, telling: Telling) -> Outcome {
+fn demote_while_suspended(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(100);
     script.pass(5);
@@ -150,7 +150,7 @@ fn demote_while_suspended(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A suspended primary can be stopped, always.
-fn stop_while_suspended(seed: u64, telling: Telling) -> Outcome {
+fn stop_while_suspended(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(100);
     script.pass(5);
@@ -165,7 +165,7 @@ fn stop_while_suspended(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A primary that is stopped in good order leaves a right behind: nobody has to be fenced.
-fn stopped_primary_leaves_a_right(seed: u64, telling: Telling) -> Outcome {
+fn stopped_primary_leaves_a_right(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(60);
     script.pass(10);
@@ -179,7 +179,7 @@ fn stopped_primary_leaves_a_right(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A standby that is stopped in good order is not waited for.
-fn stopped_standby(seed: u64, telling: Telling) -> Outcome {
+fn stopped_standby(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(60);
     script.pass(10);
@@ -193,7 +193,7 @@ fn stopped_standby(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Who is disconnected by hand is outdated: the other one never looks so, and goes on.
-fn disconnected_standby(seed: u64, telling: Telling) -> Outcome {
+fn disconnected_standby(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     let peer = slot_of(1, 0);
     script.load(30);
@@ -209,7 +209,7 @@ fn disconnected_standby(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The same from the primary's side.
-fn disconnected_by_the_primary(seed: u64, telling: Telling) -> Outcome {
+fn disconnected_by_the_primary(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     let peer = slot_of(0, 1);
     script.load(30);
@@ -225,7 +225,7 @@ fn disconnected_by_the_primary(seed: u64, telling: Telling) -> Outcome {
 
 /// The link is cut, both are alive: the standby is told to record that it does not count, over another path; then the
 /// primary may go on. The outdated one is not promoted, also not after a fencing (R3).
-fn outdated_over_another_path(seed: u64, telling: Telling) -> Outcome {
+fn outdated_over_another_path(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(60);
     script.pass(10);
@@ -248,7 +248,7 @@ fn outdated_over_another_path(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The arbiter gives the primary the next term: it goes on, and the other one can't be promoted.
-fn arbiter_grants_the_primary(seed: u64, telling: Telling) -> Outcome {
+fn arbiter_grants_the_primary(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(60);
     script.pass(10);
@@ -266,7 +266,7 @@ fn arbiter_grants_the_primary(seed: u64, telling: Telling) -> Outcome {
 
 /// The arbiter gives the standby the next term while the primary stands still. When that one wakes up it must not
 /// acknowledge anything, and steps down as soon as it hears of the term (R4).
-fn arbiter_grants_the_standby(seed: u64, telling: Telling) -> Outcome {
+fn arbiter_grants_the_standby(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     // What a read of the old primary has seen and nobody has acknowledged goes with its term.
     swarm.load.reads = 0;
@@ -287,7 +287,7 @@ fn arbiter_grants_the_standby(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The primary's process stands still for a while, and nobody has proof of anything: it goes on when it wakes up.
-fn primary_stands_still(seed: u64, telling: Telling) -> Outcome {
+fn primary_stands_still(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for ms in [20, 200, 6000] {
         script.load(50);
@@ -304,7 +304,7 @@ fn primary_stands_still(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The standby stands still: writes wait, and go on when it is back. It judges nobody when it wakes up.
-fn standby_stands_still(seed: u64, telling: Telling) -> Outcome {
+fn standby_stands_still(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for ms in [20, 200, 6000] {
         script.load(50);
@@ -319,7 +319,7 @@ fn standby_stands_still(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A primary that is cut off answers reads for as long as nobody else can have been promoted, and no longer (R9).
-fn reads_end_with_their_lease(seed: u64, telling: Telling) -> Outcome {
+fn reads_end_with_their_lease(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.load.reads = 950;
     swarm.load.flushes = 0;
@@ -345,7 +345,7 @@ fn reads_end_with_their_lease(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// What proves nothing is not taken: a receipt about a connected node, or about one that is not counted on.
-fn receipts_that_are_refused(seed: u64, telling: Telling) -> Outcome {
+fn receipts_that_are_refused(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     let receipt = |kind| Command::Receipt {
         met: None,
@@ -364,7 +364,7 @@ fn receipts_that_are_refused(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// More requests wait than a suspended primary holds: the rest fail, and nothing is lost.
-fn too_many_wait(seed: u64, telling: Telling) -> Outcome {
+fn too_many_wait(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.load.clients = 4;
     swarm.load.depth = 2000;
@@ -387,7 +387,7 @@ fn too_many_wait(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A node that is being stopped is told to stop once more, sooner or later: it says that it does, and stops once.
-fn stopped_twice(seed: u64, telling: Telling) -> Outcome {
+fn stopped_twice(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for step in 0..16 {
         script.serve(10);
@@ -406,7 +406,7 @@ fn stopped_twice(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The metadata fails just when a receipt is to be stored: whoever gave it hears so.
-fn receipt_that_can_not_be_stored(seed: u64, telling: Telling) -> Outcome {
+fn receipt_that_can_not_be_stored(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     let receipt = Command::Receipt {
         met: None,
@@ -428,7 +428,7 @@ fn receipt_that_can_not_be_stored(seed: u64, telling: Telling) -> Outcome {
 
 /// A standby records itself as outdated when asked to, meets the primary, is equal again, and is lost again: what it said
 /// before that is no right any more.
-fn receipt_from_before_a_meeting(seed: u64, telling: Telling) -> Outcome {
+fn receipt_from_before_a_meeting(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     let about = slot_of(0, 1);
     script.serve(20);

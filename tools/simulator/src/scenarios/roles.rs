@@ -8,7 +8,7 @@ use crate::{
     node::slot_of,
     run::Outcome,
     script::{DEMOTE, PROMOTE, Script},
-    swarm::Swarm,
+    swarm::{Seed, Swarm},
     trace::Telling,
 };
 
@@ -40,7 +40,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ),
 ];
 
-fn switchover_under_load(seed: u64, telling: Telling) -> Outcome {
+fn switchover_under_load(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for turn in 0..6 {
         script.load(60);
@@ -57,7 +57,7 @@ fn switchover_under_load(seed: u64, telling: Telling) -> Outcome {
     script.finish()
 }
 
-fn failover_after_fencing(seed: u64, telling: Telling) -> Outcome {
+fn failover_after_fencing(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(100);
     script.pass(60);
@@ -71,7 +71,7 @@ fn failover_after_fencing(seed: u64, telling: Telling) -> Outcome {
     script.finish()
 }
 
-fn protocol_a_handover(seed: u64, telling: Telling) -> Outcome {
+fn protocol_a_handover(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::with_protocol(seed, Protocol::A, telling);
     script.load(100);
     script.pass(30);
@@ -88,7 +88,7 @@ fn protocol_a_handover(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A promotion is asked for at every moment of a standby's return.
-fn promote_while_joining(seed: u64, telling: Telling) -> Outcome {
+fn promote_while_joining(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for turn in 0..8 {
         script.load(20);
@@ -106,7 +106,7 @@ fn promote_while_joining(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The connection is cut at every moment of a handover.
-fn handover_cut(seed: u64, telling: Telling) -> Outcome {
+fn handover_cut(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for turn in 0..8 {
         script.load(20);
@@ -126,7 +126,7 @@ fn handover_cut(seed: u64, telling: Telling) -> Outcome {
     script.finish()
 }
 
-fn three_nodes_failover(seed: u64, telling: Telling) -> Outcome {
+fn three_nodes_failover(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.nodes = 3;
     let mut script = Script::new(swarm, telling);
@@ -144,7 +144,7 @@ fn three_nodes_failover(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Both are told to be primary at the same time: exactly one is.
-fn concurrent_promotions(seed: u64, telling: Telling) -> Outcome {
+fn concurrent_promotions(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for turn in 0..8 {
         script.serve(20);
@@ -166,7 +166,7 @@ fn concurrent_promotions(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The candidate dies at every step of its promotion.
-fn promotion_killed(seed: u64, telling: Telling) -> Outcome {
+fn promotion_killed(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for step in 0..20 {
         script.serve(10);
@@ -191,7 +191,7 @@ fn promotion_killed(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The primary dies at every step of giving its role up.
-fn demotion_killed(seed: u64, telling: Telling) -> Outcome {
+fn demotion_killed(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for step in 0..20 {
         script.load(20);
@@ -215,7 +215,7 @@ fn demotion_killed(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// One of the two dies at every step of a switchover, the target and the source in turn.
-fn switchover_with_a_dying_end(seed: u64, telling: Telling) -> Outcome {
+fn switchover_with_a_dying_end(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for step in 0..20 {
         script.load(20);
@@ -237,7 +237,7 @@ fn switchover_with_a_dying_end(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A standby asks for the role and gets it.
-fn switchover_asked_by_the_standby(seed: u64, telling: Telling) -> Outcome {
+fn switchover_asked_by_the_standby(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(60);
     script.pass(10);
@@ -249,7 +249,7 @@ fn switchover_asked_by_the_standby(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// After a failover the old primary comes back: it follows, and what only it had is gone.
-fn old_primary_comes_back(seed: u64, telling: Telling) -> Outcome {
+fn old_primary_comes_back(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(100);
     script.pass(30);
@@ -267,7 +267,7 @@ fn old_primary_comes_back(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The primary is lost before it has written anything: the next one has everything, and nothing moves afterwards.
-fn lost_primary_after_no_writes(seed: u64, telling: Telling) -> Outcome {
+fn lost_primary_after_no_writes(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.serve(40);
     script.must(0, DEMOTE);
@@ -284,7 +284,7 @@ fn lost_primary_after_no_writes(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Protocol A, flushes, and a connection that breaks with writes held back on the standby for their flush.
-fn protocol_a_under_cuts(seed: u64, telling: Telling) -> Outcome {
+fn protocol_a_under_cuts(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.protocol = Protocol::A;
     swarm.load.flushes = 200;
@@ -301,7 +301,7 @@ fn protocol_a_under_cuts(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A standby that is just joining is told to be primary, again and again: it waits until it knows what it has.
-fn promotion_at_every_step_of_a_join(seed: u64, telling: Telling) -> Outcome {
+fn promotion_at_every_step_of_a_join(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for _ in 0..3 {
         script.serve(20);
@@ -321,7 +321,7 @@ fn promotion_at_every_step_of_a_join(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The one that is to take over is being stopped at that moment: it says no, and somebody is primary afterwards.
-fn handover_to_a_node_that_stops(seed: u64, telling: Telling) -> Outcome {
+fn handover_to_a_node_that_stops(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     for step in 0..24 {
         script.load(10);

@@ -9,7 +9,7 @@ use crate::{
     node::superblock,
     run::Outcome,
     script::{PROMOTE, Script},
-    swarm::Swarm,
+    swarm::{Seed, Swarm},
     trace::Telling,
 };
 
@@ -25,7 +25,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("handover-at-every-step-of-growing", handover_in_growing),
 ];
 
-fn with_room(seed: u64) -> Swarm {
+fn with_room(seed: Seed) -> Swarm {
     let mut swarm = Swarm::calm(seed);
     swarm.spare_blocks = 500;
     swarm.garbage = true;
@@ -33,7 +33,7 @@ fn with_room(seed: u64) -> Swarm {
 }
 
 /// The device grows under load, step by step and then as far as it can; what is added reads as zeros everywhere.
-fn growing_under_load(seed: u64, telling: Telling) -> Outcome {
+fn growing_under_load(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::new(with_room(seed), telling);
     let to = |size_blocks| Command::Resize {
         size_blocks: Some(size_blocks),
@@ -59,7 +59,7 @@ fn growing_under_load(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Without its standby a primary does not grow the device.
-fn growing_needs_everybody(seed: u64, telling: Telling) -> Outcome {
+fn growing_needs_everybody(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::new(with_room(seed), telling);
     script.serve(20);
     script.power_off(1, Loss::All);
@@ -75,7 +75,7 @@ fn growing_needs_everybody(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The standby's backing device has no room: the size stays as it was, on both.
-fn growing_refused(seed: u64, telling: Telling) -> Outcome {
+fn growing_refused(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = with_room(seed);
     swarm.garbage = false;
     let mut script = Script::bare(swarm, telling, |world| {
@@ -94,7 +94,7 @@ fn growing_refused(seed: u64, telling: Telling) -> Outcome {
 
 /// A standby whose device is too small for the data is told so, and takes nothing; replaced by a large enough one it
 /// follows.
-fn devices_of_different_sizes(seed: u64, telling: Telling) -> Outcome {
+fn devices_of_different_sizes(seed: Seed, telling: Telling) -> Outcome {
     let swarm = Swarm::calm(seed);
     let mut small = swarm.clone();
     small.size_blocks = 40;
@@ -116,7 +116,7 @@ fn devices_of_different_sizes(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The peer falls silent while the device is to grow: the operator gets an answer, and the size is as it was.
-fn growing_with_a_silent_peer(seed: u64, telling: Telling) -> Outcome {
+fn growing_with_a_silent_peer(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::new(with_room(seed), telling);
     script.serve(20);
     script.part();
@@ -131,7 +131,7 @@ fn growing_with_a_silent_peer(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// One of the two dies at every step of growing: both have the same size again afterwards.
-fn growing_killed(seed: u64, telling: Telling) -> Outcome {
+fn growing_killed(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::new(with_room(seed), telling);
     for step in 0..16 {
         script.load(10);
@@ -154,7 +154,7 @@ fn growing_killed(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The role goes over while the device grows: one device is open, at most.
-fn handover_in_growing(seed: u64, telling: Telling) -> Outcome {
+fn handover_in_growing(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::new(with_room(seed), telling);
     for step in 0..40 {
         let size_blocks = Some(66 + step);

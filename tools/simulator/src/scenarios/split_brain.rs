@@ -10,7 +10,7 @@ use crate::{
     node::{slot_of, superblock},
     run::Outcome,
     script::{DEMOTE, PROMOTE, Script},
-    swarm::Swarm,
+    swarm::{Seed, Swarm},
     trace::Telling,
 };
 
@@ -41,7 +41,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("no-promotion-while-giving-up", no_promotion_while_giving_up),
 ];
 
-fn forced_split_brain(seed: u64, telling: Telling) -> Outcome {
+fn forced_split_brain(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.lossy = true;
     let mut script = Script::new(swarm, telling);
@@ -63,7 +63,7 @@ fn forced_split_brain(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Two nodes that both went on, connected again.
-fn split(seed: u64, telling: Telling) -> Script {
+fn split(seed: Seed, telling: Telling) -> Script {
     let mut swarm = Swarm::calm(seed);
     swarm.lossy = true;
     let mut script = Script::new(swarm, telling);
@@ -82,7 +82,7 @@ fn split(seed: u64, telling: Telling) -> Script {
 }
 
 /// A person gives one side up: only a standby can be, what it changed is kept first, and then it follows.
-fn split_brain_is_decided(seed: u64, telling: Telling) -> Outcome {
+fn split_brain_is_decided(seed: Seed, telling: Telling) -> Outcome {
     let mut script = split(seed, telling);
     let keep = Command::Discard {
         peer: None,
@@ -101,7 +101,7 @@ fn split_brain_is_decided(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The side that is kept tells the other to give up; a primary refuses to.
-fn split_brain_decided_from_afar(seed: u64, telling: Telling) -> Outcome {
+fn split_brain_decided_from_afar(seed: Seed, telling: Telling) -> Outcome {
     let mut script = split(seed, telling);
     let give_up = Command::Discard {
         peer: Some(slot_of(0, 1)),
@@ -118,7 +118,7 @@ fn split_brain_decided_from_afar(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// An old copy is promoted by force while the newest one is away: the fork is recorded, and both refuse each other.
-fn forced_promotion_of_an_outdated_copy(seed: u64, telling: Telling) -> Outcome {
+fn forced_promotion_of_an_outdated_copy(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.lossy = true;
     let mut script = Script::new(swarm, telling);
@@ -139,7 +139,7 @@ fn forced_promotion_of_an_outdated_copy(seed: u64, telling: Telling) -> Outcome 
 }
 
 /// There is nothing to give up between two that are equal.
-fn no_split_brain_to_decide(seed: u64, telling: Telling) -> Outcome {
+fn no_split_brain_to_decide(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     let discard = Command::Discard {
         peer: None,
@@ -152,7 +152,7 @@ fn no_split_brain_to_decide(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Two nodes with data of their own and nothing in common: neither touches the other. Initialised anew, one follows.
-fn strangers(seed: u64, telling: Telling) -> Outcome {
+fn strangers(seed: Seed, telling: Telling) -> Outcome {
     let swarm = Swarm::calm(seed);
     let fresh = MetaDisk::new(&superblock(1, &swarm));
     let mut other = swarm.clone();
@@ -180,7 +180,7 @@ fn strangers(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Nobody was given the first copy: both wait, and neither can be promoted.
-fn no_first_copy(seed: u64, telling: Telling) -> Outcome {
+fn no_first_copy(seed: Seed, telling: Telling) -> Outcome {
     let swarm = Swarm::calm(seed);
     let first = MetaDisk::new(&superblock(0, &swarm));
     let mut nobody = swarm.clone();
@@ -201,7 +201,7 @@ fn no_first_copy(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// Who is giving up its changes is not promoted before it follows.
-fn no_promotion_while_giving_up(seed: u64, telling: Telling) -> Outcome {
+fn no_promotion_while_giving_up(seed: Seed, telling: Telling) -> Outcome {
     let mut script = split(seed, telling);
     script.must(0, DEMOTE);
     script.must(1, DEMOTE);

@@ -9,11 +9,11 @@ use crate::{
     node::slot_of,
     run::Outcome,
     script::{DEMOTE, PROMOTE, Script},
-    swarm::Swarm,
+    swarm::{Seed, Swarm},
     trace::Telling,
 };
 
-fn three(seed: u64, telling: Telling) -> Script {
+fn three(seed: Seed, telling: Telling) -> Script {
     let mut swarm = Swarm::calm(seed);
     swarm.nodes = 3;
     Script::new(swarm, telling)
@@ -45,7 +45,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
 ];
 
 /// Two of three are lost one after the other: the last one has everything.
-fn three_nodes_lose_two(seed: u64, telling: Telling) -> Outcome {
+fn three_nodes_lose_two(seed: Seed, telling: Telling) -> Outcome {
     let mut script = three(seed, telling);
     script.load(100);
     script.pass(30);
@@ -69,7 +69,7 @@ fn three_nodes_lose_two(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The primary dies with writes on their way: its two standbys may differ, and find out before either is promoted.
-fn two_standbys_of_a_lost_primary(seed: u64, telling: Telling) -> Outcome {
+fn two_standbys_of_a_lost_primary(seed: Seed, telling: Telling) -> Outcome {
     let mut script = three(seed, telling);
     for turn in 0..4 {
         script.load(80);
@@ -95,7 +95,7 @@ fn two_standbys_of_a_lost_primary(seed: u64, telling: Telling) -> Outcome {
 
 /// A standby that has lost the primary, and believes a person that it is gone, asks the third node. That one is
 /// connected to the primary, and grants nothing.
-fn standby_of_a_primary_grants_nothing(seed: u64, telling: Telling) -> Outcome {
+fn standby_of_a_primary_grants_nothing(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.nodes = 3;
     swarm.lossy = true;
@@ -116,7 +116,7 @@ fn standby_of_a_primary_grants_nothing(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The role goes round; who shall have it must be said when several could.
-fn three_switchovers(seed: u64, telling: Telling) -> Outcome {
+fn three_switchovers(seed: Seed, telling: Telling) -> Outcome {
     let mut script = three(seed, telling);
     for turn in 0..6 {
         let (from, to) = (turn % 3, (turn + 1) % 3);
@@ -132,7 +132,7 @@ fn three_switchovers(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// All three are told to be primary at the same time: one is, at most.
-fn three_promotions_at_once(seed: u64, telling: Telling) -> Outcome {
+fn three_promotions_at_once(seed: Seed, telling: Telling) -> Outcome {
     let mut script = three(seed, telling);
     for turn in 0..6 {
         script.serve(10);
@@ -160,7 +160,7 @@ fn three_promotions_at_once(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The source of a resync dies; the next primary brings the target up.
-fn resync_from_another_source(seed: u64, telling: Telling) -> Outcome {
+fn resync_from_another_source(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.nodes = 3;
     swarm.size_blocks = 4096;
@@ -186,7 +186,7 @@ fn resync_from_another_source(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// All three lose their power. They find out among themselves who has the newest data, in whatever order they start.
-fn three_nodes_cold_start(seed: u64, telling: Telling) -> Outcome {
+fn three_nodes_cold_start(seed: Seed, telling: Telling) -> Outcome {
     let mut script = three(seed, telling);
     for first in 0..3 {
         script.load(60);
@@ -206,7 +206,7 @@ fn three_nodes_cold_start(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// The primary dies while it brings one standby up: the other one knows what that one may lack.
-fn primary_dies_in_a_resync_of_one(seed: u64, telling: Telling) -> Outcome {
+fn primary_dies_in_a_resync_of_one(seed: Seed, telling: Telling) -> Outcome {
     let mut script = three(seed, telling);
     for turn in 0..6 {
         let peer = slot_of(2, 0);
@@ -229,7 +229,7 @@ fn primary_dies_in_a_resync_of_one(seed: u64, telling: Telling) -> Outcome {
 }
 
 /// A protocol A standby that had nothing to write crashes, and meets the other one: the two are equal.
-fn protocol_a_standby_crashes(seed: u64, telling: Telling) -> Outcome {
+fn protocol_a_standby_crashes(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.nodes = 3;
     swarm.protocol = twindisk_core::Protocol::A;
@@ -247,7 +247,7 @@ fn protocol_a_standby_crashes(seed: u64, telling: Telling) -> Outcome {
 
 /// A third node joined while one member was away, and went on alone afterwards. The other two know its joining only
 /// together: neither takes what they have for the newest.
-fn set_grew_unheard(seed: u64, telling: Telling) -> Outcome {
+fn set_grew_unheard(seed: Seed, telling: Telling) -> Outcome {
     let mut script = three(seed, telling);
     script.serve(30);
     script.power_off(1, Loss::All);
