@@ -340,9 +340,9 @@ fn said_of(state: &Resource, name: &str) -> BeatResource {
     BeatResource {
         name: name.to_owned(),
         serving: match (state.known, view) {
-            (false, _) => Serving::Silent,
-            (true, Some(_)) => Serving::Yes,
+            (_, Some(_)) => Serving::Yes,
             (true, None) => Serving::No,
+            (false, None) => Serving::Silent,
         },
         role: view.map_or(Role::Standby, |view| view.role),
         term: view.map_or(0, |view| view.term),

@@ -14,7 +14,7 @@ const SERVICES_RETRY: u64 = 10_000;
 pub(crate) struct Resource {
     /// What the local replica says; `None`: its process is gone.
     pub(crate) view: Option<ReplicaView>,
-    /// The driver has looked at it.
+    /// The driver has looked at it since it was told something.
     pub(crate) known: bool,
     /// What it was told and has not answered.
     pub(crate) order: Option<Order>,
@@ -109,6 +109,8 @@ impl Agent {
             self.report(Level::Warning, Some(resource), format!("{words}: {why}"));
             return self.decide();
         }
+        // What the replica is now has to be seen first.
+        self.resources[resource].known = false;
         match order {
             Order::Promote => self.promoted(resource),
             Order::ReceiptFenced { detail, .. } => {

@@ -1,17 +1,21 @@
 //! `twindisk demo`: the main job in one command, on a bare machine, with proof.
 
 mod book;
+mod failover;
 mod load;
 mod pair;
+mod power;
 mod story;
 
 use std::{path::PathBuf, time::Duration};
 
 use crate::{exit::Failure, input::size};
 
-/// Two nodes on loopback with file-backed disks in a temporary directory; a client that writes, flushes and keeps the
-/// book; SIGKILL of the primary in the middle of it; promotion of the standby; a check that every acknowledged write
-/// is there; the return of the old primary; both images compared byte by byte.
+/// Two nodes on loopback with file-backed disks in a temporary directory, an agent on each, and a power switch that
+/// really kills; a client that writes, flushes and keeps the book. The primary freezes in the middle of it; the other
+/// agent has it powered off, reads that it is off, and takes over by itself; every acknowledged write is there; the
+/// fenced node comes back as a standby; both images are compared byte by byte. With --manual there are no agents: the
+/// primary is killed and the standby promoted by hand.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Size of the device
@@ -20,6 +24,9 @@ pub(crate) struct Args {
     /// How long each of the two clients writes
     #[arg(long, value_name = "SECONDS", default_value = "5")]
     seconds: u64,
+    /// Without agents: promotion by hand, with the receipt that it needs
+    #[arg(long)]
+    manual: bool,
     /// Leave the pair running at the end, and say how to use it
     #[arg(long)]
     keep: bool,
@@ -40,6 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         size_blocks: (args.size / book::BLOCK_BYTES as u64).max(MIN_BLOCKS),
         load: Duration::from_secs(args.seconds.clamp(1, 3600)),
         keep: args.keep,
+        manual: args.manual,
         dir: args.dir.clone(),
         seed,
     };

@@ -15,6 +15,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use twindisk_agent::{AgentAnswer, AgentAsk, AgentReply};
 use twindisk_control::{
     client::Client,
     config::{Config, Member},
@@ -23,6 +24,7 @@ use twindisk_control::{
 use twindisk_core::{Refusal, Status};
 use twindisk_nbd::client::Uri;
 
+use super::power;
 use crate::{
     commands::init::{self, Plan},
     exit::Failure,
@@ -48,6 +50,7 @@ pub(super) struct Pair {
 struct Running {
     name: &'static str,
     process: Option<Child>,
+    agent: Option<Child>,
 }
 
 /// One of the two.
@@ -75,16 +78,18 @@ impl Which {
 
 impl Pair {
     /// Writes the configuration and makes both replicas; alpha's data is the initial data.
-    pub(super) fn make(dir: &Path, size: u64, keep: bool) -> Result<Self, Failure> {
+    pub(super) fn make(dir: &Path, size: u64, keep: bool, agents: bool) -> Result<Self, Failure> {
         let path = dir.join("twindisk.toml");
         let ports = [free_port()?, free_port()?];
-        fs::write(&path, configuration(ports)?).map_err(Failure::at(&path))?;
+        let switch = agents.then(|| power::install(dir)).transpose()?;
+        fs::write(&path, configuration(ports, switch.as_deref())?).map_err(Failure::at(&path))?;
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
             .map_err(Failure::at(&path))?;
         let config = Config::load(&path)?;
         let nodes = [Which::Alpha, Which::Beta].map(|which| Running {
             name: which.name(),
             process: None,
+            agent: None,
         });
         let pair = Self {
             config,
@@ -110,30 +115,7 @@ impl Pair {
 
     /// Starts a node and waits until it answers.
     pub(super) fn start(&mut self, which: Which) -> Result<u32, Failure> {
-        let program = std::env::current_exe().map_err(Failure::error)?;
-        let log_path = self.log(which);
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&log_path)
-            .map_err(Failure::at(&log_path))?;
-        let mut command = Command::new(program);
-        command
-            .arg("serve")
-            .arg("--config")
-            .arg(&self.config.path)
-            .args(["--node", which.name()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
-        for inherited in ["LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET"] {
-            command.env_remove(inherited);
-        }
-        if self.keep {
-            // What is to stay must not end with the terminal's Ctrl-C.
-            command.process_group(0);
-        }
-        let child = command.spawn().map_err(Failure::error)?;
+        let child = self.spawn(which, "serve")?;
         let pid = child.id();
         if let Some(node) = self.nodes.get_mut(which.index()) {
             node.process = Some(child);
@@ -153,6 +135,115 @@ impl Pair {
                 return Err(self.failed(which, "`serve` does not answer"));
             }
             thread::sleep(LOOK);
+        }
+    }
+
+    /// Starts the agent of a node, and lets the power switch know what runs there.
+    pub(super) fn start_agent(&mut self, which: Which) -> Result<u32, Failure> {
+        let child = self.spawn(which, "agent")?;
+        let pid = child.id();
+        if let Some(node) = self.nodes.get_mut(which.index()) {
+            node.agent = Some(child);
+        }
+        power::plug_in(&self.dir, which.name(), &self.pids(which))?;
+        Ok(pid)
+    }
+
+    fn spawn(&self, which: Which, what: &str) -> Result<Child, Failure> {
+        let program = std::env::current_exe().map_err(Failure::error)?;
+        let log_path = self.log(which);
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log_path)
+            .map_err(Failure::at(&log_path))?;
+        let mut command = Command::new(program);
+        command
+            .arg(what)
+            .arg("--config")
+            .arg(&self.config.path)
+            .args(["--node", which.name()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        for inherited in ["LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET"] {
+            command.env_remove(inherited);
+        }
+        if self.keep {
+            // What is to stay must not end with the terminal's Ctrl-C.
+            command.process_group(0);
+        }
+        command.spawn().map_err(Failure::error)
+    }
+
+    /// The processes of a node.
+    fn pids(&self, which: Which) -> Vec<u32> {
+        let node = self.nodes.get(which.index()).into_iter();
+        node.flat_map(|node| [node.process.as_ref(), node.agent.as_ref()])
+            .flatten()
+            .map(Child::id)
+            .collect()
+    }
+
+    /// Every process of a node stands still, as on a host that hangs.
+    pub(super) fn freeze(&self, which: Which) -> Result<(), Failure> {
+        for pid in self.pids(which) {
+            let pid = i32::try_from(pid).map_err(Failure::error)?;
+            kill(Pid::from_raw(pid), Signal::SIGSTOP).map_err(Failure::error)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until somebody has killed every process of a node.
+    pub(super) fn await_death(&mut self, which: Which) -> Result<(), Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        let Some(node) = self.nodes.get_mut(which.index()) else {
+            return Err(no_resource());
+        };
+        let processes = [node.process.take(), node.agent.take()];
+        for mut child in processes.into_iter().flatten() {
+            while child.try_wait().map_err(Failure::error)?.is_none() {
+                if Instant::now() > deadline {
+                    let _ = child.kill();
+                    return Err(self.failed(which, "nobody has fenced it"));
+                }
+                thread::sleep(LOOK);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the power of a node is on.
+    pub(super) fn await_power(&self, which: Which) -> Result<(), Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        while !power::is_on(&self.dir, which.name()) {
+            if Instant::now() > deadline {
+                return Err(self.failed(which, "nobody has switched it on again"));
+            }
+            thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Stops the agents: what follows is for nobody to react to.
+    pub(super) fn stop_agents(&mut self) -> Result<(), Failure> {
+        for node in &mut self.nodes {
+            if let Some(mut child) = node.agent.take() {
+                terminate(&child)?;
+                child.wait().map_err(Failure::error)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the agent of a node says.
+    pub(super) fn agent(&self, which: Which) -> Result<AgentReply, Failure> {
+        let node = self.config.node(which.name()).ok_or_else(no_resource)?;
+        let socket = node.run_dir.join("agent.sock");
+        let mut client = twindisk_agent::Client::connect(&socket).map_err(Failure::at(&socket))?;
+        match client.ask(&AgentAsk::Status).map_err(Failure::error)? {
+            AgentAnswer::Status(reply) => Ok(*reply),
+            other => Err(Failure::Error(format!("unexpected answer: {other:?}"))),
         }
     }
 
@@ -295,8 +386,12 @@ impl Pair {
 
     /// From now on the nodes outlive this process; their numbers.
     pub(super) fn leave_running(&mut self) -> Vec<u32> {
-        let processes = self.nodes.iter_mut().map(|node| node.process.take());
-        processes.flatten().map(|child| child.id()).collect()
+        let processes = self.nodes.iter_mut();
+        processes
+            .flat_map(|node| [node.process.take(), node.agent.take()])
+            .flatten()
+            .map(|child| child.id())
+            .collect()
     }
 
     fn client(&self, which: Which) -> Result<Client, Failure> {
@@ -335,7 +430,10 @@ impl Drop for Pair {
     /// Nothing is left running that nobody asked for.
     fn drop(&mut self) {
         for node in &mut self.nodes {
-            if let Some(mut child) = node.process.take() {
+            for mut child in [node.agent.take(), node.process.take()]
+                .into_iter()
+                .flatten()
+            {
                 let _ = child.kill();
                 let _ = child.wait();
                 tracing::debug!(node = node.name, "killed");
@@ -344,28 +442,40 @@ impl Drop for Pair {
     }
 }
 
-fn configuration(ports: [u16; 2]) -> Result<String, Failure> {
+fn configuration(ports: [u16; 2], switch: Option<&Path>) -> Result<String, Failure> {
     let mut secret = [0_u8; 16];
     getrandom::fill(&mut secret).map_err(Failure::error)?;
     let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
     let [alpha, beta] = ports;
+    let (mut agent, mut watched) = (String::new(), [String::new(), String::new()]);
+    if let Some(switch) = switch {
+        agent = "\n[agent]\nprofile = \"default\"\n".to_owned();
+        for (lines, (name, port)) in watched.iter_mut().zip([("alpha", alpha), ("beta", beta)]) {
+            *lines = format!(
+                "heartbeat = [\"127.0.0.1:{port}\", \"127.0.0.2:{port}\"]\n\
+                 fence = [{{ devices = [{{ agent = \"{}\", plug = \"{name}\" }}] }}]\n",
+                switch.display()
+            );
+        }
+    }
+    let [alpha_watched, beta_watched] = watched;
     Ok(format!(
         r#"# Made by `twindisk demo`.
 cluster = "demo"
 secret = "{secret}"
-
+{agent}
 [nodes.alpha]
 id = 1
 address = "127.0.0.1:{alpha}"
 run-dir = "alpha"
 state-dir = "alpha"
-
+{alpha_watched}
 [nodes.beta]
 id = 2
 address = "127.0.0.1:{beta}"
 run-dir = "beta"
 state-dir = "beta"
-
+{beta_watched}
 [resource.{RESOURCE}]
 on.alpha = {{ backing = "alpha.img" }}
 on.beta = {{ backing = "beta.img" }}

@@ -18,6 +18,7 @@ use twindisk_core::{ConnectionState, DiskState, Role, Status};
 
 use super::{
     book::{BLOCK_BYTES, Book, Verdict},
+    failover,
     load::{self, Ended, Gauge},
     pair::{Pair, RESOURCE, Which},
 };
@@ -28,6 +29,7 @@ pub(super) struct Plan {
     pub(super) size_blocks: u64,
     pub(super) load: Duration,
     pub(super) keep: bool,
+    pub(super) manual: bool,
     pub(super) dir: Option<PathBuf>,
     pub(super) seed: u64,
 }
@@ -43,8 +45,12 @@ pub(super) fn tell(plan: &Plan) -> Result<(), Failure> {
         scratch.path.display(),
         plan.seed
     ));
-    let mut pair = Pair::make(&scratch.path, size, plan.keep)?;
-    let result = act(plan, &say, &mut pair);
+    let mut pair = Pair::make(&scratch.path, size, plan.keep, !plan.manual)?;
+    let result = if plan.manual {
+        act(plan, &say, &mut pair)
+    } else {
+        failover::act(plan, &say, &mut pair)
+    };
     if result.is_err() {
         // What went wrong is to be looked at, not to be swept away.
         scratch.keep_for_inspection();
@@ -87,23 +93,27 @@ fn act(plan: &Plan, say: &Teller, pair: &mut Pair) -> Result<(), Failure> {
     ));
     verify(say, pair, beta, &mut book)?;
 
-    if plan.keep {
-        say.proved(&book);
-        return Ok(());
+    if !plan.keep {
+        end(say, pair)?;
     }
+    say.proved(&book);
+    Ok(())
+}
+
+/// Both stop in good order, and hold the same.
+pub(super) fn end(say: &Teller, pair: &mut Pair) -> Result<(), Failure> {
     let message = pair.done(
-        beta,
+        Which::Beta,
         Ask::Demote {
             resource: RESOURCE.to_owned(),
             abandon: false,
         },
     )?;
     say.line(&format!("beta is demoted: {message}"));
-    pair.stop(alpha)?;
-    pair.stop(beta)?;
-    compare(&pair.image(alpha)?, &pair.image(beta)?)?;
+    pair.stop(Which::Alpha)?;
+    pair.stop(Which::Beta)?;
+    compare(&pair.image(Which::Alpha)?, &pair.image(Which::Beta)?)?;
     say.line("both have stopped in good order; their images are equal, byte by byte");
-    say.proved(&book);
     Ok(())
 }
 
@@ -118,7 +128,7 @@ fn promote(say: &Teller, pair: &Pair, which: Which) -> Result<Instant, Failure> 
 }
 
 /// Waits until the only peer of `primary` has everything.
-fn in_sync(pair: &Pair, primary: Which) -> Result<Status, Failure> {
+pub(super) fn in_sync(pair: &Pair, primary: Which) -> Result<Status, Failure> {
     pair.until(primary, "the peer connected and in sync", |status| {
         status.peers.iter().all(|peer| {
             peer.in_sync
@@ -200,7 +210,7 @@ fn take_over(say: &Teller, pair: &Pair) -> Result<Instant, Failure> {
 }
 
 /// A client writes for the planned time and ends well.
-fn load_for(
+pub(super) fn load_for(
     plan: &Plan,
     say: &Teller,
     pair: &Pair,
@@ -231,7 +241,12 @@ fn load_for(
 }
 
 /// Every acknowledged write must be there.
-fn verify(say: &Teller, pair: &Pair, which: Which, book: &mut Book) -> Result<(), Failure> {
+pub(super) fn verify(
+    say: &Teller,
+    pair: &Pair,
+    which: Which,
+    book: &mut Book,
+) -> Result<(), Failure> {
     let verdict = load::check(&pair.uri(which)?, book)?;
     let Verdict {
         blocks,
@@ -262,7 +277,7 @@ fn verify(say: &Teller, pair: &Pair, which: Which, book: &mut Book) -> Result<()
 }
 
 /// What the last resync moved, from the event log.
-fn resynced(pair: &Pair, source: Which) -> Result<String, Failure> {
+pub(super) fn resynced(pair: &Pair, source: Which) -> Result<String, Failure> {
     let events = pair.events(source)?;
     let ended = events
         .iter()
@@ -330,7 +345,7 @@ fn promote_ask() -> Ask {
 }
 
 /// Prints what happens, with the time since the beginning.
-struct Teller {
+pub(super) struct Teller {
     since: Instant,
 }
 
@@ -341,13 +356,13 @@ impl Teller {
         }
     }
 
-    fn line(&self, text: &str) {
+    pub(super) fn line(&self, text: &str) {
         let mut out = io::stdout().lock();
         let _ = writeln!(out, "[{:7.3} s] {text}", self.since.elapsed().as_secs_f64());
         let _ = out.flush();
     }
 
-    fn proved(&self, book: &Book) {
+    pub(super) fn proved(&self, book: &Book) {
         self.line(&format!(
             "PROVED: {} acknowledged writes and {} flushes outlived the death of their primary; none was lost",
             book.acknowledged, book.flushes
