@@ -6,10 +6,12 @@
 //! stuck, and that one goes on writing when the agent is gone.
 #![forbid(unsafe_code)]
 
+mod answers;
 mod ask;
 mod config;
 mod heartbeat;
 mod memory;
+mod news;
 mod orders;
 mod ping;
 mod replica;

@@ -7,13 +7,13 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     rc::Rc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use tokio::{
     net::UdpSocket,
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     task::{LocalSet, spawn_local},
     time::{interval, sleep_until},
 };
@@ -21,23 +21,21 @@ use tracing::{debug, error, info, warn};
 use twindisk_control::config::{Config, ConfigError, Node};
 use twindisk_fencing_core::{Action, Agent, Beat, Level, Operator, Order, ReplicaView, Time};
 use twindisk_services::{Host, Programs, Stack};
-use twindisk_stonith::{Confirmations, Fencer, Power, SearchPath};
+use twindisk_stonith::{Confirmations, Fencer, SearchPath};
 
 use crate::{
-    ask::{AgentAnswer, AgentAsk, AgentReply, Told},
+    ask::Told,
     config::{Settings, SettingsError},
-    heartbeat::{MAX_BYTES, Sealer},
+    heartbeat::Sealer,
     memory::{self, MemoryError},
+    news::{hear, micros, monitor, random, read_power, watch},
     orders::Office,
-    ping, replica,
-    replica::{Look, Watch},
-    socket::{self, Question},
+    ping,
+    socket::{self},
 };
 
 /// Reports that are kept for `status`.
 const TOLD: usize = 100;
-/// Between two proofs that a fence device works.
-const MONITOR: Duration = Duration::from_secs(60);
 /// Between two rounds of pings.
 const PING: Duration = Duration::from_secs(1);
 
@@ -91,7 +89,7 @@ pub fn run(config: &Config, node: &Node, twindisk: Vec<String>) -> Result<(), Ru
 }
 
 /// What comes in.
-enum Input {
+pub(crate) enum Input {
     Beat {
         peer: usize,
         path: usize,
@@ -130,18 +128,18 @@ enum Input {
 }
 
 /// The agent with its surroundings.
-struct Driver {
-    agent: Rc<RefCell<Agent>>,
-    settings: Rc<Settings>,
+pub(crate) struct Driver {
+    pub(crate) agent: Rc<RefCell<Agent>>,
+    pub(crate) settings: Rc<Settings>,
     start: Instant,
     office: Rc<Office>,
     sealer: Sealer,
     sockets: Vec<Rc<UdpSocket>>,
-    fencers: Vec<Option<Rc<Fencer>>>,
-    confirmations: Confirmations,
+    pub(crate) fencers: Vec<Option<Rc<Fencer>>>,
+    pub(crate) confirmations: Confirmations,
     stacks: Vec<Option<Rc<tokio::sync::Mutex<Stack>>>>,
-    told: VecDeque<Told>,
-    warnings: Vec<String>,
+    pub(crate) told: VecDeque<Told>,
+    pub(crate) warnings: Vec<String>,
     inputs: mpsc::UnboundedSender<Input>,
 }
 
@@ -228,7 +226,7 @@ async fn live(settings: Settings, sealer: Sealer, twindisk: Vec<String>) -> Resu
 }
 
 impl Driver {
-    fn now(&self) -> Time {
+    pub(crate) fn now(&self) -> Time {
         Time(self.start.elapsed().as_millis() as u64)
     }
 
@@ -463,102 +461,6 @@ impl Driver {
         });
     }
 
-    fn answer(&mut self, (ask, to): Question) {
-        let now = self.now();
-        let wish = match ask {
-            AgentAsk::Status => {
-                let reply = AgentReply {
-                    status: self.agent.borrow().status(),
-                    warnings: self.warnings.clone(),
-                    told: self.told.iter().cloned().collect(),
-                };
-                let _ = to.send(AgentAnswer::Status(Box::new(reply)));
-                return;
-            }
-            AgentAsk::Test { node } => return self.test(&node, to),
-            AgentAsk::Confirm { node, by } => {
-                // A shot that waits for a person is told; else the core takes the word.
-                if self.confirmations.confirm(&node, &by).is_ok() {
-                    let _ = to.send(AgentAnswer::Done(format!(
-                        "{by} vouches for {node} being off"
-                    )));
-                    return;
-                }
-                self.peer(&node).map(Operator::Confirm)
-            }
-            AgentAsk::Maintenance { on } => Ok(Operator::Maintenance(on)),
-            AgentAsk::Clear => Ok(Operator::Clear),
-            AgentAsk::Switchover { resource } => {
-                self.resource(resource.as_deref()).map(Operator::Switchover)
-            }
-        };
-        let done = match wish {
-            Ok(Operator::Maintenance(true)) => {
-                "the agent decides nothing until `twindisk agent maintenance off`"
-            }
-            Ok(Operator::Maintenance(false)) => "the agent decides again",
-            Ok(Operator::Clear) => "automatic failover may go on",
-            Ok(Operator::Switchover(_)) => {
-                "services go down, then the role goes over; `twindisk agent status` shows it"
-            }
-            _ => "taken as proof that it is off",
-        };
-        let result = wish.and_then(|wish| self.agent.borrow_mut().handle_operator(now, wish));
-        let _ = to.send(match result {
-            Ok(()) => AgentAnswer::Done(done.to_owned()),
-            Err(why) => AgentAnswer::Refused(why),
-        });
-    }
-
-    fn test(&self, node: &str, to: oneshot::Sender<AgentAnswer>) {
-        let fencer = self.peer(node).map(|peer| self.fencers[peer].clone());
-        match fencer {
-            Err(why) => _ = to.send(AgentAnswer::Refused(why)),
-            Ok(None) => {
-                let why = format!("there is no `fence` in [nodes.{node}]");
-                let _ = to.send(AgentAnswer::Refused(why));
-            }
-            Ok(Some(fencer)) => {
-                spawn_local(async move {
-                    let report = fencer.test().await;
-                    let text = report.to_string();
-                    let _ = to.send(if report.passed() {
-                        AgentAnswer::Done(text)
-                    } else {
-                        AgentAnswer::Refused(text)
-                    });
-                });
-            }
-        }
-    }
-
-    fn peer(&self, name: &str) -> Result<usize, String> {
-        let found = self
-            .settings
-            .peers
-            .iter()
-            .position(|peer| peer.name == name);
-        found.ok_or_else(|| {
-            let known: Vec<&str> = self.settings.peers.iter().map(|peer| &*peer.name).collect();
-            format!(
-                "no peer of this node is called {name:?}: there is {}",
-                known.join(", ")
-            )
-        })
-    }
-
-    fn resource(&self, name: Option<&str>) -> Result<usize, String> {
-        let resources = &self.settings.resources;
-        match name {
-            None if resources.len() == 1 => Ok(0),
-            None => Err("there are several resources: say which".to_owned()),
-            Some(name) => resources
-                .iter()
-                .position(|resource| resource.name == name)
-                .ok_or_else(|| format!("this agent looks after no resource {name:?}")),
-        }
-    }
-
     /// Says goodbye: nobody is to shoot because of the silence that follows.
     async fn leave(&mut self) {
         let now = self.now();
@@ -576,102 +478,5 @@ impl Driver {
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
         let _ = std::fs::remove_file(&self.settings.socket);
-    }
-}
-
-/// Beats of one path.
-async fn hear(
-    path: usize,
-    socket: Rc<UdpSocket>,
-    sealer: Sealer,
-    nodes: Vec<u8>,
-    inputs: mpsc::UnboundedSender<Input>,
-) {
-    let mut buffer = vec![0; MAX_BYTES];
-    loop {
-        // An error here is that of an earlier send: the peer's port is closed.
-        let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
-            continue;
-        };
-        let beat = sealer.open(&buffer[..length]);
-        let known = beat.and_then(|beat| {
-            let peer = nodes.iter().position(|node| *node == beat.from)?;
-            Some((peer, beat))
-        });
-        match known {
-            Some((peer, beat)) => _ = inputs.send(Input::Beat { peer, path, beat }),
-            None => debug!(%from, "not a beat of this cluster"),
-        }
-    }
-}
-
-/// What the replicas say.
-async fn watch(settings: Rc<Settings>, inputs: mpsc::UnboundedSender<Input>) {
-    let mut watch = Watch::default();
-    let mut tick = interval(Duration::from_millis(settings.profile.interval() / 4));
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tick.tick().await;
-        let look = watch.look(&settings.control_socket).await;
-        for (at, resource) in settings.resources.iter().enumerate() {
-            let peer = settings.peers[resource.peer].node;
-            let view = match &look {
-                Look::Silent => continue,
-                Look::Gone => None,
-                Look::Said(status) => {
-                    let one = status
-                        .resources
-                        .iter()
-                        .find(|one| one.name == resource.name);
-                    one.and_then(|one| replica::view(status.pid, one, peer))
-                }
-            };
-            let _ = inputs.send(Input::Replica { resource: at, view });
-        }
-    }
-}
-
-/// Proves now and then that the fence devices of a peer answer, and learns how long they take.
-async fn monitor(peer: usize, fencer: Rc<Fencer>, inputs: mpsc::UnboundedSender<Input>) {
-    let mut tick = interval(MONITOR);
-    loop {
-        tick.tick().await;
-        let told = fencer.monitor().await;
-        if told.is_empty() {
-            return; // A person is not asked.
-        }
-        let slowest = told.iter().map(|one| one.took.as_millis() as u64).max();
-        let failed = told.into_iter().find_map(|one| {
-            let error = one.answer.err()?;
-            Some(format!("{}: {error}", one.device))
-        });
-        let result = failed.map_or(Ok(slowest.unwrap_or(0)), Err);
-        let _ = inputs.send(Input::Monitored { peer, result });
-    }
-}
-
-/// Whether a peer has power, as far as every device agrees.
-async fn read_power(fencer: &Fencer) -> Option<bool> {
-    let told = fencer.power_status().await;
-    let read: Vec<Power> = told
-        .into_iter()
-        .map(|one| one.answer.ok())
-        .collect::<Option<_>>()?;
-    match read.split_first()? {
-        (first, rest) if rest.iter().all(|one| one == first) => Some(*first == Power::On),
-        _ => None,
-    }
-}
-
-fn micros() -> u64 {
-    let since = SystemTime::UNIX_EPOCH.elapsed();
-    since.map_or(1, |since| since.as_micros() as u64)
-}
-
-fn random() -> u64 {
-    let mut bytes = [0; 8];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => u64::from_le_bytes(bytes) | 1,
-        Err(_) => micros() | 1,
     }
 }

@@ -200,10 +200,10 @@ impl World {
                 }
             }
             AgentEv::Shot { run, result } if run == current => {
+                let result = result
+                    .map(|()| "its power was read as off".to_owned())
+                    .map_err(|()| "the device does not answer".to_owned());
                 if let Some(agent) = &mut self.agents().nodes[number].agent {
-                    let result = result
-                        .map(|()| "its power was read as off".to_owned())
-                        .map_err(|()| "the device does not answer".to_owned());
                     agent.handle_fenced(now, 0, result);
                 }
             }
@@ -465,10 +465,8 @@ impl World {
                 .status(self.now)
                 .is_some_and(|status| status.role == Role::Primary);
             if primary != node.services {
-                return Err(format!(
-                    "services and the primary role of {} differ",
-                    name(number)
-                ));
+                let name = name(number);
+                return Err(format!("services and the primary role of {name} differ"));
             }
         }
         Ok(())

@@ -126,6 +126,10 @@ pub(crate) async fn bind_tcp(endpoint: &Endpoint) -> Result<TcpListener, BindErr
         })
 }
 
+/// How often, and how many times, a socket that still answers is looked at.
+const GOING_LOOK: std::time::Duration = std::time::Duration::from_millis(25);
+const GOING_LOOKS: u32 = 20;
+
 /// Removes the socket of a process that is gone. Whoever answers keeps it.
 fn remove_stale(path: &Path) -> Result<(), BindError> {
     let Ok(found) = fs::symlink_metadata(path) else {
@@ -136,15 +140,20 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
             path: path.to_owned(),
         });
     }
-    match StdUnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            let _ = fs::remove_file(path);
-            Ok(())
+    // A process that was killed a moment ago may listen until the kernel has taken it down.
+    for _ in 0..GOING_LOOKS {
+        match StdUnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                let _ = fs::remove_file(path);
+                return Ok(());
+            }
+            Ok(_) => std::thread::sleep(GOING_LOOK),
+            Err(_) => break,
         }
-        Ok(_) | Err(_) => Err(BindError::InUse {
-            path: path.to_owned(),
-        }),
     }
+    Err(BindError::InUse {
+        path: path.to_owned(),
+    })
 }
 
 fn tcp_hint(source: &io::Error) -> &'static str {

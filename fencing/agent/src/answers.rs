@@ -1,0 +1,108 @@
+//! What the agent answers to people.
+
+use tokio::{sync::oneshot, task::spawn_local};
+use twindisk_fencing_core::Operator;
+
+use crate::{
+    ask::{AgentAnswer, AgentAsk, AgentReply},
+    run::Driver,
+    socket::Question,
+};
+
+impl Driver {
+    pub(crate) fn answer(&mut self, (ask, to): Question) {
+        let now = self.now();
+        let wish = match ask {
+            AgentAsk::Status => {
+                let reply = AgentReply {
+                    status: self.agent.borrow().status(),
+                    warnings: self.warnings.clone(),
+                    told: self.told.iter().cloned().collect(),
+                };
+                let _ = to.send(AgentAnswer::Status(Box::new(reply)));
+                return;
+            }
+            AgentAsk::Test { node } => return self.test(&node, to),
+            AgentAsk::Confirm { node, by } => {
+                // A shot that waits for a person is told; else the core takes the word.
+                if self.confirmations.confirm(&node, &by).is_ok() {
+                    let _ = to.send(AgentAnswer::Done(format!(
+                        "{by} vouches for {node} being off"
+                    )));
+                    return;
+                }
+                self.peer(&node).map(Operator::Confirm)
+            }
+            AgentAsk::Maintenance { on } => Ok(Operator::Maintenance(on)),
+            AgentAsk::Clear => Ok(Operator::Clear),
+            AgentAsk::Switchover { resource } => {
+                self.resource(resource.as_deref()).map(Operator::Switchover)
+            }
+        };
+        let done = match wish {
+            Ok(Operator::Maintenance(true)) => {
+                "the agent decides nothing until `twindisk agent maintenance off`"
+            }
+            Ok(Operator::Maintenance(false)) => "the agent decides again",
+            Ok(Operator::Clear) => "automatic failover may go on",
+            Ok(Operator::Switchover(_)) => {
+                "services go down, then the role goes over; `twindisk agent status` shows it"
+            }
+            _ => "taken as proof that it is off",
+        };
+        let result = wish.and_then(|wish| self.agent.borrow_mut().handle_operator(now, wish));
+        let _ = to.send(match result {
+            Ok(()) => AgentAnswer::Done(done.to_owned()),
+            Err(why) => AgentAnswer::Refused(why),
+        });
+    }
+
+    fn test(&self, node: &str, to: oneshot::Sender<AgentAnswer>) {
+        let fencer = self.peer(node).map(|peer| self.fencers[peer].clone());
+        match fencer {
+            Err(why) => _ = to.send(AgentAnswer::Refused(why)),
+            Ok(None) => {
+                let why = format!("there is no `fence` in [nodes.{node}]");
+                let _ = to.send(AgentAnswer::Refused(why));
+            }
+            Ok(Some(fencer)) => {
+                spawn_local(async move {
+                    let report = fencer.test().await;
+                    let text = report.to_string();
+                    let _ = to.send(if report.passed() {
+                        AgentAnswer::Done(text)
+                    } else {
+                        AgentAnswer::Refused(text)
+                    });
+                });
+            }
+        }
+    }
+
+    fn peer(&self, name: &str) -> Result<usize, String> {
+        let found = self
+            .settings
+            .peers
+            .iter()
+            .position(|peer| peer.name == name);
+        found.ok_or_else(|| {
+            let known: Vec<&str> = self.settings.peers.iter().map(|peer| &*peer.name).collect();
+            format!(
+                "no peer of this node is called {name:?}: there is {}",
+                known.join(", ")
+            )
+        })
+    }
+
+    fn resource(&self, name: Option<&str>) -> Result<usize, String> {
+        let resources = &self.settings.resources;
+        match name {
+            None if resources.len() == 1 => Ok(0),
+            None => Err("there are several resources: say which".to_owned()),
+            Some(name) => resources
+                .iter()
+                .position(|resource| resource.name == name)
+                .ok_or_else(|| format!("this agent looks after no resource {name:?}")),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What brings news to the core: heartbeats, replicas, fence devices.
+
+use std::{
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{net::UdpSocket, sync::mpsc, time::interval};
+use tracing::debug;
+use twindisk_stonith::{Fencer, Power};
+
+use crate::{
+    config::Settings,
+    heartbeat::{MAX_BYTES, Sealer},
+    replica,
+    replica::{Look, Watch},
+    run::Input,
+};
+
+/// Between two proofs that a fence device works.
+const MONITOR: Duration = Duration::from_secs(60);
+
+/// Beats of one path.
+pub(crate) async fn hear(
+    path: usize,
+    socket: Rc<UdpSocket>,
+    sealer: Sealer,
+    nodes: Vec<u8>,
+    inputs: mpsc::UnboundedSender<Input>,
+) {
+    let mut buffer = vec![0; MAX_BYTES];
+    loop {
+        // An error here is that of an earlier send: the peer's port is closed.
+        let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
+            continue;
+        };
+        let beat = sealer.open(&buffer[..length]);
+        let known = beat.and_then(|beat| {
+            let peer = nodes.iter().position(|node| *node == beat.from)?;
+            Some((peer, beat))
+        });
+        match known {
+            Some((peer, beat)) => _ = inputs.send(Input::Beat { peer, path, beat }),
+            None => debug!(%from, "not a beat of this cluster"),
+        }
+    }
+}
+
+/// What the replicas say.
+pub(crate) async fn watch(settings: Rc<Settings>, inputs: mpsc::UnboundedSender<Input>) {
+    let mut watch = Watch::default();
+    let mut tick = interval(Duration::from_millis(settings.profile.interval() / 4));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let look = watch.look(&settings.control_socket).await;
+        for (at, resource) in settings.resources.iter().enumerate() {
+            let peer = settings.peers[resource.peer].node;
+            let view = match &look {
+                Look::Silent => continue,
+                Look::Gone => None,
+                Look::Said(status) => {
+                    let one = status
+                        .resources
+                        .iter()
+                        .find(|one| one.name == resource.name);
+                    one.and_then(|one| replica::view(status.pid, one, peer))
+                }
+            };
+            let _ = inputs.send(Input::Replica { resource: at, view });
+        }
+    }
+}
+
+/// Proves now and then that the fence devices of a peer answer, and learns how long they take.
+pub(crate) async fn monitor(peer: usize, fencer: Rc<Fencer>, inputs: mpsc::UnboundedSender<Input>) {
+    let mut tick = interval(MONITOR);
+    loop {
+        tick.tick().await;
+        let told = fencer.monitor().await;
+        if told.is_empty() {
+            return; // A person is not asked.
+        }
+        let slowest = told.iter().map(|one| one.took.as_millis() as u64).max();
+        let failed = told.into_iter().find_map(|one| {
+            let error = one.answer.err()?;
+            Some(format!("{}: {error}", one.device))
+        });
+        let result = failed.map_or(Ok(slowest.unwrap_or(0)), Err);
+        let _ = inputs.send(Input::Monitored { peer, result });
+    }
+}
+
+/// Whether a peer has power, as far as every device agrees.
+pub(crate) async fn read_power(fencer: &Fencer) -> Option<bool> {
+    let told = fencer.power_status().await;
+    let read: Vec<Power> = told
+        .into_iter()
+        .map(|one| one.answer.ok())
+        .collect::<Option<_>>()?;
+    match read.split_first()? {
+        (first, rest) if rest.iter().all(|one| one == first) => Some(*first == Power::On),
+        _ => None,
+    }
+}
+
+pub(crate) fn micros() -> u64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed();
+    since.map_or(1, |since| since.as_micros() as u64)
+}
+
+pub(crate) fn random() -> u64 {
+    let mut bytes = [0; 8];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u64::from_le_bytes(bytes) | 1,
+        Err(_) => micros() | 1,
+    }
+}
