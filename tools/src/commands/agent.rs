@@ -35,11 +35,6 @@ enum What {
     },
     /// Let automatic failover go on after too many of them
     Clear,
-    /// Give the primary role to the other node: services down, role over, services up there
-    Switchover {
-        /// The resource [default: the only one]
-        resource: Option<String>,
-    },
 }
 
 fn on_or_off(text: &str) -> Result<bool, String> {
@@ -70,9 +65,6 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
         }
         Some(What::Maintenance { on }) => AgentAsk::Maintenance { on: *on },
         Some(What::Clear) => AgentAsk::Clear,
-        Some(What::Switchover { resource }) => AgentAsk::Switchover {
-            resource: resource.clone(),
-        },
     };
     tell(&context, &ask)
 }
@@ -92,6 +84,14 @@ fn watch_over(context: &Context) -> Result<(), Failure> {
             other => Failure::error(other),
         }
     })
+}
+
+/// What this node's agent says of itself, if one runs.
+pub(crate) fn if_running(context: &Context) -> Option<AgentReply> {
+    match asked(context, &AgentAsk::Status) {
+        Ok(AgentAnswer::Status(reply)) => Some(*reply),
+        _ => None,
+    }
 }
 
 /// Asks this node's agent, and prints what it says.
@@ -125,7 +125,7 @@ fn asked(context: &Context, ask: &AgentAsk) -> Result<AgentAnswer, Failure> {
 }
 
 /// For eyes.
-fn table(reply: &AgentReply) -> String {
+pub(crate) fn table(reply: &AgentReply) -> String {
     let mut text = String::new();
     let status = &reply.status;
     let _ = writeln!(

@@ -1,9 +1,13 @@
 //! `twindisk config check`: what is missing, what is risky.
 
 use clap::Subcommand;
-use twindisk_control::config::{Severity, check};
+use twindisk_agent::Settings;
+use twindisk_control::config::{Finding, Severity, check};
 
-use crate::{ask::Where, exit::Failure};
+use crate::{
+    ask::{Context, Where},
+    exit::Failure,
+};
 
 /// Look at the configuration.
 #[derive(clap::Args, Debug)]
@@ -28,7 +32,10 @@ enum What {
 pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
     let What::Check { json, strict } = &args.what;
     let context = place.load()?;
-    let findings = check(&context.config, &context.node);
+    let mut findings = check(&context.config, &context.node);
+    if context.config.agent.is_some() {
+        findings.extend(agent(&context));
+    }
     if *json {
         let text = serde_json::to_string_pretty(&findings).map_err(Failure::error)?;
         println!("{text}");
@@ -48,5 +55,26 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
         Some(Severity::Missing) => Err(Failure::Silent(10)),
         Some(Severity::Risk) if *strict => Err(Failure::Silent(10)),
         Some(Severity::Risk | Severity::Note) | None => Ok(()),
+    }
+}
+
+/// What the agent of this node would say of its part.
+fn agent(context: &Context) -> Vec<Finding> {
+    let about = || "agent".to_owned();
+    match Settings::new(&context.config, &context.node) {
+        Ok(settings) => settings
+            .warnings
+            .into_iter()
+            .map(|text| Finding {
+                severity: Severity::Risk,
+                about: about(),
+                text,
+            })
+            .collect(),
+        Err(error) => vec![Finding {
+            severity: Severity::Missing,
+            about: about(),
+            text: error.to_string(),
+        }],
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io::Write, thread, time::Duration};
 
-use crate::{ask::Where, exit::Failure, input::time, table};
+use crate::{ask::Where, commands::agent, exit::Failure, input::time, table};
 
 /// A table for eyes; with --json an object with stable names and exact numbers.
 #[derive(clap::Args, Debug)]
@@ -34,7 +34,11 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
             Ok(status) if args.json => {
                 serde_json::to_string(&status).map_err(Failure::error)? + "\n"
             }
-            Ok(status) => table::node(&status),
+            Ok(status) => {
+                let agent = agent::if_running(&context).map(|reply| agent::table(&reply));
+                let agent = agent.map_or(String::new(), |text| format!("\n{text}"));
+                table::node(&status) + &agent
+            }
             Err(failure) if !args.watch => return Err(failure),
             Err(Failure::NotRunning(text)) => text + "\n",
             Err(failure) => return Err(failure),

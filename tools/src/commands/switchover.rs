@@ -5,11 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use twindisk_agent::{AgentAsk, AgentReply};
 use twindisk_control::protocol::Ask;
 use twindisk_core::{Role, Status};
 
 use crate::{
     ask::{Context, Where},
+    commands::agent,
     exit::Failure,
 };
 
@@ -34,11 +36,22 @@ pub(crate) fn run(place: &Where, args: Args) -> Result<(), Failure> {
     let resource = context.name(args.resource.as_deref())?;
     let before = replica(&context, &resource)?.role;
     let to = args.to.clone();
-    let message = context.done(Ask::Switchover {
-        resource: resource.clone(),
-        to: args.to,
-    })?;
-    println!("{message}");
+    if agent::if_running(&context).is_some_and(|agent| looks_after(&agent, &resource)) {
+        if before == Role::Standby {
+            return Err(Failure::Refused {
+                why: format!("an agent looks after {resource}: it has services to take down first"),
+                next: format!("twindisk switchover {resource} on the node that is primary"),
+            });
+        }
+        let resource = Some(resource.clone());
+        agent::tell(&context, &AgentAsk::Switchover { resource })?;
+    } else {
+        let message = context.done(Ask::Switchover {
+            resource: resource.clone(),
+            to: args.to,
+        })?;
+        println!("{message}");
+    }
     let stop_timeout = context.pick(Some(&resource))?.0.timings.stop_timeout;
     let deadline = Instant::now() + stop_timeout + GRACE;
     loop {
@@ -55,6 +68,12 @@ pub(crate) fn run(place: &Where, args: Args) -> Result<(), Failure> {
         }
         thread::sleep(LOOK);
     }
+}
+
+/// Whether the agent decides about the resource now.
+fn looks_after(agent: &AgentReply, resource: &str) -> bool {
+    let resources = &agent.status.resources;
+    !agent.status.maintenance && resources.iter().any(|one| one.name == resource)
 }
 
 /// What is true once the role has moved.
