@@ -3,7 +3,7 @@
 use std::fs;
 
 use twindisk_format::{
-    ids::{ClusterId, GenerationId, NodeId, ResourceId, Term},
+    ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Term},
     lineage::{Generation, Lineage},
     superblock::{PeerRecord, StoredDisk},
 };
@@ -29,6 +29,7 @@ fn superblock(max_size_blocks: u64) -> Superblock {
         disk: StoredDisk::UpToDate,
         primary: true,
         active: true,
+        host: BootId(0),
         unconfirmed: false,
         suspect: false,
         peers: vec![PeerRecord::new(NodeId(2))],
