@@ -4,6 +4,7 @@ use std::{
     io::{self, BufRead, BufReader, Write},
     os::unix::net::UnixStream,
     path::Path,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -83,12 +84,14 @@ pub struct AgentReply {
 pub struct Client(BufReader<UnixStream>);
 
 impl Client {
-    /// Connects.
+    /// Connects; an answer that takes longer than `patience` is an error.
     ///
     /// # Errors
     /// When nobody listens.
-    pub fn connect(socket: &Path) -> io::Result<Self> {
-        UnixStream::connect(socket).map(|stream| Self(BufReader::new(stream)))
+    pub fn connect(socket: &Path, patience: Duration) -> io::Result<Self> {
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(patience))?;
+        Ok(Self(BufReader::new(stream)))
     }
 
     /// Asks, and waits for the answer.

@@ -29,6 +29,8 @@ pub struct Settings {
     pub max_failovers: u32,
     /// The same.
     pub failover_window: Duration,
+    /// Resets the host when it is fed no longer.
+    pub watchdog: Option<PathBuf>,
     /// Hosts that clients are reached through.
     pub ping: Vec<String>,
     /// Own heartbeat addresses, a path each.
@@ -81,6 +83,7 @@ pub enum SettingsError {
 struct RawAgent {
     profile: Profile,
     ping: Vec<String>,
+    watchdog: Option<PathBuf>,
     max_failovers: Option<u32>,
     failover_window_s: Option<u64>,
 }
@@ -110,6 +113,7 @@ impl Settings {
             profile: raw.profile,
             max_failovers: raw.max_failovers.unwrap_or(3),
             failover_window: Duration::from_secs(raw.failover_window_s.unwrap_or(3600)),
+            watchdog: raw.watchdog,
             ping: raw.ping,
             heartbeat: own,
             peers: Vec::new(),

@@ -9,6 +9,7 @@
 mod answers;
 mod ask;
 mod config;
+mod error;
 mod heartbeat;
 mod memory;
 mod news;
@@ -17,7 +18,9 @@ mod ping;
 mod replica;
 mod run;
 mod socket;
+mod watchdog;
 
 pub use ask::{AgentAnswer, AgentAsk, AgentReply, Client, Told};
 pub use config::{Settings, SettingsError};
-pub use run::{RunError, run};
+pub use error::RunError;
+pub use run::run;

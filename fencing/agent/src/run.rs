@@ -3,9 +3,6 @@
 use std::{
     cell::RefCell,
     collections::VecDeque,
-    io,
-    net::SocketAddr,
-    path::PathBuf,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -18,59 +15,29 @@ use tokio::{
     time::{interval, sleep_until},
 };
 use tracing::{debug, error, info, warn};
-use twindisk_control::config::{Config, ConfigError, Node};
+use twindisk_control::config::{Config, Node};
 use twindisk_fencing_core::{Action, Agent, Beat, Level, Operator, Order, ReplicaView, Time};
 use twindisk_services::{Host, Programs, Stack};
 use twindisk_stonith::{Confirmations, Fencer, SearchPath};
 
 use crate::{
     ask::Told,
-    config::{Settings, SettingsError},
+    config::Settings,
+    error::RunError,
     heartbeat::Sealer,
     memory::{self, MemoryError},
     news::{hear, micros, monitor, random, read_power, watch},
     orders::Office,
-    ping,
-    socket::{self},
+    ping, socket,
+    watchdog::{Device, Watchdog, tend},
 };
 
 /// Reports that are kept for `status`.
 const TOLD: usize = 100;
+/// Between two meals of a watchdog.
+const FEED: Duration = Duration::from_secs(1);
 /// Between two rounds of pings.
 const PING: Duration = Duration::from_secs(1);
-
-/// Why the agent does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The configuration is wrong, or says nothing of agents.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// The secret can't be read.
-    #[error(transparent)]
-    Secret(#[from] ConfigError),
-    /// The memory can't be read.
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
-    /// An address can't be used.
-    #[error("heartbeat address {address}: {source}: is it one of this host, and free?")]
-    Heartbeat {
-        /// Which.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The agent's socket can't be made.
-    #[error("{}: {source}", path.display())]
-    Socket {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The runtime can't be made.
-    #[error("the runtime did not start: {0}")]
-    Runtime(io::Error),
-}
 
 /// Runs the agent of `node` until it is told to stop. `twindisk` is this program with what it needs to find its
 /// configuration and node.
@@ -203,6 +170,8 @@ async fn live(settings: Settings, sealer: Sealer, twindisk: Vec<String>) -> Resu
         inputs,
     };
     driver.begin().await;
+    let mut watchdog = driver.watchdog()?;
+    let mut feeding = interval(FEED);
     info!(node = driver.settings.name, "the agent runs");
     loop {
         let deadline = driver.agent.borrow().next_deadline();
@@ -210,10 +179,18 @@ async fn live(settings: Settings, sealer: Sealer, twindisk: Vec<String>) -> Resu
         tokio::select! {
             Some(input) = arrived.recv() => {
                 if matches!(input, Input::Leave) {
+                    if let Some(watchdog) = &mut watchdog {
+                        watchdog.disarm();
+                    }
                     driver.leave().await;
                     return Ok(());
                 }
                 driver.take(input);
+            }
+            _ = feeding.tick() => {
+                if let Some(watchdog) = &mut watchdog {
+                    tend(watchdog, driver.agent.borrow().is_well());
+                }
             }
             Some(question) = asked.recv() => driver.answer(question),
             () = sleep_until(deadline.into()) => {
@@ -288,6 +265,17 @@ impl Driver {
                 });
             }
         }
+    }
+
+    fn watchdog(&self) -> Result<Option<Device>, RunError> {
+        let Some(path) = &self.settings.watchdog else {
+            return Ok(None);
+        };
+        let opened = Device::open(path).map_err(|source| RunError::Watchdog {
+            path: path.clone(),
+            source,
+        });
+        opened.map(Some)
     }
 
     fn take(&mut self, input: Input) {

@@ -89,6 +89,7 @@ impl Agent {
         self.wall = wall;
         self.advance(now);
         self.warn_of_silence();
+        self.tell_hangs();
         self.decide();
     }
 
@@ -214,9 +215,40 @@ impl Agent {
             }
             for resource in &mut self.resources {
                 resource.lost = resource.lost.map(|_| now);
+                resource.moved = now;
             }
             let what = "this agent stood still for a while: silence before now means nothing";
             self.report(Level::Warning, None, what.into());
+        }
+    }
+
+    /// Whether no primary of this node hangs: what a watchdog is fed for. One that waits for a receipt does not hang, and one
+    /// whose process is gone does not either.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        !(0..self.resources.len()).any(|resource| self.hangs(resource))
+    }
+
+    fn hangs(&self, resource: usize) -> bool {
+        let state = &self.resources[resource];
+        let primary = state
+            .view
+            .as_ref()
+            .is_some_and(|view| view.role == Role::Primary);
+        primary && self.now.since(state.moved) >= self.config.profile.hang()
+    }
+
+    fn tell_hangs(&mut self) {
+        for resource in 0..self.resources.len() {
+            if self.hangs(resource) && !self.resources[resource].hang_told {
+                self.resources[resource].hang_told = true;
+                let what = format!(
+                    "its process has done nothing for {} s though there is something to do: a watchdog, if there is one, is fed no \
+                     longer and resets this host",
+                    self.config.profile.hang() / 1000
+                );
+                self.report(Level::Alarm, Some(resource), what);
+            }
         }
     }
 

@@ -52,6 +52,12 @@ impl Profile {
         }
     }
 
+    /// A primary whose oldest request is as old as this, with none done meanwhile, hangs, milliseconds.
+    #[must_use]
+    pub const fn hang(self) -> u64 {
+        10 * self.dead()
+    }
+
     /// How long a process that died on a living host has to come back before its role is taken, milliseconds.
     #[must_use]
     pub const fn restart_grace(self) -> u64 {

@@ -16,6 +16,10 @@ pub(crate) struct Resource {
     pub(crate) view: Option<ReplicaView>,
     /// The driver has looked at it since it was told something.
     pub(crate) known: bool,
+    /// When it was last seen to get something done, or to have nothing to do.
+    pub(crate) moved: Time,
+    /// Its hanging was reported.
+    pub(crate) hang_told: bool,
     /// What it was told and has not answered.
     pub(crate) order: Option<Order>,
     not_before: Time,
@@ -70,7 +74,14 @@ impl Agent {
         let linked = is.is_some_and(|view| view.linked);
         let is_suspended = is.is_some_and(|view| view.suspended);
         let can_promote = is.is_some_and(|view| view.can_promote && view.up_to_date && !primary);
+        let moves = was.zip(is).is_none_or(|(was, is)| {
+            was.progress != is.progress || is.oldest_ms == 0 || is.suspended
+        });
         let state = &mut self.resources[resource];
+        if moves {
+            state.moved = now;
+            state.hang_told = false;
+        }
         state.lost = if linked {
             None
         } else {

@@ -45,5 +45,8 @@ fn agents_bring_every_pair_through() {
     let wrong = wrong.into_inner().expect("panics are caught");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let shots = shots.into_inner();
-    assert!(shots > SEEDS / 4, "only {shots} nodes were shot: the seeds try too little");
+    assert!(
+        shots > SEEDS / 4,
+        "only {shots} nodes were shot: the seeds try too little"
+    );
 }

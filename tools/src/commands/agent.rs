@@ -1,6 +1,6 @@
 //! `twindisk agent`: the process that decides on failover, and what a person may say to it.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use twindisk_agent::{AgentAnswer, AgentAsk, AgentReply, Client};
 
@@ -36,6 +36,12 @@ enum What {
     /// Let automatic failover go on after too many of them
     Clear,
 }
+
+/// A test asks every device several things, each within its own deadline.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// An agent that stands still must not keep a status waiting.
+const GLANCE: Duration = Duration::from_secs(1);
 
 fn on_or_off(text: &str) -> Result<bool, String> {
     match text {
@@ -88,7 +94,9 @@ fn watch_over(context: &Context) -> Result<(), Failure> {
 
 /// What this node's agent says of itself, if one runs.
 pub(crate) fn if_running(context: &Context) -> Option<AgentReply> {
-    match asked(context, &AgentAsk::Status) {
+    let socket = context.node.run_dir.join("agent.sock");
+    let mut client = Client::connect(&socket, GLANCE).ok()?;
+    match client.ask(&AgentAsk::Status) {
         Ok(AgentAnswer::Status(reply)) => Some(*reply),
         _ => None,
     }
@@ -120,7 +128,7 @@ fn asked(context: &Context, ask: &AgentAsk) -> Result<AgentAnswer, Failure> {
             context.node.name
         ))
     };
-    let mut client = Client::connect(&socket).map_err(not_running)?;
+    let mut client = Client::connect(&socket, PATIENCE).map_err(not_running)?;
     client.ask(ask).map_err(Failure::error)
 }
 

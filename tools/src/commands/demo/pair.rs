@@ -240,7 +240,8 @@ impl Pair {
     pub(super) fn agent(&self, which: Which) -> Result<AgentReply, Failure> {
         let node = self.config.node(which.name()).ok_or_else(no_resource)?;
         let socket = node.run_dir.join("agent.sock");
-        let mut client = twindisk_agent::Client::connect(&socket).map_err(Failure::at(&socket))?;
+        let mut client =
+            twindisk_agent::Client::connect(&socket, PATIENCE).map_err(Failure::at(&socket))?;
         match client.ask(&AgentAsk::Status).map_err(Failure::error)? {
             AgentAnswer::Status(reply) => Ok(*reply),
             other => Err(Failure::Error(format!("unexpected answer: {other:?}"))),
