@@ -26,6 +26,8 @@ pub struct Agent {
     storing: bool,
     /// Whether ping targets answer; `None`: there are none.
     pub(crate) clients_reachable: Option<bool>,
+    /// It stood still a while ago: the others may have decided meanwhile, and it has lost its advantage.
+    pub(crate) stood_still: Option<Time>,
     next_beat: Time,
     /// Something is to be told at once.
     pub(crate) beat_now: bool,
@@ -58,6 +60,7 @@ impl Agent {
             memory,
             storing: false,
             clients_reachable: None,
+            stood_still: None,
             next_beat: now,
             beat_now: false,
             leaving: false,
@@ -210,6 +213,7 @@ impl Agent {
         let stood_still = now.since(self.now) > self.config.profile.dead() / 2;
         self.now = self.now.max(now);
         if stood_still {
+            self.stood_still = Some(now);
             for peer in &mut self.peers {
                 peer.forgive(now);
             }

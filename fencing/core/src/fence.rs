@@ -205,7 +205,12 @@ impl Agent {
             .profile
             .fence_delay()
             .max(2 * state.latency.max(theirs));
-        let isolated = self.clients_reachable == Some(false);
+        // A shot that was decided while this node stood still must have hit, or be known not to come.
+        let dead = self.config.profile.dead();
+        let late = self
+            .stood_still
+            .is_some_and(|at| self.now.since(at) < 2 * dead + delay);
+        let isolated = self.clients_reachable == Some(false) || late;
         let primary = reasons.iter().any(|reason| reason.role == Role::Primary);
         let race = match (primary, isolated) {
             (true, false) => 0,

@@ -289,6 +289,9 @@ impl Swarm {
         swarm.lossy = false;
         swarm.on_peer_loss = OnPeerLoss::Suspend;
         swarm.faults.commands = 0;
+        // A disk that fails after the other copy was recorded as old takes a person.
+        (swarm.faults.disk_errors, swarm.faults.meta_errors) = (0, 0);
+        swarm.faults.bad_blocks = 0;
         if swarm.protocol == Protocol::A {
             swarm.protocol = Protocol::C;
         }
