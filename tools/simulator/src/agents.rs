@@ -12,7 +12,7 @@ use crate::{
     checker::Violation,
     disk::Loss,
     node::{Power, name, slot_of},
-    swarm::{MS, SEC},
+    swarm::{FenceDevice, MS, SEC},
     trace::tell,
     world::{Ev, World},
 };
@@ -77,7 +77,7 @@ pub(crate) enum AgentEv {
 }
 
 impl Agents {
-    pub(crate) fn new(latency: u64) -> Self {
+    pub(crate) fn new(device: FenceDevice) -> Self {
         let node = |_| Node {
             agent: None,
             run: 0,
@@ -87,8 +87,8 @@ impl Agents {
         };
         Self {
             nodes: (0..2).map(node).collect(),
-            latency,
-            device_dead_until: 0,
+            latency: device.latency,
+            device_dead_until: device.dead_until,
             shots: Vec::new(),
             both_since: None,
         }

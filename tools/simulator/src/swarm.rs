@@ -57,10 +57,19 @@ pub struct Swarm {
     pub duration: u64,
     /// Planned faults that are left out, by their number: what a shorter story does without.
     pub skip: Vec<u32>,
-    /// Agents decide instead of an operator; their fence device takes so long, in nanoseconds.
-    pub agents: Option<u64>,
+    /// Agents decide instead of an operator, with this fence device.
+    pub agents: Option<FenceDevice>,
     /// The deliberate bug that the cores have.
     pub mutant: Option<Mutant>,
+}
+
+/// A fence device; times in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct FenceDevice {
+    /// How long a shot takes, and to read the power.
+    pub latency: u64,
+    /// It does not answer before.
+    pub dead_until: u64,
 }
 
 /// What clients do.
@@ -295,8 +304,17 @@ impl Swarm {
         if swarm.protocol == Protocol::A {
             swarm.protocol = Protocol::C;
         }
-        swarm.agents = Some(rng.pick(&[20 * MS, 200 * MS, SEC, 3 * SEC]));
+        let latency = rng.pick(&[20 * MS, 200 * MS, SEC, 3 * SEC]);
         swarm.duration += rng.between(0, 15) * SEC;
+        let dead_until = if rng.chance(250) {
+            rng.between(SEC, swarm.duration)
+        } else {
+            0
+        };
+        swarm.agents = Some(FenceDevice {
+            latency,
+            dead_until,
+        });
         swarm
     }
 
