@@ -4,7 +4,11 @@ mod demote;
 mod part;
 mod promote;
 
-use twindisk_format::ids::{Slot, SlotSet, Term};
+use twindisk_format::{
+    control::ControlMessage,
+    frame::Frame,
+    ids::{Slot, SlotSet, Term},
+};
 
 use crate::{Cause, CommandId, CommandReply, Report, Time, mark::No, replica::Replica};
 
@@ -13,9 +17,11 @@ use crate::{Cause, CommandId, CommandReply, Report, Time, mark::No, replica::Rep
 pub(crate) struct Job {
     /// Who gets the answer.
     pub(crate) command: Option<CommandId>,
+    /// The primary that hands over to this node: it is told when nothing comes of it.
+    pub(crate) asked_by: Option<Slot>,
     pub(crate) step: Step,
     /// When it is given up, or cut short.
-    deadline: Time,
+    pub(crate) deadline: Time,
 }
 
 /// What a job waits for.
@@ -84,6 +90,7 @@ impl Replica {
         let deadline = self.now + self.config.timings.stop_timeout;
         self.job = Some(Job {
             command,
+            asked_by: None,
             step,
             deadline,
         });
@@ -157,6 +164,10 @@ impl Replica {
         if let Some(id) = job.command {
             self.reply(id, result);
         } else if let Err(no) = result {
+            if let Some(slot) = job.asked_by {
+                let why = no.why.clone();
+                self.send(slot, Frame::Control(ControlMessage::Refused { why }));
+            }
             self.marks.refuse(no.cause);
             self.report(Report::Warning { what: no.why });
         }
@@ -167,6 +178,13 @@ impl Replica {
         let name = self.peer(slot).name.clone();
         let Some(job) = &mut self.job else { return };
         match &mut job.step {
+            Step::Asking { waiting, .. } if waiting.contains(slot) && job.asked_by.is_some() => {
+                // The primary that hands over waits: once more, when that one is met again.
+                job.step = Step::Applying {
+                    force: None,
+                    handover: job.asked_by,
+                };
+            }
             Step::Asking { waiting, .. } if waiting.contains(slot) => {
                 self.finish_job(Err(No {
                     cause: Cause::LostWhileAsking,

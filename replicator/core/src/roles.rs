@@ -327,5 +327,9 @@ impl Replica {
                 handover: Some(from),
             },
         );
+        if let Some(job) = &mut self.job {
+            job.asked_by = Some(from);
+            job.deadline = self.now + self.config.timings.stop_timeout / 2;
+        }
     }
 }

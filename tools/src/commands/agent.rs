@@ -30,7 +30,7 @@ enum What {
     /// Let it decide nothing, or decide again
     Maintenance {
         /// on or off
-        #[arg(value_parser = on_or_off)]
+        #[arg(action = clap::ArgAction::Set, value_parser = on_or_off)]
         on: bool,
     },
     /// Let automatic failover go on after too many of them

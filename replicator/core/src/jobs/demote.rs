@@ -111,6 +111,11 @@ impl Replica {
             ..
         }) = &self.job
             && *to == slot
+            && self
+                .peer(slot)
+                .said
+                .as_ref()
+                .is_some_and(|said| said.primary)
         {
             let message = format!("{} is primary", self.peer(slot).name);
             self.finish_job(Ok(CommandReply { message }));

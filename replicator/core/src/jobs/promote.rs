@@ -22,6 +22,10 @@ impl Replica {
     /// Promotion: gathers the right to the next term (R2).
     pub(super) fn ask(&mut self, force: Option<String>, handover: Option<Slot>) -> bool {
         if let Err(no) = self.may_promote(force.is_some(), handover) {
+            if handover.is_some() && no.cause == Cause::NoRight {
+                // Another standby is just being met again: the old primary waits, and is told if nothing comes of it.
+                return false;
+            }
             self.finish_job(Err(no));
             return true;
         }

@@ -42,6 +42,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ),
     ("protocol-a-standby-crashes", protocol_a_standby_crashes),
     ("set-grew-while-a-member-was-away", set_grew_unheard),
+    ("handover-while-standbys-meet", handover_while_standbys_meet),
 ];
 
 /// Two of three are lost one after the other: the last one has everything.
@@ -288,5 +289,27 @@ fn set_grew_unheard(seed: Seed, telling: Telling) -> Outcome {
     }
     script.start(1);
     script.wait_all_equal();
+    script.finish()
+}
+
+/// The role is handed over while the other standby is just being met again: the new primary waits for that one.
+fn handover_while_standbys_meet(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    for turn in 0..6 {
+        script.serve(20);
+        let Some(primary) = script.primary() else {
+            break;
+        };
+        let (to, other) = ((primary + 1) % 3, (primary + 2) % 3);
+        let pair = (to.min(other), to.max(other));
+        script.world.break_link(pair, "the scenario wants it");
+        script.pass_us(turn * 300);
+        let command = Command::Switchover {
+            to: Some(crate::node::slot_of(primary, to)),
+        };
+        script.must(primary, command);
+        script.wait_role(to, Role::Primary);
+        script.wait_all_equal();
+    }
     script.finish()
 }

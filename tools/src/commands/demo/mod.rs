@@ -1,6 +1,7 @@
 //! `twindisk demo`: the main job in one command, on a bare machine, with proof.
 
 mod book;
+mod configuration;
 mod failover;
 mod load;
 mod pair;
