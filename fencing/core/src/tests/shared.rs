@@ -1,0 +1,82 @@
+//! Two resources with one peer.
+
+use super::bench::*;
+use crate::{Action, Config, Level, Order, ReplicaView, Role};
+
+fn two(config: &mut Config) {
+    config.resources.push(resource("r1"));
+}
+
+/// The views of both resources, which beta has lost.
+fn lost(bench: &mut Bench, first: ReplicaView, second: ReplicaView) {
+    let said = |view: &ReplicaView| match view.role {
+        Role::Primary => Role::Standby,
+        Role::Standby => Role::Primary,
+    };
+    bench.said.resources[0].role = said(&first);
+    bench.said.resources[1].role = said(&second);
+    bench.beat();
+    bench.view_of(0, Some(first));
+    bench.view_of(1, Some(second));
+}
+
+fn as_node(node: u8) -> Bench {
+    Bench::with(|config| {
+        two(config);
+        config.node = node;
+        config.peers[0].node = 3 - node;
+    })
+}
+
+fn second_met(view: ReplicaView) -> ReplicaView {
+    ReplicaView { met: 90, ..view }
+}
+
+#[test]
+fn one_shot_serves_both_and_each_receipt_names_its_own_meeting() {
+    let mut bench = as_node(1);
+    lost(&mut bench, orphan(), second_met(orphan()));
+    bench.pass(DEAD + DELAY);
+    assert_eq!(bench.acts(), [Action::ReadPower(0), Action::Fence(0)]);
+    assert_eq!(bench.memory().intents.len(), 1);
+    assert!(bench.memory().intents[0].why.contains("r1"));
+    bench.fenced();
+    let receipt = |resource, met| {
+        let detail = "read as off".into();
+        Action::Order(resource, Order::ReceiptFenced { detail, met })
+    };
+    assert_eq!(bench.acts(), [receipt(0, 70), receipt(1, 90)]);
+    bench.obeyed_of(0);
+    bench.obeyed_of(1);
+    bench.view_of(0, Some(entitled()));
+    bench.view_of(1, Some(entitled()));
+    let promote = |resource| Action::Order(resource, Order::Promote);
+    assert_eq!(bench.acts(), [promote(0), promote(1)]);
+    bench.obeyed_of(0);
+    bench.view_of(0, Some(alone()));
+    assert_eq!(bench.acts(), [], "r1 still needs it off");
+    bench.obeyed_of(1);
+    bench.view_of(1, Some(alone()));
+    assert_eq!(bench.acts(), [Action::PowerOn(0)]);
+}
+
+#[test]
+fn one_resource_that_is_connected_keeps_nobody_from_fencing_for_the_other() {
+    let mut bench = as_node(1);
+    bench.beat();
+    bench.view_of(0, Some(primary()));
+    bench.view_of(1, Some(frozen()));
+    bench.pass(DEAD);
+    assert_eq!(bench.acts(), [Action::Fence(0)]);
+}
+
+#[test]
+fn a_shot_ends_when_the_last_of_its_reasons_does() {
+    let mut bench = as_node(1);
+    lost(&mut bench, orphan(), orphan());
+    bench.pass(DEAD);
+    bench.view_of(0, Some(standby()));
+    assert!(!bench.was_told(Level::Info, "not to be fenced any more"));
+    bench.view_of(1, Some(standby()));
+    assert!(bench.was_told(Level::Info, "not to be fenced any more"));
+}
