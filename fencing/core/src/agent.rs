@@ -213,7 +213,7 @@ impl Agent {
                 peer.forgive(now);
             }
             for resource in &mut self.resources {
-                resource.lost = resource.lost.map(|_| now);
+                resource.forgive(now);
             }
             let what = "this agent stood still for a while: silence before now means nothing";
             self.report(Level::Warning, None, what.into());

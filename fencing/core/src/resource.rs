@@ -54,6 +54,15 @@ pub(crate) struct Reason {
     pub(crate) why: &'static str,
 }
 
+impl Resource {
+    /// This agent stood still: nothing that it waited for had its time.
+    pub(crate) fn forgive(&mut self, now: Time) {
+        self.lost = self.lost.map(|_| now);
+        self.peer_gone = self.peer_gone.map(|_| now);
+        self.asked = now;
+    }
+}
+
 impl Agent {
     /// The local replica has said something of itself, or its process is gone.
     pub fn handle_replica(&mut self, now: Time, resource: usize, view: Option<ReplicaView>) {

@@ -94,6 +94,19 @@ fn one_that_was_never_heard_has_as_long_from_the_loss_of_its_replica() {
 }
 
 #[test]
+fn a_stalled_agent_judges_nobody() {
+    let mut bench = Bench::primary();
+    bench.view(frozen());
+    bench.stall(20 * DEAD);
+    assert_eq!(bench.acts(), []);
+    assert!(bench.was_told(Level::Warning, "stood still"));
+    bench.pass(DEAD - 1);
+    assert_eq!(bench.acts(), []);
+    bench.pass(1);
+    assert_eq!(bench.acts(), [Action::Fence(0)]);
+}
+
+#[test]
 fn a_stalled_agent_does_not_fire_what_it_had_decided_before() {
     let mut bench = Bench::standby();
     bench.view(orphan());
@@ -110,6 +123,46 @@ fn a_stalled_agent_does_not_judge_one_that_was_never_heard() {
     bench.view(frozen());
     bench.stall(20 * DEAD);
     assert_eq!(bench.acts(), []);
+}
+
+#[test]
+fn a_stalled_agent_does_not_count_the_time_that_a_peer_was_deaf() {
+    let mut bench = Bench::primary();
+    bench.said.hears = 0;
+    bench.beat();
+    bench.view(frozen());
+    bench.stall(20 * DEAD);
+    bench.live(DEAD - 1);
+    assert_eq!(bench.acts(), []);
+}
+
+#[test]
+fn a_stalled_agent_does_not_count_the_time_that_it_waited_for_an_answer() {
+    let mut bench = Bench::primary();
+    bench.view(frozen());
+    bench.beat();
+    assert_ne!(bench.says().ask, 0);
+    bench.stall(20 * DEAD);
+    assert_eq!(bench.acts(), []);
+    bench.live(2 * DEAD - 1);
+    assert_eq!(bench.acts(), []);
+    bench.live(1);
+    assert_eq!(bench.acts(), [Action::Fence(0)]);
+}
+
+#[test]
+fn a_stalled_agent_does_not_count_the_time_that_a_process_had_to_come_back() {
+    let mut bench = Bench::standby();
+    bench.said.resources[0].serving = Serving::No;
+    bench.said.resources[0].role = crate::Role::Standby;
+    bench.view(orphan());
+    bench.beat();
+    bench.stall(2 * GRACE);
+    assert_eq!(bench.says().ask, 0);
+    bench.live(GRACE - 1);
+    assert_eq!(bench.says().ask, 0);
+    bench.live(1);
+    assert_ne!(bench.says().ask, 0);
 }
 
 #[test]
