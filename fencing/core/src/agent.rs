@@ -111,7 +111,8 @@ impl Agent {
         if proof.is_some_and(|proof| proof.boot == beat.boot) {
             return Err("it is of a run that was powered off");
         }
-        self.peers[peer].hear(now, path, beat, self.boot)?;
+        let dead = self.config.profile.dead();
+        self.peers[peer].hear(now, path, beat, self.boot, dead)?;
         if self.peers[peer].proof.take().is_some() {
             let name = self.config.peers[peer].name.clone();
             self.report(Level::Info, None, format!("{name} is heard again"));

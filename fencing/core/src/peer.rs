@@ -54,7 +54,7 @@ impl Peer {
         }
     }
 
-    /// Takes a beat in; says why not. `me` is the receiver's run.
+    /// Takes a beat in; says why not. `me` is the receiver's run; who is silent for `dead` milliseconds is lost.
     ///
     /// A beat of an earlier run, recorded and sent again, must not make a dead node live: a run is believed if it began
     /// later than all others, or if it has heard this run of the receiver (clocks can be set back).
@@ -64,6 +64,7 @@ impl Peer {
         path: usize,
         beat: &Beat,
         me: u64,
+        dead: u64,
     ) -> Result<(), &'static str> {
         let Some(known) = self.paths.get_mut(path) else {
             return Err("it came over a path that is not configured");
@@ -79,6 +80,11 @@ impl Peer {
             self.boot = beat.boot;
             self.started = self.started.max(beat.started);
             self.paths.iter_mut().for_each(|path| path.seq = 0);
+            self.deaf = None;
+        }
+        // Deaf is who goes on speaking and hears nothing: after a silence both sides have to be heard first.
+        if !self.is_heard(now, dead) {
+            self.deaf = None;
         }
         let newest = self
             .beat

@@ -84,6 +84,40 @@ fn a_peer_that_hears_again_is_not_silent() {
 }
 
 #[test]
+fn the_deafness_of_a_run_that_has_ended_is_not_held_against_the_next() {
+    let mut bench = Bench::primary();
+    bench.said.hears = 0;
+    bench.live(DEAD / 2);
+    bench.pass(DEAD);
+    bench.new_run();
+    bench.said.echo = 0;
+    bench.beat();
+    bench.view(frozen());
+    bench.live(DEAD / 2);
+    assert_eq!(
+        bench.acts(),
+        [],
+        "it has just been started, and had no time to hear"
+    );
+}
+
+#[test]
+fn deafness_before_a_cut_is_not_counted_on_after_it() {
+    let mut bench = Bench::primary();
+    bench.said.hears = 0;
+    bench.live(INTERVAL);
+    bench.pass(5 * DEAD);
+    bench.beat();
+    bench.view(frozen());
+    bench.live(DEAD / 2);
+    assert_eq!(
+        bench.acts(),
+        [],
+        "the cut has ended, and nothing was there to be heard"
+    );
+}
+
+#[test]
 fn one_that_was_never_heard_has_as_long_from_the_loss_of_its_replica() {
     let mut bench = Bench::new();
     bench.view(frozen());
