@@ -1,9 +1,14 @@
 //! Another node, as its heartbeats show it.
 
+use std::collections::VecDeque;
+
 use crate::{
     Beat, BeatResource, Time,
     fence::{Fencing, Proof},
 };
+
+/// So many ended runs of a peer are remembered: more than its agent is restarted while a datagram is under way.
+const ENDED: usize = 100;
 
 /// A node that shares a resource with this one.
 #[derive(Debug)]
@@ -14,6 +19,8 @@ pub(crate) struct Peer {
     pub(crate) boot: u64,
     /// The latest start of a run of it.
     started: u64,
+    /// Earlier runs, newest last.
+    ended: VecDeque<u64>,
     /// What it said last.
     pub(crate) beat: Option<Beat>,
     /// The shot at it that is wanted or under way.
@@ -45,6 +52,7 @@ impl Peer {
             paths: vec![Path::default(); paths],
             boot: 0,
             started: 0,
+            ended: VecDeque::new(),
             beat: None,
             fencing: Fencing::Idle,
             proof: None,
@@ -56,8 +64,9 @@ impl Peer {
 
     /// Takes a beat in; says why not. `me` is the receiver's run; who is silent for `dead` milliseconds is lost.
     ///
-    /// A beat of an earlier run, recorded and sent again, must not make a dead node live: a run is believed if it began
-    /// later than all others, or if it has heard this run of the receiver (clocks can be set back).
+    /// A beat of an earlier run, recorded and sent again, must not make a dead node live: a run is believed if it is
+    /// not one that another has followed, and began later than all others or has heard this run of the receiver (clocks
+    /// can be set back).
     pub(crate) fn hear(
         &mut self,
         now: Time,
@@ -74,9 +83,14 @@ impl Peer {
                 return Err("it was sent before, or overtaken");
             }
         } else {
-            if beat.started <= self.started && beat.echo != me {
+            let record = beat.started <= self.started && beat.echo != me;
+            if record || self.ended.contains(&beat.boot) {
                 return Err("it is of a run of that agent that has ended");
             }
+            if self.ended.len() == ENDED {
+                self.ended.pop_front();
+            }
+            self.ended.push_back(self.boot);
             self.boot = beat.boot;
             self.started = self.started.max(beat.started);
             self.paths.iter_mut().for_each(|path| path.seq = 0);

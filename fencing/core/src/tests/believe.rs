@@ -89,6 +89,32 @@ fn a_run_that_began_earlier_is_believed_only_if_it_has_heard_this_one() {
 }
 
 #[test]
+fn a_run_that_has_ended_is_not_believed_again_even_if_it_had_heard_this_one() {
+    let mut bench = Bench::primary();
+    let old = bench.next_beat();
+    assert_eq!(old.echo, ME);
+    bench.new_run();
+    bench.beat();
+    assert!(bench.hear(0, &old).is_err(), "late, or a record");
+    bench.beat();
+}
+
+#[test]
+fn a_record_of_an_earlier_run_does_not_revive_a_node_that_is_off() {
+    let mut bench = Bench::primary();
+    let mut record = bench.next_beat();
+    bench.new_run();
+    bench.live(INTERVAL);
+    bench.pass(DEAD);
+    bench.view(frozen());
+    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    bench.fenced();
+    record.seq = 1_000_000;
+    assert!(bench.hear(0, &record).is_err());
+    assert!(bench.agent.peers[0].proof.is_some());
+}
+
+#[test]
 fn a_beat_of_the_run_that_was_powered_off_does_not_revive_it() {
     let mut bench = shot();
     let late = bench.next_beat();
