@@ -21,6 +21,8 @@ pub(crate) struct Peer {
     started: u64,
     /// Earlier runs, newest last.
     ended: VecDeque<u64>,
+    /// When it said something new last, over whatever path; `None`: never.
+    heard: Option<Time>,
     /// What it said last.
     pub(crate) beat: Option<Beat>,
     /// The shot at it that is wanted or under way.
@@ -53,6 +55,7 @@ impl Peer {
             boot: 0,
             started: 0,
             ended: VecDeque::new(),
+            heard: None,
             beat: None,
             fencing: Fencing::Idle,
             proof: None,
@@ -108,6 +111,8 @@ impl Peer {
         known.seq = beat.seq;
         known.heard = Some(now);
         if newest {
+            // A copy that comes later over another path shows that path, and not that its sender still lives.
+            self.heard = Some(now);
             self.beat = Some(beat.clone());
             self.deaf = (beat.hears == 0).then(|| self.deaf.unwrap_or(now));
         }
@@ -116,7 +121,7 @@ impl Peer {
 
     /// When it was heard last, over whatever path.
     pub(crate) fn heard(&self) -> Option<Time> {
-        self.paths.iter().filter_map(|path| path.heard).max()
+        self.heard
     }
 
     /// Whether it was heard within the last `ms` milliseconds.
@@ -139,6 +144,7 @@ impl Peer {
 
     /// The receiver itself stood still: nobody's silence means anything.
     pub(crate) fn forgive(&mut self, now: Time) {
+        self.heard = self.heard.map(|_| now);
         for path in &mut self.paths {
             if path.heard.is_some() {
                 path.heard = Some(now);

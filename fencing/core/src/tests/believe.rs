@@ -73,6 +73,24 @@ fn refused_beats_keep_nobody_alive() {
 }
 
 #[test]
+fn copies_of_what_was_heard_keep_nobody_alive_over_a_path_that_was_cut() {
+    let mut bench = Bench::primary();
+    let mut record = Vec::new();
+    for _ in 0..40 {
+        let beat = bench.next_beat();
+        assert_eq!(bench.hear(0, &beat), Ok(()));
+        record.push(beat);
+        bench.pass(INTERVAL);
+    }
+    bench.view(frozen());
+    for beat in &record {
+        assert_eq!(bench.hear(1, beat), Ok(()));
+        bench.pass(INTERVAL);
+    }
+    assert!(bench.acts().contains(&Action::Fence(0)));
+}
+
+#[test]
 fn a_run_that_began_earlier_is_believed_only_if_it_has_heard_this_one() {
     let mut bench = Bench::primary();
     bench.said.boot = RUN + 1;
