@@ -186,7 +186,10 @@ impl Agent {
                     |since: Option<Time>| since.is_some_and(|since| self.now.since(since) >= dead);
                 // One that hears nothing takes this node for dead, and can be asked for nothing.
                 let silent = long(since) || long(self.peers[peer].deaf);
-                let mute = state.ask != 0 && self.now.since(state.asked) >= 2 * dead;
+                let config = &self.config.resources[resource];
+                let said = self.peers[peer].says(self.now, dead, &config.name);
+                let answered = said.is_some_and(|said| said.released == state.ask);
+                let mute = state.ask != 0 && !answered && self.now.since(state.asked) >= 2 * dead;
                 if view.linked || !(silent || mute) {
                     return None;
                 }

@@ -42,6 +42,25 @@ fn a_primary_whose_lost_standby_was_not_in_sync_shoots_at_nobody() {
 }
 
 #[test]
+fn one_living_path_is_enough() {
+    for path in 0..2 {
+        let mut bench = Bench::primary();
+        bench.view(frozen());
+        // It also answers what it is asked, or it would be shot for that.
+        for _ in 0..40 {
+            bench.pass(INTERVAL);
+            bench.said.resources[0].released = bench.says().ask;
+            let beat = bench.next_beat();
+            assert_eq!(bench.hear(path, &beat), Ok(()));
+            assert!(!bench.acts().contains(&Action::Fence(0)));
+        }
+        let silent = ["first", "second"][1 - path];
+        let words = format!("beta is not heard over {silent}");
+        assert!(bench.was_told(Level::Warning, &words));
+    }
+}
+
+#[test]
 fn a_silent_path_is_reported_once_and_again_after_it_was_heard() {
     let mut bench = Bench::primary();
     for _ in 0..2 {
