@@ -413,7 +413,9 @@ impl Agent {
         let holds = self.holds(resource);
         let state = &self.resources[resource];
         let primary = |view: &ReplicaView| view.role == Role::Primary && view.open;
-        let here = state.view.as_ref().is_some_and(primary) && !state.switching;
+        // What an order has made of the replica has to be seen first.
+        let seen = state.view.as_ref().filter(|_| state.known);
+        let here = seen.is_some_and(primary) && !state.switching;
         // While its process comes back the services stay: their clients wait.
         let gone = !holds || state.switching;
         let action = match state.services {

@@ -78,6 +78,22 @@ fn in_maintenance_nobody_is_promoted_not_even_after_a_restart() {
 }
 
 #[test]
+fn a_switchover_takes_the_services_down_and_then_hands_over() {
+    let mut bench = serving();
+    bench.ask(Operator::Switchover(0)).expect("possible");
+    assert_eq!(bench.acts(), [Action::StopServices(0)]);
+    bench.live(DEAD);
+    assert_eq!(bench.acts(), [], "not before they are down");
+    bench.services(Ok(()));
+    assert_eq!(bench.order(), Some(Order::HandOver));
+    bench.obeyed();
+    bench.view(standby());
+    bench.live(10 * DEAD);
+    assert_eq!(bench.acts(), []);
+    assert!(bench.memory().holds.is_empty());
+}
+
+#[test]
 fn a_switchover_without_services_hands_over_at_once() {
     let mut bench = Bench::primary();
     bench.ask(Operator::Switchover(0)).expect("possible");
