@@ -186,6 +186,12 @@ impl Agent {
             }
             Operator::Switchover(resource) => {
                 let name = &self.config.resources[resource].name;
+                if self.memory.maintenance || self.leaving {
+                    return Err(format!(
+                        "{name} stays: this agent decides nothing in maintenance, or while it is being stopped: \
+                         twindisk agent maintenance off"
+                    ));
+                }
                 let view = self.resources[resource].view.as_ref();
                 let primary = view.filter(|view| view.role == Role::Primary);
                 let Some(view) = primary else {

@@ -73,6 +73,7 @@ impl Agent {
         let state = &self.resources[resource];
         let (was, is) = (before.as_ref(), state.view.as_ref());
         let primary = is.is_some_and(|view| view.role == Role::Primary);
+        let standby = is.is_some_and(|view| view.role == Role::Standby);
         let other = is.is_some_and(|view| view.peer_role == Some(Role::Primary));
         let same_run = was.zip(is).is_some_and(|(was, is)| was.run == is.run);
         let gave_up = same_run && !primary && was.is_some_and(|was| was.role == Role::Primary);
@@ -88,6 +89,12 @@ impl Agent {
         state.promotable = can_promote.then(|| state.promotable.unwrap_or(now));
         if linked || primary && !is_suspended {
             state.right = None;
+        }
+        let (switching, handing) = (state.switching, state.order == Some(Order::HandOver));
+        if switching && standby && !handing {
+            self.resources[resource].switching = false;
+            let what = "the switchover is given up: this node is not primary any more";
+            self.report(Level::Warning, Some(resource), what.into());
         }
         if primary {
             self.hold(resource, true);

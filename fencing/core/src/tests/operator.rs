@@ -145,6 +145,50 @@ fn a_switchover_is_refused_where_it_can_not_be() {
 }
 
 #[test]
+fn a_switchover_is_refused_in_maintenance_and_not_put_off_until_its_end() {
+    let mut bench = Bench::primary();
+    bench.ask(Operator::Maintenance(true)).expect("possible");
+    let refusal = bench
+        .ask(Operator::Switchover(0))
+        .expect_err("it decides nothing");
+    assert!(refusal.contains("maintenance"), "{refusal}");
+    bench.ask(Operator::Maintenance(false)).expect("possible");
+    bench.live(DEAD);
+    assert_eq!(bench.acts(), []);
+}
+
+#[test]
+fn a_switchover_is_refused_by_an_agent_that_leaves() {
+    let mut bench = Bench::primary();
+    bench.ask(Operator::Leave).expect("possible");
+    bench.ask(Operator::Switchover(0)).expect_err("it leaves");
+}
+
+#[test]
+fn a_switchover_that_its_process_did_not_survive_is_given_up() {
+    let mut bench = serving();
+    bench.ask(Operator::Switchover(0)).expect("possible");
+    assert_eq!(bench.acts(), [Action::StopServices(0)]);
+    bench.gone();
+    let mut back = entitled();
+    back.run = 2;
+    bench.view(back);
+    assert_eq!(
+        bench.order(),
+        Some(Order::Promote),
+        "it was primary, and nobody else is"
+    );
+    bench.services(Ok(()));
+    bench.obeyed();
+    bench.view(ReplicaView {
+        run: 2,
+        ..primary()
+    });
+    assert_eq!(bench.acts(), [Action::StartServices(0)]);
+    assert!(bench.was_told(Level::Warning, "the switchover is given up"));
+}
+
+#[test]
 fn a_leaving_agent_says_so_at_once_and_orders_nothing_more() {
     let mut bench = Bench::primary();
     bench.sent.clear();
