@@ -117,6 +117,12 @@ impl Agent {
         let now = self.now;
         match self.peers[peer].fencing.clone() {
             Fencing::Idle => {
+                if reasons
+                    .iter()
+                    .any(|reason| self.forget_old_proof(reason.resource))
+                {
+                    return true;
+                }
                 if let Some(proof) = &self.peers[peer].proof {
                     let due = !proof.turned_on && self.nobody_needs_it_off(peer);
                     if due && self.config.peers[peer].can_fence {
@@ -240,6 +246,25 @@ impl Agent {
             boot,
             turned_on: false,
         });
+    }
+
+    /// The replicas have met since the peer was off: whatever it is now, that is over. Says whether it was.
+    pub(crate) fn forget_old_proof(&mut self, resource: usize) -> bool {
+        let state = &self.resources[resource];
+        let met = state.view.as_ref().map(|view| view.met);
+        let peer = self.config.resources[resource].peer;
+        if met == Some(state.fired_met) || self.peers[peer].proof.take().is_none() {
+            return false;
+        }
+        let (name, peer) = (
+            &self.config.resources[resource].name,
+            &self.config.peers[peer].name,
+        );
+        let what = format!(
+            "{peer} was connected for {name} since it was off: it is not taken for off any more"
+        );
+        self.report(Level::Info, Some(resource), what);
+        true
     }
 
     /// What the peer was shot for is done: its resources go on here, or can't.

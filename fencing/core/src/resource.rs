@@ -96,6 +96,9 @@ impl Agent {
             let what = "the switchover is given up: this node is not primary any more";
             self.report(Level::Warning, Some(resource), what.into());
         }
+        if linked {
+            self.forget_old_proof(resource);
+        }
         if primary {
             self.hold(resource, true);
         } else if other || gave_up {
@@ -338,7 +341,8 @@ impl Agent {
                 Role::Primary => view.suspended,
                 Role::Standby => self.would_take_over(view),
             };
-            if let Some(proof) = peer.proof.as_ref().filter(|_| needs) {
+            let holds = needs && state.fired_met == view.met;
+            if let Some(proof) = peer.proof.as_ref().filter(|_| holds) {
                 let detail = proof.detail.clone();
                 let met = state.fired_met;
                 return Some(Order::ReceiptFenced { detail, met });

@@ -187,3 +187,15 @@ fn beats_go_out_at_the_pace_of_the_profile() {
     bench.pass(10 * INTERVAL);
     assert_eq!(bench.sent.len(), 10);
 }
+
+#[test]
+fn a_node_that_was_said_to_be_off_and_connects_is_heard_again() {
+    let mut bench = shot();
+    let beat = bench.next_beat();
+    assert!(bench.hear(0, &beat).is_err());
+    let mut back = primary();
+    back.met = 71;
+    bench.view(back);
+    bench.beat();
+    assert!(bench.agent.peers[0].proof.is_none());
+}

@@ -204,6 +204,53 @@ fn the_receipt_says_after_which_meeting_the_shot_was_fired() {
 }
 
 #[test]
+fn a_shot_that_was_fired_before_they_met_again_gives_no_right_and_another_is_fired() {
+    let mut bench = Bench::primary();
+    bench.view(frozen());
+    bench.pass(DEAD);
+    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    let mut since = frozen();
+    since.met = 71;
+    bench.view(since);
+    bench.fenced();
+    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    bench.fenced();
+    let order = bench.order();
+    assert!(
+        matches!(order, Some(Order::ReceiptFenced { met: 71, .. })),
+        "{order:?}"
+    );
+}
+
+#[test]
+fn a_peer_that_was_off_and_met_since_can_be_fenced_again_though_its_agent_was_never_heard() {
+    let mut bench = Bench::primary();
+    bench.view(frozen());
+    bench.pass(DEAD);
+    bench.fenced();
+    bench.acts();
+    bench.obeyed();
+    bench.view(alone());
+    assert_eq!(bench.acts(), [Action::PowerOn(0)]);
+    let mut back = primary();
+    back.met = 72;
+    bench.view(back);
+    bench.pass(60_000);
+    assert_eq!(bench.acts(), []);
+    let mut lost = frozen();
+    lost.met = 72;
+    bench.view(lost);
+    bench.pass(DEAD);
+    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    bench.fenced();
+    let order = bench.order();
+    assert!(
+        matches!(order, Some(Order::ReceiptFenced { met: 72, .. })),
+        "{order:?}"
+    );
+}
+
+#[test]
 fn a_receipt_that_was_refused_is_offered_again_after_a_pause() {
     let mut bench = Bench::standby();
     bench.view(orphan());
