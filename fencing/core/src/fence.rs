@@ -182,7 +182,7 @@ impl Agent {
                 true
             }
             Fencing::Storing { version, failed } if version <= self.stored => {
-                let wait = self.fence_delay(peer, &reasons);
+                let wait = self.fence_delay(peer);
                 if wait > 0 {
                     self.act(Action::ReadPower(peer));
                 }
@@ -203,28 +203,50 @@ impl Agent {
     }
 
     /// R7: of two that live and have lost each other the primary fires at once, unless it has lost its clients, too.
-    pub(crate) fn fence_delay(&self, peer: usize, reasons: &[Reason]) -> u64 {
+    /// Every two places in the race are a whole delay apart.
+    fn fence_delay(&self, peer: usize) -> u64 {
         let state = &self.peers[peer];
         let theirs = state.beat.as_ref().map_or(0, |beat| beat.fence_latency);
+        let latency = state.latency.max(theirs);
         let delay = self
             .config
             .profile
             .fence_delay()
-            .max(2 * state.latency.max(theirs));
-        let isolated = self.clients_reachable == Some(false);
-        let primary = reasons.iter().any(|reason| reason.role == Role::Primary);
-        let race = match (primary, isolated) {
-            (true, false) => 0,
-            (false, false) => delay,
-            (true, true) => 2 * delay,
-            (false, true) => 3 * delay,
-        };
+            .max(latency.saturating_mul(2));
+        let place = self.place_in_race(peer);
         let recent = |shot: &&Time| self.now.since(**shot) < DAMPING_WINDOW;
         let shots = state.shots.iter().filter(recent).count();
         let damping = shots
             .checked_sub(UNDAMPED)
             .map_or(0, |over| DAMPING[over.min(DAMPING.len() - 1)]);
-        race.max(damping)
+        delay.saturating_mul(place).max(damping)
+    }
+
+    /// How many delays this node lets pass. What a node was, the other one knows from its last beat; where both are
+    /// primary of something, or none is, their numbers decide.
+    fn place_in_race(&self, peer: usize) -> u64 {
+        let is = |role: Role| {
+            let mut resources = self.resources.iter().zip(&self.config.resources);
+            resources.any(|(state, config)| {
+                let view = state.view.as_ref().filter(|_| config.peer == peer);
+                view.is_some_and(|view| view.role == role)
+            })
+        };
+        let here = is(Role::Primary);
+        // Who was never heard is primary, for all that is known, where this node is standby.
+        let there = match &self.peers[peer].beat {
+            Some(beat) => beat.resources.iter().any(|said| said.role == Role::Primary),
+            None => is(Role::Standby),
+        };
+        let lower = self.config.node < self.config.peers[peer].node;
+        let place = match (here, there) {
+            (true, false) => 0,
+            (true, true) => u64::from(!lower),
+            (false, true) => 1,
+            (false, false) => 1 + u64::from(!lower),
+        };
+        let isolated = self.clients_reachable == Some(false);
+        place + if isolated { 2 } else { 0 }
     }
 
     /// What is done now says nothing of a peer that connects later.

@@ -80,3 +80,50 @@ fn a_shot_ends_when_the_last_of_its_reasons_does() {
     bench.view_of(1, Some(standby()));
     assert!(bench.was_told(Level::Info, "not to be fenced any more"));
 }
+
+/// How long a node waits that is primary of one resource and standby of the other.
+fn mixed_delay(node: u8, isolated: bool) -> u64 {
+    let mut bench = as_node(node);
+    let (first, second) = if node == 1 {
+        (frozen(), orphan())
+    } else {
+        (orphan(), frozen())
+    };
+    if isolated {
+        bench.pinged(false);
+    }
+    lost(&mut bench, first, second);
+    bench.wait_for(&Action::Fence(0), DEAD + 10 * DELAY) - DEAD
+}
+
+#[test]
+fn of_two_that_are_each_primary_of_something_the_lower_number_fires_first() {
+    assert_eq!(mixed_delay(1, false), 0);
+    assert_eq!(mixed_delay(2, false), DELAY);
+    assert!(mixed_delay(1, true) >= mixed_delay(2, false) + DELAY);
+    assert!(mixed_delay(2, true) >= mixed_delay(1, true) + DELAY);
+}
+
+#[test]
+fn of_two_standbys_the_lower_number_fires_first_and_none_at_once() {
+    let delay = |node| {
+        let mut bench = as_node(node);
+        bench.beat();
+        bench.view_of(0, Some(orphan()));
+        bench.view_of(1, Some(standby()));
+        bench.wait_for(&Action::Fence(0), DEAD + 10 * DELAY) - DEAD
+    };
+    let (low, high) = (delay(1), delay(2));
+    assert_eq!(low, DELAY);
+    assert!(high >= low + DELAY, "{high}");
+}
+
+#[test]
+fn a_primary_that_never_heard_its_peer_fires_at_once_whatever_its_number() {
+    for node in [1, 2] {
+        let mut bench = as_node(node);
+        bench.view(frozen());
+        bench.pass(DEAD);
+        assert_eq!(bench.acts(), [Action::Fence(0)]);
+    }
+}
