@@ -6,6 +6,8 @@ use crate::{Action, Agent, Intent, Level, Role, Time, resource::Reason};
 const UNDAMPED: usize = 2;
 const DAMPING_WINDOW: u64 = 10 * 60 * 1000;
 const DAMPING: [u64; 3] = [5_000, 15_000, 60_000];
+/// Places in the race for the first shot.
+const PLACES: u64 = 5;
 /// Between attempts with a device that fails.
 const RETRY: [u64; 5] = [1_000, 2_000, 5_000, 15_000, 60_000];
 
@@ -219,7 +221,9 @@ impl Agent {
         let damping = shots
             .checked_sub(UNDAMPED)
             .map_or(0, |over| DAMPING[over.min(DAMPING.len() - 1)]);
-        delay.saturating_mul(place).max(damping)
+        // Whole rounds, so that a node that is damped does not meet the other one in its place.
+        let rounds = damping.div_ceil(delay.saturating_mul(PLACES));
+        delay.saturating_mul(place + PLACES * rounds)
     }
 
     /// How many delays this node lets pass. What a node was, the other one knows from its last beat; where both are

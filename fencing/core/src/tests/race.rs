@@ -43,6 +43,19 @@ fn the_measured_latency_is_published() {
 }
 
 #[test]
+fn a_latency_beyond_all_measure_is_waited_for_and_nothing_overflows() {
+    let mut bench = Bench::standby();
+    bench.said.fence_latency = u64::MAX;
+    bench.beat();
+    bench.pinged(false);
+    bench.view(orphan());
+    bench.pass(10 * DEAD);
+    assert_eq!(bench.acts(), [Action::ReadPower(0)]);
+    bench.power(Some(false));
+    assert_eq!(bench.acts(), [Action::Fence(0)]);
+}
+
+#[test]
 fn an_isolated_primary_waits_longer_than_the_standby() {
     let mut isolated = Bench::primary();
     isolated.pinged(false);
@@ -159,4 +172,33 @@ fn damping_is_forgotten_in_time() {
     }
     bench.live(11 * 60 * 1000);
     assert_eq!(delay(bench, frozen()), 0);
+}
+
+/// Whatever the latency, and however often the primary has fired: nobody fires while a shot of the other is under way.
+#[test]
+fn a_damped_primary_and_its_standby_never_fire_together() {
+    for latency in (0..40).map(|half| half * 500) {
+        for shots in 0..6 {
+            for isolated in [false, true] {
+                let mut primary = Bench::primary();
+                primary.monitored(latency);
+                primary.said.fence_latency = latency;
+                let now = primary.time();
+                primary.agent.peers[0].shots = vec![now; shots];
+                if isolated {
+                    primary.pinged(false);
+                }
+                let primary = delay(primary, frozen());
+                let mut standby = Bench::standby();
+                standby.monitored(latency);
+                standby.said.fence_latency = latency;
+                let standby = delay(standby, orphan());
+                let apart = primary.abs_diff(standby);
+                assert!(
+                    apart > latency,
+                    "{latency} ms, {shots} shots: {primary} and {standby}"
+                );
+            }
+        }
+    }
 }
