@@ -49,8 +49,6 @@ pub(crate) struct Resource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reason {
     pub(crate) resource: usize,
-    /// The role of this node.
-    pub(crate) role: Role,
     pub(crate) why: &'static str,
 }
 
@@ -210,13 +208,13 @@ impl Agent {
                 };
                 let needed = match view.role {
                     Role::Primary => view.suspended && view.peer_in_sync,
-                    Role::Standby => self.would_take_over(view),
+                    // One that releases its replica to the peer, or has just done so, does not shoot it as well.
+                    Role::Standby => {
+                        let releases = matches!(state.order, Some(Order::Outdate { .. }));
+                        state.known && !releases && self.would_take_over(view)
+                    }
                 };
-                (needed && state.right.is_none()).then_some(Reason {
-                    resource,
-                    role: view.role,
-                    why,
-                })
+                (needed && state.right.is_none()).then_some(Reason { resource, why })
             })
             .collect()
     }

@@ -265,6 +265,30 @@ fn one_that_is_firing_releases_nothing() {
 }
 
 #[test]
+fn one_that_is_being_outdated_does_not_fire() {
+    let mut bench = Bench::standby();
+    bench.said.hears = 0;
+    bench.view(orphan());
+    bench.live(DEAD + DELAY - INTERVAL);
+    assert_eq!(bench.acts(), [Action::ReadPower(0)]);
+    bench.said.resources[0].ask = 77;
+    bench.beat();
+    assert_eq!(bench.order(), Some(Order::Outdate { offline: false }));
+    bench.live(2 * DELAY);
+    assert_eq!(
+        bench.acts(),
+        [],
+        "both would be lost: one by the shot, one by the record"
+    );
+    bench.obeyed();
+    bench.live(2 * DELAY);
+    assert_eq!(bench.acts(), [], "what it is now is not seen yet");
+    bench.view(outdated());
+    bench.live(2 * DELAY);
+    assert_eq!(bench.acts(), []);
+}
+
+#[test]
 fn services_go_down_before_their_replica_is_released() {
     let memory = crate::Memory {
         version: 1,
