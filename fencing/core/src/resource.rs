@@ -367,7 +367,7 @@ impl Agent {
         if view.role == Role::Primary || elsewhere {
             return false;
         }
-        if self.holds(resource) || state.right.is_some() && !self.memory.blocked {
+        if self.holds(resource) || state.right.is_some() {
             return true; // It died and came back, or takes over.
         }
         // Nobody is primary: a cold start, or a takeover that ended half way. Who wants it so says `maintenance` first.
@@ -403,7 +403,9 @@ impl Agent {
             let old = memory.failovers.len().saturating_sub(100);
             memory.failovers.drain(..old);
         });
-        let recent = self.memory.failovers.iter().filter(|one| one.at >= since);
+        let name = &self.config.resources[resource].name;
+        let failovers = self.memory.failovers.iter();
+        let recent = failovers.filter(|one| one.at >= since && one.resource == *name);
         if recent.count() >= self.config.max_failovers as usize {
             self.remember(|memory| memory.blocked = true);
             let what = format!(

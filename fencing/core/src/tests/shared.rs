@@ -61,6 +61,48 @@ fn one_shot_serves_both_and_each_receipt_names_its_own_meeting() {
 }
 
 #[test]
+fn one_host_that_dies_is_one_failover_of_each_of_its_resources() {
+    let mut bench = Bench::with(|config| {
+        two(config);
+        config.max_failovers = 2;
+    });
+    bench.said.resources[1].role = Role::Primary;
+    lost(&mut bench, orphan(), second_met(orphan()));
+    bench.pass(DEAD + DELAY);
+    bench.fenced();
+    bench.acts();
+    for resource in 0..2 {
+        bench.obeyed_of(resource);
+        bench.view_of(resource, Some(entitled()));
+        bench.acts();
+        bench.obeyed_of(resource);
+    }
+    assert_eq!(bench.memory().failovers.len(), 2);
+    assert!(!bench.memory().blocked);
+    assert!(!bench.was_told(Level::Alarm, "failovers within"));
+}
+
+#[test]
+fn a_block_does_not_strand_what_the_same_shot_was_fired_for() {
+    let mut bench = Bench::with(|config| {
+        two(config);
+        config.max_failovers = 1;
+    });
+    lost(&mut bench, orphan(), second_met(orphan()));
+    bench.pass(DEAD + DELAY);
+    bench.fenced();
+    bench.obeyed_of(0);
+    bench.view_of(0, Some(entitled()));
+    bench.obeyed_of(0);
+    bench.view_of(0, Some(alone()));
+    assert!(bench.memory().blocked);
+    bench.acts();
+    bench.obeyed_of(1);
+    bench.view_of(1, Some(entitled()));
+    assert_eq!(bench.acts(), [Action::Order(1, Order::Promote)]);
+}
+
+#[test]
 fn one_resource_that_is_connected_keeps_nobody_from_fencing_for_the_other() {
     let mut bench = as_node(1);
     bench.beat();
