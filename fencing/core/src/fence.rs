@@ -74,6 +74,13 @@ impl Agent {
                 self.prove(peer, detail);
                 self.forget_intent(&name);
             }
+            // It was given up: nothing is wrong with the device.
+            Err(_) if self.fence_reasons(peer).is_empty() => {
+                let what = format!("{name} is not to be fenced any more");
+                self.report(Level::Info, None, what);
+                self.peers[peer].fencing = Fencing::Idle;
+                self.forget_intent(&name);
+            }
             Err(why) => {
                 let wait = RETRY[failed.min(RETRY.len() - 1)];
                 let next = format!(
@@ -126,7 +133,10 @@ impl Agent {
                     return true;
                 }
                 if let Some(proof) = &self.peers[peer].proof {
-                    let due = !proof.turned_on && self.nobody_needs_it_off(peer);
+                    // In maintenance somebody may be at work inside it.
+                    let due = !proof.turned_on
+                        && !self.memory.maintenance
+                        && self.nobody_needs_it_off(peer);
                     if due && self.config.peers[peer].can_fence {
                         self.act(Action::PowerOn(peer));
                     }

@@ -9,6 +9,9 @@ const ORDER_RETRY: u64 = 1000;
 /// Before services that failed are tried once more, milliseconds.
 const SERVICES_RETRY: u64 = 10_000;
 
+/// Failovers that are remembered, for people to see.
+const FAILOVERS: usize = 100;
+
 /// A resource.
 #[derive(Debug, Default)]
 pub(crate) struct Resource {
@@ -398,9 +401,11 @@ impl Agent {
         );
         self.report(Level::Warning, Some(resource), what);
         let since = self.wall.saturating_sub(self.config.failover_window);
+        // Enough of each resource to be counted.
+        let most = FAILOVERS.max(self.resources.len() * self.config.max_failovers as usize);
         self.remember(|memory| {
             memory.failovers.push(failover);
-            let old = memory.failovers.len().saturating_sub(100);
+            let old = memory.failovers.len().saturating_sub(most);
             memory.failovers.drain(..old);
         });
         let name = &self.config.resources[resource].name;

@@ -78,6 +78,22 @@ fn in_maintenance_nobody_is_promoted_not_even_after_a_restart() {
 }
 
 #[test]
+fn in_maintenance_nothing_is_switched_on() {
+    let mut bench = Bench::primary();
+    bench.view(frozen());
+    bench.pass(DEAD);
+    bench.fenced();
+    bench.acts();
+    bench.ask(Operator::Maintenance(true)).expect("possible");
+    bench.obeyed();
+    bench.view(alone());
+    bench.pass(100 * DEAD);
+    assert_eq!(bench.acts(), [], "somebody may have it open");
+    bench.ask(Operator::Maintenance(false)).expect("possible");
+    assert_eq!(bench.acts(), [Action::PowerOn(0)]);
+}
+
+#[test]
 fn a_switchover_takes_the_services_down_and_then_hands_over() {
     let mut bench = serving();
     bench.ask(Operator::Switchover(0)).expect("possible");
@@ -355,4 +371,17 @@ fn status_says_where_a_shot_stands() {
         bench.agent.status().resources[0].services,
         Services::Unknown
     );
+}
+
+#[test]
+fn status_says_which_of_many_paths_are_heard() {
+    let mut bench = Bench::with(|config| {
+        config.peers[0].paths = (0..40).map(|path| format!("path {path}")).collect();
+    });
+    bench.said.hears = 0b1000_0001;
+    bench.beat();
+    let paths = bench.agent.status().peers.remove(0).paths;
+    assert_eq!(paths.len(), 40);
+    let heard: Vec<bool> = paths.iter().map(|path| path.heard_there).collect();
+    assert!(heard[0] && heard[7] && !heard[1] && !heard[8]);
 }

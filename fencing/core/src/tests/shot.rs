@@ -123,6 +123,20 @@ fn a_shot_that_was_asked_for_is_wanted_as_long_as_its_reason_stands() {
 }
 
 #[test]
+fn a_shot_that_was_given_up_is_no_failure_of_the_device() {
+    let mut bench = Bench::primary();
+    bench.view(frozen());
+    bench.pass(DEAD);
+    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    bench.beat();
+    bench.told.clear();
+    bench.misfired();
+    assert!(!bench.was_told(Level::Alarm, "has failed"));
+    assert_eq!(bench.agent.peers[0].fencing, Fencing::Idle);
+    assert_eq!(bench.memory().intents, []);
+}
+
+#[test]
 fn one_shot_at_a_time() {
     let mut bench = Bench::primary();
     bench.view(frozen());
