@@ -115,7 +115,8 @@ impl Agent {
         if proof.is_some_and(|proof| proof.boot == beat.boot) {
             return Err("it is of a run that was powered off");
         }
-        self.peers[peer].hear(now, path, beat, self.boot)?;
+        let dead = self.config.profile.dead();
+        self.peers[peer].hear(now, path, beat, self.boot, dead)?;
         if self.peers[peer].proof.take().is_some() {
             let name = self.config.peers[peer].name.clone();
             self.report(Level::Info, None, format!("{name} is heard again"));
@@ -189,6 +190,12 @@ impl Agent {
             }
             Operator::Switchover(resource) => {
                 let name = &self.config.resources[resource].name;
+                if self.memory.maintenance || self.leaving {
+                    return Err(format!(
+                        "{name} stays: this agent decides nothing in maintenance, or while it is being stopped: \
+                         twindisk agent maintenance off"
+                    ));
+                }
                 let view = self.resources[resource].view.as_ref();
                 let primary = view.filter(|view| view.role == Role::Primary);
                 let Some(view) = primary else {
@@ -218,8 +225,7 @@ impl Agent {
                 peer.forgive(now);
             }
             for resource in &mut self.resources {
-                resource.lost = resource.lost.map(|_| now);
-                resource.moved = now;
+                resource.forgive(now);
             }
             let what = "this agent stood still for a while: silence before now means nothing";
             self.report(Level::Warning, None, what.into());

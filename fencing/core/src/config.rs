@@ -78,7 +78,8 @@ pub struct Config {
     pub peers: Vec<PeerConfig>,
     /// The resources that it looks after.
     pub resources: Vec<ResourceConfig>,
-    /// Automatic failover stops after so many of them in `failover_window` seconds, until a person clears it.
+    /// Automatic failover stops after so many of them of one resource in `failover_window` seconds, until a person clears
+    /// it.
     pub max_failovers: u32,
     /// See `max_failovers`.
     pub failover_window: u64,

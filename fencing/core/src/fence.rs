@@ -6,6 +6,8 @@ use crate::{Action, Agent, Intent, Level, Role, Time, resource::Reason};
 const UNDAMPED: usize = 2;
 const DAMPING_WINDOW: u64 = 10 * 60 * 1000;
 const DAMPING: [u64; 3] = [5_000, 15_000, 60_000];
+/// Places in the race for the first shot.
+const PLACES: u64 = 5;
 /// Between attempts with a device that fails.
 const RETRY: [u64; 5] = [1_000, 2_000, 5_000, 15_000, 60_000];
 
@@ -72,6 +74,13 @@ impl Agent {
                 self.prove(peer, detail);
                 self.forget_intent(&name);
             }
+            // It was given up: nothing is wrong with the device.
+            Err(_) if self.fence_reasons(peer).is_empty() => {
+                let what = format!("{name} is not to be fenced any more");
+                self.report(Level::Info, None, what);
+                self.peers[peer].fencing = Fencing::Idle;
+                self.forget_intent(&name);
+            }
             Err(why) => {
                 let wait = RETRY[failed.min(RETRY.len() - 1)];
                 let next = format!(
@@ -117,8 +126,17 @@ impl Agent {
         let now = self.now;
         match self.peers[peer].fencing.clone() {
             Fencing::Idle => {
+                if reasons
+                    .iter()
+                    .any(|reason| self.forget_old_proof(reason.resource))
+                {
+                    return true;
+                }
                 if let Some(proof) = &self.peers[peer].proof {
-                    let due = !proof.turned_on && self.nobody_needs_it_off(peer);
+                    // In maintenance somebody may be at work inside it.
+                    let due = !proof.turned_on
+                        && !self.memory.maintenance
+                        && self.nobody_needs_it_off(peer);
                     if due && self.config.peers[peer].can_fence {
                         self.act(Action::PowerOn(peer));
                     }
@@ -176,7 +194,7 @@ impl Agent {
                 true
             }
             Fencing::Storing { version, failed } if version <= self.stored => {
-                let wait = self.fence_delay(peer, &reasons);
+                let wait = self.fence_delay(peer);
                 if wait > 0 {
                     self.act(Action::ReadPower(peer));
                 }
@@ -197,33 +215,57 @@ impl Agent {
     }
 
     /// R7: of two that live and have lost each other the primary fires at once, unless it has lost its clients, too.
-    pub(crate) fn fence_delay(&self, peer: usize, reasons: &[Reason]) -> u64 {
+    /// Every two places in the race are a whole delay apart.
+    fn fence_delay(&self, peer: usize) -> u64 {
         let state = &self.peers[peer];
         let theirs = state.beat.as_ref().map_or(0, |beat| beat.fence_latency);
+        let latency = state.latency.max(theirs);
         let delay = self
             .config
             .profile
             .fence_delay()
-            .max(2 * state.latency.max(theirs));
+            .max(latency.saturating_mul(2));
+        let place = self.place_in_race(peer, delay);
+        let recent = |shot: &&Time| self.now.since(**shot) < DAMPING_WINDOW;
+        let shots = state.shots.iter().filter(recent).count();
+        let damping = shots
+            .checked_sub(UNDAMPED)
+            .map_or(0, |over| DAMPING[over.min(DAMPING.len() - 1)]);
+        // Whole rounds, so that a node that is damped does not meet the other one in its place.
+        let rounds = damping.div_ceil(delay.saturating_mul(PLACES));
+        delay.saturating_mul(place + PLACES * rounds)
+    }
+
+    /// How many delays this node lets pass. What a node was, the other one knows from its last beat; where both are
+    /// primary of something, or none is, their numbers decide.
+    fn place_in_race(&self, peer: usize, delay: u64) -> u64 {
+        let is = |role: Role| {
+            let mut resources = self.resources.iter().zip(&self.config.resources);
+            resources.any(|(state, config)| {
+                let view = state.view.as_ref().filter(|_| config.peer == peer);
+                view.is_some_and(|view| view.role == role)
+            })
+        };
+        let here = is(Role::Primary);
+        // Who was never heard is primary, for all that is known, where this node is standby.
+        let there = match &self.peers[peer].beat {
+            Some(beat) => beat.resources.iter().any(|said| said.role == Role::Primary),
+            None => is(Role::Standby),
+        };
+        let lower = self.config.node < self.config.peers[peer].node;
+        let place = match (here, there) {
+            (true, false) => 0,
+            (true, true) => u64::from(!lower),
+            (false, true) => 1,
+            (false, false) => 1 + u64::from(!lower),
+        };
         // A shot that was decided while this node stood still must have hit, or be known not to come.
         let dead = self.config.profile.dead();
         let late = self
             .stood_still
             .is_some_and(|at| self.now.since(at) < 2 * dead + delay);
         let isolated = self.clients_reachable == Some(false) || late;
-        let primary = reasons.iter().any(|reason| reason.role == Role::Primary);
-        let race = match (primary, isolated) {
-            (true, false) => 0,
-            (false, false) => delay,
-            (true, true) => 2 * delay,
-            (false, true) => 3 * delay,
-        };
-        let recent = |shot: &&Time| self.now.since(**shot) < DAMPING_WINDOW;
-        let shots = state.shots.iter().filter(recent).count();
-        let damping = shots
-            .checked_sub(UNDAMPED)
-            .map_or(0, |over| DAMPING[over.min(DAMPING.len() - 1)]);
-        race.max(damping)
+        place + if isolated { 2 } else { 0 }
     }
 
     /// What is done now says nothing of a peer that connects later.
@@ -245,6 +287,25 @@ impl Agent {
             boot,
             turned_on: false,
         });
+    }
+
+    /// The replicas have met since the peer was off: whatever it is now, that is over. Says whether it was.
+    pub(crate) fn forget_old_proof(&mut self, resource: usize) -> bool {
+        let state = &self.resources[resource];
+        let met = state.view.as_ref().map(|view| view.met);
+        let peer = self.config.resources[resource].peer;
+        if met == Some(state.fired_met) || self.peers[peer].proof.take().is_none() {
+            return false;
+        }
+        let (name, peer) = (
+            &self.config.resources[resource].name,
+            &self.config.peers[peer].name,
+        );
+        let what = format!(
+            "{peer} was connected for {name} since it was off: it is not taken for off any more"
+        );
+        self.report(Level::Info, Some(resource), what);
+        true
     }
 
     /// What the peer was shot for is done: its resources go on here, or can't.

@@ -14,6 +14,8 @@ mod memory;
 mod peer;
 mod resource;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use agent::Agent;
 pub use beat::{Beat, BeatResource, Serving};

@@ -1,9 +1,14 @@
 //! Another node, as its heartbeats show it.
 
+use std::collections::VecDeque;
+
 use crate::{
     Beat, BeatResource, Time,
     fence::{Fencing, Proof},
 };
+
+/// So many ended runs of a peer are remembered: more than its agent is restarted while a datagram is under way.
+const ENDED: usize = 100;
 
 /// A node that shares a resource with this one.
 #[derive(Debug)]
@@ -14,6 +19,10 @@ pub(crate) struct Peer {
     pub(crate) boot: u64,
     /// The latest start of a run of it.
     started: u64,
+    /// Earlier runs, newest last.
+    ended: VecDeque<u64>,
+    /// When it said something new last, over whatever path; `None`: never.
+    heard: Option<Time>,
     /// What it said last.
     pub(crate) beat: Option<Beat>,
     /// The shot at it that is wanted or under way.
@@ -45,6 +54,8 @@ impl Peer {
             paths: vec![Path::default(); paths],
             boot: 0,
             started: 0,
+            ended: VecDeque::new(),
+            heard: None,
             beat: None,
             fencing: Fencing::Idle,
             proof: None,
@@ -54,16 +65,18 @@ impl Peer {
         }
     }
 
-    /// Takes a beat in; says why not. `me` is the receiver's run.
+    /// Takes a beat in; says why not. `me` is the receiver's run; who is silent for `dead` milliseconds is lost.
     ///
-    /// A beat of an earlier run, recorded and sent again, must not make a dead node live: a run is believed if it began
-    /// later than all others, or if it has heard this run of the receiver (clocks can be set back).
+    /// A beat of an earlier run, recorded and sent again, must not make a dead node live: a run is believed if it is
+    /// not one that another has followed, and began later than all others or has heard this run of the receiver (clocks
+    /// can be set back).
     pub(crate) fn hear(
         &mut self,
         now: Time,
         path: usize,
         beat: &Beat,
         me: u64,
+        dead: u64,
     ) -> Result<(), &'static str> {
         let Some(known) = self.paths.get_mut(path) else {
             return Err("it came over a path that is not configured");
@@ -73,12 +86,22 @@ impl Peer {
                 return Err("it was sent before, or overtaken");
             }
         } else {
-            if beat.started <= self.started && beat.echo != me {
+            let record = beat.started <= self.started && beat.echo != me;
+            if record || self.ended.contains(&beat.boot) {
                 return Err("it is of a run of that agent that has ended");
             }
+            if self.ended.len() == ENDED {
+                self.ended.pop_front();
+            }
+            self.ended.push_back(self.boot);
             self.boot = beat.boot;
             self.started = self.started.max(beat.started);
             self.paths.iter_mut().for_each(|path| path.seq = 0);
+            self.deaf = None;
+        }
+        // Deaf is who goes on speaking and hears nothing: after a silence both sides have to be heard first.
+        if !self.is_heard(now, dead) {
+            self.deaf = None;
         }
         let newest = self
             .beat
@@ -88,6 +111,8 @@ impl Peer {
         known.seq = beat.seq;
         known.heard = Some(now);
         if newest {
+            // A copy that comes later over another path shows that path, and not that its sender still lives.
+            self.heard = Some(now);
             self.beat = Some(beat.clone());
             self.deaf = (beat.hears == 0).then(|| self.deaf.unwrap_or(now));
         }
@@ -96,7 +121,7 @@ impl Peer {
 
     /// When it was heard last, over whatever path.
     pub(crate) fn heard(&self) -> Option<Time> {
-        self.paths.iter().filter_map(|path| path.heard).max()
+        self.heard
     }
 
     /// Whether it was heard within the last `ms` milliseconds.
@@ -119,6 +144,7 @@ impl Peer {
 
     /// The receiver itself stood still: nobody's silence means anything.
     pub(crate) fn forgive(&mut self, now: Time) {
+        self.heard = self.heard.map(|_| now);
         for path in &mut self.paths {
             if path.heard.is_some() {
                 path.heard = Some(now);

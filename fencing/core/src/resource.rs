@@ -9,6 +9,9 @@ const ORDER_RETRY: u64 = 1000;
 /// Before services that failed are tried once more, milliseconds.
 const SERVICES_RETRY: u64 = 10_000;
 
+/// Failovers that are remembered, for people to see.
+const FAILOVERS: usize = 100;
+
 /// A resource.
 #[derive(Debug, Default)]
 pub(crate) struct Resource {
@@ -53,9 +56,17 @@ pub(crate) struct Resource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reason {
     pub(crate) resource: usize,
-    /// The role of this node.
-    pub(crate) role: Role,
     pub(crate) why: &'static str,
+}
+
+impl Resource {
+    /// This agent stood still: nothing that it waited for had its time.
+    pub(crate) fn forgive(&mut self, now: Time) {
+        self.lost = self.lost.map(|_| now);
+        self.peer_gone = self.peer_gone.map(|_| now);
+        self.asked = now;
+        self.moved = now;
+    }
 }
 
 impl Agent {
@@ -68,6 +79,7 @@ impl Agent {
         let state = &self.resources[resource];
         let (was, is) = (before.as_ref(), state.view.as_ref());
         let primary = is.is_some_and(|view| view.role == Role::Primary);
+        let standby = is.is_some_and(|view| view.role == Role::Standby);
         let other = is.is_some_and(|view| view.peer_role == Some(Role::Primary));
         let same_run = was.zip(is).is_some_and(|(was, is)| was.run == is.run);
         let gave_up = same_run && !primary && was.is_some_and(|was| was.role == Role::Primary);
@@ -90,6 +102,15 @@ impl Agent {
         state.promotable = can_promote.then(|| state.promotable.unwrap_or(now));
         if linked || primary && !is_suspended {
             state.right = None;
+        }
+        let (switching, handing) = (state.switching, state.order == Some(Order::HandOver));
+        if switching && standby && !handing {
+            self.resources[resource].switching = false;
+            let what = "the switchover is given up: this node is not primary any more";
+            self.report(Level::Warning, Some(resource), what.into());
+        }
+        if linked {
+            self.forget_old_proof(resource);
         }
         if primary {
             self.hold(resource, true);
@@ -188,7 +209,10 @@ impl Agent {
                     |since: Option<Time>| since.is_some_and(|since| self.now.since(since) >= dead);
                 // One that hears nothing takes this node for dead, and can be asked for nothing.
                 let silent = long(since) || long(self.peers[peer].deaf);
-                let mute = state.ask != 0 && self.now.since(state.asked) >= 2 * dead;
+                let config = &self.config.resources[resource];
+                let said = self.peers[peer].says(self.now, dead, &config.name);
+                let answered = said.is_some_and(|said| said.released == state.ask);
+                let mute = state.ask != 0 && !answered && self.now.since(state.asked) >= 2 * dead;
                 if view.linked || !(silent || mute) {
                     return None;
                 }
@@ -199,13 +223,13 @@ impl Agent {
                 };
                 let needed = match view.role {
                     Role::Primary => view.suspended && view.peer_in_sync,
-                    Role::Standby => self.would_take_over(view),
+                    // One that releases its replica to the peer, or has just done so, does not shoot it as well.
+                    Role::Standby => {
+                        let releases = matches!(state.order, Some(Order::Outdate { .. }));
+                        state.known && !releases && self.would_take_over(view)
+                    }
                 };
-                (needed && state.right.is_none()).then_some(Reason {
-                    resource,
-                    role: view.role,
-                    why,
-                })
+                (needed && state.right.is_none()).then_some(Reason { resource, why })
             })
             .collect()
     }
@@ -330,7 +354,8 @@ impl Agent {
                 Role::Primary => view.suspended,
                 Role::Standby => self.would_take_over(view),
             };
-            if let Some(proof) = peer.proof.as_ref().filter(|_| needs) {
+            let holds = needs && state.fired_met == view.met;
+            if let Some(proof) = peer.proof.as_ref().filter(|_| holds) {
                 let detail = proof.detail.clone();
                 let met = state.fired_met;
                 return Some(Order::ReceiptFenced { detail, met });
@@ -357,7 +382,7 @@ impl Agent {
         if view.role == Role::Primary || elsewhere {
             return false;
         }
-        if self.holds(resource) || state.right.is_some() && !self.memory.blocked {
+        if self.holds(resource) || state.right.is_some() {
             return true; // It died and came back, or takes over.
         }
         // Nobody is primary: a cold start, or a takeover that ended half way. Who wants it so says `maintenance` first.
@@ -388,12 +413,16 @@ impl Agent {
         );
         self.report(Level::Warning, Some(resource), what);
         let since = self.wall.saturating_sub(self.config.failover_window);
+        // Enough of each resource to be counted.
+        let most = FAILOVERS.max(self.resources.len() * self.config.max_failovers as usize);
         self.remember(|memory| {
             memory.failovers.push(failover);
-            let old = memory.failovers.len().saturating_sub(100);
+            let old = memory.failovers.len().saturating_sub(most);
             memory.failovers.drain(..old);
         });
-        let recent = self.memory.failovers.iter().filter(|one| one.at >= since);
+        let name = &self.config.resources[resource].name;
+        let failovers = self.memory.failovers.iter();
+        let recent = failovers.filter(|one| one.at >= since && one.resource == *name);
         if recent.count() >= self.config.max_failovers as usize {
             self.remember(|memory| memory.blocked = true);
             let what = format!(
@@ -412,7 +441,9 @@ impl Agent {
         let holds = self.holds(resource);
         let state = &self.resources[resource];
         let primary = |view: &ReplicaView| view.role == Role::Primary && view.open;
-        let here = state.view.as_ref().is_some_and(primary) && !state.switching;
+        // What an order has made of the replica has to be seen first.
+        let seen = state.view.as_ref().filter(|_| state.known);
+        let here = seen.is_some_and(primary) && !state.switching;
         // While its process comes back the services stay: their clients wait.
         let gone = !holds || state.switching;
         let action = match state.services {

@@ -124,7 +124,7 @@ impl Agent {
                 .map(|(bit, (path, name))| PathStatus {
                     path: name.clone(),
                     silent_ms: path.heard.map(|heard| self.now.since(heard)),
-                    heard_there: hears & 1 << bit != 0,
+                    heard_there: bit < 8 && hears >> bit & 1 != 0,
                 })
                 .collect(),
             state: words,

@@ -305,7 +305,7 @@ fn handover_while_standbys_meet(seed: Seed, telling: Telling) -> Outcome {
         script.world.break_link(pair, "the scenario wants it");
         script.pass_us(turn * 300);
         let command = Command::Switchover {
-            to: Some(crate::node::slot_of(primary, to)),
+            to: Some(slot_of(primary, to)),
         };
         script.must(primary, command);
         script.wait_role(to, Role::Primary);

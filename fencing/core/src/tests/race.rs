@@ -1,0 +1,204 @@
+//! R7: who of two that live and have lost each other fires first.
+
+use super::bench::*;
+use crate::{Action, Level, ReplicaView};
+
+/// How long it waits to fire, once its peer is lost.
+fn delay(mut bench: Bench, lost: ReplicaView) -> u64 {
+    bench.beat();
+    bench.view(lost);
+    bench.wait_for(&Action::Fence(0), DEAD + 100 * DELAY) - DEAD
+}
+
+#[test]
+fn the_primary_fires_at_once() {
+    assert_eq!(delay(Bench::primary(), frozen()), 0);
+}
+
+#[test]
+fn the_standby_waits_the_fence_delay() {
+    assert_eq!(delay(Bench::standby(), orphan()), DELAY);
+}
+
+#[test]
+fn the_standby_waits_longer_than_its_device_takes() {
+    let mut bench = Bench::standby();
+    bench.monitored(DELAY);
+    assert_eq!(delay(bench, orphan()), 2 * DELAY);
+}
+
+#[test]
+fn the_standby_waits_longer_than_the_device_of_the_primary_takes() {
+    let mut bench = Bench::standby();
+    bench.said.fence_latency = 2 * DELAY;
+    assert_eq!(delay(bench, orphan()), 4 * DELAY);
+}
+
+#[test]
+fn the_measured_latency_is_published() {
+    let mut bench = Bench::standby();
+    bench.monitored(1234);
+    bench.pass(INTERVAL);
+    assert_eq!(bench.sent.last().expect("a beat").fence_latency, 1234);
+}
+
+#[test]
+fn a_latency_beyond_all_measure_is_waited_for_and_nothing_overflows() {
+    let mut bench = Bench::standby();
+    bench.said.fence_latency = u64::MAX;
+    bench.beat();
+    bench.pinged(false);
+    bench.view(orphan());
+    bench.pass(10 * DEAD);
+    assert_eq!(bench.acts(), [Action::ReadPower(0)]);
+    bench.power(Some(false));
+    assert_eq!(bench.acts(), [Action::Fence(0)]);
+}
+
+#[test]
+fn an_isolated_primary_waits_longer_than_the_standby() {
+    let mut isolated = Bench::primary();
+    isolated.pinged(false);
+    let isolated = delay(isolated, frozen());
+    let standby = delay(Bench::standby(), orphan());
+    assert!(isolated >= standby + DELAY, "{isolated} and {standby}");
+}
+
+#[test]
+fn an_isolated_standby_waits_longest() {
+    let mut standby = Bench::standby();
+    standby.pinged(false);
+    let mut primary = Bench::primary();
+    primary.pinged(false);
+    let (standby, primary) = (delay(standby, orphan()), delay(primary, frozen()));
+    assert!(standby >= primary + DELAY, "{standby} and {primary}");
+}
+
+#[test]
+fn clients_that_answer_again_give_the_advantage_back() {
+    let mut bench = Bench::primary();
+    bench.pinged(false);
+    assert!(bench.was_told(Level::Warning, "no ping target answers"));
+    bench.pinged(true);
+    assert_eq!(delay(bench, frozen()), 0);
+}
+
+#[test]
+fn power_read_as_off_ends_the_wait() {
+    let mut bench = Bench::standby();
+    bench.view(orphan());
+    bench.pass(DEAD);
+    assert_eq!(bench.acts(), [Action::ReadPower(0)]);
+    bench.power(Some(false));
+    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert!(bench.was_told(Level::Info, "off already"));
+}
+
+#[test]
+fn power_that_is_on_or_not_known_does_not_end_the_wait() {
+    for read in [Some(true), None] {
+        let mut bench = Bench::standby();
+        bench.beat();
+        bench.view(orphan());
+        bench.pass(DEAD);
+        bench.power(read);
+        bench.pass(DELAY - 1);
+        assert_eq!(bench.acts(), [Action::ReadPower(0)]);
+        bench.pass(1);
+        assert_eq!(bench.acts(), [Action::Fence(0)]);
+    }
+}
+
+#[test]
+fn power_read_as_off_does_not_hurry_a_device_that_fails() {
+    let mut bench = Bench::primary();
+    bench.view(frozen());
+    bench.pass(DEAD);
+    bench.misfired();
+    bench.acts();
+    bench.power(Some(false));
+    assert_eq!(bench.acts(), []);
+}
+
+#[test]
+fn power_read_as_off_shoots_at_nobody_who_is_heard() {
+    let mut bench = Bench::standby();
+    bench.view(orphan());
+    bench.pass(DEAD);
+    bench.acts();
+    bench.beat();
+    bench.power(Some(false));
+    bench.pass(DELAY);
+    assert!(!bench.acts().contains(&Action::Fence(0)));
+}
+
+#[test]
+fn fence_loops_are_damped_and_the_race_stays_one() {
+    let mut bench = Bench::primary();
+    let mut waited = Vec::new();
+    for _ in 0..6 {
+        bench.beat();
+        bench.view(frozen());
+        waited.push(bench.wait_for(&Action::Fence(0), DEAD + 100_000) - DEAD);
+        bench.fenced();
+        bench.order().expect("the receipt");
+        bench.obeyed();
+        bench.view(alone());
+        assert_eq!(bench.acts(), [Action::PowerOn(0)]);
+        bench.new_run();
+        bench.beat();
+        bench.view(primary());
+    }
+    assert_eq!(waited[..2], [0, 0]);
+    assert!(waited[2] >= 5_000 && waited[3] >= 15_000 && waited[4] >= 60_000);
+    assert!(waited[5] <= 90_000, "it has an end: {waited:?}");
+}
+
+#[test]
+fn damping_is_forgotten_in_time() {
+    let mut bench = Bench::primary();
+    for _ in 0..4 {
+        bench.beat();
+        bench.view(frozen());
+        bench.wait_for(&Action::Fence(0), DEAD + 100_000);
+        bench.fenced();
+        bench.order();
+        bench.obeyed();
+        bench.view(alone());
+        bench.acts();
+        bench.new_run();
+        bench.beat();
+        bench.view(primary());
+    }
+    bench.live(11 * 60 * 1000);
+    assert_eq!(delay(bench, frozen()), 0);
+}
+
+/// Whatever the latency, and however often the primary has fired: nobody fires while a shot of the other is under way.
+#[test]
+fn a_damped_primary_and_its_standby_never_fire_together() {
+    for latency in (0..40).map(|half| half * 500) {
+        for shots in 0..6 {
+            for isolated in [false, true] {
+                let mut primary = Bench::primary();
+                primary.monitored(latency);
+                primary.said.fence_latency = latency;
+                let now = primary.time();
+                primary.agent.peers[0].shots = vec![now; shots];
+                if isolated {
+                    primary.pinged(false);
+                }
+                let primary = delay(primary, frozen());
+                let mut standby = Bench::standby();
+                standby.monitored(latency);
+                standby.said.fence_latency = latency;
+                let standby = delay(standby, orphan());
+                let apart = primary.abs_diff(standby);
+                assert!(
+                    apart > latency,
+                    "{latency} ms, {shots} shots: {primary} and {standby}"
+                );
+            }
+        }
+    }
+}
