@@ -20,6 +20,7 @@ use crate::{
         cluster::{ALPHA, BETA, Cluster},
         eventually,
         process::{clean_command, free_port, signal},
+        programs::told,
     },
     namespaces::Namespaces,
     switch::Switch,
@@ -332,8 +333,15 @@ impl Arena {
         let mut text = String::new();
         for node in [ALPHA, BETA] {
             for command in [&["status"][..], &["agent", "status"]] {
-                let said = self.cluster.run(node, command);
-                text += &format!("--- {node} {command:?}\n{}{}", said.out, said.err);
+                // A node that hangs answers nothing, and the failure must be told all the same.
+                let command = self.cluster.command(node, command);
+                let output = Command::new("timeout")
+                    .arg("5")
+                    .arg(command.get_program())
+                    .args(command.get_args())
+                    .output()
+                    .expect("coreutils has `timeout`");
+                text += &format!("--- {node}: {command:?}\n{}", told(&output));
             }
             let log = self.log_of(node, What::Agent);
             text += &format!("--- {node}'s agent\n{}\n", end(&log));
