@@ -15,12 +15,15 @@ enum What {
     /// Check the fence devices of a node: options, connection, power; without a shot
     Test {
         /// The node that they would power off
-        node: String,
+        // Not `node`: that is the option of every command, this node.
+        #[arg(value_name = "NODE")]
+        peer: String,
     },
     /// Say that you have powered a lost node off, and that it stays off
     Confirm {
         /// Which node
-        node: String,
+        #[arg(value_name = "NODE")]
+        peer: String,
         /// The same once more: this word may cost data if it is wrong
         #[arg(long, value_name = "NODE")]
         is_off: String,
@@ -33,13 +36,13 @@ enum What {
 pub(crate) fn run(place: &Where, args: Args) -> Result<(), Failure> {
     let context = place.load()?;
     let ask = match args.what {
-        What::Test { node } => AgentAsk::Test { node },
-        What::Confirm { node, is_off, .. } if node != is_off => {
+        What::Test { peer } => AgentAsk::Test { node: peer },
+        What::Confirm { peer, is_off, .. } if peer != is_off => {
             return Err(Failure::Usage(format!(
-                "say it twice: twindisk fence confirm {node} --is-off {node}"
+                "say it twice: twindisk fence confirm {peer} --is-off {peer}"
             )));
         }
-        What::Confirm { node, by, .. } => AgentAsk::Confirm { node, by },
+        What::Confirm { peer, by, .. } => AgentAsk::Confirm { node: peer, by },
     };
     agent::tell(&context, &ask)
 }

@@ -1,0 +1,26 @@
+//! The automatic failover with real processes: two nodes, on each `serve` and `agent`, a power switch that really kills,
+//! an observer that catches two accepted writers, and a client that keeps the book of what it was promised.
+//!
+//! What is random in them repeats with `TWINDISK_FAILOVER_SEED`. Losses of power and cut links come a few times each;
+//! `TWINDISK_FAILOVER_ROUNDS` asks for more, and a table of all outages is printed (`-- --nocapture`).
+//! `TWINDISK_FAILOVER_SLOW` makes the fence device of the cut link slower: seconds for each answer, 1 by default.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod arena;
+mod client;
+mod heartbeats;
+mod namespaces;
+mod observer;
+mod outages;
+mod power_loss;
+mod process_death;
+mod services;
+mod split;
+mod strangers;
+mod switch;
+mod switched;
+mod unproven;
+mod upgrade;

@@ -1,0 +1,109 @@
+//! Both live and the cable between them is cut: exactly one goes on.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    arena::{Arena, Plan},
+    client::Client,
+    harness::{
+        LOOK,
+        cluster::{ALPHA, BETA},
+        eventually,
+        random::number,
+    },
+    namespaces::Namespaces,
+    observer::Observer,
+    outages::{MOST, Outages},
+};
+
+#[test]
+fn a_cut_link_costs_exactly_one_node() {
+    let Some(namespaces) = Namespaces::new() else {
+        return;
+    };
+    let rounds = number("TWINDISK_FAILOVER_ROUNDS").unwrap_or(3);
+    let slow = number("TWINDISK_FAILOVER_SLOW").unwrap_or(1);
+    let mut arena = Arena::new(Plan {
+        agent: "max-failovers = 1000",
+        // A lost peer is noticed by its silence alone, so that is the larger part of the outage.
+        resource: "ping-interval = \"500ms\"\npeer-timeout = \"2s\"\nread-lease = \"2s\""
+            .to_owned(),
+        namespaces: Some(namespaces),
+        ..Plan::default()
+    });
+    arena.switch.slow_down(slow);
+    for node in [ALPHA, BETA] {
+        arena.boot(node);
+    }
+    arena.until_primary(ALPHA);
+    arena.cluster.until_in_sync(ALPHA);
+    let observer = Observer::start(&arena.cluster);
+    let client = Client::start(&arena.cluster);
+    // Silence, damped delay, off, and twice status: six times as slow as the device, and a little more.
+    let most = MOST + 6 * Duration::from_secs(slow);
+    let mut outages = Outages::bounded(&format!("cut link, a fence device of {slow} s"), most);
+    let mut primary = ALPHA;
+    let mut expected = vec![ALPHA];
+    for _ in 0..rounds {
+        // The device was asked how fast it is, on both sides.
+        for node in [ALPHA, BETA] {
+            arena.until_agent(node, "it knows how slow the device is", |said| {
+                said["peers"][0]["fence-latency-ms"].as_u64() >= Some(1000 * slow)
+            });
+        }
+        client.until_busy();
+        arena.namespaces.as_ref().unwrap().cut();
+        let moment = Instant::now();
+        let survivor = await_one_death(&mut arena, slow);
+        let fenced = if survivor == ALPHA { BETA } else { ALPHA };
+        outages.until_accepted(&arena, &observer, survivor, moment);
+        assert!(arena.is_primary(survivor), "{}", arena.logs());
+        if survivor != primary {
+            expected.push(survivor);
+            primary = survivor;
+        }
+        arena.await_death(fenced);
+        arena.namespaces.as_ref().unwrap().heal();
+        arena.come_home(fenced, survivor);
+    }
+    outages.print();
+    println!(
+        "shots: {} at alpha, {} at beta",
+        arena.switch.shots_at(ALPHA),
+        arena.switch.shots_at(BETA)
+    );
+    assert_eq!(observer.end(), expected);
+    client.end(&arena.cluster.uri(primary));
+    assert_eq!(arena.switch.shots() as u64, rounds, "{}", arena.logs());
+}
+
+/// Waits until one node is dead, and for some time for the other not to be. Which one lives.
+fn await_one_death(arena: &mut Arena, slow: u64) -> &'static str {
+    let alive = std::cell::RefCell::new([true, true]);
+    let arena = std::cell::RefCell::new(arena);
+    eventually(
+        "one of the two is fenced",
+        || arena.borrow().logs(),
+        || {
+            let mut arena = arena.borrow_mut();
+            *alive.borrow_mut() = [ALPHA, BETA].map(|node| arena.lives(node));
+            alive.borrow().contains(&false).then_some(())
+        },
+    );
+    // Longer than the other's delay and its shot together.
+    let until = Instant::now() + Duration::from_secs(5 + 3 * slow);
+    while Instant::now() < until {
+        let alive = [ALPHA, BETA].map(|node| arena.borrow_mut().lives(node));
+        assert_ne!(
+            alive,
+            [false, false],
+            "BOTH WERE SHOT\n{}",
+            arena.borrow().logs()
+        );
+        thread::sleep(LOOK);
+    }
+    if alive.into_inner()[0] { ALPHA } else { BETA }
+}
