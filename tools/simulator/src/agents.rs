@@ -42,7 +42,8 @@ struct Node {
     /// Grows with each start and end.
     run: u64,
     memory: Memory,
-    order: Option<(Order, Option<CommandId>)>,
+    /// What was ordered, of which run of the process, and by which command.
+    order: Option<(Order, u64, Option<CommandId>)>,
     services: bool,
 }
 
@@ -404,7 +405,8 @@ impl World {
                 None
             }
         };
-        self.agents().nodes[number].order = Some((order, id));
+        let run = self.nodes[number].run;
+        self.agents().nodes[number].order = Some((order, run, id));
     }
 
     fn outdate_offline(&mut self, number: usize) {
@@ -425,10 +427,12 @@ impl World {
         let gone = view.is_none();
         let answer = match &self.agents().nodes[number].order {
             None => None,
-            Some((Order::Outdate { offline: true }, _)) if gone => Some(Ok(())),
-            Some((_, None)) => Some(Err("its process is gone".to_owned())),
-            Some((_, Some(_))) if gone => Some(Err("its process has died".to_owned())),
-            Some((_, Some(id))) => {
+            Some((Order::Outdate { offline: true }, ..)) if gone => Some(Ok(())),
+            Some((_, _, None)) => Some(Err("its process is gone".to_owned())),
+            Some((_, asked, Some(_))) if gone || *asked != run => {
+                Some(Err("its process has died".to_owned()))
+            }
+            Some((_, _, Some(id))) => {
                 let id = *id;
                 self.answer(id).map(|obeyed| {
                     if obeyed {

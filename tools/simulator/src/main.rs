@@ -233,7 +233,9 @@ fn many(mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
         None if !arguments.agents => scenarios_too(&mut results.coverage),
         _ => 0,
     };
-    show(&results.coverage);
+    if !arguments.agents {
+        show(&results.coverage); // An agent does not do all that an operator may.
+    }
     println!(
         "{} seeds in {:.1} s ({:.0} a minute), {} events, {} writes acknowledged, {} failing",
         results.seeds,
