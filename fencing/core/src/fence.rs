@@ -263,7 +263,7 @@ impl Agent {
         let dead = self.config.profile.dead();
         let late = self
             .stood_still
-            .is_some_and(|at| self.now.since(at) < 2 * dead + delay);
+            .is_some_and(|at| self.now.since(at) < delay.saturating_add(2 * dead));
         let isolated = self.clients_reachable == Some(false) || late;
         place + if isolated { 2 } else { 0 }
     }
