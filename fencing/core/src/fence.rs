@@ -145,6 +145,9 @@ impl Agent {
                     }
                     return false;
                 }
+                if self.peers[peer].has_left() {
+                    self.tell_of_goodbye(peer);
+                }
                 if reasons.is_empty() {
                     return false;
                 }
@@ -266,6 +269,19 @@ impl Agent {
             .is_some_and(|at| self.now.since(at) < delay.saturating_add(2 * dead));
         let isolated = self.clients_reachable == Some(false) || late;
         place + if isolated { 2 } else { 0 }
+    }
+
+    fn tell_of_goodbye(&mut self, peer: usize) {
+        let reasons = self.reasons_to_be_off(peer);
+        if !reasons.is_empty() {
+            let name = &self.config.peers[peer].name;
+            let what = format!(
+                "{name} is needed and its agent was stopped by a person, so it is not fenced: {}. Start its agent, or switch it \
+                 off and say so: twindisk fence confirm {name} --is-off {name}",
+                self.in_words(&reasons)
+            );
+            self.alarm_once(peer, what);
+        }
     }
 
     /// What is done now says nothing of a peer that connects later.

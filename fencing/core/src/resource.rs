@@ -194,6 +194,15 @@ impl Agent {
 
     /// Why `peer` has to be fenced now, as far as this node knows.
     pub(crate) fn fence_reasons(&self, peer: usize) -> Vec<Reason> {
+        // It said goodbye: a person is at work there, and its silence says nothing.
+        if self.peers[peer].has_left() {
+            return Vec::new();
+        }
+        self.reasons_to_be_off(peer)
+    }
+
+    /// Why `peer` would have to be off, whoever sees to that.
+    pub(crate) fn reasons_to_be_off(&self, peer: usize) -> Vec<Reason> {
         if self.memory.maintenance || self.leaving {
             return Vec::new();
         }

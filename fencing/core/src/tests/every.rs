@@ -21,6 +21,7 @@ const STATES: [&str; 7] = [
 const TABLE: &str = "
 beat         I I I F I P P
 deaf         I I I F I P P
+goodbye      I I I F I P P
 reboot       I I I F I I I
 linked       I I I F I P P
 met          I I I F I I I
@@ -98,6 +99,10 @@ fn event(name: &str, role: Role) -> Event {
         "beat" => Event::Beat(0, said),
         "deaf" => {
             said.hears = 0;
+            Event::Beat(0, said)
+        }
+        "goodbye" => {
+            said.leaving = true;
             Event::Beat(0, said)
         }
         "reboot" => {

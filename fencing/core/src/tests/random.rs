@@ -49,18 +49,11 @@ fn a_beat() -> impl Strategy<Value = Said> {
     let run = prop_oneof![6 => Just(0), 1 => 1..4_u64];
     let hears = prop_oneof![4 => Just(3), 1 => Just(0)];
     let ask = prop_oneof![3 => Just(0), 1 => 1..4_u64];
-    let parts = (
-        run,
-        hears,
-        any::<bool>(),
-        role,
-        serving,
-        ask,
-        4..7_u64,
-        any::<bool>(),
-    );
+    let leaving = prop_oneof![12 => Just(false), 1 => Just(true)];
+    let odd = (any::<bool>(), leaving);
+    let parts = (run, hears, any::<bool>(), role, serving, ask, 4..7_u64, odd);
     parts.prop_map(
-        |(run, hears, answers, role, serving, ask, term, can_promote)| {
+        |(run, hears, answers, role, serving, ask, term, (can_promote, leaving))| {
             let mut about = said("");
             about.role = role;
             about.serving = serving;
@@ -71,6 +64,7 @@ fn a_beat() -> impl Strategy<Value = Said> {
                 run,
                 hears,
                 answers,
+                leaving,
                 about,
             }
         },

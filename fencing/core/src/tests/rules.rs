@@ -36,6 +36,8 @@ pub(super) struct Said {
     pub(super) hears: u8,
     /// It answers what the agent asked last.
     pub(super) answers: bool,
+    /// It is being stopped by a person.
+    pub(super) leaving: bool,
     pub(super) about: BeatResource,
 }
 
@@ -187,7 +189,7 @@ impl Driver {
             seq: self.seq,
             echo: ME,
             hears: said.hears,
-            leaving: false,
+            leaving: said.leaving,
             fence_latency: 0,
             resources: vec![about(0), about(1)],
         };
@@ -244,6 +246,8 @@ impl Driver {
             "it decides nothing"
         );
         assert!((0..2).any(|at| self.needs(at)), "nobody needs it off");
+        let left = self.heard.as_ref().is_some_and(|(_, beat)| beat.leaving);
+        assert!(!left, "it said goodbye");
         assert!(!self.peer_is_well(), "nothing is wrong with it");
         assert!(
             self.now - self.stalled >= DEAD,
@@ -374,6 +378,7 @@ pub(super) fn well() -> Said {
         run: 0,
         hears: 3,
         answers: false,
+        leaving: false,
         about: said("r0"),
     }
 }
