@@ -3,6 +3,7 @@
 mod believe;
 mod bench;
 mod every;
+mod hang;
 mod judge;
 mod operator;
 mod race;

@@ -202,3 +202,22 @@ fn a_damped_primary_and_its_standby_never_fire_together() {
         }
     }
 }
+
+#[test]
+fn who_stood_still_has_lost_the_advantage_for_a_while() {
+    let late = |since: u64| {
+        let mut bench = Bench::primary();
+        bench.stall(10 * DEAD);
+        bench.live(since);
+        delay(bench, frozen())
+    };
+    assert_eq!(late(0), 2 * DELAY);
+    assert_eq!(late(2 * DEAD + DELAY), 0);
+}
+
+#[test]
+fn a_standby_that_stood_still_waits_longest() {
+    let mut bench = Bench::standby();
+    bench.stall(10 * DEAD);
+    assert_eq!(delay(bench, orphan()), 3 * DELAY);
+}
