@@ -151,7 +151,10 @@ impl Agent {
             Order::ReceiptReleased { detail, .. } => {
                 self.resources[resource].right = Some(format!("release: {detail}"));
             }
-            Order::Outdate { .. } => self.resources[resource].released = outdating,
+            Order::Outdate { .. } => {
+                self.resources[resource].released = outdating;
+                self.beat_now = true; // I/O of the peer waits for it.
+            }
             Order::HandOver => self.resources[resource].switching = false,
         }
         self.decide();
