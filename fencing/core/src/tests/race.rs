@@ -1,7 +1,7 @@
 //! R7: who of two that live and have lost each other fires first.
 
 use super::bench::*;
-use crate::{Action, Level, ReplicaView};
+use crate::{Action, Level, Profile, ReplicaView};
 
 /// How long it waits to fire, once its peer is lost.
 fn delay(mut bench: Bench, lost: ReplicaView) -> u64 {
@@ -220,4 +220,22 @@ fn a_standby_that_stood_still_waits_longest() {
     let mut bench = Bench::standby();
     bench.stall(10 * DEAD);
     assert_eq!(delay(bench, orphan()), 3 * DELAY);
+}
+
+#[test]
+fn all_times_follow_the_profile() {
+    for profile in [Profile::Fast, Profile::Default, Profile::Wide] {
+        let mut bench = Bench::with(|config| config.profile = profile);
+        bench.meet(standby());
+        bench.beat();
+        bench.view(orphan());
+        let lost = profile.dead() + profile.fence_delay();
+        assert_eq!(bench.wait_for(&Action::Fence(0), lost), lost, "{profile:?}");
+        let mut bench = Bench::with(|config| config.profile = profile);
+        bench.meet(primary());
+        bench.beat();
+        bench.view(frozen());
+        let waited = bench.wait_for(&Action::Fence(0), profile.dead());
+        assert_eq!(waited, profile.dead(), "{profile:?}");
+    }
 }
