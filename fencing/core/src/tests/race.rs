@@ -239,3 +239,14 @@ fn all_times_follow_the_profile() {
         assert_eq!(waited, profile.dead(), "{profile:?}");
     }
 }
+
+#[test]
+fn a_primary_whose_peer_was_primary_a_moment_ago_fires_at_once() {
+    let mut bench = Bench::with(|config| {
+        config.node = 2;
+        config.peers[0].node = 1;
+    });
+    bench.meet(standby());
+    bench.view(primary());
+    assert_eq!(delay(bench, frozen()), 0, "its last beat is older");
+}
