@@ -175,7 +175,7 @@ impl Agent {
                 if self.peers[peer].is_heard(now, self.config.profile.dead()) {
                     return Err(format!("{name} is heard: it is not off"));
                 }
-                if self.fence_reasons(peer).is_empty() {
+                if self.reasons_to_be_off(peer).is_empty() {
                     return Err(format!("nothing waits for {name} to be off"));
                 }
                 let what = format!("a person says that {name} is off");

@@ -145,6 +145,9 @@ impl Agent {
                     }
                     return false;
                 }
+                if self.peers[peer].has_left() {
+                    self.tell_of_goodbye(peer);
+                }
                 if reasons.is_empty() {
                     return false;
                 }
@@ -239,19 +242,23 @@ impl Agent {
     /// How many delays this node lets pass. What a node was, the other one knows from its last beat; where both are
     /// primary of something, or none is, their numbers decide.
     fn place_in_race(&self, peer: usize, delay: u64) -> u64 {
-        let is = |role: Role| {
-            let mut resources = self.resources.iter().zip(&self.config.resources);
-            resources.any(|(state, config)| {
-                let view = state.view.as_ref().filter(|_| config.peer == peer);
-                view.is_some_and(|view| view.role == role)
-            })
+        let shared = || {
+            let resources = self.resources.iter().zip(&self.config.resources);
+            resources
+                .filter(|(_, config)| config.peer == peer)
+                .map(|(state, config)| (state.view.as_ref().map(|view| view.role), &config.name))
         };
-        let here = is(Role::Primary);
-        // Who was never heard is primary, for all that is known, where this node is standby.
-        let there = match &self.peers[peer].beat {
-            Some(beat) => beat.resources.iter().any(|said| said.role == Role::Primary),
-            None => is(Role::Standby),
-        };
+        let here = shared().any(|(role, _)| role == Some(Role::Primary));
+        // What is primary here is not primary there, whatever was said before. One that was never heard is primary, for
+        // all that is known, of what is standby here.
+        let there = shared().any(|(role, name)| match &self.peers[peer].beat {
+            Some(beat) => {
+                let mut said = beat.resources.iter();
+                role != Some(Role::Primary)
+                    && said.any(|said| said.role == Role::Primary && said.name == *name)
+            }
+            None => role == Some(Role::Standby),
+        });
         let lower = self.config.node < self.config.peers[peer].node;
         let place = match (here, there) {
             (true, false) => 0,
@@ -263,9 +270,22 @@ impl Agent {
         let dead = self.config.profile.dead();
         let late = self
             .stood_still
-            .is_some_and(|at| self.now.since(at) < 2 * dead + delay);
+            .is_some_and(|at| self.now.since(at) < delay.saturating_add(2 * dead));
         let isolated = self.clients_reachable == Some(false) || late;
         place + if isolated { 2 } else { 0 }
+    }
+
+    fn tell_of_goodbye(&mut self, peer: usize) {
+        let reasons = self.reasons_to_be_off(peer);
+        if !reasons.is_empty() {
+            let name = &self.config.peers[peer].name;
+            let what = format!(
+                "{name} is needed and its agent was stopped by a person, so it is not fenced: {}. Start its agent, or switch it \
+                 off and say so: twindisk fence confirm {name} --is-off {name}",
+                self.in_words(&reasons)
+            );
+            self.alarm_once(peer, what);
+        }
     }
 
     /// What is done now says nothing of a peer that connects later.

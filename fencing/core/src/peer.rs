@@ -119,6 +119,11 @@ impl Peer {
         Ok(())
     }
 
+    /// Its agent was stopped by a person, and was not heard since.
+    pub(crate) fn has_left(&self) -> bool {
+        self.beat.as_ref().is_some_and(|beat| beat.leaving)
+    }
+
     /// When it was heard last, over whatever path.
     pub(crate) fn heard(&self) -> Option<Time> {
         self.heard

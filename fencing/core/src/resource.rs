@@ -151,7 +151,10 @@ impl Agent {
             Order::ReceiptReleased { detail, .. } => {
                 self.resources[resource].right = Some(format!("release: {detail}"));
             }
-            Order::Outdate { .. } => self.resources[resource].released = outdating,
+            Order::Outdate { .. } => {
+                self.resources[resource].released = outdating;
+                self.beat_now = true; // I/O of the peer waits for it.
+            }
             Order::HandOver => self.resources[resource].switching = false,
         }
         self.decide();
@@ -194,6 +197,15 @@ impl Agent {
 
     /// Why `peer` has to be fenced now, as far as this node knows.
     pub(crate) fn fence_reasons(&self, peer: usize) -> Vec<Reason> {
+        // It said goodbye: a person is at work there, and its silence says nothing.
+        if self.peers[peer].has_left() {
+            return Vec::new();
+        }
+        self.reasons_to_be_off(peer)
+    }
+
+    /// Why `peer` would have to be off, whoever sees to that.
+    pub(crate) fn reasons_to_be_off(&self, peer: usize) -> Vec<Reason> {
         if self.memory.maintenance || self.leaving {
             return Vec::new();
         }

@@ -107,7 +107,9 @@ impl Agent {
             (Fencing::Idle, Some(proof)) => format!("fenced: {}", proof.detail),
             (Fencing::Idle, None) => match (state.heard(), their) {
                 (None, _) => "not heard since this agent started".to_owned(),
-                (Some(_), Some(beat)) if beat.leaving => "its agent was stopped".to_owned(),
+                (Some(_), _) if state.has_left() => {
+                    "its agent was stopped: it is not fenced, whatever becomes of it".to_owned()
+                }
                 (Some(_), Some(_)) => "heard".to_owned(),
                 (Some(heard), None) => {
                     format!("silent on every path for {} ms", self.now.since(heard))

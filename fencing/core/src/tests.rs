@@ -1,12 +1,16 @@
-//! Every rule of the agent as a test that names it.
+//! Every rule of the agent as a test that names it, every state with every event (`every`), any events in any order (`random`).
 
 mod believe;
 mod bench;
+mod every;
+mod hang;
 mod judge;
 mod operator;
 mod race;
+mod random;
 mod release;
 mod roles;
+mod rules;
 mod services;
 mod shared;
 mod shot;

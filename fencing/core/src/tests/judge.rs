@@ -266,3 +266,17 @@ fn the_next_look_at_the_clock_is_never_in_the_past() {
         assert!(bench.agent.next_deadline() > bench.time());
     }
 }
+
+#[test]
+fn the_deafness_of_a_run_is_not_held_against_the_one_right_after_it() {
+    let mut bench = Bench::primary();
+    bench.said.hears = 0;
+    bench.live(DEAD - INTERVAL);
+    bench.new_run();
+    bench.beat();
+    bench.view(frozen());
+    bench.live(DEAD - 1);
+    assert_eq!(bench.acts(), []);
+    bench.live(1);
+    assert_eq!(bench.acts(), [Action::Fence(0)]);
+}

@@ -220,6 +220,53 @@ fn a_leaving_agent_says_so_at_once_and_orders_nothing_more() {
 }
 
 #[test]
+fn a_peer_whose_agent_said_goodbye_is_not_shot_and_a_person_is_told_once() {
+    for (start, lost) in [(primary(), frozen()), (standby(), orphan())] {
+        let mut bench = Bench::new();
+        bench.meet(start);
+        bench.said.leaving = true;
+        bench.beat();
+        bench.pass(DEAD);
+        bench.told.clear();
+        bench.view(lost);
+        bench.pass(100 * DEAD);
+        assert_eq!(bench.acts(), []);
+        let words = "its agent was stopped by a person";
+        let alarms = |told: &&(Level, String)| told.0 == Level::Alarm && told.1.contains(words);
+        assert_eq!(bench.told.iter().filter(alarms).count(), 1);
+        let state = &bench.agent.status().peers[0].state;
+        assert!(state.contains("its agent was stopped"), "{state}");
+        bench.ask(Operator::Confirm(0)).expect("possible");
+        assert!(matches!(bench.order(), Some(Order::ReceiptFenced { .. })));
+    }
+}
+
+#[test]
+fn a_peer_whose_agent_came_back_is_judged_again() {
+    let mut bench = Bench::primary();
+    bench.said.leaving = true;
+    bench.beat();
+    bench.said.leaving = false;
+    bench.new_run();
+    bench.beat();
+    bench.view(frozen());
+    bench.pass(DEAD);
+    assert_eq!(bench.acts(), [Action::Fence(0)]);
+}
+
+#[test]
+fn a_goodbye_calls_off_a_shot() {
+    let mut bench = Bench::standby();
+    bench.view(orphan());
+    bench.pass(DEAD);
+    assert_eq!(bench.acts(), [Action::ReadPower(0)]);
+    bench.said.leaving = true;
+    bench.beat();
+    bench.pass(10 * DELAY);
+    assert_eq!(bench.acts(), []);
+}
+
+#[test]
 fn too_many_failovers_block_and_a_person_clears_that() {
     let mut bench = failovers(3);
     assert_eq!(bench.memory().failovers.len(), 3);

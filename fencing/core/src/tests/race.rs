@@ -1,7 +1,7 @@
 //! R7: who of two that live and have lost each other fires first.
 
 use super::bench::*;
-use crate::{Action, Level, ReplicaView};
+use crate::{Action, Level, Profile, ReplicaView};
 
 /// How long it waits to fire, once its peer is lost.
 fn delay(mut bench: Bench, lost: ReplicaView) -> u64 {
@@ -201,4 +201,52 @@ fn a_damped_primary_and_its_standby_never_fire_together() {
             }
         }
     }
+}
+
+#[test]
+fn who_stood_still_has_lost_the_advantage_for_a_while() {
+    let late = |since: u64| {
+        let mut bench = Bench::primary();
+        bench.stall(10 * DEAD);
+        bench.live(since);
+        delay(bench, frozen())
+    };
+    assert_eq!(late(0), 2 * DELAY);
+    assert_eq!(late(2 * DEAD + DELAY), 0);
+}
+
+#[test]
+fn a_standby_that_stood_still_waits_longest() {
+    let mut bench = Bench::standby();
+    bench.stall(10 * DEAD);
+    assert_eq!(delay(bench, orphan()), 3 * DELAY);
+}
+
+#[test]
+fn all_times_follow_the_profile() {
+    for profile in [Profile::Fast, Profile::Default, Profile::Wide] {
+        let mut bench = Bench::with(|config| config.profile = profile);
+        bench.meet(standby());
+        bench.beat();
+        bench.view(orphan());
+        let lost = profile.dead() + profile.fence_delay();
+        assert_eq!(bench.wait_for(&Action::Fence(0), lost), lost, "{profile:?}");
+        let mut bench = Bench::with(|config| config.profile = profile);
+        bench.meet(primary());
+        bench.beat();
+        bench.view(frozen());
+        let waited = bench.wait_for(&Action::Fence(0), profile.dead());
+        assert_eq!(waited, profile.dead(), "{profile:?}");
+    }
+}
+
+#[test]
+fn a_primary_whose_peer_was_primary_a_moment_ago_fires_at_once() {
+    let mut bench = Bench::with(|config| {
+        config.node = 2;
+        config.peers[0].node = 1;
+    });
+    bench.meet(standby());
+    bench.view(primary());
+    assert_eq!(delay(bench, frozen()), 0, "its last beat is older");
 }

@@ -152,6 +152,7 @@ fn a_standby_that_is_asked_is_recorded_as_outdated_and_says_so() {
     assert_eq!(bench.order(), Some(Order::Outdate { offline: false }));
     assert_eq!(bench.says().released, 0, "not before it is done");
     bench.obeyed();
+    assert_eq!(bench.says().released, 77, "at once");
     bench.view(outdated());
     bench.live(INTERVAL);
     assert_eq!(bench.says().released, 77);

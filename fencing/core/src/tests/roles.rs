@@ -195,3 +195,24 @@ fn an_answer_to_no_order_is_nothing() {
     assert_eq!(bench.acts(), []);
     assert!(!bench.was_told(Level::Warning, ""));
 }
+
+#[test]
+fn a_restart_of_one_that_went_on_alone_is_no_failover() {
+    let mut bench = Bench::primary();
+    bench.view(frozen());
+    bench.pass(DEAD);
+    bench.fenced();
+    bench.obeyed();
+    bench.view(alone());
+    bench.acts();
+    bench.gone();
+    bench.view(ReplicaView {
+        run: 2,
+        met: 90,
+        peer_in_sync: false,
+        ..entitled()
+    });
+    assert_eq!(bench.order(), Some(Order::Promote));
+    bench.obeyed();
+    assert_eq!(bench.memory().failovers, []);
+}

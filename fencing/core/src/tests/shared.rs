@@ -169,3 +169,26 @@ fn a_primary_that_never_heard_its_peer_fires_at_once_whatever_its_number() {
         assert_eq!(bench.acts(), [Action::Fence(0)]);
     }
 }
+
+#[test]
+fn one_that_does_not_count_on_the_peer_takes_no_receipt_about_it() {
+    let mut bench = as_node(1);
+    bench.beat();
+    bench.view_of(0, Some(frozen()));
+    let without = ReplicaView {
+        peer_in_sync: false,
+        ..frozen()
+    };
+    bench.view_of(1, Some(without));
+    bench.pass(DEAD);
+    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    bench.fenced();
+    let acts = bench.acts();
+    assert!(
+        matches!(
+            acts.as_slice(),
+            [Action::Order(0, Order::ReceiptFenced { .. })]
+        ),
+        "{acts:?}"
+    );
+}

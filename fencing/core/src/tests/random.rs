@@ -1,0 +1,116 @@
+//! Any events in any order: the rules hold after each.
+
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use super::{
+    bench::*,
+    rules::{Driver, Event, Said},
+};
+use crate::{Operator, ReplicaView, Role, Serving};
+
+fn a_view() -> impl Strategy<Value = ReplicaView> {
+    let usual = || {
+        select(vec![
+            primary(),
+            frozen(),
+            alone(),
+            standby(),
+            orphan(),
+            entitled(),
+            outdated(),
+        ])
+    };
+    let flags = any::<[bool; 6]>();
+    let odd = (usual(), flags, 0..3_u64, 4..7_u64).prop_map(|(view, flags, run, term)| {
+        let peer = if flags[5] {
+            Role::Primary
+        } else {
+            Role::Standby
+        };
+        ReplicaView {
+            run,
+            term,
+            up_to_date: flags[0],
+            can_promote: flags[1],
+            open: flags[2],
+            suspended: flags[3],
+            peer_in_sync: flags[4],
+            peer_role: view.linked.then_some(peer),
+            ..view
+        }
+    });
+    let met = prop_oneof![8 => Just(70_u64), 1 => 71..74_u64];
+    (prop_oneof![6 => usual(), 1 => odd], met).prop_map(|(view, met)| ReplicaView { met, ..view })
+}
+
+fn a_beat() -> impl Strategy<Value = Said> {
+    let role = select(vec![Role::Primary, Role::Standby]);
+    let serving = select(vec![Serving::Yes, Serving::Silent, Serving::No]);
+    let run = prop_oneof![6 => Just(0), 1 => 1..4_u64];
+    let hears = prop_oneof![4 => Just(3), 1 => Just(0)];
+    let ask = prop_oneof![3 => Just(0), 1 => 1..4_u64];
+    let leaving = prop_oneof![12 => Just(false), 1 => Just(true)];
+    let odd = (any::<bool>(), leaving);
+    let parts = (run, hears, any::<bool>(), role, serving, ask, 4..7_u64, odd);
+    parts.prop_map(
+        |(run, hears, answers, role, serving, ask, term, (can_promote, leaving))| {
+            let mut about = said("");
+            about.role = role;
+            about.serving = serving;
+            about.ask = ask;
+            about.term = term;
+            about.can_promote = can_promote;
+            Said {
+                run,
+                hears,
+                answers,
+                leaving,
+                about,
+            }
+        },
+    )
+}
+
+fn an_event() -> impl Strategy<Value = Event> {
+    let wishes = select(vec![
+        Operator::Maintenance(true),
+        Operator::Maintenance(false),
+        Operator::Maintenance(false),
+        Operator::Clear,
+        Operator::Confirm(0),
+        Operator::Switchover(0),
+        Operator::Switchover(1),
+    ]);
+    let worked = || prop_oneof![4 => Just(true), 1 => Just(false)];
+    prop_oneof![
+        20 => (1..8_000_u64).prop_map(Event::Pass),
+        2 => (1..20_000_u64).prop_map(Event::Stall),
+        12 => (0..2_usize, a_beat()).prop_map(|(path, said)| Event::Beat(path, said)),
+        24 => (0..2_usize, a_view()).prop_map(|(at, view)| Event::View(at, Some(view))),
+        3 => (0..2_usize).prop_map(|at| Event::View(at, None)),
+        16 => Just(Event::Stored),
+        10 => worked().prop_map(Event::Fenced),
+        2 => any::<Option<bool>>().prop_map(Event::Power),
+        2 => any::<bool>().prop_map(Event::Ping),
+        1 => any::<u64>().prop_map(Event::Monitored),
+        1 => (0..5_000_u64).prop_map(Event::Monitored),
+        12 => (0..2_usize, worked()).prop_map(|(at, worked)| Event::Ordered(at, worked)),
+        8 => worked().prop_map(|worked| Event::Served(0, worked)),
+        4 => wishes.prop_map(Event::Wish),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_rules_hold(events in vec(an_event(), 1..80), leaves in 0..400_usize) {
+        let mut driver = Driver::new();
+        for (at, event) in events.into_iter().enumerate() {
+            if at == leaves {
+                driver.on(Event::Wish(Operator::Leave));
+            }
+            driver.on(event);
+        }
+    }
+}

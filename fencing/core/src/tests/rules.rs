@@ -1,0 +1,384 @@
+//! A driver that believes nothing: it hands events to an agent, and holds every action against the rules.
+
+use super::bench::{DEAD, ME, RUN, resource, said};
+use crate::{
+    Action, Agent, Beat, BeatResource, Config, Intent, Memory, Operator, Order, PeerConfig,
+    Profile, ReplicaView, Role, Services, Time,
+};
+
+/// No event makes an agent want more than this at once: a beat, a memory, a shot, and a few for each resource.
+const MOST_ACTIONS: usize = 24;
+
+/// Something that happens.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// Time passes in steps of at most 100 ms.
+    Pass(u64),
+    Stall(u64),
+    /// A beat over a path.
+    Beat(usize, Said),
+    View(usize, Option<ReplicaView>),
+    Stored,
+    Fenced(bool),
+    Power(Option<bool>),
+    Ping(bool),
+    Monitored(u64),
+    Ordered(usize, bool),
+    Served(usize, bool),
+    Wish(Operator),
+}
+
+/// What a beat says.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    /// Which run of the peer's agent, counted from the first.
+    pub(super) run: u64,
+    pub(super) hears: u8,
+    /// It answers what the agent asked last.
+    pub(super) answers: bool,
+    /// It is being stopped by a person.
+    pub(super) leaving: bool,
+    pub(super) about: BeatResource,
+}
+
+/// The driver.
+pub(super) struct Driver {
+    pub(super) agent: Agent,
+    pub(super) now: u64,
+    seq: u64,
+    views: Vec<Option<ReplicaView>>,
+    orders: Vec<Option<Order>>,
+    serving: Vec<bool>,
+    storing: Option<Memory>,
+    stored: Memory,
+    firing: bool,
+    /// The last connections when the shot was asked for.
+    fired_met: Vec<u64>,
+    /// The peer was read as off, and was not switched on since.
+    off: bool,
+    /// It was read as off, and was not heard since.
+    proven: bool,
+    /// When the last new beat was believed, and what it said.
+    heard: Option<(u64, Beat)>,
+    ended: Vec<u64>,
+    stalled: u64,
+    asked: Vec<u64>,
+    switchovers: usize,
+}
+
+impl Driver {
+    /// An agent with two resources, the first with services.
+    pub(super) fn new() -> Self {
+        let mut config = Config {
+            name: "alpha".into(),
+            node: 1,
+            profile: Profile::Default,
+            peers: vec![PeerConfig {
+                name: "beta".into(),
+                node: 2,
+                paths: vec!["first".into(), "second".into()],
+                can_fence: true,
+            }],
+            resources: vec![resource("r0"), resource("r1")],
+            max_failovers: 3,
+            failover_window: 3600,
+        };
+        config.resources[0].has_services = true;
+        let now = 100_000;
+        let agent = Agent::new(Time(now), config, Memory::default(), ME, 1);
+        Self {
+            agent,
+            now,
+            seq: 0,
+            views: vec![None; 2],
+            orders: vec![None; 2],
+            serving: vec![false; 2],
+            storing: None,
+            stored: Memory::default(),
+            firing: false,
+            fired_met: vec![0; 2],
+            off: false,
+            proven: false,
+            heard: None,
+            ended: Vec::new(),
+            stalled: 0,
+            asked: vec![0; 2],
+            switchovers: 0,
+        }
+    }
+
+    /// Something happens, and all that is wanted then keeps the rules.
+    pub(super) fn on(&mut self, event: Event) {
+        if let Event::Pass(ms) = event {
+            let end = self.now + ms;
+            while self.now < end {
+                self.now = end.min(self.now + 100);
+                self.agent.handle_time(Time(self.now), self.now / 1000);
+                self.check();
+                assert!(self.agent.next_deadline() > Time(self.now), "it would spin");
+            }
+            return;
+        }
+        if let Event::Stall(ms) = event {
+            self.now += ms;
+            if ms > DEAD / 2 {
+                self.stalled = self.now;
+            }
+        }
+        let now = Time(self.now);
+        match event {
+            Event::Pass(_) => {}
+            Event::Stall(_) => self.agent.handle_time(now, self.now / 1000),
+            Event::Beat(path, said) => self.beat(path, &said),
+            Event::View(at, view) => {
+                self.views[at].clone_from(&view);
+                self.agent.handle_replica(now, at, view);
+            }
+            Event::Stored => {
+                if let Some(memory) = self.storing.take() {
+                    self.agent.handle_stored(now, memory.version);
+                    self.stored = memory;
+                }
+            }
+            Event::Fenced(worked) => {
+                self.off |= worked && self.firing;
+                self.proven |= worked && self.firing;
+                self.firing = false;
+                let result = if worked { Ok("off") } else { Err("dead") };
+                let result = result.map(str::to_owned).map_err(str::to_owned);
+                self.agent.handle_fenced(now, 0, result);
+            }
+            Event::Power(on) => self.agent.handle_power(now, 0, on),
+            Event::Ping(answers) => self.agent.handle_ping(now, answers),
+            Event::Monitored(latency) => self.agent.handle_monitor(now, 0, Ok(latency)),
+            Event::Ordered(at, worked) => {
+                self.orders[at] = None;
+                let result = if worked { Ok(()) } else { Err("no".to_owned()) };
+                self.agent.handle_ordered(now, at, result);
+            }
+            Event::Served(at, worked) => {
+                self.serving[at] = false;
+                let result = if worked { Ok(()) } else { Err("no".to_owned()) };
+                self.agent.handle_services(now, at, result);
+            }
+            Event::Wish(wish) => {
+                let taken = self.agent.handle_operator(now, wish).is_ok();
+                if taken && wish == Operator::Confirm(0) {
+                    (self.off, self.proven) = (true, true);
+                    self.fired_met = self.mets();
+                }
+                self.switchovers += usize::from(taken && matches!(wish, Operator::Switchover(_)));
+            }
+        }
+        self.check();
+    }
+
+    fn beat(&mut self, path: usize, said: &Said) {
+        self.seq += 1;
+        let about = |at: usize| {
+            let mut about = said.about.clone();
+            about.name = format!("r{at}");
+            about.released = if said.answers { self.asked[at] } else { 0 };
+            about
+        };
+        let beat = Beat {
+            from: 2,
+            to: 1,
+            boot: RUN + said.run,
+            started: 50 + said.run,
+            seq: self.seq,
+            echo: ME,
+            hears: said.hears,
+            leaving: said.leaving,
+            fence_latency: 0,
+            resources: vec![about(0), about(1)],
+        };
+        let believed = self
+            .agent
+            .handle_beat(Time(self.now), 0, path, &beat)
+            .is_ok();
+        if believed {
+            assert!(!self.ended.contains(&said.run), "of a run that has ended");
+            if let Some((_, last)) = self
+                .heard
+                .as_ref()
+                .filter(|(_, last)| last.boot != beat.boot)
+            {
+                self.ended.push(last.boot - RUN);
+            }
+            self.heard = Some((self.now, beat));
+            (self.off, self.proven) = (false, false);
+        }
+    }
+
+    fn mets(&self) -> Vec<u64> {
+        let met = |view: &Option<ReplicaView>| view.as_ref().map_or(0, |view| view.met);
+        self.views.iter().map(met).collect()
+    }
+
+    /// Whether the resource needs its peer off, or released.
+    fn needs(&self, at: usize) -> bool {
+        let memory = &self.agent.memory;
+        self.views[at].as_ref().is_some_and(|view| {
+            let needs = match view.role {
+                Role::Primary => view.suspended,
+                Role::Standby => view.up_to_date && !view.can_promote && !memory.blocked,
+            };
+            needs && !view.linked && view.peer_in_sync
+        })
+    }
+
+    /// The peer is heard, hears this node, and has answered all that it was asked.
+    fn peer_is_well(&self) -> bool {
+        self.heard.as_ref().is_some_and(|(heard, beat)| {
+            let said = beat.resources.iter().zip(&self.asked);
+            let answered = said
+                .into_iter()
+                .all(|(said, ask)| said.released == *ask || *ask == 0);
+            self.now - heard < DEAD && beat.hears != 0 && answered
+        })
+    }
+
+    fn may_fire(&self) {
+        let memory = &self.agent.memory;
+        assert!(
+            !memory.maintenance && !self.agent.leaving,
+            "it decides nothing"
+        );
+        assert!((0..2).any(|at| self.needs(at)), "nobody needs it off");
+        let left = self.heard.as_ref().is_some_and(|(_, beat)| beat.leaving);
+        assert!(!left, "it said goodbye");
+        assert!(!self.peer_is_well(), "nothing is wrong with it");
+        assert!(
+            self.now - self.stalled >= DEAD,
+            "it stood still, and judges"
+        );
+        // A primary can't be outdated: such an order is an old one.
+        let releases = |at: usize| {
+            let standby = self.views[at]
+                .as_ref()
+                .is_some_and(|view| view.role == Role::Standby);
+            standby && matches!(self.orders[at], Some(Order::Outdate { .. }))
+        };
+        assert!(
+            (0..2).any(|at| self.needs(at) && !releases(at)),
+            "it is being released"
+        );
+    }
+
+    fn check(&mut self) {
+        let mut count = 0;
+        while let Some(action) = self.agent.poll_action() {
+            count += 1;
+            assert!(count <= MOST_ACTIONS, "no end: {action:?}");
+            self.keeps_the_rules(action);
+        }
+        if self.agent.still_wants(0) {
+            assert!(self.firing, "nothing was asked for");
+            self.may_fire();
+        }
+        let memory = &self.agent.memory;
+        let shots = |one: &Intent| one.node == "beta";
+        assert!(memory.intents.iter().filter(|one| shots(one)).count() <= 1);
+        assert!(memory.holds.len() <= 2);
+        let _ = self.agent.status();
+    }
+
+    fn keeps_the_rules(&mut self, action: Action) {
+        match action {
+            Action::Send { beat, .. } => {
+                self.asked = beat.resources.iter().map(|said| said.ask).collect();
+            }
+            Action::Store(memory) => {
+                assert!(self.storing.is_none(), "one memory at a time");
+                assert!(memory.version > self.stored.version);
+                self.storing = Some(memory);
+            }
+            Action::ReadPower(0) | Action::Report { .. } => {}
+            Action::Fence(0) => {
+                assert!(!self.firing, "one shot at a time");
+                let intended = self.stored.intents.iter().any(|one| one.node == "beta");
+                assert!(intended, "R6: the intent is durable first");
+                self.may_fire();
+                self.firing = true;
+                self.fired_met = self.mets();
+            }
+            Action::PowerOn(0) => {
+                assert!(self.off, "it was not off, or is on already");
+                assert!(!(0..2).any(|at| self.needs(at)), "it is needed off");
+                assert!(!self.agent.memory.maintenance);
+                self.off = false;
+            }
+            Action::Order(at, order) => self.order_keeps_the_rules(at, order),
+            Action::StartServices(at) | Action::StopServices(at) => {
+                assert_eq!(at, 0, "the other one has none");
+                assert!(
+                    !std::mem::replace(&mut self.serving[at], true),
+                    "one at a time"
+                );
+                assert!(!self.agent.memory.maintenance && !self.agent.leaving);
+                if matches!(action, Action::StartServices(_)) {
+                    let view = self.views[at].as_ref().expect("somebody who serves");
+                    assert!(view.role == Role::Primary && view.open);
+                }
+            }
+            other => panic!("{other:?} is of another peer"),
+        }
+    }
+
+    fn order_keeps_the_rules(&mut self, at: usize, order: Order) {
+        assert_eq!(self.orders[at], None, "one order at a time");
+        assert!(!self.agent.leaving);
+        let view = self.views[at].as_ref();
+        let released = matches!(order, Order::Outdate { .. });
+        assert!(
+            released || !self.agent.memory.maintenance,
+            "it decides nothing"
+        );
+        match &order {
+            Order::Promote => {
+                let view = view.expect("a replica");
+                assert!(view.can_promote && view.up_to_date && view.role == Role::Standby);
+                assert_ne!(view.peer_role, Some(Role::Primary));
+            }
+            Order::ReceiptFenced { met, .. } => {
+                let view = view.expect("a replica");
+                assert!(!view.linked && view.peer_in_sync && self.proven, "no proof");
+                assert_eq!((*met, *met), (view.met, self.fired_met[at]));
+            }
+            Order::ReceiptReleased { met, .. } => {
+                let view = view.expect("a replica");
+                let (_, beat) = self.heard.as_ref().expect("an answer");
+                assert!(!view.linked && view.peer_in_sync);
+                assert_ne!(beat.resources[at].released, 0);
+                assert_eq!(*met, view.met);
+            }
+            Order::Outdate { offline: true } => assert_eq!(view, None),
+            Order::Outdate { offline: false } => {
+                let view = view.expect("a replica");
+                assert!(view.role == Role::Standby && !view.linked);
+            }
+            Order::HandOver => {
+                let view = view.expect("a replica");
+                assert_eq!(view.role, Role::Primary);
+                assert!(self.switchovers > 0, "nobody has asked for it");
+            }
+        }
+        if released || order == Order::HandOver {
+            let services = self.agent.resources[at].services;
+            assert!(at == 1 || services == Services::Down, "{services:?}");
+        }
+        self.orders[at] = Some(order);
+    }
+}
+
+/// A beat of the first run that is as it should be.
+pub(super) fn well() -> Said {
+    Said {
+        run: 0,
+        hears: 3,
+        answers: false,
+        leaving: false,
+        about: said("r0"),
+    }
+}
