@@ -32,6 +32,9 @@ pub(crate) const SIZE: u64 = 32 << 20;
 /// The configuration of both nodes.
 pub(crate) const CONFIG: &str = "twindisk.toml";
 
+/// Between two beats of the default profile.
+const BEAT: Duration = Duration::from_millis(250);
+
 /// What differs between the scenarios.
 #[derive(Default)]
 pub(crate) struct Plan {
@@ -106,7 +109,20 @@ impl Arena {
         }
         arena.until_primary(ALPHA);
         arena.cluster.until_in_sync(ALPHA);
+        arena.until_agents_see(ALPHA, BETA);
         arena
+    }
+
+    /// Waits until both agents know who is what, and have told each other: they look and beat a few times a second.
+    pub(crate) fn until_agents_see(&self, primary: &str, standby: &str) {
+        for (node, state) in [
+            (primary, format!("primary here, {standby} connected")),
+            (standby, format!("standby, {primary} connected")),
+        ] {
+            self.until_agent(node, &state, |said| said["resources"][0]["state"] == *state);
+        }
+        // Nothing shows from outside what the last beat said: one that was sent after that has come within two intervals.
+        thread::sleep(2 * BEAT);
     }
 
     fn configuration(&self, agent: &str, device: &str, resource: &str) -> String {

@@ -28,12 +28,7 @@ fn what_is_not_a_heartbeat_of_the_peer_changes_nothing() {
     arena.boot(BETA);
     arena.until_primary(ALPHA);
     arena.cluster.until_in_sync(ALPHA);
-    for (node, state) in [
-        (ALPHA, "primary here, beta connected"),
-        (BETA, "standby, alpha connected"),
-    ] {
-        arena.until_agent(node, state, |said| said["resources"][0]["state"] == state);
-    }
+    arena.until_agents_see(ALPHA, BETA);
     let before = [ALPHA, BETA].map(|node| standing(&arena, node));
 
     let foreign = [
