@@ -149,7 +149,11 @@ fn a_switchover_is_refused_where_it_can_not_be() {
     bench
         .ask(Operator::Switchover(0))
         .expect_err("a standby has nothing to give");
-    for lost in [frozen(), alone()] {
+    let waits = ReplicaView {
+        suspended: true,
+        ..primary()
+    };
+    for lost in [frozen(), alone(), waits] {
         bench.view(lost);
         let refusal = bench.ask(Operator::Switchover(0)).expect_err("lost");
         assert!(
