@@ -15,12 +15,13 @@ const CABLE: &str = "cable";
 pub(crate) struct Namespaces([String; 2]);
 
 impl Namespaces {
-    /// Makes them, or says why not.
-    pub(crate) fn new() -> Option<Self> {
+    /// Makes them for a test of this name, or says why not.
+    pub(crate) fn new(test: &str) -> Option<Self> {
         if !have(&["ip", "tc"]) {
             return None;
         }
-        let names = [ALPHA, BETA].map(|node| format!("twindisk-{}-{node}", std::process::id()));
+        let names =
+            [ALPHA, BETA].map(|node| format!("twindisk-{}-{test}-{node}", std::process::id()));
         let made = Command::new("ip")
             .args(["netns", "add", &names[0]])
             .output()

@@ -21,25 +21,11 @@ use crate::{
 
 #[test]
 fn a_cut_link_costs_exactly_one_node() {
-    let Some(namespaces) = Namespaces::new() else {
-        return;
-    };
     let rounds = number("TWINDISK_FAILOVER_ROUNDS").unwrap_or(3);
     let slow = number("TWINDISK_FAILOVER_SLOW").unwrap_or(1);
-    let mut arena = Arena::new(Plan {
-        agent: "max-failovers = 1000",
-        // A lost peer is noticed by its silence alone, so that is the larger part of the outage.
-        resource: "ping-interval = \"500ms\"\npeer-timeout = \"2s\"\nread-lease = \"2s\""
-            .to_owned(),
-        namespaces: Some(namespaces),
-        ..Plan::default()
-    });
-    arena.switch.slow_down(slow);
-    for node in [ALPHA, BETA] {
-        arena.boot(node);
-    }
-    arena.until_primary(ALPHA);
-    arena.cluster.until_in_sync(ALPHA);
+    let Some(mut arena) = with_a_cable("cut", slow) else {
+        return;
+    };
     let observer = Observer::start(&arena.cluster);
     let client = Client::start(&arena.cluster);
     // Silence, damped delay, off, and twice status: six times as slow as the device, and a little more.
@@ -48,12 +34,7 @@ fn a_cut_link_costs_exactly_one_node() {
     let mut primary = ALPHA;
     let mut expected = vec![ALPHA];
     for _ in 0..rounds {
-        // The device was asked how fast it is, on both sides.
-        for node in [ALPHA, BETA] {
-            arena.until_agent(node, "it knows how slow the device is", |said| {
-                said["peers"][0]["fence-latency-ms"].as_u64() >= Some(1000 * slow)
-            });
-        }
+        until_known(&arena, slow);
         client.until_busy();
         arena.namespaces.as_ref().unwrap().cut();
         let moment = Instant::now();
@@ -78,6 +59,56 @@ fn a_cut_link_costs_exactly_one_node() {
     assert_eq!(observer.end(), expected);
     client.end(&arena.cluster.uri(primary));
     assert_eq!(arena.switch.shots() as u64, rounds, "{}", arena.logs());
+}
+
+#[test]
+fn a_link_that_is_cut_right_after_a_switchover_costs_exactly_one_node() {
+    let Some(mut arena) = with_a_cable("switched", 1) else {
+        return;
+    };
+    let observer = Observer::start(&arena.cluster);
+    let client = Client::start(&arena.cluster);
+    until_known(&arena, 1);
+    arena.cluster.ok(ALPHA, &["switchover"]);
+    arena.namespaces.as_ref().unwrap().cut();
+    let moment = Instant::now();
+    let survivor = await_one_death(&mut arena, 1);
+    let mut outages = Outages::new("link cut right after a switchover, a fence device of 1 s");
+    outages.until_accepted(&arena, &observer, survivor, moment);
+    outages.print();
+    assert_eq!(survivor, BETA, "the primary fires first\n{}", arena.logs());
+    assert_eq!(observer.end(), [ALPHA, BETA]);
+    client.end(&arena.cluster.uri(BETA));
+    assert_eq!(arena.switch.shots(), 1, "{}", arena.logs());
+}
+
+/// Two nodes in namespaces of their own, alpha primary, with a fence device that takes so many seconds for each answer.
+fn with_a_cable(name: &str, slow: u64) -> Option<Arena> {
+    let namespaces = Namespaces::new(name)?;
+    let mut arena = Arena::new(Plan {
+        agent: "max-failovers = 1000",
+        // A lost peer is noticed by its silence alone, so that is the larger part of the outage.
+        resource: "ping-interval = \"500ms\"\npeer-timeout = \"2s\"\nread-lease = \"2s\""
+            .to_owned(),
+        namespaces: Some(namespaces),
+        ..Plan::default()
+    });
+    arena.switch.slow_down(slow);
+    for node in [ALPHA, BETA] {
+        arena.boot(node);
+    }
+    arena.until_primary(ALPHA);
+    arena.cluster.until_in_sync(ALPHA);
+    Some(arena)
+}
+
+/// The device was asked how fast it is, on both sides.
+fn until_known(arena: &Arena, slow: u64) {
+    for node in [ALPHA, BETA] {
+        arena.until_agent(node, "it knows how slow the device is", |said| {
+            said["peers"][0]["fence-latency-ms"].as_u64() >= Some(1000 * slow)
+        });
+    }
 }
 
 /// Waits until one node is dead, and for some time for the other not to be. Which one lives.
