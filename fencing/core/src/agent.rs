@@ -381,7 +381,7 @@ fn said_of(state: &Resource, name: &str) -> BeatResource {
     let view = state.view.as_ref();
     BeatResource {
         name: name.to_owned(),
-        serving: match (state.known, view) {
+        serving: match (state.seen, view) {
             (_, Some(_)) => Serving::Yes,
             (true, None) => Serving::No,
             (false, None) => Serving::Silent,

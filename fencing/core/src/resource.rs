@@ -19,6 +19,8 @@ pub(crate) struct Resource {
     pub(crate) view: Option<ReplicaView>,
     /// The driver has looked at it since it was told something.
     pub(crate) known: bool,
+    /// The driver has looked at it at all.
+    pub(crate) seen: bool,
     /// When it was last seen to get something done, or to have nothing to do.
     pub(crate) moved: Time,
     /// Its hanging was reported.
@@ -75,7 +77,7 @@ impl Agent {
         self.advance(now);
         let state = &mut self.resources[resource];
         let before = std::mem::replace(&mut state.view, view);
-        state.known = true;
+        (state.known, state.seen) = (true, true);
         let state = &self.resources[resource];
         let (was, is) = (before.as_ref(), state.view.as_ref());
         let primary = is.is_some_and(|view| view.role == Role::Primary);

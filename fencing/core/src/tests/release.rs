@@ -161,6 +161,18 @@ fn a_standby_that_is_asked_is_recorded_as_outdated_and_says_so() {
 }
 
 #[test]
+fn one_whose_process_is_gone_is_still_gone_when_it_is_released() {
+    let mut bench = asked(None, false);
+    bench.beat();
+    assert_eq!(bench.order(), Some(Order::Outdate { offline: true }));
+    bench.obeyed();
+    let said = bench.says();
+    assert_eq!(said.released, 77);
+    // Who asked would think that the process may be back, forget the question, and ask again after the grace: for ever.
+    assert_eq!(said.serving, Serving::No);
+}
+
+#[test]
 fn each_question_is_answered_anew() {
     let mut bench = asked(Some(orphan()), false);
     bench.beat();
