@@ -6,7 +6,7 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use nix::{
@@ -282,6 +282,12 @@ impl Machine {
     /// Starts a script that knows them.
     pub(crate) fn start_call(&self, script: &str) -> Job {
         self.start(&format!("{FUNCTIONS}{script}"))
+    }
+
+    /// When it was booted. A reset clears its folder first.
+    pub(crate) fn booted(&self) -> Option<SystemTime> {
+        let ready = fs::metadata(self.folder().join("ready")).ok()?;
+        ready.modified().ok()
     }
 
     fn name(&self) -> String {
