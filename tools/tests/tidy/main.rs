@@ -106,7 +106,7 @@ const PURE: &[Pure] = &[
         never: OUTSIDE_WORLD,
     },
     Pure {
-        place: "fencing/src/core",
+        place: "fencing/core/src",
         except: &[],
         never: OUTSIDE_WORLD,
     },
@@ -232,6 +232,11 @@ fn cores_and_formats_know_no_clock_no_io_and_no_chance() {
     let mut complaints = Vec::new();
     let sources = sources();
     for pure in PURE {
+        let place = format!("{}/", pure.place);
+        assert!(
+            sources.iter().any(|file| file.path.starts_with(&place)),
+            "{place} is no more"
+        );
         let inside = sources.iter().filter(|file| {
             file.path.starts_with(&format!("{}/", pure.place))
                 && !pure
