@@ -139,7 +139,7 @@ impl Agent {
         let (state, config) = (&self.resources[at], &self.config.resources[at]);
         let peer = &self.config.peers[config.peer].name;
         let words = match &state.view {
-            None if !state.known => "not looked at yet".to_owned(),
+            None if !state.seen => "not looked at yet".to_owned(),
             None => "its process is not running".to_owned(),
             Some(_) if state.order.is_some() => "something is being changed".to_owned(),
             Some(view) if view.suspended => {
