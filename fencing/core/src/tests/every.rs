@@ -64,13 +64,13 @@ fn driver(role: Role, state: usize) -> Driver {
     let path = [
         Event::Pass(DEAD),
         Event::Stored,
-        Event::Pass(3 * DELAY),
+        Event::Pass(4 * DELAY),
         Event::Fenced(false),
     ];
     let proven = [
         Event::Pass(DEAD),
         Event::Stored,
-        Event::Pass(3 * DELAY),
+        Event::Pass(4 * DELAY),
         Event::Fenced(true),
         Event::Ordered(1, true),
     ];

@@ -157,7 +157,7 @@ fn a_stalled_agent_judges_nobody() {
     assert_eq!(bench.acts(), []);
     bench.pass(1);
     assert_eq!(bench.acts(), [Action::ReadPower(0)]);
-    bench.pass(2 * DELAY - 1);
+    bench.pass(3 * DELAY - 1);
     assert_eq!(bench.acts(), [], "a shot of the other one may be under way");
     bench.pass(1);
     assert_eq!(bench.acts(), [Action::Fence(0)]);
@@ -205,7 +205,7 @@ fn a_stalled_agent_does_not_count_the_time_that_it_waited_for_an_answer() {
     assert_eq!(bench.acts(), []);
     bench.live(1);
     assert_eq!(bench.acts(), [Action::ReadPower(0)]);
-    bench.live(2 * DELAY);
+    bench.live(3 * DELAY);
     assert_eq!(bench.acts(), [Action::Fence(0)]);
 }
 

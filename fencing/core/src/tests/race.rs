@@ -7,7 +7,7 @@ use crate::{Action, Level, Profile, ReplicaView};
 fn delay(mut bench: Bench, lost: ReplicaView) -> u64 {
     bench.beat();
     bench.view(lost);
-    bench.wait_for(&Action::Fence(0), DEAD + 100 * DELAY) - DEAD
+    bench.wait_for(&Action::Fence(0), DEAD + 200 * DELAY) - DEAD
 }
 
 #[test]
@@ -62,6 +62,22 @@ fn an_isolated_primary_waits_longer_than_the_standby() {
     let isolated = delay(isolated, frozen());
     let standby = delay(Bench::standby(), orphan());
     assert!(isolated >= standby + DELAY, "{isolated} and {standby}");
+}
+
+/// The cables were cut in the moment of its promotion: the other one thinks that nobody is primary.
+#[test]
+fn an_isolated_primary_waits_longer_than_one_that_does_not_know_of_it() {
+    let mut isolated = Bench::primary();
+    isolated.pinged(false);
+    let isolated = delay(isolated, frozen());
+    let mut other = Bench::with(|config| {
+        config.node = 2;
+        config.peers[0].node = 1;
+    });
+    other.view(standby());
+    other.live(INTERVAL);
+    let other = delay(other, orphan());
+    assert!(isolated >= other + DELAY, "{isolated} and {other}");
 }
 
 #[test]
@@ -211,7 +227,7 @@ fn who_stood_still_has_lost_the_advantage_for_a_while() {
         bench.live(since);
         delay(bench, frozen())
     };
-    assert_eq!(late(0), 2 * DELAY);
+    assert_eq!(late(0), 3 * DELAY);
     assert_eq!(late(2 * DEAD + DELAY), 0);
 }
 
@@ -219,7 +235,7 @@ fn who_stood_still_has_lost_the_advantage_for_a_while() {
 fn a_standby_that_stood_still_waits_longest() {
     let mut bench = Bench::standby();
     bench.stall(10 * DEAD);
-    assert_eq!(delay(bench, orphan()), 3 * DELAY);
+    assert_eq!(delay(bench, orphan()), 4 * DELAY);
 }
 
 #[test]
