@@ -36,8 +36,9 @@ use crate::{
 const TOLD: usize = 100;
 /// Between two meals of a watchdog.
 const FEED: Duration = Duration::from_secs(1);
-/// Between two rounds of pings.
-const PING: Duration = Duration::from_secs(1);
+/// Of the time after which a silent peer is dead: between two rounds of pings, and for each. One that fails must be over
+/// when the peer is taken for dead, or a node that has lost both fires first.
+const PING: u64 = 4;
 
 /// Runs the agent of `node` until it is told to stop. `twindisk` is this program with what it needs to find its
 /// configuration and node.
@@ -244,10 +245,12 @@ impl Driver {
         if !self.settings.ping.is_empty() {
             let (settings, inputs) = (self.settings.clone(), self.inputs.clone());
             spawn_local(async move {
-                let mut tick = interval(PING);
+                let each = Duration::from_millis(settings.profile.dead() / PING);
+                let mut tick = interval(each);
                 loop {
                     tick.tick().await;
-                    let _ = inputs.send(Input::Pinged(ping::any_answers(&settings.ping).await));
+                    let reachable = ping::any_answers(&settings.ping, each).await;
+                    let _ = inputs.send(Input::Pinged(reachable));
                 }
             });
         }

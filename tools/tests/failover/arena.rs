@@ -37,9 +37,9 @@ const BEAT: Duration = Duration::from_millis(250);
 
 /// What differs between the scenarios.
 #[derive(Default)]
-pub(crate) struct Plan {
+pub(crate) struct Plan<'a> {
     /// Lines of the table `[agent]`.
-    pub(crate) agent: &'static str,
+    pub(crate) agent: &'a str,
     /// More keys of each fence device, each behind a comma.
     pub(crate) device: &'static str,
     /// Lines of the table of the resource.
@@ -77,7 +77,7 @@ pub(crate) struct Arena {
 
 impl Arena {
     /// Makes the replicas; nothing runs yet.
-    pub(crate) fn new(plan: Plan) -> Self {
+    pub(crate) fn new(plan: Plan<'_>) -> Self {
         let cluster = Cluster::new(&[ALPHA, BETA], "");
         let switch = Switch::install(cluster.dir.path());
         let namespaces = plan.namespaces;
@@ -102,7 +102,7 @@ impl Arena {
     }
 
     /// The same, and everything runs: the agents have made alpha primary, and beta is in sync.
-    pub(crate) fn running(plan: Plan) -> Self {
+    pub(crate) fn running(plan: Plan<'_>) -> Self {
         let mut arena = Self::new(plan);
         for node in [ALPHA, BETA] {
             arena.boot(node);

@@ -1,4 +1,5 @@
-//! Two network namespaces and a cable between them that can be cut. Needs root.
+//! A network namespace for each node and one for their clients, with cables that can be cut: one between the nodes, one
+//! from each to the clients. Needs root.
 
 use std::process::Command;
 
@@ -11,19 +12,32 @@ use crate::harness::{
 const NETWORKS: [&str; 2] = ["10.77.1", "10.77.2"];
 const CABLE: &str = "cable";
 
+/// On a node: the cable to its clients.
+const TO_CLIENTS: &str = "clients";
+
+/// A host among the clients, for the table `[agent]`.
+pub(crate) const PING: &str = "ping = [\"10.77.9.9\"]";
+const PINGED: &str = "10.77.9.9";
+
 /// The namespaces.
-pub(crate) struct Namespaces([String; 2]);
+pub(crate) struct Namespaces {
+    nodes: [String; 2],
+    clients: String,
+}
 
 impl Namespaces {
     /// Makes them for a test of this name, or says why not.
     pub(crate) fn new(test: &str) -> Option<Self> {
-        if !have(&["ip", "tc"]) {
+        if !have(&["ip", "tc", "ping"]) {
             return None;
         }
-        let names =
-            [ALPHA, BETA].map(|node| format!("twindisk-{}-{test}-{node}", std::process::id()));
+        let name = |what| format!("twindisk-{}-{test}-{what}", std::process::id());
+        let names = Self {
+            nodes: [ALPHA, BETA].map(name),
+            clients: name("clients"),
+        };
         let made = Command::new("ip")
-            .args(["netns", "add", &names[0]])
+            .args(["netns", "add", &names.clients])
             .output()
             .expect("ip runs");
         if !made.status.success() {
@@ -33,26 +47,52 @@ impl Namespaces {
             println!("NOT TESTED: no network namespace can be made here (it needs root): {why}");
             return None;
         }
-        let made = Self(names);
-        let [alpha, beta] = &made.0;
-        ip(&["netns", "add", beta]);
-        ip(&[
-            "-n", alpha, "link", "add", CABLE, "type", "veth", "peer", "name", CABLE, "netns", beta,
-        ]);
-        for (name, host) in made.0.iter().zip(["1", "2"]) {
+        let [alpha, beta] = &names.nodes;
+        for name in [alpha, beta] {
+            ip(&["netns", "add", name]);
+            ip(&["-n", name, "link", "set", "lo", "up"]);
+        }
+        lay([alpha, CABLE], [beta, CABLE]);
+        for (name, host) in names.nodes.iter().zip(["1", "2"]) {
             for network in NETWORKS {
                 let address = format!("{network}.{host}/24");
                 ip(&["-n", name, "address", "add", &address, "dev", CABLE]);
             }
-            ip(&["-n", name, "link", "set", "lo", "up"]);
-            ip(&["-n", name, "link", "set", CABLE, "up"]);
         }
-        Some(made)
+        names.connect_clients();
+        Some(names)
+    }
+
+    fn connect_clients(&self) {
+        let clients = &self.clients;
+        ip(&["-n", clients, "link", "set", "lo", "up"]);
+        ip(&["-n", clients, "address", "add", PINGED, "dev", "lo"]);
+        for ((name, node), network) in self
+            .nodes
+            .iter()
+            .zip([ALPHA, BETA])
+            .zip(["10.77.3", "10.77.4"])
+        {
+            lay([name, TO_CLIENTS], [clients, node]);
+            let [here, there] = [1, 254].map(|host| format!("{network}.{host}"));
+            let local = |address: &str| format!("{address}/24");
+            ip(&[
+                "-n",
+                name,
+                "address",
+                "add",
+                &local(&here),
+                "dev",
+                TO_CLIENTS,
+            ]);
+            ip(&["-n", clients, "address", "add", &local(&there), "dev", node]);
+            ip(&["-n", name, "route", "add", PINGED, "via", &there]);
+        }
     }
 
     /// The namespace of a node.
     pub(crate) fn of(&self, node: &str) -> &str {
-        &self.0[usize::from(node == BETA)]
+        &self.nodes[usize::from(node == BETA)]
     }
 
     /// Of each node: where its replica listens, and two heartbeat paths.
@@ -67,30 +107,54 @@ impl Namespaces {
         })
     }
 
-    /// Nothing gets through any more, and nobody is told, as when a cable is cut somewhere in the middle.
+    /// Nothing gets through between the nodes any more, and nobody is told, as when a cable is cut somewhere in the middle.
     pub(crate) fn cut(&self) {
-        self.swallow("add");
+        for name in &self.nodes {
+            swallow("add", name, CABLE);
+        }
     }
 
     /// It gets through again.
     pub(crate) fn heal(&self) {
-        self.swallow("del");
+        for name in &self.nodes {
+            swallow("del", name, CABLE);
+        }
     }
 
-    fn swallow(&self, what: &str) {
-        for name in &self.0 {
-            let swallow = ["qdisc", what, "dev", CABLE, "root", "blackhole"];
-            ip(&[&["netns", "exec", name, "tc"][..], &swallow].concat());
-        }
+    /// A node loses both its cables.
+    pub(crate) fn isolate(&self, node: &str) {
+        swallow("add", self.of(node), TO_CLIENTS);
+        self.cut();
+    }
+
+    /// It has both again.
+    pub(crate) fn rejoin(&self, node: &str) {
+        swallow("del", self.of(node), TO_CLIENTS);
+        self.heal();
     }
 }
 
 impl Drop for Namespaces {
     fn drop(&mut self) {
-        for name in &self.0 {
+        for name in self.nodes.iter().chain([&self.clients]) {
             let _ = Command::new("ip").args(["netns", "del", name]).output();
         }
     }
+}
+
+/// Lays a cable between two ends, each a namespace and the name of its interface there.
+fn lay([one, at_one]: [&str; 2], [other, at_other]: [&str; 2]) {
+    ip(&[
+        "-n", one, "link", "add", at_one, "type", "veth", "peer", "name", at_other, "netns", other,
+    ]);
+    ip(&["-n", one, "link", "set", at_one, "up"]);
+    ip(&["-n", other, "link", "set", at_other, "up"]);
+}
+
+/// Whatever leaves through an interface is lost from now on, or no more.
+fn swallow(what: &str, namespace: &str, interface: &str) {
+    let swallow = ["qdisc", what, "dev", interface, "root", "blackhole"];
+    ip(&[&["netns", "exec", namespace, "tc"][..], &swallow].concat());
 }
 
 fn ip(arguments: &[&str]) {

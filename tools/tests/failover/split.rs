@@ -1,4 +1,4 @@
-//! Both live and the cable between them is cut: exactly one goes on.
+//! Both live and the cable between them is cut: exactly one goes on. Where one alone has lost its clients, the other.
 
 use std::{
     thread,
@@ -12,9 +12,10 @@ use crate::{
         LOOK,
         cluster::{ALPHA, BETA},
         eventually,
-        random::number,
+        process::pause,
+        random::{Random, number, seed},
     },
-    namespaces::Namespaces,
+    namespaces::{Namespaces, PING},
     observer::Observer,
     outages::{MOST, Outages},
 };
@@ -23,7 +24,7 @@ use crate::{
 fn a_cut_link_costs_exactly_one_node() {
     let rounds = number("TWINDISK_FAILOVER_ROUNDS").unwrap_or(3);
     let slow = number("TWINDISK_FAILOVER_SLOW").unwrap_or(1);
-    let Some(mut arena) = with_a_cable("cut", slow) else {
+    let Some(mut arena) = with_a_cable("cut", slow, quick_to_lose()) else {
         return;
     };
     let observer = Observer::start(&arena.cluster);
@@ -63,7 +64,7 @@ fn a_cut_link_costs_exactly_one_node() {
 
 #[test]
 fn a_link_that_is_cut_right_after_a_switchover_costs_exactly_one_node() {
-    let Some(mut arena) = with_a_cable("switched", 1) else {
+    let Some(mut arena) = with_a_cable("switched", 1, quick_to_lose()) else {
         return;
     };
     let observer = Observer::start(&arena.cluster);
@@ -82,16 +83,72 @@ fn a_link_that_is_cut_right_after_a_switchover_costs_exactly_one_node() {
     assert_eq!(arena.switch.shots(), 1, "{}", arena.logs());
 }
 
-/// Two nodes in namespaces of their own, alpha primary, with a fence device that takes so many seconds for each answer.
-fn with_a_cable(name: &str, slow: u64) -> Option<Arena> {
-    let namespaces = Namespaces::new(name)?;
-    let mut arena = Arena::new(Plan {
+#[test]
+fn a_primary_that_has_lost_its_clients_leaves_the_shot_to_the_other() {
+    let rounds = number("TWINDISK_FAILOVER_ROUNDS").unwrap_or(2);
+    let plan = Plan {
+        agent: &format!("max-failovers = 1000\n{PING}"),
+        ..Plan::default()
+    };
+    let Some(mut arena) = with_a_cable("isolated", 1, plan) else {
+        return;
+    };
+    let mut random = Random::new(seed("TWINDISK_FAILOVER_SEED"));
+    let observer = Observer::start(&arena.cluster);
+    let client = Client::start(&arena.cluster);
+    let mut outages = Outages::new("isolated primary, ping targets, a fence device of 1 s");
+    let (mut primary, mut standby) = (ALPHA, BETA);
+    let mut expected = vec![ALPHA];
+    for _ in 0..rounds {
+        until_known(&arena, 1);
+        arena.until_agents_see(primary, standby);
+        client.until_busy();
+        // Whatever the targets have last answered to.
+        pause(&mut random, Duration::ZERO, Duration::from_secs(1));
+        let before = arena.switch.shots_at(standby);
+        arena.namespaces.as_ref().unwrap().isolate(primary);
+        let moment = Instant::now();
+        let survivor = await_one_death(&mut arena, 1);
+        assert_eq!(
+            survivor,
+            standby,
+            "the one that clients reach was shot\n{}",
+            arena.logs()
+        );
+        outages.until_accepted(&arena, &observer, standby, moment);
+        arena.await_death(primary);
+        assert_eq!(
+            arena.switch.shots_at(standby),
+            before,
+            "a shot was fired at {standby}\n{}",
+            arena.logs()
+        );
+        arena.namespaces.as_ref().unwrap().rejoin(primary);
+        arena.come_home(primary, standby);
+        (primary, standby) = (standby, primary);
+        expected.push(primary);
+    }
+    outages.print();
+    assert_eq!(observer.end(), expected);
+    client.end(&arena.cluster.uri(primary));
+    assert_eq!(arena.switch.shots() as u64, rounds, "{}", arena.logs());
+}
+
+/// A lost peer is noticed by its silence alone, so that is the larger part of the outage.
+fn quick_to_lose() -> Plan<'static> {
+    Plan {
         agent: "max-failovers = 1000",
-        // A lost peer is noticed by its silence alone, so that is the larger part of the outage.
         resource: "ping-interval = \"500ms\"\npeer-timeout = \"2s\"\nread-lease = \"2s\""
             .to_owned(),
-        namespaces: Some(namespaces),
         ..Plan::default()
+    }
+}
+
+/// Two nodes in namespaces of their own, alpha primary, with a fence device that takes so many seconds for each answer.
+fn with_a_cable(name: &str, slow: u64, plan: Plan<'_>) -> Option<Arena> {
+    let mut arena = Arena::new(Plan {
+        namespaces: Some(Namespaces::new(name)?),
+        ..plan
     });
     arena.switch.slow_down(slow);
     for node in [ALPHA, BETA] {
