@@ -17,6 +17,7 @@ mod observer;
 mod outages;
 mod power_loss;
 mod process_death;
+mod reconnecting;
 mod services;
 mod split;
 mod strangers;

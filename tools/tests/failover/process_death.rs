@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// As a service manager waits.
-const RESTART: Duration = Duration::from_millis(100);
+pub(crate) const RESTART: Duration = Duration::from_millis(100);
 
 #[test]
 fn a_primary_that_is_restarted_at_once_stays_primary() {

@@ -6,6 +6,7 @@
 pub(crate) mod alone;
 pub(crate) mod book;
 pub(crate) mod cluster;
+pub(crate) mod fio;
 pub(crate) mod load;
 pub(crate) mod platter;
 pub(crate) mod process;
