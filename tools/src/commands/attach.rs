@@ -1,10 +1,11 @@
 //! `twindisk attach` and `detach`: the resource as a block device of this host's kernel.
 
 use std::{
+    fs,
     os::unix::process::CommandExt,
     process::{Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use twindisk_nbd::{
@@ -49,8 +50,14 @@ pub(crate) struct DetachArgs {
     device: u32,
 }
 
-/// How often a dead connection is tried to be replaced.
-const RETRY: Duration = Duration::from_millis(500);
+/// How often a dead connection is tried to be replaced: at first as fast as a service manager restarts the server, for its
+/// users wait; later, when it takes long, at leisure.
+const RETRY: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
+const LATER: Duration = Duration::from_secs(5);
+
+/// A request that was under way on a connection that died is sent again once it is as old as this and there is another
+/// connection; for longer the kernel waits for an answer that cannot come. It logs each older request as "possibly stuck".
+const SEND_AGAIN: Duration = Duration::from_millis(500);
 
 /// How often the supervisor looks whether the device is still there.
 const LOOK: Duration = Duration::from_secs(2);
@@ -76,6 +83,10 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
         ))
     })?;
     options.index = Some(attached.index);
+    // With several connections it would take each one for dead on which a request is as old as this.
+    if options.connections == 1 {
+        send_again_soon(attached.index);
+    }
     println!("{}", attached.device_path().display());
     if args.foreground {
         return supervise(&mut kernel, attached.index, &uri, &options);
@@ -88,6 +99,17 @@ pub(crate) fn detach(args: &DetachArgs) -> Result<(), Failure> {
     kernel.detach(args.device).map_err(Failure::error)?;
     println!("/dev/nbd{} is detached", args.device);
     Ok(())
+}
+
+/// 30 seconds by default. This is not the timeout that attaching can set, after which the kernel gives a connection up:
+/// it only makes the driver look at what is under way (`nbd_xmit_timeout` in drivers/block/nbd.c).
+fn send_again_soon(index: u32) {
+    let path = format!("/sys/block/nbd{index}/queue/io_timeout");
+    if let Err(error) = fs::write(&path, SEND_AGAIN.as_millis().to_string()) {
+        eprintln!(
+            "{path}: {error}: when the server is restarted, requests that were under way wait for up to 30 s"
+        );
+    }
 }
 
 /// Replaces dead connections until the device is gone.
@@ -127,6 +149,7 @@ fn reconnect(
     options: &AttachOptions,
 ) -> Result<bool, Failure> {
     let mut said = false;
+    let dead = Instant::now();
     loop {
         match kernel.reattach(index, uri, options) {
             Ok(_) => {
@@ -139,7 +162,7 @@ fn reconnect(
             }
             Err(_) => {}
         }
-        thread::sleep(RETRY);
+        thread::sleep(RETRY[usize::from(dead.elapsed() > LATER)]);
         let devices = kernel.status(Some(index)).map_err(Failure::error)?;
         if !devices
             .iter()
