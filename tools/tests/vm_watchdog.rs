@@ -33,7 +33,7 @@ fn a_host_whose_agent_stands_still_is_reset() {
     thread::sleep(Duration::from_secs(2 * MARGIN));
     assert_eq!(machine.booted(), booted, "it is fed, or was told to sleep");
 
-    machine.call("kill -STOP $(cat /run/twindisk/agent.pid)");
+    machine.call("kill -STOP $(cat /run/twindisk/node1-agent.pid)");
     eventually("the watchdog resets the host", String::new, || {
         (machine.booted() != booted).then_some(())
     });
@@ -65,24 +65,5 @@ const FUNCTIONS: &str = r#"
 # softdog SECONDS: as /dev/watchdog1, for this kind of machine has one of its own, which only its host can hear.
 softdog() {
     busybox insmod "$MODULES/kernel/drivers/watchdog/softdog.ko" nowayout=0 soft_margin="$1"
-}
-
-answers() {
-    twindisk agent status >/dev/null 2>&1
-}
-
-agent() {
-    setsid "$PROGRAM" agent >>/run/twindisk/agent.log 2>&1 </dev/null &
-    echo $! >/run/twindisk/agent.pid
-    until_true answers || { cat /run/twindisk/agent.log; exit 1; }
-}
-
-agent_has_stopped() {
-    ! kill -0 "$(cat /run/twindisk/agent.pid)" 2>/dev/null
-}
-
-agent_stops() {
-    kill "$(cat /run/twindisk/agent.pid)"
-    until_true agent_has_stopped
 }
 "#;

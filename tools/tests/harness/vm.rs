@@ -158,7 +158,7 @@ impl Machine {
         self.scripts.set(0);
         let folder = self.folder();
         fs::create_dir(&folder).expect("a folder");
-        let console = fs::File::create(folder.join("console")).expect("a file");
+        let console = fs::File::create(self.console()).expect("a file");
         let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("vm");
         let mut kernel = Command::new("linux.uml");
         kernel
@@ -199,15 +199,18 @@ impl Machine {
     /// Waits until it has booted.
     pub(crate) fn until_ready(&mut self) {
         let ready = self.folder().join("ready");
-        let console = self.folder().join("console");
+        let console = self.console();
         let process = self.process.as_mut().expect("it has power");
         eventually(
             "the machine boots",
-            || fs::read_to_string(&console).unwrap_or_default(),
+            || text(&console),
             || {
                 let ended = process.try_wait().expect("it is ours");
-                let text = || fs::read_to_string(&console).unwrap_or_default();
-                assert!(ended.is_none(), "it went off: {ended:?}\n{}", text());
+                assert!(
+                    ended.is_none(),
+                    "it went off: {ended:?}\n{}",
+                    text(&console)
+                );
                 ready.exists().then_some(())
             },
         );
@@ -215,13 +218,20 @@ impl Machine {
 
     /// The plug is pulled: nothing is written, said or closed.
     pub(crate) fn cut_power(&mut self) {
-        let Some(mut process) = self.process.take() else {
-            return;
-        };
-        let group = Pid::from_raw(process.id().try_into().expect("process numbers are small"));
-        // Gone already is gone as well.
-        let _ = killpg(group, Signal::SIGKILL);
-        let _ = process.wait();
+        if let Some(group) = self.group() {
+            // Gone already is gone as well.
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+        if let Some(mut process) = self.process.take() {
+            let _ = process.wait();
+        }
+    }
+
+    /// What its power hangs on, if it has any: the group of its processes.
+    pub(crate) fn group(&self) -> Option<Pid> {
+        let process = self.process.as_ref()?;
+        let id = process.id().try_into();
+        Some(Pid::from_raw(id.expect("process numbers are small")))
     }
 
     /// Goes down in good order.
@@ -247,7 +257,7 @@ impl Machine {
     /// Runs a script to its end, which must be a good one; what it printed.
     pub(crate) fn run(&mut self, script: &str) -> String {
         let job = self.start(script);
-        let console = self.folder().join("console");
+        let console = self.console();
         let process = self.process.as_mut().expect("it has power");
         let deadline = Instant::now() + MOST;
         let code = loop {
@@ -260,7 +270,7 @@ impl Machine {
                 "machine {}: {script}\ndid not end ({ended:?}):\n{}\n{}",
                 self.number,
                 job.output(),
-                fs::read_to_string(&console).unwrap_or_default()
+                text(&console)
             );
             std::thread::sleep(LOOK);
         };
@@ -297,6 +307,16 @@ impl Machine {
     fn folder(&self) -> PathBuf {
         self.job.join(self.name())
     }
+
+    /// What its kernel says. Beside its folder, which the kernel clears when it boots.
+    fn console(&self) -> PathBuf {
+        self.job.join(format!("{}.console", self.name()))
+    }
+}
+
+/// What is in a file, if there is one.
+fn text(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
 const FUNCTIONS: &str = ". /job/shared/functions\n";
@@ -319,7 +339,6 @@ impl Job {
 
     /// What it has printed so far.
     pub(crate) fn output(&self) -> String {
-        let bytes = fs::read(self.0.with_extension("out")).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        text(&self.0.with_extension("out"))
     }
 }
