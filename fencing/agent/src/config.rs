@@ -35,10 +35,14 @@ pub struct Settings {
     pub ping: Vec<String>,
     /// Own heartbeat addresses, a path each.
     pub heartbeat: Vec<SocketAddr>,
+    /// Where HTTP is answered.
+    pub http: Option<SocketAddr>,
     /// The nodes that this one shares a resource with.
     pub peers: Vec<PeerSettings>,
     /// Resources with two nodes.
     pub resources: Vec<ResourceSettings>,
+    /// Names of resources with another number of nodes.
+    pub left_alone: Vec<String>,
     /// Things that a person should know.
     pub warnings: Vec<String>,
 }
@@ -116,8 +120,10 @@ impl Settings {
             watchdog: raw.watchdog,
             ping: raw.ping,
             heartbeat: own,
+            http: node.http,
             peers: Vec::new(),
             resources: Vec::new(),
+            left_alone: Vec::new(),
             warnings: Vec::new(),
         };
         for resource in config.resources_on(node) {
@@ -132,6 +138,7 @@ impl Settings {
                     resource.name,
                     others.len() + 1
                 ));
+                settings.left_alone.push(resource.name.clone());
                 continue;
             };
             let peer = settings.peer(config, &other.node)?;
