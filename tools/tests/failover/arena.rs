@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) device: &'static str,
     /// Lines of the table of the resource.
     pub(crate) resource: String,
+    /// The agents answer HTTP.
+    pub(crate) http: bool,
     /// Where the nodes run, if not on loopback.
     pub(crate) namespaces: Option<Namespaces>,
 }
@@ -91,7 +93,14 @@ impl Arena {
             addresses,
             running: Vec::new(),
         };
-        let text = arena.configuration(plan.agent, plan.device, &plan.resource);
+        let mut text = arena.configuration(plan.agent, plan.device, &plan.resource);
+        if plan.http {
+            for node in [ALPHA, BETA] {
+                let table = format!("[nodes.{node}]\n");
+                let key = format!("{table}http = \"{}\"\n", arena.http(node));
+                text = text.replace(&table, &key);
+            }
+        }
         fs::write(arena.cluster.path(CONFIG), text).expect("the configuration");
         let size = SIZE.to_string();
         arena
@@ -150,6 +159,11 @@ impl Arena {
     /// The two heartbeat paths of a node.
     pub(crate) fn heartbeats(&self, node: &str) -> &[String] {
         &self.addresses[usize::from(node == BETA)][1..]
+    }
+
+    /// Where a node's agent answers HTTP, if the plan says so: TCP at its second heartbeat path.
+    pub(crate) fn http(&self, node: &str) -> &str {
+        &self.heartbeats(node)[1]
     }
 
     /// A second configuration, with other heartbeat addresses for one node.
@@ -236,6 +250,13 @@ impl Arena {
             signal(child, Signal::SIGKILL);
         }
         self.await_death(node);
+    }
+
+    /// A signal for one of a node's processes.
+    pub(crate) fn signal(&self, node: &str, what: What, which: Signal) {
+        let mut running = self.running.iter();
+        let found = running.find(|(name, is, _)| name == node && *is == what);
+        signal(&found.expect("it runs").2, which);
     }
 
     /// The host hangs: neither process does anything, neither is gone.
