@@ -260,3 +260,20 @@ fn idle_connections_lock_nobody_out() {
     assert!(open.count() <= CONNECTIONS, "too many at once");
     assert!(began.elapsed() < HEAD_TIME, "{:?}", began.elapsed());
 }
+
+#[test]
+fn an_address_that_is_taken_is_waited_for() {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = other.local_addr().expect("it is bound");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let mut waiting = std::pin::pin!(bind(address));
+        let early = timeout(Duration::from_millis(50), &mut waiting).await;
+        assert!(early.is_err(), "it is taken");
+        drop(other);
+        let listener = timeout(PATIENCE, waiting).await.expect("it is free");
+        assert_eq!(listener.local_addr().ok(), Some(address));
+    });
+}
