@@ -252,18 +252,18 @@ impl Arena {
         self.await_death(node);
     }
 
-    /// A signal for one of a node's processes.
-    pub(crate) fn signal(&self, node: &str, what: What, which: Signal) {
-        let mut running = self.running.iter();
-        let found = running.find(|(name, is, _)| name == node && *is == what);
-        signal(&found.expect("it runs").2, which);
-    }
-
     /// The host hangs: neither process does anything, neither is gone.
     pub(crate) fn freeze(&self, node: &str) {
         for child in self.of(node) {
             signal(child, Signal::SIGSTOP);
         }
+    }
+
+    /// One of its processes hangs, and its host does not.
+    pub(crate) fn freeze_one(&self, node: &str, what: What) {
+        let mut running = self.running.iter();
+        let found = running.find(|(name, which, _)| name == node && *which == what);
+        signal(&found.expect("it runs").2, Signal::SIGSTOP);
     }
 
     /// It hangs no longer.

@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::signal::Signal;
 use serde_json::Value;
 use twindisk_nbd::client::Fua;
 
@@ -179,7 +178,7 @@ fn nobody_is_led_to_a_serve_that_is_silent_or_gone_and_strangers_harm_nobody() {
     for node in [ALPHA, BETA] {
         arena.cluster.ok(node, &["agent", "maintenance", "on"]);
     }
-    arena.signal(ALPHA, What::Serve, Signal::SIGSTOP);
+    arena.freeze_one(ALPHA, What::Serve);
     let said = until(&arena, ALPHA, "/primary", 503);
     assert!(
         said.contains("twindisk serve has not answered for"),
@@ -194,7 +193,7 @@ fn nobody_is_led_to_a_serve_that_is_silent_or_gone_and_strangers_harm_nobody() {
         "{page}"
     );
     assert!(!page.contains("twindisk_role"), "{page}");
-    arena.signal(ALPHA, What::Serve, Signal::SIGCONT);
+    arena.thaw(ALPHA);
     until(&arena, ALPHA, "/health", 200);
 
     arena.kill(BETA, What::Serve);
