@@ -44,8 +44,6 @@ pub(crate) struct Plan {
     pub(crate) device: &'static str,
     /// Lines of the table of the resource.
     pub(crate) resource: String,
-    /// The agents answer HTTP.
-    pub(crate) http: bool,
     /// Where the nodes run, if not on loopback.
     pub(crate) namespaces: Option<Namespaces>,
 }
@@ -93,14 +91,7 @@ impl Arena {
             addresses,
             running: Vec::new(),
         };
-        let mut text = arena.configuration(plan.agent, plan.device, &plan.resource);
-        if plan.http {
-            for node in [ALPHA, BETA] {
-                let table = format!("[nodes.{node}]\n");
-                let key = format!("{table}http = \"{}\"\n", arena.http(node));
-                text = text.replace(&table, &key);
-            }
-        }
+        let text = arena.configuration(plan.agent, plan.device, &plan.resource);
         fs::write(arena.cluster.path(CONFIG), text).expect("the configuration");
         let size = SIZE.to_string();
         arena
@@ -113,13 +104,18 @@ impl Arena {
     /// The same, and everything runs: the agents have made alpha primary, and beta is in sync.
     pub(crate) fn running(plan: Plan) -> Self {
         let mut arena = Self::new(plan);
-        for node in [ALPHA, BETA] {
-            arena.boot(node);
-        }
-        arena.until_primary(ALPHA);
-        arena.cluster.until_in_sync(ALPHA);
-        arena.until_agents_see(ALPHA, BETA);
+        arena.start();
         arena
+    }
+
+    /// Starts everything.
+    pub(crate) fn start(&mut self) {
+        for node in [ALPHA, BETA] {
+            self.boot(node);
+        }
+        self.until_primary(ALPHA);
+        self.cluster.until_in_sync(ALPHA);
+        self.until_agents_see(ALPHA, BETA);
     }
 
     /// Waits until both agents know who is what, and have told each other: they look and beat a few times a second.
@@ -159,11 +155,6 @@ impl Arena {
     /// The two heartbeat paths of a node.
     pub(crate) fn heartbeats(&self, node: &str) -> &[String] {
         &self.addresses[usize::from(node == BETA)][1..]
-    }
-
-    /// Where a node's agent answers HTTP, if the plan says so: TCP at its second heartbeat path.
-    pub(crate) fn http(&self, node: &str) -> &str {
-        &self.heartbeats(node)[1]
     }
 
     /// A second configuration, with other heartbeat addresses for one node.

@@ -1,6 +1,7 @@
 //! What reverse proxies and Prometheus are told over HTTP, by real agents.
 
 use std::{
+    fs,
     io::{self, Read, Write},
     net::TcpStream,
     process::{Command, Stdio},
@@ -11,7 +12,7 @@ use serde_json::Value;
 use twindisk_nbd::client::Fua;
 
 use crate::{
-    arena::{Arena, Plan, What},
+    arena::{Arena, CONFIG, Plan, What},
     harness::{
         PATIENCE,
         cluster::{ALPHA, BETA},
@@ -19,6 +20,25 @@ use crate::{
     },
     services::Marker,
 };
+
+/// Two nodes whose agents answer HTTP.
+fn running(plan: Plan) -> Arena {
+    let mut arena = Arena::new(plan);
+    let mut text = fs::read_to_string(arena.cluster.path(CONFIG)).expect("the configuration");
+    for node in [ALPHA, BETA] {
+        let table = format!("[nodes.{node}]\n");
+        let key = format!("{table}http = \"{}\"\n", address(&arena, node));
+        text = text.replace(&table, &key);
+    }
+    fs::write(arena.cluster.path(CONFIG), text).expect("the configuration");
+    arena.start();
+    arena
+}
+
+/// Where a node's agent answers: TCP at its second heartbeat path.
+fn address<'a>(arena: &'a Arena, node: &str) -> &'a str {
+    &arena.heartbeats(node)[1]
+}
 
 /// The code and the body of an answer.
 type Answer = (u16, String);
@@ -39,13 +59,13 @@ fn try_ask(address: &str, method: &str, path: &str) -> Option<Answer> {
 }
 
 fn ask(arena: &Arena, node: &str, path: &str) -> Answer {
-    let answer = try_ask(arena.http(node), "GET", path);
+    let answer = try_ask(address(arena, node), "GET", path);
     answer.unwrap_or_else(|| panic!("{node}{path}: no answer\n{}", arena.logs()))
 }
 
 fn until(arena: &Arena, node: &str, path: &str, wanted: u16) -> String {
     let what = format!("{node}{path} is {wanted}");
-    let look = || try_ask(arena.http(node), "GET", path).filter(|(code, _)| *code == wanted);
+    let look = || try_ask(address(arena, node), "GET", path).filter(|(code, _)| *code == wanted);
     eventually(&what, || arena.logs(), look).1
 }
 
@@ -60,9 +80,8 @@ fn sample(page: &str, name: &str) -> Option<f64> {
 fn a_proxy_is_led_to_the_primary_and_to_nobody_else() {
     let dir = tempfile::tempdir().unwrap();
     let marker = Marker::install(dir.path());
-    let arena = Arena::running(Plan {
+    let arena = running(Plan {
         resource: marker.config(),
-        http: true,
         ..Plan::default()
     });
     until(&arena, ALPHA, "/primary", 200);
@@ -77,7 +96,7 @@ fn a_proxy_is_led_to_the_primary_and_to_nobody_else() {
         (BETA, "/health", 200),
     ] {
         for method in ["GET", "HEAD", "OPTIONS"] {
-            let code = try_ask(arena.http(node), method, path).map(|answer| answer.0);
+            let code = try_ask(address(&arena, node), method, path).map(|answer| answer.0);
             assert_eq!(code, Some(wanted), "{node}: {method} {path}");
         }
     }
@@ -167,10 +186,7 @@ fn promtool_agrees(page: &str) {
 
 #[test]
 fn nobody_is_led_to_a_serve_that_is_silent_or_gone_and_strangers_harm_nobody() {
-    let mut arena = Arena::running(Plan {
-        http: true,
-        ..Plan::default()
-    });
+    let mut arena = running(Plan::default());
     until(&arena, ALPHA, "/primary", 200);
     strangers_harm_nobody(&arena);
 
@@ -216,7 +232,7 @@ fn strangers_harm_nobody(arena: &Arena) {
             b"\r\n",
             b"",
         ] {
-            let mut stream = TcpStream::connect(arena.http(ALPHA)).expect("it listens");
+            let mut stream = TcpStream::connect(address(arena, ALPHA)).expect("it listens");
             let _ = stream.write_all(bytes);
             open.push(stream);
         }
