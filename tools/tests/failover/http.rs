@@ -147,19 +147,36 @@ fn numbers_are_right(arena: &Arena) {
     ] {
         assert_eq!(sample(&page, name), Some(wanted), "{name}\n{page}");
     }
-    let writes = "twindisk_writes_total{resource=\"r0\"}";
-    let before = sample(&page, writes).expect("a count");
+    counts_are_right(arena);
+    promtool_agrees(&page);
+}
+
+/// What one client does is counted, and nothing else: nobody else is there.
+fn counts_are_right(arena: &Arena) {
+    const COUNTS: [&str; 5] = ["writes", "written_bytes", "reads", "read_bytes", "flushes"];
+    let counts = || {
+        let page = ask(arena, ALPHA, "/metrics").1;
+        COUNTS.map(|name| {
+            let name = format!("twindisk_{name}_total{{resource=\"r0\"}}");
+            sample(&page, &name).unwrap_or_else(|| panic!("no {name}\n{page}"))
+        })
+    };
+    let before = counts();
     let mut client = arena.cluster.client(ALPHA);
     client.write(0, &[7; 4096], Fua::No).expect("written");
+    client.write(8192, &[8; 12_288], Fua::No).expect("written");
+    client.read(0, &mut [0; 8192]).expect("read");
+    client.flush().expect("flushed");
+    let mut wanted = before;
+    for (count, more) in wanted.iter_mut().zip([2.0, 16_384.0, 1.0, 8192.0, 1.0]) {
+        *count += more;
+    }
+    let look = || (counts() == wanted).then_some(());
     eventually(
-        "a write is counted",
-        || arena.logs(),
-        || {
-            let page = ask(arena, ALPHA, "/metrics").1;
-            sample(&page, writes).filter(|now| *now > before)
-        },
+        "what a client did is counted",
+        || format!("{before:?} {:?}", counts()),
+        look,
     );
-    promtool_agrees(&page);
 }
 
 /// Prometheus' own eye for names and types, where it is installed.

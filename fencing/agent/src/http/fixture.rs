@@ -215,6 +215,7 @@ fn replica() -> Status {
     (activity.requests, activity.oldest_ms) = (4, 15);
     (activity.al_extents, activity.al_writes) = (12, 34);
     (activity.writes, activity.reads) = (1000, 2000);
+    (activity.written_bytes, activity.read_bytes) = (1 << 40, 8_192_000);
     (activity.flushes, activity.disk_flushes) = (30, 40);
     status
 }

@@ -314,6 +314,16 @@ impl Page {
             each(replicas, |status| status.activity.reads as f64),
         );
         self.counter(
+            "twindisk_written_bytes_total",
+            "Bytes of writes (discards and zeroes too) acknowledged since twindisk serve started, in whole blocks.",
+            each(replicas, |status| status.activity.written_bytes as f64),
+        );
+        self.counter(
+            "twindisk_read_bytes_total",
+            "Bytes read for clients since twindisk serve started, in whole blocks.",
+            each(replicas, |status| status.activity.read_bytes as f64),
+        );
+        self.counter(
             "twindisk_flushes_total",
             "Flushes of clients answered since twindisk serve started.",
             each(replicas, |status| status.activity.flushes as f64),
