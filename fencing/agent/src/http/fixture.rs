@@ -1,20 +1,25 @@
 //! A node as HTTP sees it, for the tests: primary of `r0`, all well, unless a test bends it.
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use twindisk_control::protocol::{NodeStatus, ResourceStatus};
+use twindisk_control::{
+    config::Config,
+    protocol::{NodeStatus, ResourceStatus},
+};
 use twindisk_core::{
     Activity, ConnectionState, DiskState, OnPeerLoss, PeerStatus, Protocol, Role, Status,
 };
-use twindisk_fencing_core::{
-    Agent, Config, Failover, Level, Memory, PeerConfig, Profile, ResourceConfig, Services, Time,
-};
+use twindisk_fencing_core::{Agent, Failover, Level, Memory, Services, Time};
 
 use super::published::{Member, Monitor, Said, Serve, Tally, View};
-use crate::ask::{AgentReply, Told};
+use crate::{
+    ask::{AgentReply, Told},
+    config::Settings,
+};
 
 pub(super) struct Scene {
     pub(super) said: Said,
@@ -37,7 +42,9 @@ impl Scene {
                 up: true,
             },
         );
-        let mut status = agent().status();
+        let settings = settings();
+        let agent = Agent::new(Time(0), settings.core(), Memory::default(), 1, 1);
+        let mut status = agent.status();
         status.resources[0].services = Services::Up;
         status.peers[0].fence_latency_ms = 250;
         status.peers[0].paths[0].silent_ms = Some(120);
@@ -73,10 +80,7 @@ impl Scene {
                 at: now,
                 status: Arc::new(node()),
             },
-            members: vec![Member {
-                name: "r0".to_owned(),
-                has_services: true,
-            }],
+            members: Member::all(&settings),
             now,
         }
     }
@@ -134,26 +138,29 @@ impl Scene {
     }
 }
 
-fn agent() -> Agent {
-    let config = Config {
-        name: "alpha".to_owned(),
-        node: 1,
-        profile: Profile::Default,
-        peers: vec![PeerConfig {
-            name: "beta".to_owned(),
-            node: 2,
-            paths: vec!["10.0.1.2:7790".to_owned(), "10.0.2.2:7790".to_owned()],
-            can_fence: true,
-        }],
-        resources: vec![ResourceConfig {
-            name: "r0".to_owned(),
-            peer: 0,
-            has_services: true,
-        }],
-        max_failovers: 3,
-        failover_window: 3600,
-    };
-    Agent::new(Time(0), config, Memory::default(), 1, 1)
+const CONFIG: &str = r#"
+cluster = "db"
+secret = "a secret of enough length"
+[agent]
+[nodes.alpha]
+id = 1
+address = "10.0.0.1:7800"
+heartbeat = ["10.0.1.1:7790", "10.0.2.1:7790"]
+[nodes.beta]
+id = 2
+address = "10.0.0.2:7800"
+heartbeat = ["10.0.1.2:7790", "10.0.2.2:7790"]
+fence = [{ devices = [{ agent = "fence_ipmilan" }] }]
+[resource.r0]
+on.alpha = { backing = "/dev/vg/r0" }
+on.beta = { backing = "/dev/vg/r0" }
+services = [{ unit = "postgresql.service" }]
+"#;
+
+fn settings() -> Settings {
+    let config = Config::parse(Path::new("t.toml"), CONFIG).expect("it is right");
+    let alpha = config.node("alpha").expect("it is there");
+    Settings::new(&config, alpha).expect("it is complete")
 }
 
 fn node() -> NodeStatus {
