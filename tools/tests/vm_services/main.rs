@@ -42,7 +42,7 @@ fn services_follow_the_primary() {
 fn serve_is_killed_beneath_fio(site: &Site, times: u32) {
     let fio = site.lab.machines[0].start_call(&format!(
         "fio --name=file --directory=/srv --ioengine=libaio --direct=1 --clocksource=clock_gettime \
-            --rw=randwrite --bs=4k --size=16m --iodepth=4 --fsync=32 --loops=1000 --time_based --runtime={} \
+            --rw=randwrite --bs=4k --size=16m --iodepth=4 --rate_iops=200 --fsync=32 --loops=1000 --time_based --runtime={} \
             --verify=crc32c --verify_fatal=1 --verify_backlog=64 --verify_state_save=0 \
             --write_lat_log=/job/shared/fio --disable_slat=1 --disable_clat=1",
         (EACH * times).as_secs()
