@@ -2,6 +2,10 @@
 
 use std::{io, path::Path, time::Duration};
 
+use nix::{
+    sys::signal::{Signal, kill as kill_process},
+    unistd::Pid,
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
@@ -85,6 +89,28 @@ pub(crate) async fn ask(socket: &Path, ask: Ask, patience: Duration) -> Result<S
     }
 }
 
+/// Kills the process that listens on the socket, if its number is `pid`. That its number was given to another process
+/// meanwhile is ruled out: the listener's is read from the socket right before.
+///
+/// # Errors
+/// When there is nobody to kill, or it is not allowed.
+pub(crate) async fn kill(socket: &Path, pid: u64) -> Result<(), String> {
+    let connecting = timeout(PATIENCE, UnixStream::connect(socket)).await;
+    let stream = connecting
+        .map_err(|_| "its control socket takes nobody any more".to_owned())?
+        .map_err(|error| format!("it is gone already: {error}"))?;
+    // 0 is a process that can't be seen from here: one of another container.
+    let listener = stream.peer_cred().ok().and_then(|peer| peer.pid());
+    match listener.filter(|listener| *listener > 0) {
+        Some(listener) if u64::from(listener.unsigned_abs()) == pid => {
+            kill_process(Pid::from_raw(listener), Signal::SIGKILL)
+                .map_err(|error| format!("process {pid}: {error}"))
+        }
+        Some(other) => Err(format!("process {other} has taken its place")),
+        None => Err("its process can't be seen from here".to_owned()),
+    }
+}
+
 async fn exchange(stream: &mut BufReader<UnixStream>, ask: Ask) -> io::Result<Answer> {
     let request = Request {
         version: VERSION,
@@ -127,6 +153,6 @@ pub(crate) fn view(pid: u32, resource: &ResourceStatus, peer: u8) -> Option<Repl
         peer_role: peer.role.map(role),
         peer_in_sync: peer.in_sync,
         progress: activity.reads + activity.writes + activity.flushes,
-        oldest_ms: activity.oldest_ms,
+        oldest_ms: activity.disk_oldest_ms,
     })
 }

@@ -28,7 +28,7 @@ use crate::{
     memory::{self, MemoryError},
     news::{hear, micros, monitor, random, read_power, watch},
     orders::Office,
-    ping, socket,
+    ping, replica, socket,
     watchdog::{Device, Watchdog, tend},
 };
 
@@ -370,6 +370,7 @@ impl Driver {
                 }
             }
             Action::Order(resource, order) => self.order(resource, order),
+            Action::Kill { resource, run } => self.kill(resource, run),
             Action::StartServices(resource) => self.services(resource, true),
             Action::StopServices(resource) => self.services(resource, false),
             Action::Report {
@@ -395,6 +396,18 @@ impl Driver {
                 .map(|proof| proof.to_string())
                 .map_err(|failure| failure.to_string());
             let _ = inputs.send(Input::Fenced { peer, result });
+        });
+    }
+
+    /// What comes of it is seen by looking.
+    fn kill(&self, resource: usize, run: u64) {
+        let settings = self.settings.clone();
+        spawn_local(async move {
+            let name = &settings.resources[resource].name;
+            match replica::kill(&settings.control_socket, run).await {
+                Ok(()) => warn!(resource = name, pid = run, "killed: its I/O stood still"),
+                Err(why) => error!(resource = name, pid = run, "could not be killed: {why}"),
+            }
         });
     }
 

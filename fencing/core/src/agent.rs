@@ -92,7 +92,7 @@ impl Agent {
         self.wall = wall;
         self.advance(now);
         self.warn_of_silence();
-        self.tell_hangs();
+        self.look_at_hangs();
         self.decide();
     }
 
@@ -232,36 +232,6 @@ impl Agent {
         }
     }
 
-    /// Whether no primary of this node hangs: what a watchdog is fed for. One that waits for a receipt does not hang, and one
-    /// whose process is gone does not either.
-    #[must_use]
-    pub fn is_well(&self) -> bool {
-        !(0..self.resources.len()).any(|resource| self.hangs(resource))
-    }
-
-    fn hangs(&self, resource: usize) -> bool {
-        let state = &self.resources[resource];
-        let primary = state
-            .view
-            .as_ref()
-            .is_some_and(|view| view.role == Role::Primary);
-        primary && self.now.since(state.moved) >= self.config.profile.hang()
-    }
-
-    fn tell_hangs(&mut self) {
-        for resource in 0..self.resources.len() {
-            if self.hangs(resource) && !self.resources[resource].hang_told {
-                self.resources[resource].hang_told = true;
-                let what = format!(
-                    "its process has done nothing for {} s though there is something to do: a watchdog, if there is one, is fed no \
-                     longer and resets this host",
-                    self.config.profile.hang() / 1000
-                );
-                self.report(Level::Alarm, Some(resource), what);
-            }
-        }
-    }
-
     /// Everything that is possible now.
     pub(crate) fn decide(&mut self) {
         for resource in 0..self.resources.len() {
@@ -283,7 +253,7 @@ impl Agent {
         let dead = self.config.profile.dead();
         for at in 0..self.peers.len() {
             let peer = &self.peers[at];
-            let resources = self.resources.iter().zip(&self.config.resources);
+            let resources = self.config.resources.iter().enumerate();
             let beat = Beat {
                 from: self.config.node,
                 to: self.config.peers[at].node,
@@ -300,10 +270,32 @@ impl Agent {
                 fence_latency: peer.latency,
                 resources: resources
                     .filter(|(_, config)| config.peer == at)
-                    .map(|(state, config)| said_of(state, &config.name))
+                    .map(|(resource, _)| self.said_of(resource))
                     .collect(),
             };
             self.act(Action::Send { peer: at, beat });
+        }
+    }
+
+    fn said_of(&self, resource: usize) -> BeatResource {
+        let state = &self.resources[resource];
+        let view = state.view.as_ref();
+        BeatResource {
+            name: self.config.resources[resource].name.clone(),
+            serving: match (state.seen, view) {
+                (_, Some(_)) => Serving::Yes,
+                (true, None) => Serving::No,
+                (false, None) => Serving::Silent,
+            },
+            role: view.map_or(Role::Standby, |view| view.role),
+            term: view.map_or(0, |view| view.term),
+            can_promote: view.is_some_and(|view| view.can_promote && view.up_to_date),
+            progress: view.map_or(0, |view| view.progress),
+            oldest_ms: state.stands_still(self.now),
+            ready: self.is_ready(resource),
+            hung: self.is_hung(resource),
+            ask: state.ask,
+            released: state.released,
         }
     }
 
@@ -374,24 +366,5 @@ impl Agent {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) | 1
-    }
-}
-
-fn said_of(state: &Resource, name: &str) -> BeatResource {
-    let view = state.view.as_ref();
-    BeatResource {
-        name: name.to_owned(),
-        serving: match (state.seen, view) {
-            (_, Some(_)) => Serving::Yes,
-            (true, None) => Serving::No,
-            (false, None) => Serving::Silent,
-        },
-        role: view.map_or(Role::Standby, |view| view.role),
-        term: view.map_or(0, |view| view.term),
-        can_promote: view.is_some_and(|view| view.can_promote && view.up_to_date),
-        progress: view.map_or(0, |view| view.progress),
-        oldest_ms: view.map_or(0, |view| view.oldest_ms),
-        ask: state.ask,
-        released: state.released,
     }
 }

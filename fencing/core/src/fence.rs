@@ -271,7 +271,8 @@ impl Agent {
         let late = self
             .stood_still
             .is_some_and(|at| self.now.since(at) < delay.saturating_add(2 * dead));
-        let isolated = self.clients_reachable == Some(false) || late;
+        let hangs = (0..self.resources.len()).any(|resource| self.is_stuck(resource));
+        let isolated = self.clients_reachable == Some(false) || late || hangs;
         place + if isolated { 2 } else { 0 }
     }
 

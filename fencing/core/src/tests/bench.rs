@@ -1,8 +1,8 @@
 //! An agent on a bench: it is handed what a driver would bring, and what it wants done is collected.
 
 use crate::{
-    Action, Agent, Beat, BeatResource, Config, Level, Memory, Operator, Order, PeerConfig, Profile,
-    ReplicaView, ResourceConfig, Role, Serving, Time,
+    Action, Agent, Beat, BeatResource, Config, HungIo, Level, Memory, Operator, Order, PeerConfig,
+    Profile, ReplicaView, ResourceConfig, Role, Serving, Time,
 };
 
 /// Times of the profile that the bench uses.
@@ -63,6 +63,7 @@ impl Bench {
             resources: vec![resource("r0")],
             max_failovers: 3,
             failover_window: 3600,
+            hung_io: HungIo::Act,
         };
         change(&mut config);
         let resources = config.resources.iter().map(|one| said(&one.name)).collect();
@@ -336,6 +337,8 @@ pub(super) fn said(name: &str) -> BeatResource {
         can_promote: false,
         progress: 0,
         oldest_ms: 0,
+        ready: false,
+        hung: false,
         ask: 0,
         released: 0,
     }
