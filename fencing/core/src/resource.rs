@@ -93,6 +93,9 @@ impl Agent {
         let linked = is.is_some_and(|view| view.linked);
         let is_suspended = is.is_some_and(|view| view.suspended);
         let can_promote = is.is_some_and(|view| view.can_promote && view.up_to_date && !primary);
+        // What the other node would do if this one fell silent depends on it.
+        let role = |view: &ReplicaView| view.role;
+        self.beat_now |= was.map(role) != is.map(role);
         let stands = same_run
             && was
                 .zip(is)
