@@ -25,7 +25,7 @@ use crate::{
     config::Settings,
     error::RunError,
     heartbeat::Sealer,
-    memory::{self, MemoryError},
+    memory,
     news::{hear, micros, monitor, random, read_power, watch},
     orders::Office,
     ping, replica, socket,
@@ -89,7 +89,7 @@ pub(crate) enum Input {
     },
     Stored {
         version: u64,
-        result: Result<(), MemoryError>,
+        result: Result<(), String>,
     },
     Leave,
 }
@@ -297,13 +297,7 @@ impl Driver {
             Input::Monitored { peer, result } => agent.handle_monitor(now, peer, result),
             Input::Pinged(reachable) => agent.handle_ping(now, reachable),
             Input::Services { resource, result } => agent.handle_services(now, resource, result),
-            Input::Stored { version, result } => match result {
-                Ok(()) => agent.handle_stored(now, version),
-                // Nothing that depends on it goes on: that is what an intent that can't be stored is for.
-                Err(why) => {
-                    error!("the agent's memory can't be stored, so it will shoot at nobody: {why}")
-                }
-            },
+            Input::Stored { version, result } => agent.handle_stored(now, version, result),
             Input::Leave => {}
         }
     }
@@ -335,9 +329,11 @@ impl Driver {
                 spawn_local(async move {
                     let version = memory.version;
                     let stored = tokio::task::spawn_blocking(move || memory::store(&path, &memory));
-                    if let Ok(result) = stored.await {
-                        let _ = inputs.send(Input::Stored { version, result });
-                    }
+                    let result = match stored.await {
+                        Ok(result) => result.map_err(|error| error.to_string()),
+                        Err(error) => Err(error.to_string()),
+                    };
+                    let _ = inputs.send(Input::Stored { version, result });
                 });
             }
             Action::ReadPower(peer) => {

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use crate::{
     Action, Beat, BeatResource, Config, Level, Memory, Operator, Role, Serving, Time,
-    fence::Fencing, peer::Peer, resource::Resource,
+    fence::{Fencing, RETRY},
+    peer::Peer,
+    resource::Resource,
 };
 
 /// Decides for one node when to fence, to take over, and to come back.
@@ -24,6 +26,8 @@ pub struct Agent {
     /// The newest version of the memory that is stored.
     pub(crate) stored: u64,
     storing: bool,
+    /// Attempts to store it that have failed since the last one that worked, and what the last one said.
+    unstored: Option<Unstored>,
     /// Whether ping targets answer; `None`: there are none.
     pub(crate) clients_reachable: Option<bool>,
     /// It stood still a while ago: the others may have decided meanwhile, and it has lost its advantage.
@@ -34,6 +38,15 @@ pub struct Agent {
     pub(crate) leaving: bool,
     alarmed: Vec<bool>,
     actions: VecDeque<Action>,
+}
+
+/// A memory that could not be stored.
+#[derive(Debug)]
+struct Unstored {
+    failed: usize,
+    /// When it is tried again.
+    next: Time,
+    why: String,
 }
 
 impl Agent {
@@ -59,6 +72,7 @@ impl Agent {
             stored: memory.version,
             memory,
             storing: false,
+            unstored: None,
             clients_reachable: None,
             stood_still: None,
             next_beat: now,
@@ -131,12 +145,40 @@ impl Agent {
         Ok(())
     }
 
-    /// The memory is stored up to a version.
-    pub fn handle_stored(&mut self, now: Time, version: u64) {
+    /// The memory is stored up to a version, or could not be. Nothing that depends on it goes on before it is (R6), so it
+    /// is tried again.
+    pub fn handle_stored(&mut self, now: Time, version: u64, result: Result<(), String>) {
         self.advance(now);
-        self.stored = self.stored.max(version);
         self.storing = false;
+        match result {
+            Ok(()) => {
+                self.stored = self.stored.max(version);
+                if self.unstored.take().is_some() {
+                    let what = "its memory can be stored again";
+                    self.report(Level::Info, None, what.into());
+                }
+            }
+            Err(why) => {
+                let failed = self.unstored.as_ref().map_or(0, |unstored| unstored.failed);
+                let wait = RETRY[failed.min(RETRY.len() - 1)];
+                let what = format!(
+                    "its memory can't be stored, so it fires at nobody: {why}. Next attempt in {} s",
+                    wait / 1000
+                );
+                self.report(Level::Alarm, None, what);
+                self.unstored = Some(Unstored {
+                    failed: failed + 1,
+                    next: now.after(wait),
+                    why,
+                });
+            }
+        }
         self.decide();
+    }
+
+    /// Why the memory can't be stored, if it can't.
+    pub(crate) fn memory_fault(&self) -> Option<&str> {
+        self.unstored.as_ref().map(|unstored| unstored.why.as_str())
     }
 
     /// The fence device of a peer was asked whether it works: how long that took, or why it does not.
@@ -238,7 +280,11 @@ impl Agent {
             self.decide_resource(resource);
         }
         self.decide_fencing();
-        if self.memory.version > self.stored && !self.storing {
+        let due = self
+            .unstored
+            .as_ref()
+            .is_none_or(|unstored| unstored.next <= self.now);
+        if self.memory.version > self.stored && !self.storing && due {
             self.storing = true;
             self.act(Action::Store(self.memory.clone()));
         }

@@ -8,8 +8,8 @@ const DAMPING_WINDOW: u64 = 10 * 60 * 1000;
 const DAMPING: [u64; 3] = [5_000, 15_000, 60_000];
 /// Places in the race for the first shot.
 const PLACES: u64 = 5;
-/// Between attempts with a device that fails.
-const RETRY: [u64; 5] = [1_000, 2_000, 5_000, 15_000, 60_000];
+/// Between attempts with a device that fails, or to store the memory.
+pub(crate) const RETRY: [u64; 5] = [1_000, 2_000, 5_000, 15_000, 60_000];
 
 /// Where a shot stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

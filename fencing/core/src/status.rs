@@ -16,6 +16,9 @@ pub struct AgentStatus {
     pub maintenance: bool,
     /// Too many failovers: a person must look first.
     pub blocked: bool,
+    /// Why the agent's memory can't be stored, if it can't: it fires at nobody meanwhile.
+    #[serde(default)]
+    pub memory_fault: Option<String>,
     /// Ping targets answer; `None`: there are none.
     pub clients_reachable: Option<bool>,
     /// Each peer.
@@ -75,6 +78,7 @@ impl Agent {
             profile: self.config.profile,
             maintenance: self.memory.maintenance,
             blocked: self.memory.blocked,
+            memory_fault: self.memory_fault().map(str::to_owned),
             clients_reachable: self.clients_reachable,
             peers: (0..self.peers.len())
                 .map(|at| self.peer_summary(at))

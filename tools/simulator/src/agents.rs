@@ -190,7 +190,7 @@ impl World {
                 let node = &mut self.agents().nodes[number];
                 node.memory = *memory;
                 if let Some(agent) = &mut node.agent {
-                    agent.handle_stored(now, version);
+                    agent.handle_stored(now, version, Ok(()));
                 }
             }
             AgentEv::Look { run } if run == current => {

@@ -147,6 +147,12 @@ pub(crate) fn table(reply: &AgentReply) -> String {
     if status.blocked {
         text.push_str("  BLOCKED: too many failovers; `twindisk agent clear` lets it go on\n");
     }
+    if let Some(why) = &status.memory_fault {
+        let _ = writeln!(
+            text,
+            "  ! its memory can't be stored, so it fires at nobody: {why}"
+        );
+    }
     if status.clients_reachable == Some(false) {
         text.push_str("  no ping target answers: this node seems to be cut off from its clients\n");
     }

@@ -149,7 +149,7 @@ impl Bench {
                     let version = memory.version;
                     self.stores.push(memory);
                     if self.stores_at_once {
-                        self.agent.handle_stored(Time(self.now), version);
+                        self.agent.handle_stored(Time(self.now), version, Ok(()));
                     }
                 }
                 other => self.acts.push(other),
@@ -259,6 +259,14 @@ impl Bench {
     pub(super) fn misfired(&mut self) {
         let result = Err("no answer".to_owned());
         self.agent.handle_fenced(self.time(), 0, result);
+        self.settle();
+    }
+
+    /// The memory that is being stored is, or could not be.
+    pub(super) fn stored(&mut self, result: Result<(), &str>) {
+        let version = self.stores.last().expect("one is to be stored").version;
+        let result = result.map_err(str::to_owned);
+        self.agent.handle_stored(self.time(), version, result);
         self.settle();
     }
 

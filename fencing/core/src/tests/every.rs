@@ -28,6 +28,7 @@ met          I I I F I I I
 over         I I I F I P P
 gone         I I I F I P P
 stored       I W W F R P P
+unstored     I S W F R P P
 worked       I S W P R P P
 failed       I S W R R P P
 off          I S F F R P P
@@ -61,8 +62,8 @@ fn driver(role: Role, state: usize) -> Driver {
         Event::View(0, Some(connected.clone())),
         Event::View(1, Some(connected)),
         Event::Served(0, true),
-        Event::Stored,
-        Event::Stored,
+        Event::Stored(true),
+        Event::Stored(true),
         Event::Ping(false),
         beat(),
         Event::View(1, Some(lost)),
@@ -71,13 +72,13 @@ fn driver(role: Role, state: usize) -> Driver {
     }
     let path = [
         Event::Pass(DEAD),
-        Event::Stored,
+        Event::Stored(true),
         Event::Pass(3 * DELAY),
         Event::Fenced(false),
     ];
     let proven = [
         Event::Pass(DEAD),
-        Event::Stored,
+        Event::Stored(true),
         Event::Pass(3 * DELAY),
         Event::Fenced(true),
         Event::Ordered(1, true),
@@ -131,7 +132,8 @@ fn event(name: &str, role: Role) -> Event {
             }),
         ),
         "gone" => Event::View(1, None),
-        "stored" => Event::Stored,
+        "stored" => Event::Stored(true),
+        "unstored" => Event::Stored(false),
         "worked" => Event::Fenced(true),
         "failed" => Event::Fenced(false),
         "off" => Event::Power(Some(false)),
@@ -181,9 +183,9 @@ fn table_of(role: Role) -> String {
             row.push(' ');
             row.push(letter(&driver));
             // Whatever it is now, it goes on and keeps the rules: alone, and with a peer that is well again.
-            driver.on(Event::Stored);
+            driver.on(Event::Stored(true));
             driver.on(Event::Pass(10_000));
-            driver.on(Event::Stored);
+            driver.on(Event::Stored(true));
             let mut said = well();
             said.run = 2;
             driver.on(Event::Beat(1, said));

@@ -20,7 +20,7 @@ pub(super) enum Event {
     /// The peer goes on saying so for a while.
     Says(Said, u64),
     View(usize, Option<ReplicaView>),
-    Stored,
+    Stored(bool),
     Fenced(bool),
     Power(Option<bool>),
     Ping(bool),
@@ -158,10 +158,13 @@ impl Driver {
                 self.views[at].clone_from(&view);
                 self.agent.handle_replica(now, at, view);
             }
-            Event::Stored => {
+            Event::Stored(worked) => {
                 if let Some(memory) = self.storing.take() {
-                    self.agent.handle_stored(now, memory.version);
-                    self.stored = memory;
+                    let result = if worked { Ok(()) } else { Err("no".to_owned()) };
+                    self.agent.handle_stored(now, memory.version, result);
+                    if worked {
+                        self.stored = memory;
+                    }
                 }
             }
             Event::Fenced(worked) => {
