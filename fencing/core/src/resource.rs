@@ -110,7 +110,9 @@ impl Agent {
             state.lost.or(Some(now))
         };
         state.promotable = can_promote.then(|| state.promotable.unwrap_or(now));
-        if linked || primary && !is_suspended {
+        // A takeover that is seen before its order is answered is counted with the answer.
+        let promoting = state.order == Some(Order::Promote);
+        if linked || primary && !is_suspended && !promoting {
             state.right = None;
         }
         let (switching, handing) = (state.switching, state.order == Some(Order::HandOver));
