@@ -64,6 +64,9 @@ pub(crate) async fn watch(settings: Rc<Settings>, inputs: mpsc::UnboundedSender<
                         .resources
                         .iter()
                         .find(|one| one.name == resource.name);
+                    if one.is_some_and(replica::is_stuck) {
+                        continue;
+                    }
                     one.and_then(|one| replica::view(status.pid, one, peer))
                 }
             };

@@ -128,6 +128,11 @@ async fn exchange(stream: &mut BufReader<UnixStream>, ask: Ask) -> io::Result<An
     Ok(serde_json::from_slice(&answer)?)
 }
 
+/// Whether the process answered for a replica that runs and did not: its thread is stuck, and nothing is gone.
+pub(crate) fn is_stuck(resource: &ResourceStatus) -> bool {
+    resource.running && resource.replica.is_none()
+}
+
 /// A resource as the core wants to see it; `None` if its replica does not run.
 pub(crate) fn view(pid: u32, resource: &ResourceStatus, peer: u8) -> Option<ReplicaView> {
     let status = resource.replica.as_ref()?;
@@ -155,4 +160,41 @@ pub(crate) fn view(pid: u32, resource: &ResourceStatus, peer: u8) -> Option<Repl
         progress: activity.reads + activity.writes + activity.flushes,
         oldest_ms: activity.disk_oldest_ms,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_stuck_is_no_process_that_is_gone() {
+        let mut resource = ResourceStatus {
+            name: "r0".into(),
+            backing: String::new(),
+            io: String::new(),
+            metadata: String::new(),
+            nbd: Vec::new(),
+            running: true,
+            why: Some("its I/O loop is stuck".into()),
+            replica: None,
+        };
+        assert!(is_stuck(&resource));
+        resource.running = false;
+        assert!(!is_stuck(&resource), "it has stopped");
+        assert_eq!(view(1, &resource, 2), None);
+    }
+
+    #[tokio::test]
+    async fn only_the_process_that_listens_is_killed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("serve.sock");
+        let why = kill(&socket, 1).await.expect_err("nobody listens");
+        assert!(why.contains("gone already"), "{why}");
+        // This process listens, and was not meant.
+        let _listener = tokio::net::UnixListener::bind(&socket).expect("bound");
+        let why = kill(&socket, u64::from(std::process::id()) + 1)
+            .await
+            .expect_err("another one");
+        assert!(why.contains("taken its place"), "{why}");
+    }
 }

@@ -10,6 +10,9 @@ const KILL: Action = Action::Kill {
     run: 1,
 };
 
+/// What makes a case of a bench.
+type Change = dyn Fn(&mut Bench);
+
 /// Looks at the replica for a while: each look finds `view`, with an operation of its disk that began with the first one.
 fn stuck(bench: &mut Bench, ms: u64, view: &ReplicaView) {
     stuck_since(bench, bench.now, ms, view);
@@ -216,7 +219,7 @@ fn nobody_is_killed_for_a_standby_that_would_not_take_over() {
         assert_eq!(bench.ask(Operator::Maintenance(true)), Ok(()));
     };
     let blocked = |bench: &mut Bench| bench.agent.memory.blocked = true;
-    let cases: [(&str, &dyn Fn(&mut Bench)); 4] = [
+    let cases: [(&str, &Change); 4] = [
         ("not ready", &not_ready),
         ("silent", &silent),
         ("maintenance", &maintained),
@@ -379,7 +382,7 @@ fn one_that_gave_the_role_up_or_is_gone_does_not_hang() {
     let gave_up = |bench: &mut Bench| bench.said.resources[0].role = Role::Standby;
     let is_linked = |bench: &mut Bench| bench.view(standby());
     let is_outdated = |bench: &mut Bench| bench.view(outdated());
-    let cases: [&dyn Fn(&mut Bench); 3] = [&gave_up, &is_linked, &is_outdated];
+    let cases: [&Change; 3] = [&gave_up, &is_linked, &is_outdated];
     for change in cases {
         let mut bench = bereaved();
         change(&mut bench);
