@@ -34,6 +34,9 @@ fn a_primary_that_hangs_is_killed_by_its_own_agent_and_replaced_without_a_shot()
     let mut outages = Outages::bounded("serve stands still, its agent lives", MOST);
     let moment = Instant::now();
     arena.freeze_one(ALPHA, What::Serve);
+    let said = arena.cluster.run(ALPHA, &["status"]);
+    assert!(said.err.contains("says nothing"), "{}", said.err);
+    assert!(moment.elapsed() < HUNG, "status waits for no hang to end");
     outages.until_accepted(&arena, &observer, BETA, moment);
     outages.print();
     assert!(moment.elapsed() > HUNG, "a slow disk is no hang");
@@ -112,4 +115,23 @@ fn a_standby_that_hangs_costs_its_primary_nothing() {
     client.end(&arena.cluster.uri(ALPHA));
     let told = arena.told(ALPHA).join("\n");
     assert!(!told.contains("killed"), "{told}");
+}
+
+#[test]
+fn an_agent_that_hangs_keeps_no_status_waiting() {
+    let arena = Arena::running(Plan::default());
+    arena.freeze_one(ALPHA, What::Agent);
+    let said = arena.cluster.run(ALPHA, &["agent", "status"]);
+    assert!(said.err.contains("says nothing"), "{}", said.err);
+    let said = arena.cluster.run(ALPHA, &["status"]);
+    assert!(
+        said.out
+            .contains("`twindisk agent` of node alpha says nothing"),
+        "{}",
+        said.out
+    );
+    assert!(said.out.contains("primary"), "{}", said.out);
+    arena.thaw(ALPHA);
+    arena.until_agents_see(ALPHA, BETA);
+    assert_eq!(arena.switch.shots(), 0, "{}", arena.logs());
 }
