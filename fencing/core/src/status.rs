@@ -146,6 +146,10 @@ impl Agent {
             None if !state.seen => "not looked at yet".to_owned(),
             None => "its process is not running".to_owned(),
             Some(_) if state.order.is_some() => "something is being changed".to_owned(),
+            Some(view) if view.role == crate::Role::Primary && self.is_stuck(at) => {
+                let seconds = state.stands_still(self.now) / 1000;
+                format!("its I/O has stood still for {seconds} s")
+            }
             Some(view) if view.suspended => {
                 format!("I/O waits for {peer}, or for a receipt about it")
             }

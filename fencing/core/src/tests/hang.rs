@@ -145,6 +145,8 @@ fn a_hung_primary_is_killed_once_if_its_standby_is_ready() {
     stuck_since(&mut bench, since, INTERVAL, &primary());
     assert_eq!(bench.acts(), [KILL]);
     assert!(bench.says().hung && bench.says().oldest_ms >= HUNG);
+    let state = &bench.agent.status().resources[0].state;
+    assert_eq!(state, "its I/O has stood still for 40 s");
     bench.live(DEAD);
     assert_eq!(bench.acts(), [], "once");
     assert!(bench.agent.is_well(), "the other node gets its chance");
