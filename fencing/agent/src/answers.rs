@@ -14,12 +14,7 @@ impl Driver {
         let now = self.now();
         let wish = match ask {
             AgentAsk::Status => {
-                let reply = AgentReply {
-                    status: self.agent.borrow().status(),
-                    warnings: self.warnings.clone(),
-                    told: self.told.iter().cloned().collect(),
-                };
-                let _ = to.send(AgentAnswer::Status(Box::new(reply)));
+                let _ = to.send(AgentAnswer::Status(Box::new(self.reply())));
                 return;
             }
             AgentAsk::Test { node } => return self.test(&node, to),
@@ -55,6 +50,15 @@ impl Driver {
             Ok(()) => AgentAnswer::Done(done.to_owned()),
             Err(why) => AgentAnswer::Refused(why),
         });
+    }
+
+    /// Everything about the agent.
+    pub(crate) fn reply(&self) -> AgentReply {
+        AgentReply {
+            status: self.agent.borrow().status(),
+            warnings: self.warnings.clone(),
+            told: self.told.iter().cloned().collect(),
+        }
     }
 
     fn test(&self, node: &str, to: oneshot::Sender<AgentAnswer>) {

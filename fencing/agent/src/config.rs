@@ -37,10 +37,14 @@ pub struct Settings {
     pub ping: Vec<String>,
     /// Own heartbeat addresses, a path each.
     pub heartbeat: Vec<SocketAddr>,
+    /// Where HTTP is answered.
+    pub http: Option<SocketAddr>,
     /// The nodes that this one shares a resource with.
     pub peers: Vec<PeerSettings>,
     /// Resources with two nodes.
     pub resources: Vec<ResourceSettings>,
+    /// Names of resources with another number of nodes.
+    pub left_alone: Vec<String>,
     /// Things that a person should know.
     pub warnings: Vec<String>,
 }
@@ -120,8 +124,10 @@ impl Settings {
             watchdog: raw.watchdog,
             ping: raw.ping,
             heartbeat: own,
+            http: node.http,
             peers: Vec::new(),
             resources: Vec::new(),
+            left_alone: Vec::new(),
             warnings: Vec::new(),
         };
         for resource in config.resources_on(node) {
@@ -136,6 +142,7 @@ impl Settings {
                     resource.name,
                     others.len() + 1
                 ));
+                settings.left_alone.push(resource.name.clone());
                 continue;
             };
             let peer = settings.peer(config, &other.node)?;
@@ -244,4 +251,50 @@ fn addresses(node: &Node) -> Result<Vec<SocketAddr>, SettingsError> {
             .into());
     }
     Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const TEXT: &str = r#"
+cluster = "db"
+secret = "a secret of enough length"
+[agent]
+[nodes.alpha]
+id = 1
+address = "10.0.0.1:7800"
+heartbeat = ["10.0.0.1:7790", "10.9.9.1:7790"]
+http = "127.0.0.1:7791"
+[nodes.beta]
+id = 2
+address = "10.0.0.2:7800"
+heartbeat = ["10.0.0.2:7790", "10.9.9.2:7790"]
+[nodes.gamma]
+id = 3
+address = "10.0.0.3:7800"
+[resource.pair]
+on.alpha = { backing = "/dev/vg/pair" }
+on.beta = { backing = "/dev/vg/pair" }
+[resource.three]
+on.alpha = { backing = "/dev/vg/three" }
+on.beta = { backing = "/dev/vg/three" }
+on.gamma = { backing = "/dev/vg/three" }
+"#;
+
+    #[test]
+    fn http_is_off_unless_written_and_three_nodes_are_left_alone() {
+        let config = Config::parse(Path::new("t.toml"), TEXT).expect("it is right");
+        let settings = |node: &str| {
+            let node = config.node(node).expect("it is there");
+            Settings::new(&config, node).expect("it is complete")
+        };
+        let (alpha, beta) = (settings("alpha"), settings("beta"));
+        assert_eq!(alpha.http, "127.0.0.1:7791".parse().ok());
+        assert_eq!(beta.http, None);
+        assert_eq!(alpha.resources.len(), 1);
+        assert_eq!(alpha.left_alone, ["three"]);
+    }
 }

@@ -11,6 +11,7 @@ mod ask;
 mod config;
 mod error;
 mod heartbeat;
+mod http;
 mod memory;
 mod news;
 mod orders;

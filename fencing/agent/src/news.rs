@@ -12,6 +12,7 @@ use twindisk_stonith::{Fencer, Power};
 use crate::{
     config::Settings,
     heartbeat::{MAX_BYTES, Sealer},
+    http::Serve,
     replica,
     replica::{Look, Watch},
     run::Input,
@@ -47,7 +48,11 @@ pub(crate) async fn hear(
 }
 
 /// What the replicas say.
-pub(crate) async fn watch(settings: Rc<Settings>, inputs: mpsc::UnboundedSender<Input>) {
+pub(crate) async fn watch(
+    settings: Rc<Settings>,
+    inputs: mpsc::UnboundedSender<Input>,
+    serve: tokio::sync::watch::Sender<Serve>,
+) {
     let mut watch = Watch::default();
     let mut tick = interval(Duration::from_millis(settings.profile.interval() / 4));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -72,6 +77,7 @@ pub(crate) async fn watch(settings: Rc<Settings>, inputs: mpsc::UnboundedSender<
             };
             let _ = inputs.send(Input::Replica { resource: at, view });
         }
+        serve.send_modify(|serve| serve.look(look));
     }
 }
 

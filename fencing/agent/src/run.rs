@@ -10,7 +10,7 @@ use std::{
 use tokio::{
     net::UdpSocket,
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{LocalSet, spawn_local},
     time::{interval, sleep_until},
 };
@@ -25,8 +25,9 @@ use crate::{
     config::Settings,
     error::RunError,
     heartbeat::Sealer,
+    http::{self, Serve, Tally},
     memory,
-    news::{hear, micros, monitor, random, read_power, watch},
+    news::{self, hear, micros, monitor, random, read_power},
     orders::Office,
     ping, replica, socket,
     watchdog::{Device, Watchdog, tend},
@@ -107,6 +108,8 @@ pub(crate) struct Driver {
     stacks: Vec<Option<Rc<tokio::sync::Mutex<Stack>>>>,
     pub(crate) told: VecDeque<Told>,
     pub(crate) warnings: Vec<String>,
+    pub(crate) tally: Tally,
+    pub(crate) serve: watch::Sender<Serve>,
     inputs: mpsc::UnboundedSender<Input>,
 }
 
@@ -165,6 +168,8 @@ async fn live(settings: Settings, sealer: Sealer, twindisk: Vec<String>) -> Resu
         confirmations: confirmations.clone(),
         told: VecDeque::new(),
         warnings: settings.warnings.clone(),
+        tally: Tally::default(),
+        serve: watch::Sender::default(),
         sockets,
         settings,
         inputs,
@@ -172,6 +177,7 @@ async fn live(settings: Settings, sealer: Sealer, twindisk: Vec<String>) -> Resu
     driver.begin().await;
     let mut watchdog = driver.watchdog()?;
     let mut feeding = interval(FEED);
+    let mut http = http::start(&mut driver);
     info!(node = driver.settings.name, "the agent runs");
     loop {
         let deadline = driver.agent.borrow().next_deadline();
@@ -192,6 +198,7 @@ async fn live(settings: Settings, sealer: Sealer, twindisk: Vec<String>) -> Resu
                     tend(watchdog, driver.agent.borrow().is_well());
                 }
             }
+            () = http.due() => http.publish(&mut driver),
             Some(question) = asked.recv() => driver.answer(question),
             () = sleep_until(deadline.into()) => {
                 let (now, wall) = (driver.now(), micros() / 1_000_000);
@@ -240,7 +247,11 @@ impl Driver {
                 self.inputs.clone(),
             ));
         }
-        spawn_local(watch(self.settings.clone(), self.inputs.clone()));
+        spawn_local(news::watch(
+            self.settings.clone(),
+            self.inputs.clone(),
+            self.serve.clone(),
+        ));
         if !self.settings.ping.is_empty() {
             let (settings, inputs) = (self.settings.clone(), self.inputs.clone());
             spawn_local(async move {
@@ -280,6 +291,7 @@ impl Driver {
 
     fn take(&mut self, input: Input) {
         let now = self.now();
+        self.tally.input(&input);
         let mut agent = self.agent.borrow_mut();
         match input {
             Input::Beat { peer, path, beat } => {
@@ -447,6 +459,7 @@ impl Driver {
             Level::Warning => warn!(resource = name, "{what}"),
             Level::Alarm => error!(resource = name, "{what}"),
         }
+        self.tally.report(level);
         if self.told.len() == TOLD {
             self.told.pop_front();
         }

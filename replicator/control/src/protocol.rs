@@ -321,6 +321,13 @@ mod tests {
     }
 
     #[test]
+    fn counts_that_an_older_version_does_not_know_are_nought() {
+        let old = r#"{"requests":1,"oldest-ms":2,"writes":3}"#;
+        let activity: twindisk_core::Activity = serde_json::from_str(old).unwrap();
+        assert_eq!((activity.writes, activity.written_bytes), (3, 0));
+    }
+
+    #[test]
     fn an_event_is_one_flat_object() {
         let text = r#"{"time":"t","node":"alpha","resource":"r0","event":"role","role":"primary","term":3}"#;
         let line: EventLine = serde_json::from_str(text).unwrap();

@@ -363,7 +363,12 @@ impl Replica {
             Origin::Client { request, .. } if mutation.cancelled => {
                 self.act(Action::Forget { request });
             }
-            Origin::Client { request, .. } => self.act(Action::Complete { request, result }),
+            Origin::Client { request, .. } => {
+                if result.is_ok() {
+                    self.counts.written_bytes += mutation.range.bytes();
+                }
+                self.act(Action::Complete { request, result });
+            }
             Origin::Resize => self.resize_zeroed(result),
             Origin::Peer { .. } => unreachable!("a standby answers in `applied`"),
         }

@@ -289,6 +289,9 @@ impl Replica {
             }
             Purpose::Client { request, .. } => {
                 self.counts.reads += 1;
+                if done {
+                    self.counts.read_bytes += read.range.bytes();
+                }
                 let result = if done { Ok(()) } else { Err(Failure::Io) };
                 self.act(Action::Complete { request, result });
             }

@@ -220,6 +220,8 @@ pub(crate) struct Counts {
     pub(crate) reads: u64,
     pub(crate) flushes: u64,
     pub(crate) disk_flushes: u64,
+    pub(crate) written_bytes: u64,
+    pub(crate) read_bytes: u64,
 }
 
 impl Replica {

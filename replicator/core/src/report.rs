@@ -154,6 +154,8 @@ impl Replica {
             reads: self.counts.reads,
             flushes: self.counts.flushes,
             disk_flushes: self.counts.disk_flushes,
+            written_bytes: self.counts.written_bytes,
+            read_bytes: self.counts.read_bytes,
         }
     }
 

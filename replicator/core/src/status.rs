@@ -118,8 +118,10 @@ pub struct Suspension {
 }
 
 /// Requests under way at this replica, and counts since its start.
+///
+/// A field that an older version does not know is 0: agent and `serve` are upgraded one after the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", default)]
 pub struct Activity {
     /// Client requests not yet answered (parts of requests).
     pub requests: u64,
@@ -139,6 +141,10 @@ pub struct Activity {
     pub flushes: u64,
     /// Flushes that the disk was asked for since the start.
     pub disk_flushes: u64,
+    /// Bytes of mutations acknowledged to clients since the start, in whole blocks: trims and zeroes too.
+    pub written_bytes: u64,
+    /// Bytes read for clients since the start, in whole blocks.
+    pub read_bytes: u64,
 }
 
 /// Role of a node.

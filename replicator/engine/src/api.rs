@@ -45,10 +45,10 @@ pub struct BufferSizes {
     pub resync_bytes: usize,
 }
 
-/// Spinning instead of sleeping while I/O is in flight.
+/// Spinning before sleeping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BusyPoll {
-    /// As long as it pays: min(200 us, twice the usual completion time).
+    /// As long as it pays, at most 200 us: as long as the waits of late would have been spared by it.
     Auto,
     /// Never.
     Off,

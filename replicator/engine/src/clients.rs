@@ -26,7 +26,6 @@ use self::{
 use crate::{
     NbdConnection,
     buffers::Buffers,
-    clock::UsualTime,
     disk::Disk,
     limits::{DRAIN_TIMEOUT, MAX_CLIENTS, STALL_TIMEOUT},
     ring::{Completion, Ring, Turn},
@@ -58,7 +57,6 @@ pub(crate) struct Clients {
     dirty: Vec<u32>,
     /// Some connection may be closing.
     closing: bool,
-    usual: UsualTime,
 }
 
 impl Clients {
@@ -71,17 +69,7 @@ impl Clients {
             open: false,
             dirty: Vec::new(),
             closing: false,
-            usual: UsualTime::default(),
         }
-    }
-
-    /// Requests that the core has not finished.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.requests.len()
-    }
-
-    pub(crate) const fn usual_time(&self) -> UsualTime {
-        self.usual
     }
 
     /// Nothing of a client is under way.

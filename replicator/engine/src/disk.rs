@@ -13,7 +13,6 @@ use twindisk_format::{ids::BlockRange, limits::BLOCK_BYTES};
 use self::steps::Step;
 use crate::{
     buffers::{Buffers, Class},
-    clock::UsualTime,
     limits::{EDGE_BUFFERS, HASH_BUFFERS},
     probe,
     ring::{Completion, Ring, RingFile},
@@ -52,7 +51,6 @@ pub(crate) struct Disk {
     cached: Option<cached::Queue>,
     zeroing: Zeroing,
     zeroes_fast: bool,
-    usual: UsualTime,
     failed: bool,
 }
 
@@ -69,7 +67,6 @@ struct Op {
     step: Step,
     /// Bytes of the present step that are done.
     done: usize,
-    since: Time,
     scratch: Option<BufId>,
 }
 
@@ -99,7 +96,6 @@ impl Disk {
                 zero_range: true,
             },
             zeroes_fast: probe::zeroes_fast(backing),
-            usual: UsualTime::default(),
             failed: false,
         }
     }
@@ -107,11 +103,6 @@ impl Disk {
     /// Operations under way or waiting.
     pub(crate) fn in_flight(&self) -> usize {
         self.ops.len() + self.waiting.len()
-    }
-
-    /// How long operations usually take.
-    pub(crate) const fn usual_time(&self) -> UsualTime {
-        self.usual
     }
 
     /// Whether a write or flush has failed: what the device holds means nothing any more.
@@ -170,7 +161,6 @@ impl Disk {
             io,
             step: steps::first(&io, self.zeroing),
             done: 0,
-            since: context.now,
             scratch,
         });
         self.issue(slot, context);
@@ -203,9 +193,6 @@ impl Disk {
         );
         if result.is_err() && changes {
             self.failed = true;
-        }
-        if matches!(op.io, DiskIo::Read { .. } | DiskIo::Write { .. }) {
-            self.usual.add(context.now.since(op.since));
         }
         if let Some(scratch) = op.scratch {
             match op.io {

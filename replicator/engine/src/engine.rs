@@ -20,7 +20,7 @@ use crate::{
     CommandOutcome, Host, Input, Notice,
     buffers::Buffers,
     clients::{self, Clients},
-    clock::{Clock, UsualTime},
+    clock::Clock,
     disk::{self, Disk},
     links::{self, Links},
     mailbox::{Mailbox, Message, Sender},
@@ -91,13 +91,13 @@ impl Engine {
 
     /// One call to the kernel, and everything that it brought.
     fn turn(&mut self, timeout: Option<Duration>) {
-        let spin = self.spinner.budget(self.usual_time());
+        let spin = self.spinner.budget();
         let mut completions = std::mem::take(&mut self.completions);
-        let spun = self
+        let waited = self
             .ring
             .turn(timeout, spin, &mut completions)
             .unwrap_or_else(|error| panic!("the ring failed: {error}"));
-        self.spinner.learn(spun);
+        self.spinner.learn(waited);
         self.now = self.clock.now();
         // No ghost writes: who hung up is known before anything that others sent is executed.
         for &completion in completions.iter().filter(|done| is_hang_up(done)) {
@@ -253,15 +253,6 @@ impl Engine {
         .flatten()
         .min()
         .map(|deadline| deadline.since(self.now))
-    }
-
-    /// How long what is in flight usually takes.
-    fn usual_time(&self) -> Option<UsualTime> {
-        if self.clients.in_flight() > 0 {
-            Some(self.clients.usual_time())
-        } else {
-            (self.disk.in_flight() > 0).then(|| self.disk.usual_time())
-        }
     }
 
     fn disk(&mut self) -> (&mut Disk, disk::Context<'_>) {

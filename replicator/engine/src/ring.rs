@@ -2,14 +2,18 @@
 //!
 //! Knows nothing of what the operations are for.
 
-use std::{io, os::fd::RawFd, time::Duration};
+use std::{
+    io,
+    os::fd::RawFd,
+    time::{Duration, Instant},
+};
 
 use io_uring::{IoUring, squeue, types};
 use tracing::{info, warn};
 
 use crate::{
     limits::{COMPLETIONS_PER_ENTRY, RING_ENTRIES},
-    spin::Spun,
+    spin::Waited,
     tokens::Token,
 };
 
@@ -170,22 +174,24 @@ impl Ring {
         timeout: Option<Duration>,
         spin: Duration,
         completions: &mut Vec<Completion>,
-    ) -> io::Result<Spun> {
+    ) -> io::Result<Waited> {
         self.push_staged()?;
-        let want = usize::from(self.early.is_empty() && timeout != Some(Duration::ZERO));
-        let spun = if want == 1 && spin > Duration::ZERO {
-            self.spin(timeout.map_or(spin, |timeout| timeout.min(spin)))?
-        } else {
-            Spun::Not
-        };
+        let wait = self.early.is_empty() && timeout != Some(Duration::ZERO);
+        let start = Instant::now();
+        let mut waited = Waited::Not;
+        if wait && spin > Duration::ZERO {
+            waited = self.spin(start, timeout.map_or(spin, |timeout| timeout.min(spin)))?;
+        }
         // Completions that are there already make this return at once.
-        let want = usize::from(want == 1 && self.ring.completion().is_empty());
-        if want == 1 || !self.ring.submission().is_empty() || timeout == Some(Duration::ZERO) {
-            self.enter(want, timeout)?;
+        if wait && self.ring.completion().is_empty() {
+            self.enter(1, timeout)?;
+            waited = Waited::Sleeping(start.elapsed());
+        } else if !self.ring.submission().is_empty() || timeout == Some(Duration::ZERO) {
+            self.enter(0, timeout)?;
         }
         completions.append(&mut self.early);
         self.take_completions(completions);
-        Ok(spun)
+        Ok(waited)
     }
 
     /// Begins everything that is staged, and waits for nothing.
@@ -227,14 +233,13 @@ impl Ring {
         Ok(())
     }
 
-    fn spin(&mut self, budget: Duration) -> io::Result<Spun> {
+    fn spin(&mut self, start: Instant, budget: Duration) -> io::Result<Waited> {
         self.enter(0, None)?;
         if !self.ring.completion().is_empty() {
-            return Ok(Spun::Not);
+            return Ok(Waited::Not);
         }
-        let start = std::time::Instant::now();
-        let mut waited = Duration::ZERO;
-        while self.ring.completion().is_empty() && waited < budget {
+        let mut time = start.elapsed();
+        while self.ring.completion().is_empty() && time < budget {
             // Whoever wants this CPU gets it: on a small machine that may be the very client, or the other replica,
             // that is being waited for.
             std::thread::yield_now();
@@ -242,18 +247,14 @@ impl Ring {
                 // Deferred work is done only inside this call: watching the queue alone would never see it.
                 self.enter(0, None)?;
             }
-            let before = waited;
-            waited = start.elapsed();
-            if waited - before > GIVEN_AWAY {
+            let before = time;
+            time = start.elapsed();
+            if time - before > GIVEN_AWAY {
                 // Others have work for this CPU: to sleep costs them nothing, and brings the completion as soon.
                 break;
             }
         }
-        Ok(if self.ring.completion().is_empty() {
-            Spun::InVain
-        } else {
-            Spun::Paid
-        })
+        Ok(Waited::Spinning)
     }
 
     fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {

@@ -2,119 +2,107 @@
 //!
 //! A completion that arrives while the thread spins saves it a sleep and a wake-up, most of the time of a small write
 //! at low depth. A completion that does not arrive has cost a CPU for nothing, on a machine where others may want it.
+//!
+//! How long to spin follows the waits themselves, as halt polling in a hypervisor does (Linux,
+//! Documentation/virt/kvm/halt-polling.rst): a wait that spinning a little longer would have spared makes the next
+//! spin longer, a wait that no spin could spare ends spinning. So a thread spins in the gaps between the requests of a
+//! busy client and between the frames of a busy peer, and an idle one sleeps. To spin only while I/O is in flight would
+//! leave out just these gaps: a sleeping CPU takes longer to wake than all the rest of a small write.
 
 use std::time::Duration;
 
-use crate::{BusyPoll, clock::UsualTime, limits::MAX_SPIN};
+use crate::{BusyPoll, limits::MAX_SPIN};
 
 /// Decides about spinning from how it went before.
 #[derive(Debug)]
 pub(crate) struct Spinner {
     policy: BusyPoll,
-    /// Grows with each spin that paid, shrinks with each that did not; below zero it is a pause.
-    credit: i32,
+    /// How long to spin next with `BusyPoll::Auto`.
+    budget: Duration,
+}
+
+/// How a wait for a completion went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// There was one already, or nothing to wait for.
+    Not,
+    /// One arrived during the spin.
+    Spinning,
+    /// The thread slept; spin and sleep took so long.
+    Sleeping(Duration),
 }
 
 impl Spinner {
     pub(crate) const fn new(policy: BusyPoll) -> Self {
-        Self { policy, credit: 0 }
+        Self {
+            policy,
+            budget: Duration::ZERO,
+        }
     }
 
-    /// The budget of the next wait. `usual` is how long the operations in flight usually take; `None`: there are
-    /// none, and an idle thread never spins.
-    pub(crate) fn budget(&mut self, usual: Option<UsualTime>) -> Duration {
-        let Some(usual) = usual.map(UsualTime::get) else {
-            return Duration::ZERO;
-        };
+    /// How long the next wait may spin.
+    pub(crate) const fn budget(&self) -> Duration {
         match self.policy {
             BusyPoll::Off => Duration::ZERO,
             BusyPoll::For(most) => most,
-            // What usually takes much longer than the budget would be spun for in vain.
-            BusyPoll::Auto if usual > 2 * MAX_SPIN => Duration::ZERO,
-            BusyPoll::Auto if self.credit < 0 => {
-                self.credit += 1;
-                Duration::ZERO
+            BusyPoll::Auto => self.budget,
+        }
+    }
+
+    /// How the last wait went.
+    pub(crate) fn learn(&mut self, waited: Waited) {
+        match waited {
+            Waited::Not | Waited::Spinning => {}
+            Waited::Sleeping(time) if time <= MAX_SPIN => {
+                self.budget = (2 * self.budget).clamp(FIRST_SPIN, MAX_SPIN);
             }
-            BusyPoll::Auto => MAX_SPIN.min(2 * usual),
-        }
-    }
-
-    /// How a spin went.
-    pub(crate) fn learn(&mut self, outcome: Spun) {
-        match outcome {
-            Spun::Not => {}
-            Spun::Paid => self.credit = (self.credit + 1).min(MOST_CREDIT),
-            Spun::InVain if self.credit >= MISS_COST => self.credit -= MISS_COST,
-            Spun::InVain => self.credit = -PAUSE_WAITS,
+            Waited::Sleeping(_) => self.budget = Duration::ZERO,
         }
     }
 }
 
-/// What became of a spin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spun {
-    /// There was none.
-    Not,
-    /// A completion arrived.
-    Paid,
-    /// None arrived within the budget.
-    InVain,
-}
-
-/// A miss takes what three hits gave: spinning pays when three of four pay.
-const MISS_COST: i32 = 3;
-
-/// Old merits are forgotten after a few misses.
-const MOST_CREDIT: i32 = 12;
-
-/// Waits without spinning before it is tried again.
-const PAUSE_WAITS: i32 = 32;
+/// Where spinning begins again.
+const FIRST_SPIN: Duration = Duration::from_micros(25);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn usual(micros: u64) -> Option<UsualTime> {
-        let mut usual = UsualTime::default();
-        usual.add(Duration::from_micros(micros));
-        Some(usual)
+    const SHORT: Waited = Waited::Sleeping(Duration::from_micros(120));
+    const LONG: Waited = Waited::Sleeping(Duration::from_millis(3));
+
+    #[test]
+    fn short_waits_are_spun_for_and_long_ones_slept_through() {
+        let mut spinner = Spinner::new(BusyPoll::Auto);
+        assert_eq!(spinner.budget(), Duration::ZERO, "an idle thread sleeps");
+        spinner.learn(SHORT);
+        assert_eq!(spinner.budget(), FIRST_SPIN);
+        for _ in 0..10 {
+            spinner.learn(SHORT);
+        }
+        assert_eq!(spinner.budget(), MAX_SPIN);
+        for good in [Waited::Not, Waited::Spinning] {
+            spinner.learn(good);
+            assert_eq!(spinner.budget(), MAX_SPIN);
+        }
+        spinner.learn(LONG);
+        assert_eq!(spinner.budget(), Duration::ZERO);
     }
 
     #[test]
-    fn the_budget_follows_the_usual_time_and_idle_threads_sleep() {
-        let mut spinner = Spinner::new(BusyPoll::Auto);
-        assert_eq!(spinner.budget(None), Duration::ZERO);
-        assert_eq!(spinner.budget(usual(50)), Duration::from_micros(100));
-        assert_eq!(spinner.budget(usual(150)), MAX_SPIN);
-        assert_eq!(spinner.budget(usual(5000)), Duration::ZERO);
-        assert_eq!(
-            Spinner::new(BusyPoll::Off).budget(usual(50)),
-            Duration::ZERO
-        );
-    }
-
-    #[test]
-    fn what_does_not_pay_is_left_alone_for_a_while() {
-        let mut spinner = Spinner::new(BusyPoll::Auto);
-        for _ in 0..100 {
-            spinner.learn(Spun::Paid);
-        }
-        let mut spins = 0;
-        for _ in 0..1000 {
-            if spinner.budget(usual(50)) > Duration::ZERO {
-                spins += 1;
-                spinner.learn(Spun::InVain);
+    fn what_was_configured_is_kept_to() {
+        for (policy, budget) in [
+            (BusyPoll::Off, Duration::ZERO),
+            (
+                BusyPoll::For(Duration::from_millis(2)),
+                Duration::from_millis(2),
+            ),
+        ] {
+            let mut spinner = Spinner::new(policy);
+            for waited in [SHORT, SHORT, LONG, Waited::Spinning] {
+                assert_eq!(spinner.budget(), budget);
+                spinner.learn(waited);
             }
         }
-        assert!((20..60).contains(&spins), "{spins} of 1000");
-        // It comes back when it pays again.
-        let mut spins = 0;
-        for _ in 0..1000 {
-            if spinner.budget(usual(50)) > Duration::ZERO {
-                spins += 1;
-                spinner.learn(Spun::Paid);
-            }
-        }
-        assert!(spins > 900, "{spins} of 1000");
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
         println!("{text}");
     } else {
         for finding in &findings {
-            println!("{}: {}: {}", finding.severity, finding.about, finding.text);
+            println!("{finding}");
         }
         if findings.is_empty() {
             println!(

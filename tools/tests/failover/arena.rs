@@ -104,13 +104,18 @@ impl Arena {
     /// The same, and everything runs: the agents have made alpha primary, and beta is in sync.
     pub(crate) fn running(plan: Plan) -> Self {
         let mut arena = Self::new(plan);
-        for node in [ALPHA, BETA] {
-            arena.boot(node);
-        }
-        arena.until_primary(ALPHA);
-        arena.cluster.until_in_sync(ALPHA);
-        arena.until_agents_see(ALPHA, BETA);
+        arena.start();
         arena
+    }
+
+    /// Starts everything.
+    pub(crate) fn start(&mut self) {
+        for node in [ALPHA, BETA] {
+            self.boot(node);
+        }
+        self.until_primary(ALPHA);
+        self.cluster.until_in_sync(ALPHA);
+        self.until_agents_see(ALPHA, BETA);
     }
 
     /// Waits until both agents know who is what, and have told each other: they look and beat a few times a second.

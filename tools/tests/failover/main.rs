@@ -12,6 +12,7 @@ mod harness;
 mod arena;
 mod client;
 mod heartbeats;
+mod http;
 mod hung;
 mod namespaces;
 mod observer;

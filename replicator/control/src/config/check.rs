@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
     time::Duration,
@@ -25,6 +25,12 @@ pub struct Finding {
     pub about: String,
     /// What is so, what it means, what to do.
     pub text: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.severity, self.about, self.text)
+    }
 }
 
 /// How bad a finding is.
@@ -78,6 +84,9 @@ pub fn check(config: &Config, node: &Node) -> Vec<Finding> {
     found.unix_path("control-socket", &node.control_socket);
     for listener in &node.nbd {
         found.listener(&format!("nodes.{}.nbd", node.name), listener);
+    }
+    if let Some(address) = node.http {
+        found.http(config, node, address);
     }
     for resource in &config.resources {
         found.resource(resource);
@@ -205,6 +214,28 @@ impl Findings {
                     );
                 }
             }
+        }
+    }
+
+    fn http(&mut self, config: &Config, node: &Node, address: SocketAddr) {
+        let about = format!("nodes.{}.http", node.name);
+        if config.agent.is_none() {
+            self.note(
+                &about,
+                "the agent answers there, and without a table [agent] there is none",
+            );
+        }
+        if node.address.to_string() == address.to_string() {
+            self.missing(
+                &about,
+                format!("{address} is where peers reach this node: write another port"),
+            );
+        }
+        if !address.ip().to_canonical().is_loopback() {
+            self.risk(
+                about,
+                format!("{address}: HTTP has no authentication here: whoever reaches the port reads names, roles and states (and can change nothing); keep it in a trusted network, or at 127.0.0.1 behind a proxy"),
+            );
         }
     }
 

@@ -14,6 +14,7 @@ mod values;
 
 use std::{
     fmt,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -82,6 +83,8 @@ pub struct Node {
     pub nbd_max_connections: usize,
     /// Addresses of its agent, one for each heartbeat path.
     pub heartbeat: Option<Section>,
+    /// Where its agent answers HTTP, if it does.
+    pub http: Option<SocketAddr>,
     /// How it is powered off.
     pub fence: Option<Section>,
 }

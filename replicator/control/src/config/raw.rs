@@ -48,6 +48,7 @@ pub(super) struct RawNode {
     pub(super) nbd_mode: Option<Text>,
     pub(super) nbd_max_connections: Option<Spanned<i64>>,
     pub(super) heartbeat: Option<Spanned<toml::Value>>,
+    pub(super) http: Option<Text>,
     pub(super) fence: Option<Spanned<toml::Value>>,
 }
 
@@ -136,6 +137,7 @@ const NODE_KEYS: &[&str] = &[
     "nbd-mode",
     "nbd-max-connections",
     "heartbeat",
+    "http",
     "fence",
 ];
 const RESOURCE_KEYS: &[&str] = &[

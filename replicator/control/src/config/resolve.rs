@@ -193,6 +193,7 @@ impl Source<'_> {
             nbd_mode: self.mode(raw.nbd_mode.as_ref(), 0o660)?,
             nbd_max_connections: self.count(raw.nbd_max_connections.as_ref(), 256, 1..=65_536)?,
             heartbeat: self.section(raw.heartbeat.as_ref()),
+            http: self.http(raw.http.as_ref())?,
             fence: self.section(raw.fence.as_ref()),
             name: name.get_ref().clone(),
             run_dir,

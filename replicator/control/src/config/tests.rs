@@ -155,6 +155,30 @@ fn an_error_names_line_key_and_what_to_write() {
             &["unix:/run"],
         ),
         (
+            "nbd = [",
+            "http = \"localhost:7791\"\nnbd = [",
+            ":12: nodes.beta.http: ",
+            &["\"localhost:7791\"", "\"127.0.0.1:7791\""],
+        ),
+        (
+            "nbd = [",
+            "http = \"127.0.0.1:0\"\nnbd = [",
+            ":12: nodes.beta.http: ",
+            &["no address to listen at"],
+        ),
+        (
+            "nbd = [",
+            "http = 7791\nnbd = [",
+            ":12: nodes.beta.http: ",
+            &["string"],
+        ),
+        (
+            "nbd = [",
+            "htpp = \"127.0.0.1:7791\"\nnbd = [",
+            ":12: ",
+            &["`htpp`", "did you mean `http`"],
+        ),
+        (
             "a secret of enough length",
             "short",
             ":3: secret: ",
@@ -305,6 +329,32 @@ on.alpha = {{ backing = "sparse", metadata = "m", nbd = "unix:{long}" }}
         Severity::Missing,
         "the worst first"
     );
+}
+
+#[test]
+fn http_beyond_loopback_is_a_risk_and_without_an_agent_nobody_answers() {
+    let found = |http: &str, agent: &str| {
+        let text = GOOD.replacen("id = 1", &format!("id = 1\nhttp = \"{http}\""), 1);
+        let config = parse(&format!("{text}{agent}")).unwrap();
+        let found = check(&config, config.node("alpha").unwrap());
+        let about_http = |finding: &Finding| finding.about == "nodes.alpha.http";
+        let found: Vec<_> = found.into_iter().filter(about_http).collect();
+        found.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let agent = "\n[agent]\n";
+    for inside in ["127.0.0.1:7791", "[::1]:7791", "[::ffff:127.0.0.1]:7791"] {
+        assert_eq!(found(inside, agent), [""; 0], "{inside}");
+    }
+    for outside in ["0.0.0.0:7791", "[::]:7791", "10.0.0.1:7791"] {
+        let found = found(outside, agent).join(" ");
+        assert!(
+            found.starts_with("risk: ") && found.contains("no authentication"),
+            "{outside}: {found}"
+        );
+    }
+    assert!(found("127.0.0.1:7791", "").join(" ").starts_with("note: "));
+    let taken = found("10.0.0.1:7800", agent).join(" ");
+    assert!(taken.starts_with("missing: "), "{taken}");
 }
 
 #[test]

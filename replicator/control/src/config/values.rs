@@ -1,6 +1,7 @@
 //! Single values of the file: each checked, each error with its place.
 
 use std::{
+    net::SocketAddr,
     ops::{Range, RangeInclusive},
     path::{Path, PathBuf},
     time::Duration,
@@ -238,6 +239,22 @@ impl Source<'_> {
             host: host.to_owned(),
             port,
         })
+    }
+
+    /// An address and no host name: where it listens is not to hang on a resolver.
+    pub(super) fn http(&self, given: Option<&Text>) -> Result<Option<SocketAddr>, ConfigError> {
+        let Some(given) = given else {
+            return Ok(None);
+        };
+        let address: Option<SocketAddr> = given.get_ref().parse().ok();
+        match address.filter(|address| address.port() != 0) {
+            Some(address) => Ok(Some(address)),
+            None => Err(self.bad(
+                given.span(),
+                format!("{:?} is no address to listen at", given.get_ref()),
+                "write an IP address and a port, as \"127.0.0.1:7791\" or \"[::1]:7791\"",
+            )),
+        }
     }
 
     /// Names stand in paths, URIs and on the wire: letters, digits, `-`, `_` and `.`, not at the front.

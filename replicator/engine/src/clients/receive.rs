@@ -178,8 +178,7 @@ impl Clients {
         let Receiving::NoRoom(request) = connection.receiving else {
             panic!("{:?} waits for no room", connection.receiving);
         };
-        let now = context.now;
-        let Some(begun) = self.requests.begin(slot, request, now, context.buffers) else {
+        let Some(begun) = self.requests.begin(slot, request, context.buffers) else {
             return false;
         };
         connection.requests += 1;

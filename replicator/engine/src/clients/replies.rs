@@ -21,9 +21,6 @@ impl Clients {
         let active = self.requests.get(request);
         let (slot, cookie) = (active.connection, active.request.cookie);
         let is_read = matches!(active.request.command, twindisk_nbd::Command::Read { .. });
-        if outcome == Outcome::Done {
-            self.usual.add(context.now.since(active.since));
-        }
         let connection = self.connections.get_mut(slot).expect("it has requests");
         let style = connection.negotiated.replies;
         let answered = match connection.state {

@@ -1,6 +1,6 @@
 //! The requests under way and their parts: tables of slots that are reused, so that a request costs no allocation.
 
-use twindisk_core::{BufId, ClientOp, ClientRequest, ConnectionId, Failure, RequestId, Time};
+use twindisk_core::{BufId, ClientOp, ClientRequest, ConnectionId, Failure, RequestId};
 use twindisk_nbd::{Command, Request};
 
 use super::split::{self, PartKind, PartPlan};
@@ -24,7 +24,6 @@ pub(super) struct Active {
     /// Slot of its connection.
     pub(super) connection: u32,
     pub(super) request: Request,
-    pub(super) since: Time,
     first_part: u32,
     /// Parts that are not over.
     left: u32,
@@ -68,10 +67,6 @@ impl Requests {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.requests.len()
-    }
-
     pub(super) fn get(&self, request: u32) -> &Active {
         self.requests.get(request).expect("a request in use")
     }
@@ -81,7 +76,6 @@ impl Requests {
         &mut self,
         connection: u32,
         request: Request,
-        now: Time,
         buffers: &mut Buffers,
     ) -> Option<Begun> {
         self.plan(&request);
@@ -96,7 +90,6 @@ impl Requests {
         let index = self.requests.insert(Active {
             connection,
             request,
-            since: now,
             first_part: NONE,
             left: u32::try_from(parts).expect("below a limit"),
             failure: None,
