@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 use twindisk_control::config::{Config, ConfigError, Node, Section};
-use twindisk_fencing_core::{PeerConfig, Profile, ResourceConfig};
+use twindisk_fencing_core::{HungIo, PeerConfig, Profile, ResourceConfig};
 use twindisk_services::config::Services;
 use twindisk_stonith::Topology;
 
@@ -25,6 +25,8 @@ pub struct Settings {
     pub memory: PathBuf,
     /// How fast to judge.
     pub profile: Profile,
+    /// What is done about I/O that stands still.
+    pub hung_io: HungIo,
     /// See [`twindisk_fencing_core::Config`].
     pub max_failovers: u32,
     /// The same.
@@ -86,6 +88,7 @@ pub enum SettingsError {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct RawAgent {
     profile: Profile,
+    hung_io: HungIo,
     ping: Vec<String>,
     watchdog: Option<PathBuf>,
     max_failovers: Option<u32>,
@@ -115,6 +118,7 @@ impl Settings {
             control_socket: node.control_socket.clone(),
             memory: node.state_dir.join("agent.json"),
             profile: raw.profile,
+            hung_io: raw.hung_io,
             max_failovers: raw.max_failovers.unwrap_or(3),
             failover_window: Duration::from_secs(raw.failover_window_s.unwrap_or(3600)),
             watchdog: raw.watchdog,
@@ -196,6 +200,7 @@ impl Settings {
             name: self.name.clone(),
             node: self.node,
             profile: self.profile,
+            hung_io: self.hung_io,
             peers: self
                 .peers
                 .iter()

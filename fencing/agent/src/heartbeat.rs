@@ -77,6 +77,8 @@ mod tests {
                 can_promote: false,
                 progress: 9,
                 oldest_ms: 10,
+                ready: true,
+                hung: true,
                 ask: 0,
                 released: 0,
             }],
@@ -100,5 +102,14 @@ mod tests {
         assert_eq!(other.open(&datagram), None);
         let other = Sealer::new(b"another secret, long as well", "cluster");
         assert_eq!(other.open(&datagram), None);
+    }
+
+    #[test]
+    fn a_beat_of_an_agent_that_knows_nothing_of_hangs_is_understood() {
+        let mut text = serde_json::to_value(beat()).expect("JSON");
+        let said = text["resources"][0].as_object_mut().expect("a resource");
+        assert!(said.remove("ready").is_some() && said.remove("hung").is_some());
+        let old: Beat = serde_json::from_value(text).expect("a beat");
+        assert!(!old.resources[0].ready && !old.resources[0].hung);
     }
 }

@@ -76,6 +76,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_can_not_be_stored_is_an_error_until_it_can() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("state");
+        fs::write(&state, "a file where a folder is to be").expect("written");
+        let path = state.join("agent.json");
+        let error = store(&path, &Memory::default()).expect_err("no folder");
+        assert!(error.to_string().contains("agent.json"), "{error}");
+        fs::remove_file(&state).expect("it is there");
+        store(&path, &Memory::default()).expect("stored");
+    }
+
+    #[test]
     fn what_was_stored_is_read_and_nonsense_is_named() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("state/agent.json");

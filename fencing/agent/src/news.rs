@@ -69,6 +69,9 @@ pub(crate) async fn watch(
                         .resources
                         .iter()
                         .find(|one| one.name == resource.name);
+                    if one.is_some_and(replica::is_stuck) {
+                        continue;
+                    }
                     one.and_then(|one| replica::view(status.pid, one, peer))
                 }
             };

@@ -2,6 +2,10 @@
 
 use std::{io, path::Path, time::Duration};
 
+use nix::{
+    sys::signal::{Signal, kill as kill_process},
+    unistd::Pid,
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
@@ -85,6 +89,28 @@ pub(crate) async fn ask(socket: &Path, ask: Ask, patience: Duration) -> Result<S
     }
 }
 
+/// Kills the process that listens on the socket, if its number is `pid`. That its number was given to another process
+/// meanwhile is ruled out: the listener's is read from the socket right before.
+///
+/// # Errors
+/// When there is nobody to kill, or it is not allowed.
+pub(crate) async fn kill(socket: &Path, pid: u64) -> Result<(), String> {
+    let connecting = timeout(PATIENCE, UnixStream::connect(socket)).await;
+    let stream = connecting
+        .map_err(|_| "its control socket takes nobody any more".to_owned())?
+        .map_err(|error| format!("it is gone already: {error}"))?;
+    // 0 is a process that can't be seen from here: one of another container.
+    let listener = stream.peer_cred().ok().and_then(|peer| peer.pid());
+    match listener.filter(|listener| *listener > 0) {
+        Some(listener) if u64::from(listener.unsigned_abs()) == pid => {
+            kill_process(Pid::from_raw(listener), Signal::SIGKILL)
+                .map_err(|error| format!("process {pid}: {error}"))
+        }
+        Some(other) => Err(format!("process {other} has taken its place")),
+        None => Err("its process can't be seen from here".to_owned()),
+    }
+}
+
 async fn exchange(stream: &mut BufReader<UnixStream>, ask: Ask) -> io::Result<Answer> {
     let request = Request {
         version: VERSION,
@@ -100,6 +126,11 @@ async fn exchange(stream: &mut BufReader<UnixStream>, ask: Ask) -> io::Result<An
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(serde_json::from_slice(&answer)?)
+}
+
+/// Whether the process answered for a replica that runs and did not: its thread is stuck, and nothing is gone.
+pub(crate) fn is_stuck(resource: &ResourceStatus) -> bool {
+    resource.running && resource.replica.is_none()
 }
 
 /// A resource as the core wants to see it; `None` if its replica does not run.
@@ -127,6 +158,43 @@ pub(crate) fn view(pid: u32, resource: &ResourceStatus, peer: u8) -> Option<Repl
         peer_role: peer.role.map(role),
         peer_in_sync: peer.in_sync,
         progress: activity.reads + activity.writes + activity.flushes,
-        oldest_ms: activity.oldest_ms,
+        oldest_ms: activity.disk_oldest_ms,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_stuck_is_no_process_that_is_gone() {
+        let mut resource = ResourceStatus {
+            name: "r0".into(),
+            backing: String::new(),
+            io: String::new(),
+            metadata: String::new(),
+            nbd: Vec::new(),
+            running: true,
+            why: Some("its I/O loop is stuck".into()),
+            replica: None,
+        };
+        assert!(is_stuck(&resource));
+        resource.running = false;
+        assert!(!is_stuck(&resource), "it has stopped");
+        assert_eq!(view(1, &resource, 2), None);
+    }
+
+    #[tokio::test]
+    async fn only_the_process_that_listens_is_killed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("serve.sock");
+        let why = kill(&socket, 1).await.expect_err("nobody listens");
+        assert!(why.contains("gone already"), "{why}");
+        // This process listens, and was not meant.
+        let _listener = tokio::net::UnixListener::bind(&socket).expect("bound");
+        let why = kill(&socket, u64::from(std::process::id()) + 1)
+            .await
+            .expect_err("another one");
+        assert!(why.contains("taken its place"), "{why}");
+    }
 }

@@ -26,10 +26,10 @@ use crate::{
     error::RunError,
     heartbeat::Sealer,
     http::{self, Serve, Tally},
-    memory::{self, MemoryError},
+    memory,
     news::{self, hear, micros, monitor, random, read_power},
     orders::Office,
-    ping, socket,
+    ping, replica, socket,
     watchdog::{Device, Watchdog, tend},
 };
 
@@ -91,7 +91,7 @@ pub(crate) enum Input {
     },
     Stored {
         version: u64,
-        result: Result<(), MemoryError>,
+        result: Result<(), String>,
     },
     Leave,
 }
@@ -312,13 +312,7 @@ impl Driver {
             Input::Monitored { peer, result } => agent.handle_monitor(now, peer, result),
             Input::Pinged(reachable) => agent.handle_ping(now, reachable),
             Input::Services { resource, result } => agent.handle_services(now, resource, result),
-            Input::Stored { version, result } => match result {
-                Ok(()) => agent.handle_stored(now, version),
-                // Nothing that depends on it goes on: that is what an intent that can't be stored is for.
-                Err(why) => {
-                    error!("the agent's memory can't be stored, so it will shoot at nobody: {why}")
-                }
-            },
+            Input::Stored { version, result } => agent.handle_stored(now, version, result),
             Input::Leave => {}
         }
     }
@@ -350,9 +344,11 @@ impl Driver {
                 spawn_local(async move {
                     let version = memory.version;
                     let stored = tokio::task::spawn_blocking(move || memory::store(&path, &memory));
-                    if let Ok(result) = stored.await {
-                        let _ = inputs.send(Input::Stored { version, result });
-                    }
+                    let result = match stored.await {
+                        Ok(result) => result.map_err(|error| error.to_string()),
+                        Err(error) => Err(error.to_string()),
+                    };
+                    let _ = inputs.send(Input::Stored { version, result });
                 });
             }
             Action::ReadPower(peer) => {
@@ -385,6 +381,7 @@ impl Driver {
                 }
             }
             Action::Order(resource, order) => self.order(resource, order),
+            Action::Kill { resource, run } => self.kill(resource, run),
             Action::StartServices(resource) => self.services(resource, true),
             Action::StopServices(resource) => self.services(resource, false),
             Action::Report {
@@ -410,6 +407,18 @@ impl Driver {
                 .map(|proof| proof.to_string())
                 .map_err(|failure| failure.to_string());
             let _ = inputs.send(Input::Fenced { peer, result });
+        });
+    }
+
+    /// What comes of it is seen by looking.
+    fn kill(&self, resource: usize, run: u64) {
+        let settings = self.settings.clone();
+        spawn_local(async move {
+            let name = &settings.resources[resource].name;
+            match replica::kill(&settings.control_socket, run).await {
+                Ok(()) => warn!(resource = name, pid = run, "killed: its I/O stood still"),
+                Err(why) => error!(resource = name, pid = run, "could not be killed: {why}"),
+            }
         });
     }
 

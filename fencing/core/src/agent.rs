@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use crate::{
     Action, Beat, BeatResource, Config, Level, Memory, Operator, Role, Serving, Time,
-    fence::Fencing, peer::Peer, resource::Resource,
+    fence::{Fencing, RETRY},
+    peer::Peer,
+    resource::Resource,
 };
 
 /// Decides for one node when to fence, to take over, and to come back.
@@ -24,6 +26,8 @@ pub struct Agent {
     /// The newest version of the memory that is stored.
     pub(crate) stored: u64,
     storing: bool,
+    /// Attempts to store it that have failed since the last one that worked, and what the last one said.
+    unstored: Option<Unstored>,
     /// Whether ping targets answer; `None`: there are none.
     pub(crate) clients_reachable: Option<bool>,
     /// It stood still a while ago: the others may have decided meanwhile, and it has lost its advantage.
@@ -34,6 +38,15 @@ pub struct Agent {
     pub(crate) leaving: bool,
     alarmed: Vec<bool>,
     actions: VecDeque<Action>,
+}
+
+/// A memory that could not be stored.
+#[derive(Debug)]
+struct Unstored {
+    failed: usize,
+    /// When it is tried again.
+    next: Time,
+    why: String,
 }
 
 impl Agent {
@@ -59,6 +72,7 @@ impl Agent {
             stored: memory.version,
             memory,
             storing: false,
+            unstored: None,
             clients_reachable: None,
             stood_still: None,
             next_beat: now,
@@ -92,7 +106,7 @@ impl Agent {
         self.wall = wall;
         self.advance(now);
         self.warn_of_silence();
-        self.tell_hangs();
+        self.look_at_hangs();
         self.decide();
     }
 
@@ -131,12 +145,40 @@ impl Agent {
         Ok(())
     }
 
-    /// The memory is stored up to a version.
-    pub fn handle_stored(&mut self, now: Time, version: u64) {
+    /// The memory is stored up to a version, or could not be. Nothing that depends on it goes on before it is (R6), so it
+    /// is tried again.
+    pub fn handle_stored(&mut self, now: Time, version: u64, result: Result<(), String>) {
         self.advance(now);
-        self.stored = self.stored.max(version);
         self.storing = false;
+        match result {
+            Ok(()) => {
+                self.stored = self.stored.max(version);
+                if self.unstored.take().is_some() {
+                    let what = "its memory can be stored again";
+                    self.report(Level::Info, None, what.into());
+                }
+            }
+            Err(why) => {
+                let failed = self.unstored.as_ref().map_or(0, |unstored| unstored.failed);
+                let wait = RETRY[failed.min(RETRY.len() - 1)];
+                let what = format!(
+                    "its memory can't be stored, so it fires at nobody: {why}. Next attempt in {} s",
+                    wait / 1000
+                );
+                self.report(Level::Alarm, None, what);
+                self.unstored = Some(Unstored {
+                    failed: failed + 1,
+                    next: now.after(wait),
+                    why,
+                });
+            }
+        }
         self.decide();
+    }
+
+    /// Why the memory can't be stored, if it can't.
+    pub(crate) fn memory_fault(&self) -> Option<&str> {
+        self.unstored.as_ref().map(|unstored| unstored.why.as_str())
     }
 
     /// The fence device of a peer was asked whether it works: how long that took, or why it does not.
@@ -232,43 +274,17 @@ impl Agent {
         }
     }
 
-    /// Whether no primary of this node hangs: what a watchdog is fed for. One that waits for a receipt does not hang, and one
-    /// whose process is gone does not either.
-    #[must_use]
-    pub fn is_well(&self) -> bool {
-        !(0..self.resources.len()).any(|resource| self.hangs(resource))
-    }
-
-    fn hangs(&self, resource: usize) -> bool {
-        let state = &self.resources[resource];
-        let primary = state
-            .view
-            .as_ref()
-            .is_some_and(|view| view.role == Role::Primary);
-        primary && self.now.since(state.moved) >= self.config.profile.hang()
-    }
-
-    fn tell_hangs(&mut self) {
-        for resource in 0..self.resources.len() {
-            if self.hangs(resource) && !self.resources[resource].hang_told {
-                self.resources[resource].hang_told = true;
-                let what = format!(
-                    "its process has done nothing for {} s though there is something to do: a watchdog, if there is one, is fed no \
-                     longer and resets this host",
-                    self.config.profile.hang() / 1000
-                );
-                self.report(Level::Alarm, Some(resource), what);
-            }
-        }
-    }
-
     /// Everything that is possible now.
     pub(crate) fn decide(&mut self) {
         for resource in 0..self.resources.len() {
             self.decide_resource(resource);
         }
         self.decide_fencing();
-        if self.memory.version > self.stored && !self.storing {
+        let due = self
+            .unstored
+            .as_ref()
+            .is_none_or(|unstored| unstored.next <= self.now);
+        if self.memory.version > self.stored && !self.storing && due {
             self.storing = true;
             self.act(Action::Store(self.memory.clone()));
         }
@@ -283,7 +299,7 @@ impl Agent {
         let dead = self.config.profile.dead();
         for at in 0..self.peers.len() {
             let peer = &self.peers[at];
-            let resources = self.resources.iter().zip(&self.config.resources);
+            let resources = self.config.resources.iter().enumerate();
             let beat = Beat {
                 from: self.config.node,
                 to: self.config.peers[at].node,
@@ -300,10 +316,32 @@ impl Agent {
                 fence_latency: peer.latency,
                 resources: resources
                     .filter(|(_, config)| config.peer == at)
-                    .map(|(state, config)| said_of(state, &config.name))
+                    .map(|(resource, _)| self.said_of(resource))
                     .collect(),
             };
             self.act(Action::Send { peer: at, beat });
+        }
+    }
+
+    fn said_of(&self, resource: usize) -> BeatResource {
+        let state = &self.resources[resource];
+        let view = state.view.as_ref();
+        BeatResource {
+            name: self.config.resources[resource].name.clone(),
+            serving: match (state.seen, view) {
+                (_, Some(_)) => Serving::Yes,
+                (true, None) => Serving::No,
+                (false, None) => Serving::Silent,
+            },
+            role: view.map_or(Role::Standby, |view| view.role),
+            term: view.map_or(0, |view| view.term),
+            can_promote: view.is_some_and(|view| view.can_promote && view.up_to_date),
+            progress: view.map_or(0, |view| view.progress),
+            oldest_ms: state.stands_still(self.now),
+            ready: self.is_ready(resource),
+            hung: self.is_hung(resource),
+            ask: state.ask,
+            released: state.released,
         }
     }
 
@@ -374,24 +412,5 @@ impl Agent {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) | 1
-    }
-}
-
-fn said_of(state: &Resource, name: &str) -> BeatResource {
-    let view = state.view.as_ref();
-    BeatResource {
-        name: name.to_owned(),
-        serving: match (state.seen, view) {
-            (_, Some(_)) => Serving::Yes,
-            (true, None) => Serving::No,
-            (false, None) => Serving::Silent,
-        },
-        role: view.map_or(Role::Standby, |view| view.role),
-        term: view.map_or(0, |view| view.term),
-        can_promote: view.is_some_and(|view| view.can_promote && view.up_to_date),
-        progress: view.map_or(0, |view| view.progress),
-        oldest_ms: view.map_or(0, |view| view.oldest_ms),
-        ask: state.ask,
-        released: state.released,
     }
 }

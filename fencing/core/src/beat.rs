@@ -44,8 +44,14 @@ pub struct BeatResource {
     pub can_promote: bool,
     /// Requests done since it started: a number that stands while `oldest_ms` grows is an I/O path that hangs.
     pub progress: u64,
-    /// Age of its oldest request, milliseconds.
+    /// For how long its I/O has stood still though there is something to do, or its process has said nothing, milliseconds.
     pub oldest_ms: u64,
+    /// It would take over if the receiver's replica were gone. (An agent of an earlier version does not say so.)
+    #[serde(default)]
+    pub ready: bool,
+    /// Its I/O stands still, it was killed for that, and its process is there all the same.
+    #[serde(default)]
+    pub hung: bool,
     /// The sender asks the receiver's replica to record itself as Outdated; a random number, or 0 for no.
     pub ask: u64,
     /// The sender's replica has done so when asked with this number.

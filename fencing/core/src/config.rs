@@ -52,10 +52,18 @@ impl Profile {
         }
     }
 
-    /// A primary whose oldest request is as old as this, with none done meanwhile, hangs, milliseconds.
+    /// A replica whose disk has answered nothing for so long though it was asked, or whose process says nothing, hangs,
+    /// milliseconds: a person is told.
     #[must_use]
     pub const fn hang(self) -> u64 {
         10 * self.dead()
+    }
+
+    /// A primary that hangs for so long has failed, milliseconds. Of the default profile: more than the 30 s after which
+    /// Linux itself gives up on a command of a SCSI or NVMe disk, so that a disk that it can bring back comes back first.
+    #[must_use]
+    pub const fn hung(self) -> u64 {
+        2 * self.hang()
     }
 
     /// How long a process that died on a living host has to come back before its role is taken, milliseconds.
@@ -63,6 +71,18 @@ impl Profile {
     pub const fn restart_grace(self) -> u64 {
         2 * self.dead()
     }
+}
+
+/// What is done about a primary whose I/O stands still while its host lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HungIo {
+    /// A person is told, and a watchdog, if there is one, resets the host.
+    Alarm,
+    /// Besides, where the other node is ready to go on: its process is killed, and if that does not end it, the other node
+    /// has the host fenced. No write can be lost by either, and clients wait already.
+    #[default]
+    Act,
 }
 
 /// Settings of an agent.
@@ -74,6 +94,8 @@ pub struct Config {
     pub node: u8,
     /// How fast to judge.
     pub profile: Profile,
+    /// What is done about I/O that stands still.
+    pub hung_io: HungIo,
     /// The nodes it shares a resource with.
     pub peers: Vec<PeerConfig>,
     /// The resources that it looks after.

@@ -59,7 +59,7 @@ pub struct ReplicaView {
     pub peer_in_sync: bool,
     /// Requests done since its start.
     pub progress: u64,
-    /// Age of its oldest request, milliseconds.
+    /// Age of the oldest operation that its own disk has not finished, milliseconds. What waits for the peer does not count.
     pub oldest_ms: u64,
 }
 
@@ -160,6 +160,13 @@ pub enum Action {
     PowerOn(usize),
     /// Tell the local replica of a resource, then call `handle_ordered`.
     Order(usize, Order),
+    /// Kill the process of a resource's replica if it still is this run of it: its I/O stands still.
+    Kill {
+        /// The resource.
+        resource: usize,
+        /// The run.
+        run: u64,
+    },
     /// Bring the services of a resource up, then call `handle_services`.
     StartServices(usize),
     /// Bring them down, then call `handle_services`.

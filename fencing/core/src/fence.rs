@@ -8,8 +8,8 @@ const DAMPING_WINDOW: u64 = 10 * 60 * 1000;
 const DAMPING: [u64; 3] = [5_000, 15_000, 60_000];
 /// Places in the race for the first shot.
 const PLACES: u64 = 6;
-/// Between attempts with a device that fails.
-const RETRY: [u64; 5] = [1_000, 2_000, 5_000, 15_000, 60_000];
+/// Between attempts with a device that fails, or to store the memory.
+pub(crate) const RETRY: [u64; 5] = [1_000, 2_000, 5_000, 15_000, 60_000];
 
 /// Where a shot stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -271,7 +271,8 @@ impl Agent {
         let late = self
             .stood_still
             .is_some_and(|at| self.now.since(at) < delay.saturating_add(2 * dead));
-        let isolated = self.clients_reachable == Some(false) || late;
+        let hangs = (0..self.resources.len()).any(|resource| self.is_stuck(resource));
+        let isolated = self.clients_reachable == Some(false) || late || hangs;
         // Behind all three places of a healthy one: what each was, the other may not have heard.
         place + if isolated { 3 } else { 0 }
     }

@@ -10,6 +10,7 @@ mod beat;
 mod config;
 mod event;
 mod fence;
+mod hang;
 mod memory;
 mod peer;
 mod resource;
@@ -19,7 +20,7 @@ mod tests;
 
 pub use agent::Agent;
 pub use beat::{Beat, BeatResource, Serving};
-pub use config::{Config, PeerConfig, Profile, ResourceConfig};
+pub use config::{Config, HungIo, PeerConfig, Profile, ResourceConfig};
 pub use event::{Action, Level, Operator, Order, ReplicaView, Role, Services, Time};
 pub use memory::{Failover, Intent, Memory};
 pub use status::{AgentStatus, PathStatus, PeerSummary, ResourceSummary};

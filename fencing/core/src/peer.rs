@@ -134,9 +134,10 @@ impl Peer {
         self.heard().is_some_and(|heard| now.since(heard) < ms)
     }
 
-    /// What it says of a resource, if it was heard within the last `ms` milliseconds.
+    /// What it says of a resource, if it was heard within the last `ms` milliseconds and was not powered off since.
     pub(crate) fn says(&self, now: Time, ms: u64, resource: &str) -> Option<&BeatResource> {
-        let beat = self.beat.as_ref().filter(|_| self.is_heard(now, ms))?;
+        let speaks = self.is_heard(now, ms) && self.proof.is_none();
+        let beat = self.beat.as_ref().filter(|_| speaks)?;
         beat.resources.iter().find(|said| said.name == resource)
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct Resource {
     pub(crate) moved: Time,
     /// Its hanging was reported.
     pub(crate) hang_told: bool,
+    /// Its process was killed because it hangs.
+    pub(crate) killed: bool,
     /// What it was told and has not answered.
     pub(crate) order: Option<Order>,
     not_before: Time,
@@ -32,6 +34,8 @@ pub(crate) struct Resource {
     pub(crate) lost: Option<Time>,
     /// Since when the peer's agent says that its replica has no process.
     peer_gone: Option<Time>,
+    /// Since when the peer's agent says that its primary hangs and can't be killed.
+    pub(crate) peer_hung: Option<Time>,
     /// Since when it could be promoted.
     promotable: Option<Time>,
     /// What gave the right to take over since the peer was lost.
@@ -66,6 +70,7 @@ impl Resource {
     pub(crate) fn forgive(&mut self, now: Time) {
         self.lost = self.lost.map(|_| now);
         self.peer_gone = self.peer_gone.map(|_| now);
+        self.peer_hung = self.peer_hung.map(|_| now);
         self.asked = now;
         self.moved = now;
     }
@@ -88,21 +93,26 @@ impl Agent {
         let linked = is.is_some_and(|view| view.linked);
         let is_suspended = is.is_some_and(|view| view.suspended);
         let can_promote = is.is_some_and(|view| view.can_promote && view.up_to_date && !primary);
-        let moves = was.zip(is).is_none_or(|(was, is)| {
-            was.progress != is.progress || is.oldest_ms == 0 || is.suspended
-        });
+        // What the other node would do if this one fell silent depends on it.
+        let role = |view: &ReplicaView| view.role;
+        self.beat_now |= was.map(role) != is.map(role);
+        let stands = same_run
+            && was
+                .zip(is)
+                .is_some_and(|(was, is)| was.progress == is.progress && !is.suspended);
+        // What its disk was asked before its oldest operation has been answered.
+        let oldest = is.filter(|_| stands).map_or(0, |is| is.oldest_ms);
         let state = &mut self.resources[resource];
-        if moves {
-            state.moved = now;
-            state.hang_told = false;
-        }
+        state.moved = state.moved.max(Time(now.0.saturating_sub(oldest)));
         state.lost = if linked {
             None
         } else {
             state.lost.or(Some(now))
         };
         state.promotable = can_promote.then(|| state.promotable.unwrap_or(now));
-        if linked || primary && !is_suspended {
+        // A takeover that is seen before its order is answered is counted with the answer.
+        let promoting = state.order == Some(Order::Promote);
+        if linked || primary && !is_suspended && !promoting {
             state.right = None;
         }
         let (switching, handing) = (state.switching, state.order == Some(Order::HandOver));
@@ -227,12 +237,14 @@ impl Agent {
                 let said = self.peers[peer].says(self.now, dead, &config.name);
                 let answered = said.is_some_and(|said| said.released == state.ask);
                 let mute = state.ask != 0 && !answered && self.now.since(state.asked) >= 2 * dead;
-                if view.linked || !(silent || mute) {
+                let hung = view.role == Role::Standby && self.has_hung_primary(resource);
+                if view.linked || !(silent || mute || hung) {
                     return None;
                 }
                 let why = match (view.role, silent) {
                     (Role::Primary, true) => "it was in sync and is silent on every path",
                     (Role::Standby, true) => "it was primary and is silent on every path",
+                    (_, false) if hung => "its I/O stands still, and its process can't be killed",
                     (_, false) => "its agent lives, and its replica is neither connected nor gone",
                 };
                 let needed = match view.role {
@@ -279,6 +291,10 @@ impl Agent {
             .as_ref()
             .is_some_and(|said| said.serving == Serving::No);
         state.peer_gone = gone.then(|| state.peer_gone.unwrap_or(now));
+        let hung = said.as_ref().is_some_and(|said| {
+            said.hung && said.role == Role::Primary && said.serving == Serving::Yes
+        });
+        state.peer_hung = hung.then(|| state.peer_hung.unwrap_or(now));
         let grace = self.config.profile.restart_grace();
         let wants = !self.memory.maintenance
             && state.right.is_none()

@@ -16,6 +16,9 @@ pub struct AgentStatus {
     pub maintenance: bool,
     /// Too many failovers: a person must look first.
     pub blocked: bool,
+    /// Why the agent's memory can't be stored, if it can't: it fires at nobody meanwhile.
+    #[serde(default)]
+    pub memory_fault: Option<String>,
     /// Ping targets answer; `None`: there are none.
     pub clients_reachable: Option<bool>,
     /// Each peer.
@@ -75,6 +78,7 @@ impl Agent {
             profile: self.config.profile,
             maintenance: self.memory.maintenance,
             blocked: self.memory.blocked,
+            memory_fault: self.memory_fault().map(str::to_owned),
             clients_reachable: self.clients_reachable,
             peers: (0..self.peers.len())
                 .map(|at| self.peer_summary(at))
@@ -142,6 +146,10 @@ impl Agent {
             None if !state.seen => "not looked at yet".to_owned(),
             None => "its process is not running".to_owned(),
             Some(_) if state.order.is_some() => "something is being changed".to_owned(),
+            Some(view) if view.role == crate::Role::Primary && self.is_stuck(at) => {
+                let seconds = state.stands_still(self.now) / 1000;
+                format!("its I/O has stood still for {seconds} s")
+            }
             Some(view) if view.suspended => {
                 format!("I/O waits for {peer}, or for a receipt about it")
             }

@@ -5,6 +5,7 @@ mod bench;
 mod every;
 mod hang;
 mod judge;
+mod memory;
 mod operator;
 mod race;
 mod random;

@@ -4,10 +4,13 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+
 use crate::{
-    limits::MAX_LINE_BYTES,
+    limits::{MAX_LINE_BYTES, STATUS_PATIENCE},
     protocol::{Answer, Ask, NodeStatus, Request, VERSION},
 };
 
@@ -39,6 +42,20 @@ pub enum ClientError {
     Denied {
         /// Which socket.
         socket: PathBuf,
+    },
+    /// Nobody answers.
+    #[error(
+        "{}: `twindisk serve`{process} says nothing for {} ms: it was stopped (SIGSTOP), waits for a disk, or its host is busy \
+         with something else. An agent beside it acts when that goes on",
+        socket.display(), limit.as_millis()
+    )]
+    Silent {
+        /// Which socket.
+        socket: PathBuf,
+        /// Its number, if it is known.
+        process: String,
+        /// For how long it was waited.
+        limit: Duration,
     },
     /// The connection broke.
     #[error("{}: the connection to `twindisk serve` broke ({source}): whether the request was carried out is not known; look at `twindisk status`", socket.display())]
@@ -118,13 +135,41 @@ impl Client {
     /// The node's status, or one resource's.
     ///
     /// # Errors
-    /// When the connection breaks or the answer is no status.
+    /// When the connection breaks, nobody answers in time, or the answer is no status.
     pub fn status(&mut self, resource: Option<&str>) -> Result<NodeStatus, ClientError> {
         let resource = resource.map(str::to_owned);
-        match self.ask(Ask::Status { resource })? {
-            Answer::Status(status) => Ok(*status),
-            other => Err(self.nonsense(&format!("{other:?}"))),
+        self.limit(Some(STATUS_PATIENCE))?;
+        let answer = self.ask(Ask::Status { resource });
+        self.limit(None)?;
+        match answer {
+            Ok(Answer::Status(status)) => Ok(*status),
+            Ok(other) => Err(self.nonsense(&format!("{other:?}"))),
+            // `read` with a time limit (socket(7), SO_RCVTIMEO).
+            Err(ClientError::Broken { source, .. })
+                if source.kind() == io::ErrorKind::WouldBlock =>
+            {
+                Err(ClientError::Silent {
+                    socket: self.socket.clone(),
+                    process: self.process(),
+                    limit: STATUS_PATIENCE,
+                })
+            }
+            Err(error) => Err(error),
         }
+    }
+
+    fn limit(&self, limit: Option<Duration>) -> Result<(), ClientError> {
+        let set = self.stream.get_ref().set_read_timeout(limit);
+        set.map_err(|source| self.broken(source))
+    }
+
+    /// Whoever listens, as a part of a sentence.
+    fn process(&self) -> String {
+        let listener = getsockopt(self.stream.get_ref(), PeerCredentials);
+        listener.map_or_else(
+            |_| String::new(),
+            |listener| format!(" (process {})", listener.pid()),
+        )
     }
 
     fn broken(&self, source: io::Error) -> ClientError {

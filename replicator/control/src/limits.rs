@@ -68,8 +68,12 @@ pub const MAX_WAITING_NOTICES: usize = 4096;
 /// Bytes read from a client that has not finished its negotiation, at a time.
 pub const NBD_READ_BYTES: usize = 16 * 1024;
 
-/// How long the answer to a status request may take before the resource's thread is called stuck.
-pub const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a resource's thread may take to say how it stands before it is called stuck.
+pub const STATUS_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// How long the process may take to answer a question about its state before it is said to stand still: longer than one of
+/// its threads.
+pub const STATUS_PATIENCE: Duration = Duration::from_millis(2500);
 
 /// How much longer than its own stop timeout a replica may take to stop before the process ends without it.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);

@@ -70,7 +70,8 @@ pub struct Replica {
     pub(crate) compares: Slab<Compare>,
     pub(crate) flushes: Slab<ClientFlush>,
     pub(crate) flusher: Flusher,
-    ops: Slab<Op>,
+    /// What each operation of the disk and the metadata is for, and since when it is under way.
+    ops: Slab<(Op, Time)>,
     seq: Seq,
     /// The change of the in-sync set that is being stored.
     pub(crate) change: Option<Change>,
@@ -438,7 +439,7 @@ impl Replica {
     }
 
     fn disk_done(&mut self, op: OpId, result: Result<DiskDone, crate::DiskError>) {
-        let op = self.ops.remove(op.0 as usize);
+        let op = self.take_op(op);
         let done = result.clone().map(|_| ());
         match op {
             Op::Mutation(index) => self.mutation_written(index, done),
@@ -465,7 +466,7 @@ impl Replica {
     }
 
     fn meta_done(&mut self, op: OpId, result: Result<(), String>) {
-        let op = self.ops.remove(op.0 as usize);
+        let op = self.take_op(op);
         if let Err(error) = &result {
             self.metadata_write_failed(op, error);
             return;
@@ -558,11 +559,16 @@ impl Replica {
     }
 
     pub(crate) fn op(&mut self, op: Op) -> OpId {
-        OpId(self.ops.insert(op) as u64)
+        OpId(self.ops.insert((op, self.now)) as u64)
     }
 
     pub(crate) fn take_op(&mut self, op: OpId) -> Op {
-        self.ops.remove(op.0 as usize)
+        self.ops.remove(op.0 as usize).0
+    }
+
+    /// Since when the oldest operation of the disk or the metadata is under way.
+    pub(crate) fn oldest_op(&self) -> Option<Time> {
+        self.ops.iter().map(|(_, (_, since))| *since).min()
     }
 
     pub(crate) fn disk(&mut self, op: Op, io: DiskIo) {

@@ -147,6 +147,7 @@ impl Replica {
                 + self.flushes.len()
                 + self.held.len()) as u64,
             oldest_ms: oldest.map_or(0, |began| millis(now, began)),
+            disk_oldest_ms: self.oldest_op().map_or(0, |since| millis(now, since)),
             al_extents: self.al.len() as u64,
             al_writes: self.al.writes(),
             writes: self.counts.writes,

@@ -127,6 +127,8 @@ pub struct Activity {
     pub requests: u64,
     /// Age of the oldest mutation in flight, milliseconds.
     pub oldest_ms: u64,
+    /// Age of the oldest operation that this node's disk or metadata device has not finished, milliseconds.
+    pub disk_oldest_ms: u64,
     /// Extents hot in the activity log.
     pub al_extents: u64,
     /// Metadata blocks of the activity log written since the start.

@@ -1,11 +1,13 @@
 //! Agents in place of the operator: the failover decisions of `fencing/core`, unchanged, beside the replicas that they
 //! look after, with two heartbeat paths and a fence device that is fast, slow, or out of order.
 
+mod hang;
 mod replica;
 
 use twindisk_core::{CommandId, Role};
 use twindisk_fencing_core::{
-    Action, Agent, Beat, Config, Level, Memory, Order, PeerConfig, Profile, ResourceConfig, Time,
+    Action, Agent, Beat, Config, HungIo, Level, Memory, Order, PeerConfig, Profile, ResourceConfig,
+    Time,
 };
 
 use crate::{
@@ -73,6 +75,8 @@ pub(crate) enum AgentEv {
     Power { run: u64 },
     /// The peer is to be switched on.
     PowerOn,
+    /// The disk of a process that was killed answers: now it is gone.
+    Dies { run: u64 },
     /// Services have come up or gone down.
     Services { run: u64, up: bool },
 }
@@ -120,6 +124,7 @@ impl World {
             name: name(number),
             node: number as u8,
             profile: Profile::Fast,
+            hung_io: HungIo::Act,
             peers: vec![PeerConfig {
                 name: name(peer),
                 node: peer as u8,
@@ -179,12 +184,13 @@ impl World {
             AgentEv::Start => return self.start_agent(number),
             AgentEv::PowerOn => return self.power_on_again(1 - number),
             AgentEv::Shoot { run, fired } => return self.shoot(number, run, fired),
+            AgentEv::Dies { run } => return self.dies(number, run),
             AgentEv::Stored { run, memory } if run == current => {
                 let version = memory.version;
                 let node = &mut self.agents().nodes[number];
                 node.memory = *memory;
                 if let Some(agent) = &mut node.agent {
-                    agent.handle_stored(now, version);
+                    agent.handle_stored(now, version, Ok(()));
                 }
             }
             AgentEv::Look { run } if run == current => {
@@ -291,6 +297,7 @@ impl World {
                 self.agent_later(delay, number, AgentEv::PowerOn);
             }
             Action::Order(_, order) => self.agent_orders(number, order),
+            Action::Kill { run, .. } => self.kill_process(number, run),
             Action::StartServices(_) | Action::StopServices(_) => {
                 let up = matches!(action, Action::StartServices(_));
                 let delay = self.dice.agent.between(MS, 50 * MS);

@@ -233,7 +233,7 @@ impl World {
         let (low, high) = (&self.nodes[pair.0], &self.nodes[pair.1]);
         let wanted = low.wants[pair.1] && high.wants[pair.0];
         let alive = low.replica.is_some() && high.replica.is_some();
-        let awake = low.paused_until <= now && high.paused_until <= now;
+        let awake = low.awake_at() <= now && high.awake_at() <= now;
         let open = self.pairs[&pair].blocked.iter().all(|until| *until <= now);
         if !(wanted && alive && awake && open) {
             if alive && wanted {

@@ -43,6 +43,7 @@ pub(crate) enum Fault {
     MetaError { node: usize },
     MetaRot { node: usize },
     Command,
+    Hang { node: usize },
 }
 
 impl World {
@@ -65,13 +66,17 @@ impl World {
             (faults.meta_errors, 11),
             (faults.meta_rot, 12),
             (faults.commands, 13),
+            (faults.hangs, 14),
         ];
         let kinds = kinds
             .into_iter()
             .flat_map(|(count, kind)| (0..count).map(move |_| kind));
         for (number, kind) in (0..).zip(kinds) {
-            let at = self.dice.nemesis.between(self.now, self.swarm.duration);
+            let mut at = self.dice.nemesis.between(self.now, self.swarm.duration);
             let fault = self.draw_fault(kind);
+            if matches!(fault, Fault::Hang { .. }) {
+                at = self.now + (at - self.now) / 3; // What agents do about it takes its time.
+            }
             // Drawn all the same, so that the others stay what they were.
             if !self.swarm.skip.contains(&number) {
                 self.at(at, Ev::Strike { fault });
@@ -104,7 +109,8 @@ impl World {
             10 => Fault::DiskError { node },
             11 => Fault::MetaError { node },
             12 => Fault::MetaRot { node },
-            _ => Fault::Command,
+            13 => Fault::Command,
+            _ => Fault::Hang { node },
         }
     }
 
@@ -215,6 +221,7 @@ impl World {
                 node.meta.rot(superblock, die);
             }
             Fault::Command => self.random_command(),
+            Fault::Hang { node } => self.hang(node),
         }
     }
 
@@ -236,7 +243,7 @@ impl World {
         let slowness = die.pick(&[5, 30, 200]);
         let trouble = &mut self.nodes[node].trouble;
         if stuck {
-            trouble.stuck_until = until;
+            trouble.stuck_until = trouble.stuck_until.max(until);
         } else {
             trouble.slow_until = until;
             trouble.slowness = slowness;
@@ -320,6 +327,7 @@ impl World {
             }
         }
         for number in 0..self.nodes.len() {
+            self.end_hang(number);
             let node = &mut self.nodes[number];
             node.trouble = crate::node::Trouble::default();
             // A resync from a copy with unreadable blocks can't end: see the crate's documentation.
@@ -355,5 +363,6 @@ const fn kind_name(fault: Fault) -> &'static str {
         Fault::MetaError { .. } => "metadata error",
         Fault::MetaRot { .. } => "metadata rot",
         Fault::Command => "foolish command",
+        Fault::Hang { .. } => "hung I/O",
     }
 }

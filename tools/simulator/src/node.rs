@@ -39,7 +39,10 @@ pub(crate) struct Node {
     pub(crate) export: Option<u64>,
     /// Which peers (by node) the core wants to be connected to.
     pub(crate) wants: Vec<bool>,
+    /// Until when it stands still, its agent with it.
     pub(crate) paused_until: u64,
+    /// The same of its process alone.
+    pub(crate) stopped_until: u64,
     pub(crate) tick_at: u64,
     pub(crate) trouble: Trouble,
     /// The term that it last reported.
@@ -167,6 +170,7 @@ impl Node {
             export: None,
             wants: vec![false; swarm.nodes],
             paused_until: 0,
+            stopped_until: 0,
             tick_at: u64::MAX,
             trouble: Trouble::default(),
             term: 0,
@@ -182,6 +186,11 @@ impl Node {
             last_loss: 0,
             host: BootId(1),
         }
+    }
+
+    /// When its process does something again.
+    pub(crate) fn awake_at(&self) -> u64 {
+        self.paused_until.max(self.stopped_until)
     }
 
     /// What the replica says of itself.

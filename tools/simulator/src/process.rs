@@ -33,7 +33,7 @@ impl World {
         node.run += 1;
         node.bufs = fresh_bufs(&self.swarm);
         node.tick_at = u64::MAX;
-        node.paused_until = 0;
+        (node.paused_until, node.stopped_until) = (0, 0);
         node.wants.fill(false);
         node.suspended = false;
         node.forgot = false;

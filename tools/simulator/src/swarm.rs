@@ -160,6 +160,8 @@ pub struct Faults {
     pub meta_rot: u32,
     /// The operator does something, foolish or not.
     pub commands: u32,
+    /// A disk, or a process alone, stands still, some of them for so long that agents act.
+    pub hangs: u32,
     /// Of 1000 interesting moments: a fault right then.
     pub targeted: u32,
     /// Clocks run fast or slow by up to so many millionths.
@@ -190,6 +192,7 @@ impl Faults {
             + self.meta_errors
             + self.meta_rot
             + self.commands
+            + self.hangs
     }
 }
 
@@ -315,7 +318,29 @@ impl Swarm {
             latency,
             dead_until,
         });
+        if rng.chance(250) {
+            swarm.hang(&mut rng);
+        }
         swarm
+    }
+
+    /// Disks and processes hang, in half of these seeds with nothing else going wrong: most faults end a hang.
+    fn hang(&mut self, rng: &mut Rng) {
+        if rng.coin() {
+            let slow_disks = self.faults.slow_disks;
+            self.faults = Faults {
+                slow_disks,
+                ..Faults::default()
+            };
+        }
+        // Not with these: a standby that was recorded as outdated while its primary's disk hung must follow that one (R3),
+        // also if power was lost there before it flushed anything: what was acknowledged and not flushed is gone.
+        (self.faults.power, self.faults.blackouts) = (0, 0);
+        self.faults.hangs = rng.between(1, 3) as u32;
+        self.duration += 30 * SEC;
+        // There must be something to do until the end, or nothing hangs.
+        self.load.think = self.load.think.max(rng.pick(&[100 * MS, 500 * MS]));
+        self.load.operations = 400;
     }
 
     /// A calm cluster of two for hand-written scenarios.
@@ -384,6 +409,7 @@ fn draw_faults(rng: &mut Rng, lossy: bool) -> Faults {
         meta_errors: some(50, 1),
         meta_rot: some(100, 2),
         commands: some(500, 8) + if lossy { 4 } else { 0 },
+        hangs: 0,
         targeted: some(300, 60),
         drift_ppm: u64::from(some(300, 500)),
         fencing: some(700, 1) == 1,

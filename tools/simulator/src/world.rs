@@ -379,12 +379,16 @@ impl World {
             | Ev::Restart { .. } => return None,
             // What a device has been told to do, and what it does, stands still for nobody.
             Ev::Agent {
-                event: AgentEv::Shoot { .. } | AgentEv::PowerOn,
+                event: AgentEv::Shoot { .. } | AgentEv::PowerOn | AgentEv::Dies { .. },
                 ..
             } => return None,
-            Ev::Agent { node, .. } => *node,
+            // An agent goes on beside a process that hangs.
+            Ev::Agent { node, .. } => {
+                let until = self.nodes[*node].paused_until;
+                return (until > self.now).then_some(until);
+            }
         };
-        let until = self.nodes[number].paused_until;
+        let until = self.nodes[number].awake_at();
         (until > self.now).then_some(until)
     }
 

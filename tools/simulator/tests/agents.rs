@@ -14,7 +14,7 @@ const SEEDS: u64 = 120;
 fn agents_bring_every_pair_through() {
     let next = AtomicU64::new(0);
     let wrong = Mutex::new(Vec::new());
-    let shots = AtomicU64::new(0);
+    let (shots, kills) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -29,11 +29,9 @@ fn agents_bring_every_pair_through() {
                         wrong.push(format!("seed {seed} panics"));
                         continue;
                     };
-                    let shot = |row: &twindisk_simulator::coverage::Row| {
-                        row.kind == "operator" && row.name == "fence"
-                    };
-                    let count = outcome.coverage.rows().filter(|(row, _)| shot(row));
-                    shots.fetch_add(count.map(|(_, count)| count).sum(), Ordering::Relaxed);
+                    let coverage = &outcome.coverage;
+                    shots.fetch_add(coverage.count("operator", "fence"), Ordering::Relaxed);
+                    kills.fetch_add(coverage.count("agent", "kill"), Ordering::Relaxed);
                     if let Some(violation) = outcome.violation {
                         let mut wrong = wrong.lock().expect("panics are caught");
                         wrong.push(format!("seed {seed}: {violation}"));
@@ -48,5 +46,10 @@ fn agents_bring_every_pair_through() {
     assert!(
         shots > SEEDS / 4,
         "only {shots} nodes were shot: the seeds try too little"
+    );
+    let kills = kills.into_inner();
+    assert!(
+        kills > SEEDS / 40,
+        "only {kills} processes that hang were killed"
     );
 }

@@ -1,6 +1,6 @@
 //! `twindisk agent`: the process that decides on failover, and what a person may say to it.
 
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, io, time::Duration};
 
 use twindisk_agent::{AgentAnswer, AgentAsk, AgentReply, Client};
 
@@ -40,8 +40,8 @@ enum What {
 /// A test asks every device several things, each within its own deadline.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// An agent that stands still must not keep a status waiting.
-const GLANCE: Duration = Duration::from_secs(1);
+/// An agent that stands still must not keep a status waiting: it answers from memory.
+const GLANCE: Duration = Duration::from_secs(2);
 
 fn on_or_off(text: &str) -> Result<bool, String> {
     match text {
@@ -102,6 +102,15 @@ pub(crate) fn if_running(context: &Context) -> Option<AgentReply> {
     }
 }
 
+/// The agent's part of a status; nothing if none runs.
+pub(crate) fn glance(context: &Context) -> String {
+    match asked(context, &AgentAsk::Status) {
+        Ok(AgentAnswer::Status(reply)) => format!("\n{}", table(&reply)),
+        Err(Failure::Error(why)) => format!("\n  ! {why}\n"),
+        Ok(_) | Err(_) => String::new(),
+    }
+}
+
 /// Asks this node's agent, and prints what it says.
 pub(crate) fn tell(context: &Context, ask: &AgentAsk) -> Result<(), Failure> {
     match asked(context, ask)? {
@@ -128,8 +137,20 @@ fn asked(context: &Context, ask: &AgentAsk) -> Result<AgentAnswer, Failure> {
             context.node.name
         ))
     };
-    let mut client = Client::connect(&socket, PATIENCE).map_err(not_running)?;
-    client.ask(ask).map_err(Failure::error)
+    let patience = match ask {
+        AgentAsk::Status => GLANCE,
+        _ => PATIENCE,
+    };
+    let mut client = Client::connect(&socket, patience).map_err(not_running)?;
+    client.ask(ask).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Failure::error(format!(
+            "`twindisk agent` of node {} says nothing for {} s: it was stopped (SIGSTOP), or its host is busy with something \
+             else. The other node takes this one for dead, if nothing else is heard from it",
+            context.node.name,
+            patience.as_secs()
+        )),
+        _ => Failure::error(error),
+    })
 }
 
 /// For eyes.
@@ -146,6 +167,12 @@ pub(crate) fn table(reply: &AgentReply) -> String {
     }
     if status.blocked {
         text.push_str("  BLOCKED: too many failovers; `twindisk agent clear` lets it go on\n");
+    }
+    if let Some(why) = &status.memory_fault {
+        let _ = writeln!(
+            text,
+            "  ! its memory can't be stored, so it fires at nobody: {why}"
+        );
     }
     if status.clients_reachable == Some(false) {
         text.push_str("  no ping target answers: this node seems to be cut off from its clients\n");

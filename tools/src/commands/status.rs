@@ -34,11 +34,7 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
             Ok(status) if args.json => {
                 serde_json::to_string(&status).map_err(Failure::error)? + "\n"
             }
-            Ok(status) => {
-                let agent = agent::if_running(&context).map(|reply| agent::table(&reply));
-                let agent = agent.map_or(String::new(), |text| format!("\n{text}"));
-                table::node(&status) + &agent
-            }
+            Ok(status) => table::node(&status) + &agent::glance(&context),
             Err(failure) if !args.watch => return Err(failure),
             Err(Failure::NotRunning(text)) => text + "\n",
             Err(failure) => return Err(failure),

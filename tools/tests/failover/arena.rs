@@ -195,15 +195,31 @@ impl Arena {
 
     /// Starts a process of a node and returns at once.
     pub(crate) fn spawn(&mut self, node: &str, what: What, config: &str) {
+        let command = match &self.namespaces {
+            Some(namespaces) => inside(namespaces.of(node)),
+            None => clean_command(),
+        };
+        self.spawn_by(command, node, what, config);
+    }
+
+    /// Starts `agent` where it can't see the processes of its host, nor kill one; waits until it answers.
+    pub(crate) fn agent_apart(&mut self, node: &str) {
+        let apart = ["--pid", "--fork", "--kill-child"];
+        self.spawn_by(
+            through("unshare", &apart, &clean_command()),
+            node,
+            What::Agent,
+            CONFIG,
+        );
+        self.until_agent(node, "its first answer", |_| true);
+    }
+
+    fn spawn_by(&mut self, mut command: Command, node: &str, what: What, config: &str) {
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.log_of(node, what))
             .expect("a log");
-        let mut command = match &self.namespaces {
-            Some(namespaces) => inside(namespaces.of(node)),
-            None => clean_command(),
-        };
         let child = command
             .arg(what.name())
             .arg("--config")
@@ -267,8 +283,13 @@ impl Arena {
     /// Waits until somebody has killed both processes of a node.
     pub(crate) fn await_death(&mut self, node: &str) {
         for what in [What::Agent, What::Serve] {
-            killed(node, &ended(&mut self.take(node, what)));
+            self.await_death_of(node, what);
         }
+    }
+
+    /// Waits until somebody has killed a process.
+    pub(crate) fn await_death_of(&mut self, node: &str, what: What) {
+        killed(node, &ended(&mut self.take(node, what)));
     }
 
     /// Whether both processes of a node run.
@@ -414,15 +435,17 @@ impl Drop for Arena {
 
 /// The program in a network namespace.
 fn inside(namespace: &str) -> Command {
-    let clean = clean_command();
-    let mut command = Command::new("ip");
-    command
-        .args(["netns", "exec", namespace])
-        .arg(clean.get_program());
-    for (name, _) in clean.get_envs().filter(|(_, value)| value.is_none()) {
-        command.env_remove(name);
+    through("ip", &["netns", "exec", namespace], &clean_command())
+}
+
+/// A program that is started by another one.
+fn through(program: &str, arguments: &[&str], command: &Command) -> Command {
+    let mut outer = Command::new(program);
+    outer.args(arguments).arg(command.get_program());
+    for (name, _) in command.get_envs().filter(|(_, value)| value.is_none()) {
+        outer.env_remove(name);
     }
-    command
+    outer
 }
 
 /// Of each node: where its replica listens, and two heartbeat paths.

@@ -13,6 +13,7 @@ mod arena;
 mod client;
 mod heartbeats;
 mod http;
+mod hung;
 mod namespaces;
 mod observer;
 mod outages;

@@ -1,8 +1,8 @@
 //! An agent on a bench: it is handed what a driver would bring, and what it wants done is collected.
 
 use crate::{
-    Action, Agent, Beat, BeatResource, Config, Level, Memory, Operator, Order, PeerConfig, Profile,
-    ReplicaView, ResourceConfig, Role, Serving, Time,
+    Action, Agent, Beat, BeatResource, Config, HungIo, Level, Memory, Operator, Order, PeerConfig,
+    Profile, ReplicaView, ResourceConfig, Role, Serving, Time,
 };
 
 /// Times of the profile that the bench uses.
@@ -63,6 +63,7 @@ impl Bench {
             resources: vec![resource("r0")],
             max_failovers: 3,
             failover_window: 3600,
+            hung_io: HungIo::Act,
         };
         change(&mut config);
         let resources = config.resources.iter().map(|one| said(&one.name)).collect();
@@ -148,7 +149,7 @@ impl Bench {
                     let version = memory.version;
                     self.stores.push(memory);
                     if self.stores_at_once {
-                        self.agent.handle_stored(Time(self.now), version);
+                        self.agent.handle_stored(Time(self.now), version, Ok(()));
                     }
                 }
                 other => self.acts.push(other),
@@ -261,6 +262,14 @@ impl Bench {
         self.settle();
     }
 
+    /// The memory that is being stored is, or could not be.
+    pub(super) fn stored(&mut self, result: Result<(), &str>) {
+        let version = self.stores.last().expect("one is to be stored").version;
+        let result = result.map_err(str::to_owned);
+        self.agent.handle_stored(self.time(), version, result);
+        self.settle();
+    }
+
     pub(super) fn power(&mut self, on: Option<bool>) {
         self.agent.handle_power(self.time(), 0, on);
         self.settle();
@@ -336,6 +345,8 @@ pub(super) fn said(name: &str) -> BeatResource {
         can_promote: false,
         progress: 0,
         oldest_ms: 0,
+        ready: false,
+        hung: false,
         ask: 0,
         released: 0,
     }

@@ -21,6 +21,12 @@ fn a_view() -> impl Strategy<Value = ReplicaView> {
         ])
     };
     let flags = any::<[bool; 6]>();
+    let still = (0..2_u64, prop_oneof![1 => Just(0_u64), 2 => 0..120_000_u64]);
+    let still = (usual(), still).prop_map(|(view, (progress, oldest_ms))| ReplicaView {
+        progress,
+        oldest_ms,
+        ..view
+    });
     let odd = (usual(), flags, 0..3_u64, 4..7_u64).prop_map(|(view, flags, run, term)| {
         let peer = if flags[5] {
             Role::Primary
@@ -40,7 +46,8 @@ fn a_view() -> impl Strategy<Value = ReplicaView> {
         }
     });
     let met = prop_oneof![8 => Just(70_u64), 1 => 71..74_u64];
-    (prop_oneof![6 => usual(), 1 => odd], met).prop_map(|(view, met)| ReplicaView { met, ..view })
+    (prop_oneof![6 => usual(), 2 => still, 1 => odd], met)
+        .prop_map(|(view, met)| ReplicaView { met, ..view })
 }
 
 fn a_beat() -> impl Strategy<Value = Said> {
@@ -50,16 +57,18 @@ fn a_beat() -> impl Strategy<Value = Said> {
     let hears = prop_oneof![4 => Just(3), 1 => Just(0)];
     let ask = prop_oneof![3 => Just(0), 1 => 1..4_u64];
     let leaving = prop_oneof![12 => Just(false), 1 => Just(true)];
-    let odd = (any::<bool>(), leaving);
+    let hung = prop_oneof![3 => Just(false), 1 => Just(true)];
+    let odd = (any::<bool>(), leaving, any::<bool>(), hung);
     let parts = (run, hears, any::<bool>(), role, serving, ask, 4..7_u64, odd);
     parts.prop_map(
-        |(run, hears, answers, role, serving, ask, term, (can_promote, leaving))| {
+        |(run, hears, answers, role, serving, ask, term, (can_promote, leaving, ready, hung))| {
             let mut about = said("");
             about.role = role;
             about.serving = serving;
             about.ask = ask;
             about.term = term;
             about.can_promote = can_promote;
+            (about.ready, about.hung) = (ready, hung);
             Said {
                 run,
                 hears,
@@ -69,6 +78,17 @@ fn a_beat() -> impl Strategy<Value = Said> {
             }
         },
     )
+}
+
+/// The peer's primary hangs, or something else is said for a while.
+fn a_speech() -> impl Strategy<Value = Event> {
+    let hung = a_beat().prop_map(|mut said| {
+        (said.about.hung, said.about.role) = (true, Role::Primary);
+        (said.about.serving, said.leaving) = (Serving::Yes, false);
+        said
+    });
+    let said = prop_oneof![3 => hung, 1 => a_beat()];
+    (said, 1..3 * GRACE).prop_map(|(said, ms)| Event::Says(said, ms))
 }
 
 fn an_event() -> impl Strategy<Value = Event> {
@@ -84,11 +104,13 @@ fn an_event() -> impl Strategy<Value = Event> {
     let worked = || prop_oneof![4 => Just(true), 1 => Just(false)];
     prop_oneof![
         20 => (1..8_000_u64).prop_map(Event::Pass),
+        1 => (20_000..50_000_u64).prop_map(Event::Pass),
         2 => (1..20_000_u64).prop_map(Event::Stall),
         12 => (0..2_usize, a_beat()).prop_map(|(path, said)| Event::Beat(path, said)),
+        3 => a_speech(),
         24 => (0..2_usize, a_view()).prop_map(|(at, view)| Event::View(at, Some(view))),
         3 => (0..2_usize).prop_map(|at| Event::View(at, None)),
-        16 => Just(Event::Stored),
+        16 => worked().prop_map(Event::Stored),
         10 => worked().prop_map(Event::Fenced),
         2 => any::<Option<bool>>().prop_map(Event::Power),
         2 => any::<bool>().prop_map(Event::Ping),

@@ -356,3 +356,20 @@ fn questions_have_numbers_that_do_not_repeat() {
     assert_eq!(numbers.len(), 1000);
     assert!(!numbers.contains(&0));
 }
+
+#[test]
+fn a_takeover_that_is_seen_before_its_order_is_answered_is_one() {
+    let mut bench = Bench::standby();
+    bench.said.resources[0].serving = Serving::No;
+    bench.view(orphan());
+    bench.live(GRACE + INTERVAL);
+    bench.said.resources[0].released = bench.says().ask;
+    bench.beat();
+    assert!(matches!(bench.order(), Some(Order::ReceiptReleased { .. })));
+    bench.obeyed();
+    bench.view(entitled());
+    assert_eq!(bench.order(), Some(Order::Promote));
+    bench.view(alone());
+    bench.obeyed();
+    assert_eq!(bench.memory().failovers.len(), 1);
+}

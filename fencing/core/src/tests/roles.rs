@@ -216,3 +216,40 @@ fn a_restart_of_one_that_went_on_alone_is_no_failover() {
     bench.obeyed();
     assert_eq!(bench.memory().failovers, []);
 }
+
+#[test]
+fn a_change_of_role_is_told_at_once() {
+    let mut bench = Bench::standby();
+    let gone = None;
+    let steps = [
+        (Some(entitled()), Role::Standby, 0),
+        (Some(alone()), Role::Primary, 1),
+        (Some(primary()), Role::Primary, 0),
+        (Some(standby()), Role::Standby, 1),
+        (gone, Role::Standby, 1),
+        (Some(outdated()), Role::Standby, 1),
+    ];
+    for (view, role, beats) in steps {
+        bench.live(INTERVAL / 2);
+        let before = bench.sent.len();
+        bench.view_of(0, view.clone());
+        assert_eq!(bench.sent.len() - before, beats, "{view:?}");
+        bench.live(INTERVAL);
+        assert_eq!(bench.says().role, role);
+    }
+    bench.live(INTERVAL / 2);
+    bench.sent.clear();
+    bench.view(alone());
+    let told: Vec<Role> = bench
+        .sent
+        .iter()
+        .map(|beat| beat.resources[0].role)
+        .collect();
+    assert_eq!(told, [Role::Primary]);
+    bench.pass(0);
+    assert_eq!(
+        bench.sent.len(),
+        1,
+        "and the next one comes an interval later"
+    );
+}

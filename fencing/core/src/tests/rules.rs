@@ -1,9 +1,9 @@
 //! A driver that believes nothing: it hands events to an agent, and holds every action against the rules.
 
-use super::bench::{DEAD, ME, RUN, resource, said};
+use super::bench::{DEAD, GRACE, INTERVAL, ME, RUN, resource, said};
 use crate::{
-    Action, Agent, Beat, BeatResource, Config, Intent, Memory, Operator, Order, PeerConfig,
-    Profile, ReplicaView, Role, Services, Time,
+    Action, Agent, Beat, BeatResource, Config, HungIo, Intent, Memory, Operator, Order, PeerConfig,
+    Profile, ReplicaView, Role, Services, Serving, Time,
 };
 
 /// No event makes an agent want more than this at once: a beat, a memory, a shot, and a few for each resource.
@@ -17,8 +17,10 @@ pub(super) enum Event {
     Stall(u64),
     /// A beat over a path.
     Beat(usize, Said),
+    /// The peer goes on saying so for a while.
+    Says(Said, u64),
     View(usize, Option<ReplicaView>),
-    Stored,
+    Stored(bool),
     Fenced(bool),
     Power(Option<bool>),
     Ping(bool),
@@ -62,6 +64,12 @@ pub(super) struct Driver {
     heard: Option<(u64, Beat)>,
     ended: Vec<u64>,
     stalled: u64,
+    /// When each replica was last seen to get something done, or to have nothing to do.
+    moved: Vec<u64>,
+    /// Since when the peer says without a break that its primary hangs.
+    hung: Vec<Option<u64>>,
+    /// Runs that were killed.
+    killed: Vec<u64>,
     asked: Vec<u64>,
     switchovers: usize,
 }
@@ -82,6 +90,7 @@ impl Driver {
             resources: vec![resource("r0"), resource("r1")],
             max_failovers: 3,
             failover_window: 3600,
+            hung_io: HungIo::Act,
         };
         config.resources[0].has_services = true;
         let now = 100_000;
@@ -102,6 +111,9 @@ impl Driver {
             heard: None,
             ended: Vec::new(),
             stalled: 0,
+            moved: vec![now; 2],
+            hung: vec![None; 2],
+            killed: Vec::new(),
             asked: vec![0; 2],
             switchovers: 0,
         }
@@ -119,25 +131,40 @@ impl Driver {
             }
             return;
         }
+        if let Event::Says(said, ms) = event {
+            let end = self.now + ms;
+            while self.now < end {
+                self.on(Event::Beat(0, said.clone()));
+                self.on(Event::Pass(INTERVAL.min(end - self.now)));
+            }
+            return;
+        }
         if let Event::Stall(ms) = event {
             self.now += ms;
             if ms > DEAD / 2 {
                 self.stalled = self.now;
+                self.moved = vec![self.now; 2];
+                let hung = self.hung.iter_mut().flatten();
+                hung.for_each(|since| *since = self.now);
             }
         }
         let now = Time(self.now);
         match event {
-            Event::Pass(_) => {}
+            Event::Pass(_) | Event::Says(..) => {}
             Event::Stall(_) => self.agent.handle_time(now, self.now / 1000),
             Event::Beat(path, said) => self.beat(path, &said),
             Event::View(at, view) => {
+                self.moves(at, view.as_ref());
                 self.views[at].clone_from(&view);
                 self.agent.handle_replica(now, at, view);
             }
-            Event::Stored => {
+            Event::Stored(worked) => {
                 if let Some(memory) = self.storing.take() {
-                    self.agent.handle_stored(now, memory.version);
-                    self.stored = memory;
+                    let result = if worked { Ok(()) } else { Err("no".to_owned()) };
+                    self.agent.handle_stored(now, memory.version, result);
+                    if worked {
+                        self.stored = memory;
+                    }
                 }
             }
             Event::Fenced(worked) => {
@@ -173,6 +200,15 @@ impl Driver {
         self.check();
     }
 
+    fn moves(&mut self, at: usize, is: Option<&ReplicaView>) {
+        let was = self.views[at].as_ref();
+        let stands = was
+            .zip(is)
+            .filter(|(was, is)| was.run == is.run && was.progress == is.progress && !is.suspended);
+        let oldest = stands.map_or(0, |(_, is)| is.oldest_ms);
+        self.moved[at] = self.moved[at].max(self.now.saturating_sub(oldest));
+    }
+
     fn beat(&mut self, path: usize, said: &Said) {
         self.seq += 1;
         let about = |at: usize| {
@@ -205,6 +241,10 @@ impl Driver {
                 .filter(|(_, last)| last.boot != beat.boot)
             {
                 self.ended.push(last.boot - RUN);
+            }
+            for (since, said) in self.hung.iter_mut().zip(&beat.resources) {
+                let hangs = said.hung && said.role == Role::Primary && said.serving == Serving::Yes;
+                *since = hangs.then(|| since.unwrap_or(self.now));
             }
             self.heard = Some((self.now, beat));
             (self.off, self.proven) = (false, false);
@@ -239,6 +279,32 @@ impl Driver {
         })
     }
 
+    fn stands_still(&self, at: usize) -> u64 {
+        self.now - self.moved[at]
+    }
+
+    fn has_lost_a_hung_primary(&self, at: usize) -> bool {
+        let view = self.views[at].as_ref();
+        self.hung[at].is_some_and(|since| self.now - since >= GRACE)
+            && view.is_some_and(|view| view.role == Role::Standby && !view.linked)
+            && self.stands_still(at) < Profile::Default.hang()
+    }
+
+    /// Killing takes every replica of the node along.
+    fn may_kill(&self, resource: usize, run: u64) {
+        let memory = &self.agent.memory;
+        assert!(!memory.maintenance && !memory.blocked && !self.agent.leaving);
+        let view = self.views[resource].as_ref().expect("a process");
+        assert_eq!((view.run, view.role), (run, Role::Primary));
+        assert!(self.stands_still(resource) >= Profile::Default.hung());
+        let (heard, beat) = self.heard.as_ref().expect("somebody to take over");
+        assert!(self.now - heard < DEAD && !self.proven);
+        for (view, said) in self.views.iter().zip(&beat.resources) {
+            let primary = view.as_ref().filter(|view| view.role == Role::Primary);
+            assert!(primary.is_none_or(|view| view.peer_in_sync && said.ready));
+        }
+    }
+
     fn may_fire(&self) {
         let memory = &self.agent.memory;
         assert!(
@@ -248,7 +314,10 @@ impl Driver {
         assert!((0..2).any(|at| self.needs(at)), "nobody needs it off");
         let left = self.heard.as_ref().is_some_and(|(_, beat)| beat.leaving);
         assert!(!left, "it said goodbye");
-        assert!(!self.peer_is_well(), "nothing is wrong with it");
+        assert!(
+            !self.peer_is_well() || (0..2).any(|at| self.has_lost_a_hung_primary(at)),
+            "nothing is wrong with it"
+        );
         assert!(
             self.now - self.stalled >= DEAD,
             "it stood still, and judges"
@@ -310,6 +379,10 @@ impl Driver {
                 self.off = false;
             }
             Action::Order(at, order) => self.order_keeps_the_rules(at, order),
+            Action::Kill { resource, run } => {
+                self.may_kill(resource, run);
+                self.killed.push(run);
+            }
             Action::StartServices(at) | Action::StopServices(at) => {
                 assert_eq!(at, 0, "the other one has none");
                 assert!(

@@ -14,10 +14,10 @@ fn the_intent_is_stored_before_the_shot() {
     assert_eq!(memory.intents.len(), 1);
     assert_eq!(memory.intents[0].node, "beta");
     let now = bench.time();
-    bench.agent.handle_stored(now, memory.version - 1);
+    bench.agent.handle_stored(now, memory.version - 1, Ok(()));
     bench.settle();
     assert_eq!(bench.acts(), [], "an older version is not it");
-    bench.agent.handle_stored(now, memory.version);
+    bench.agent.handle_stored(now, memory.version, Ok(()));
     bench.settle();
     assert_eq!(bench.acts(), [Action::Fence(0)]);
 }
@@ -65,7 +65,7 @@ fn a_shot_whose_reason_is_gone_is_not_fired_while_the_intent_is_stored() {
     ));
     bench.beat();
     let (now, version) = (bench.time(), bench.memory().version);
-    bench.agent.handle_stored(now, version);
+    bench.agent.handle_stored(now, version, Ok(()));
     bench.settle();
     assert_eq!(bench.acts(), []);
     assert_eq!(bench.agent.peers[0].fencing, Fencing::Idle);

@@ -187,8 +187,8 @@ impl Replica {
             Ok(Ok(status)) => Ok(status),
             Ok(Err(_)) => Err("the replica ended before it answered".to_owned()),
             Err(_) => Err(format!(
-                "the replica's thread did not answer in {} s: its I/O loop is stuck",
-                limits::STATUS_TIMEOUT.as_secs()
+                "the replica's thread did not answer in {} ms: its I/O loop is stuck",
+                limits::STATUS_TIMEOUT.as_millis()
             )),
         }
     }

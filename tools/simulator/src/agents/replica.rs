@@ -57,6 +57,9 @@ impl World {
     /// Hands the agent what its replica says, and the answers to what it was told.
     pub(super) fn look(&mut self, number: usize, now: Time) {
         let run = self.nodes[number].run;
+        if self.nodes[number].stopped_until > self.now {
+            return; // It says nothing.
+        }
         let view = self.nodes[number]
             .status(self.now)
             .map(|status| seen(run, &status));
@@ -115,6 +118,6 @@ fn seen(run: u64, status: &Status) -> ReplicaView {
         peer_role: peer.role.map(role),
         peer_in_sync: peer.in_sync,
         progress: status.activity.reads + status.activity.writes + status.activity.flushes,
-        oldest_ms: status.activity.oldest_ms,
+        oldest_ms: status.activity.disk_oldest_ms,
     }
 }

@@ -6,6 +6,8 @@ use super::{Must, Row};
 
 const HONEST: Must = Must::NeverBe("a replica that keeps to the rules never does that to another");
 
+const WITH_AGENTS: Must = Must::Luck("it is drawn for pairs with agents alone");
+
 /// Rows that need not be reached, or must not be, and why they stand here all the same.
 pub(super) const EXCEPTIONS: &[(&str, &str, Must)] = &[
     exception(
@@ -21,6 +23,8 @@ pub(super) const EXCEPTIONS: &[(&str, &str, Must)] = &[
         "NotPrimary",
         Must::Luck("a request crosses the closing of the device; drivers shut connections then"),
     ),
+    ("fault", "hung I/O", WITH_AGENTS),
+    ("agent", "kill", WITH_AGENTS),
     (
         "connection",
         "SyncTarget to Waiting",
@@ -338,9 +342,11 @@ const SEEN: &[(&str, &[&str])] = &[
             "metadata error",
             "metadata rot",
             "foolish command",
+            "hung I/O",
             "bit flipped on the wire",
         ],
     ),
+    ("agent", &["kill"]),
     (
         "operator",
         &[

@@ -198,10 +198,18 @@ fn stuck_disk_on_the_standby(seed: Seed, telling: Telling) -> Outcome {
     script.load(60);
     script.wait_suspended(0);
     script.expect_decided(Mark::Unanswered);
+    assert!(oldest_of_the_disk(&script, 0) < 100, "its own disk is well");
+    assert!(oldest_of_the_disk(&script, 1) > 0);
     script.pass(15_000);
     script.load_done();
     script.expect_role(0, Role::Primary);
     script.finish()
+}
+
+/// Age of the oldest operation of a node's disk, milliseconds.
+fn oldest_of_the_disk(script: &Script, number: usize) -> u64 {
+    let status = script.world.status_of(number).expect("it runs");
+    status.activity.disk_oldest_ms
 }
 
 /// The primary's own disk is stuck: nobody takes over, and everything goes on when it moves again.
@@ -210,7 +218,10 @@ fn stuck_disk_on_the_primary(seed: Seed, telling: Telling) -> Outcome {
     script.serve(20);
     script.world.nodes[0].trouble.stuck_until = script.world.now + 5 * SEC;
     script.load(60);
-    script.pass(6000);
+    script.pass(4000);
+    let oldest = oldest_of_the_disk(&script, 0);
+    assert!((3000..=4000).contains(&oldest), "{oldest} ms");
+    script.pass(2000);
     script.load_done();
     script.expect_role(0, Role::Primary);
     script.finish()
