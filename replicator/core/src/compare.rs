@@ -225,14 +225,20 @@ fn direction(mine: Side<'_>, theirs: Side<'_>, newest: Generation) -> (bool, Row
     let prefer = |test: fn(&PeerState) -> bool, rows, why| {
         (test(mine.state) != test(theirs.state)).then(|| (test(mine.state), rows, why))
     };
-    // R1: the survivor has everything that the one which counted on it had acknowledged, even if it has begun to part.
-    let outlived = |survivor: Side<'_>, crashed: Side<'_>| {
-        let counted_on = crashed.state.in_sync.contains(&survivor.node);
-        !survivor.state.crashed && crashed.state.crashed && counted_on
+    // R1: the survivor has everything that the one which counted on it had acknowledged, even if it has begun to part. A
+    // process that died has left what it wrote in a cache at least, a host that went down has not.
+    let outlived = |survivor: Side<'_>, other: Side<'_>| {
+        let counted_on = other.state.in_sync.contains(&survivor.node);
+        counted_on && harm(survivor.state) < harm(other.state)
     };
     let survivor = || {
         let i_lead = outlived(mine, theirs);
-        let why = "it crashed and the other node did not";
+        let other = if i_lead { theirs } else { mine };
+        let why = if other.state.lost_power {
+            "its host went down, that of the other node did not"
+        } else {
+            "it crashed and the other node did not"
+        };
         (i_lead || outlived(theirs, mine)).then_some((i_lead, SURVIVOR, why))
     };
     prefer(|state| state.primary, PRIMARY, "the other node is primary")
@@ -272,6 +278,15 @@ fn direction(mine: Side<'_>, theirs: Side<'_>, newest: Generation) -> (bool, Row
                 ),
             }
         })
+}
+
+/// How much of what was written and not flushed may be missing: nothing; what was under way; all of it.
+const fn harm(state: &PeerState) -> u8 {
+    match (state.crashed, state.lost_power) {
+        (false, _) => 0,
+        (true, false) => 1,
+        (true, true) => 2,
+    }
 }
 
 /// A whole copy that others can be brought up from.

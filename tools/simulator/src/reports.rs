@@ -18,16 +18,13 @@ impl World {
                 self.coverage.reach("role", &format!("{role:?}"));
                 "role"
             }
-            Report::Disk { disk, why } => {
+            Report::Disk { disk, .. } => {
                 let before = std::mem::replace(&mut self.nodes[number].disk_state, *disk);
                 self.coverage
                     .reach("disk", &format!("{before:?} to {disk:?}"));
-                // A copy that is given up on purpose counts no more than one that is gone.
-                let given_up = *disk == DiskState::Outdated
-                    && (why.contains("operator") || why.contains("in good order"));
                 self.nodes[number].diskless =
                     matches!(disk, DiskState::Failed | DiskState::Diskless);
-                if given_up || matches!(disk, DiskState::Failed | DiskState::Diskless) {
+                if matches!(disk, DiskState::Failed | DiskState::Diskless) {
                     self.book.lose(self.now, number, |_| Held::Nothing);
                 }
                 "disk"

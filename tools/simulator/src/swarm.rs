@@ -333,9 +333,6 @@ impl Swarm {
                 ..Faults::default()
             };
         }
-        // Not with these: a standby that was recorded as outdated while its primary's disk hung must follow that one (R3),
-        // also if power was lost there before it flushed anything: what was acknowledged and not flushed is gone.
-        (self.faults.power, self.faults.blackouts) = (0, 0);
         self.faults.hangs = rng.between(1, 3) as u32;
         self.duration += 30 * SEC;
         // There must be something to do until the end, or nothing hangs.

@@ -93,6 +93,21 @@ fn a_survivor_leads_even_if_it_has_begun_to_part_unless_it_was_not_counted_on() 
 }
 
 #[test]
+fn whose_process_died_outlived_whose_host_went_down_even_if_it_has_begun_to_part() {
+    let mut lost_power = state(&[5]);
+    (lost_power.crashed, lost_power.lost_power) = (true, true);
+    let mut died = state(&[5]);
+    (died.crashed, died.disk) = (true, StoredDisk::Outdated);
+    assert_eq!(leads(&died, &lost_power), Some((false, false)));
+    assert_eq!(leads(&lost_power, &died), None);
+    lost_power.in_sync = vec![TWO];
+    assert_eq!(leads(&died, &lost_power), None);
+    lost_power.in_sync = vec![ONE, TWO];
+    died.lost_power = true;
+    assert_eq!(leads(&died, &lost_power), None);
+}
+
+#[test]
 fn behind_follows_by_bitmap_if_there_is_a_base_and_by_hashes_if_not() {
     let mut ahead = state(&[5, 6]);
     ahead.base = Some(GenerationId(5));

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, time::Duration};
 
-use twindisk_core::{ConnectionState, DiskState, Mark, Protocol, RefusalCode};
+use twindisk_core::{Command, ConnectionState, DiskState, Mark, Protocol, RefusalCode};
 
 use super::Run;
 use crate::{
@@ -29,6 +29,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("crash-is-compared-first", crash_is_compared_first),
     ("one-after-the-other", one_after_the_other),
     ("only-one-lost-its-power", only_one_lost_its_power),
+    ("outdated-in-vain", outdated_in_vain),
     (
         "crashed-leader-has-written-to-a-cache",
         crashed_leader_has_a_cache,
@@ -272,6 +273,29 @@ fn only_one_lost_its_power(seed: Seed, telling: Telling) -> Outcome {
         script.wait_all_equal();
         script.load_done();
     }
+    script.finish()
+}
+
+/// The standby records itself as Outdated, but the primary never comes to use that: the primary's process has died, and its
+/// host loses its power with what was not flushed. The standby's process dies too, and its host lives: it has everything.
+fn outdated_in_vain(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.load.flushes = 0;
+    swarm.timings.flush_interval = Duration::from_mins(1);
+    let mut script = Script::new(swarm, telling);
+    script.wait_disk(1, DiskState::UpToDate);
+    script.load(100);
+    script.load_done();
+    script.part();
+    script.wait_lost(1, 0);
+    script.must(1, Command::Outdate);
+    script.crash(1);
+    script.power_off(0, Loss::All);
+    script.join();
+    script.start(0);
+    script.start(1);
+    script.somebody_primary();
+    script.wait_all_equal();
     script.finish()
 }
 
