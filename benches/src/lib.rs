@@ -1,11 +1,24 @@
-//! Measuring without ceremony: a closure, repeated, and the median of its times.
-//!
-//! For seeing whether a change of a hot path pays. Figures of one machine compare with figures of the same machine only.
+//! Measuring: the comparison with neighbours, interruptions, scale, and the hot paths one by one. The programs are in `bin/`;
+//! figures of one machine compare with figures of the same machine only.
 
+pub mod build;
+pub mod chart;
+pub mod contestants;
+pub mod control;
+pub mod cpu;
+pub mod failure;
+pub mod fill;
+pub mod fio;
+pub mod house;
+pub mod loads;
+pub mod machine;
 pub mod pair;
+pub mod report;
+pub mod results;
+pub mod statistics;
+pub mod table;
 
 use std::{hint::black_box, time::Instant};
-
 /// Runs `work` until it has taken long enough to be measured, several times over; returns the median of nanoseconds
 /// per call.
 pub fn median_nanos<T>(mut work: impl FnMut() -> T) -> f64 {
