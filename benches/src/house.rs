@@ -245,7 +245,7 @@ impl Drop for Process {
 /// When one of them ends, or nothing is found in time.
 pub fn until<T>(
     what: &str,
-    processes: &mut [Process],
+    processes: &mut [&mut Process],
     mut look: impl FnMut() -> Option<T>,
 ) -> Result<T> {
     let deadline = Instant::now() + PATIENCE;
@@ -260,7 +260,10 @@ pub fn until<T>(
             }
         }
         if Instant::now() > deadline {
-            let words: Vec<String> = processes.iter().map(Process::last_words).collect();
+            let words: Vec<String> = processes
+                .iter()
+                .map(|process| process.last_words())
+                .collect();
             let words = words.join("\n");
             return Err(Failure(format!("{what}: not in {PATIENCE:?}\n{words}")));
         }

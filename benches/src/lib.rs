@@ -1,6 +1,7 @@
 //! Measuring: the comparison with neighbours, interruptions, scale, and the hot paths one by one. The programs are in `bin/`;
 //! figures of one machine compare with figures of the same machine only.
 
+pub mod application;
 pub mod build;
 pub mod chart;
 pub mod contestants;
@@ -12,7 +13,9 @@ pub mod fio;
 pub mod house;
 pub mod loads;
 pub mod machine;
+pub mod network;
 pub mod pair;
+pub mod power;
 pub mod report;
 pub mod results;
 pub mod statistics;

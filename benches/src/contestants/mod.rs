@@ -5,7 +5,7 @@ pub mod pair;
 
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -20,6 +20,7 @@ use crate::{
     fill,
     fio::{self, Target},
     house::Process,
+    network::Network,
 };
 
 /// A kind of contestant.
@@ -179,11 +180,21 @@ impl Contestant {
         match (kind, build) {
             (Kind::Bare, _) => neighbours::bare(&place),
             (Kind::QemuNbd | Kind::Nbdkit, _) => neighbours::single(kind, &place),
-            (Kind::Quorum | Kind::QuorumDirect, _) => neighbours::quorum(kind, &place),
+            (Kind::Quorum | Kind::QuorumDirect, _) => {
+                neighbours::quorum(kind, &place, &Network::loopback())
+            }
             (_, Some(build)) => ours(kind, build, &place),
             (_, None) => Err(Failure(format!("{name} needs a build of Twindisk"))),
         }
         .map(|contestant| Self { name, ..contestant })
+    }
+
+    /// Starts QEMU's quorum over two ends of a network, in `dir`.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn quorum_over(network: &Network, dir: &Path, mib: u64) -> Result<Self> {
+        neighbours::quorum(Kind::Quorum, &Place { dir, mib }, network)
     }
 
     /// Runs a turn. What must be as it was for everyone is made so first: for a resync, that there is something to do.
@@ -256,7 +267,7 @@ fn ours(kind: Kind, build: &Build, place: &Place<'_>) -> Result<Contestant> {
         _ => {}
     }
     let images = vec![place.image("alpha.img")?, place.image("beta.img")?];
-    let pair = pair::start(&plan, place.dir)?;
+    let pair = pair::start(plan, place.dir)?;
     let control = pair.control(pair::ALPHA);
     if kind == Kind::Alone {
         control::tell(
@@ -319,8 +330,4 @@ pub fn free_ports(count: usize) -> Result<Vec<u16>> {
     let held: Vec<TcpListener> = held.collect::<std::io::Result<_>>().trying("a free port")?;
     let ports = held.iter().map(|port| Ok(port.local_addr()?.port()));
     ports.collect::<std::io::Result<_>>().trying("a free port")
-}
-
-fn listens(port: u16) -> bool {
-    TcpStream::connect(("127.0.0.1", port)).is_ok()
 }

@@ -6,11 +6,12 @@ use std::{
     process::Command,
 };
 
-use super::{Contestant, Kind, Place, free_ports, listens};
+use super::{Contestant, Kind, Place, free_ports};
 use crate::{
     failure::{Failure, Result},
     fio::Target,
     house::{Process, until},
+    network::{LOCAL, Network, REMOTE},
 };
 
 pub(super) fn bare(place: &Place<'_>) -> Result<Contestant> {
@@ -44,67 +45,71 @@ pub(super) fn single(kind: Kind, place: &Place<'_>) -> Result<Contestant> {
     };
     let server = Process::start("server", &command, &place.log("server"))?;
     let mut servers = vec![server];
-    until(kind.name(), &mut servers, || socket.exists().then_some(()))?;
+    until_it_serves(kind, &mut servers, &socket)?;
     Ok(contestant(kind, at(&socket), servers, vec![image]))
 }
 
-/// QEMU's quorum over a file and a remote half.
-pub(super) fn quorum(kind: Kind, place: &Place<'_>) -> Result<Contestant> {
+/// QEMU's quorum over a file and a remote half, on two ends of a network.
+pub(super) fn quorum(kind: Kind, place: &Place<'_>, network: &Network) -> Result<Contestant> {
     let images = vec![place.image("local.img")?, place.image("remote.img")?];
     let [local, remote] = images.as_slice() else {
         return Err(Failure("two images are two".to_owned()));
     };
     let port = free_ports(1)?.first().copied().unwrap_or_default();
-    let remote_half = remote_half(kind, remote, port);
-    let mut servers = vec![Process::start(
-        "second",
-        &remote_half,
-        &place.log("remote"),
-    )?];
-    until(kind.name(), &mut servers, || listens(port).then_some(()))?;
+    let remote_half = remote_half(kind, remote, port, network);
+    let mut second = Process::start("second", &remote_half, &place.log("remote"))?;
+    let listens = || network.listens(port).then_some(());
+    until(kind.name(), &mut [&mut second], listens)?;
     let socket = place.dir.join("nbd");
-    let daemon = daemon(kind, local, port, &socket);
-    servers.insert(0, Process::start("server", &daemon, &place.log("local"))?);
-    until(kind.name(), &mut servers, || socket.exists().then_some(()))?;
+    let daemon = daemon(kind, local, port, &socket, network);
+    let server = Process::start("server", &daemon, &place.log("local"))?;
+    let mut servers = vec![server, second];
+    until_it_serves(kind, &mut servers, &socket)?;
     Ok(contestant(kind, at(&socket), servers, images))
 }
 
-fn remote_half(kind: Kind, image: &Path, port: u16) -> Command {
+fn until_it_serves(kind: Kind, servers: &mut [Process], socket: &Path) -> Result<()> {
+    let mut servers: Vec<&mut Process> = servers.iter_mut().collect();
+    until(kind.name(), &mut servers, || socket.exists().then_some(()))
+}
+
+fn remote_half(kind: Kind, image: &Path, port: u16, network: &Network) -> Command {
     let (port, image) = (port.to_string(), text(image));
+    let [host, _] = network.hosts(REMOTE);
     if kind == Kind::QuorumDirect {
-        let past = [
-            "-f",
-            "raw",
-            "--cache=none",
-            "--aio=io_uring",
-            "-t",
-            "-x",
-            "",
-        ];
-        let mut command = command("qemu-nbd", &past);
-        command.args(["-b", "127.0.0.1", "-p", &port, &image]);
+        let mut command = network.command(REMOTE, "qemu-nbd");
+        command
+            .args([
+                "-f",
+                "raw",
+                "--cache=none",
+                "--aio=io_uring",
+                "-t",
+                "-x",
+                "",
+            ])
+            .args(["-b", &host, "-p", &port, &image]);
         command
     } else {
-        command(
-            "nbdkit",
-            &["-f", "-i", "127.0.0.1", "-p", &port, "file", &image],
-        )
+        let mut command = network.command(REMOTE, "nbdkit");
+        command.args(["-f", "-i", &host, "-p", &port, "file", &image]);
+        command
     }
 }
 
-fn daemon(kind: Kind, local: &Path, port: u16, socket: &Path) -> Command {
+fn daemon(kind: Kind, local: &Path, port: u16, socket: &Path, network: &Network) -> Command {
     let past = if kind == Kind::QuorumDirect {
         ",cache.direct=on"
     } else {
         ""
     };
-    let local = local.display();
-    let mut command = Command::new("qemu-storage-daemon");
+    let (local, [host, _]) = (local.display(), network.hosts(REMOTE));
+    let mut command = network.command(LOCAL, "qemu-storage-daemon");
     command
         .arg("--blockdev")
         .arg(format!("driver=file,node-name=l0,filename={local},aio=io_uring{past}"))
         .arg("--blockdev")
-        .arg(format!("driver=nbd,node-name=r0,server.type=inet,server.host=127.0.0.1,server.port={port},export="))
+        .arg(format!("driver=nbd,node-name=r0,server.type=inet,server.host={host},server.port={port},export="))
         .arg("--blockdev")
         .arg("driver=quorum,node-name=q0,vote-threshold=1,read-pattern=fifo,children.0=l0,children.1=r0")
         .arg("--nbd-server")

@@ -8,6 +8,7 @@ use std::{
     process::Command,
 };
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::free_ports;
@@ -15,16 +16,18 @@ use crate::{
     control,
     failure::{Result, Trying},
     house::{Process, output, until},
+    network::{LOCAL, Network, REMOTE},
+    power::Switch,
 };
 
 /// The resource's name.
 pub const RESOURCE: &str = "r0";
 
 /// The node that is primary.
-pub const ALPHA: usize = 0;
+pub const ALPHA: usize = LOCAL;
 
 /// The other one.
-pub const BETA: usize = 1;
+pub const BETA: usize = REMOTE;
 
 const NODES: [&str; 2] = ["alpha", "beta"];
 
@@ -39,6 +42,10 @@ pub struct Plan {
     pub io: &'static str,
     /// More lines for each resource.
     pub resource: String,
+    /// `profile` of the agents, if there are agents. They have a power switch.
+    pub agents: Option<&'static str>,
+    /// Between the nodes.
+    pub network: Network,
 }
 
 impl Plan {
@@ -50,6 +57,8 @@ impl Plan {
             protocol: "C",
             io: "direct",
             resource: String::new(),
+            agents: None,
+            network: Network::loopback(),
         }
     }
 }
@@ -57,11 +66,85 @@ impl Plan {
 /// A pair that runs: the first node is primary, the second in sync.
 #[derive(Debug)]
 pub struct Pair {
+    plan: Plan,
     dir: PathBuf,
-    processes: Vec<Process>,
+    switch: Option<Switch>,
+    /// Of each node: `serve`, and its agent if there are agents.
+    processes: [Vec<Process>; 2],
+}
+
+/// Starts a pair over `alpha.img` and `beta.img` of `dir`.
+///
+/// # Errors
+/// When it does not come up.
+pub fn start(plan: Plan, dir: &Path) -> Result<Pair> {
+    let switch = plan.agents.map(|_| Switch::install(dir)).transpose()?;
+    let config = dir.join(CONFIG);
+    let text = configuration(&plan, switch.as_ref())?;
+    fs::write(&config, text).trying(config.display())?;
+    // It holds a secret.
+    let private = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(&config, private).trying(config.display())?;
+    let mut pair = Pair {
+        plan,
+        dir: dir.to_owned(),
+        switch,
+        processes: [Vec::new(), Vec::new()],
+    };
+    output(&mut pair.command(ALPHA, &["init", "--first", RESOURCE]))?;
+    output(&mut pair.command(BETA, &["init", RESOURCE]))?;
+    for node in [ALPHA, BETA] {
+        pair.boot(node)?;
+    }
+    let socket = pair.control(ALPHA);
+    // Agents decide that by themselves.
+    let promote = pair.plan.agents.is_none();
+    pair.until("the promotion", || {
+        if promote {
+            return control::tell(&socket, "promote", RESOURCE, &json!({})).ok();
+        }
+        control::status(&socket, RESOURCE)
+            .filter(is_open)
+            .map(|_| ())
+    })?;
+    pair.until("the first resync", || {
+        control::status(&socket, RESOURCE)
+            .filter(is_in_sync)
+            .map(|_| ())
+    })?;
+    Ok(pair)
 }
 
 impl Pair {
+    /// Starts a node's processes.
+    ///
+    /// # Errors
+    /// When one does not start.
+    pub fn boot(&mut self, node: usize) -> Result<()> {
+        let kinds: &[&str] = match self.plan.agents {
+            Some(_) => &["serve", "agent"],
+            None => &["serve"],
+        };
+        let mut started = Vec::new();
+        for kind in kinds {
+            let log = self.dir.join(format!("{}-{kind}.log", name(node)));
+            let process = match (*kind, node) {
+                ("serve", ALPHA) => "server",
+                ("serve", _) => "second",
+                (kind, _) => kind,
+            };
+            started.push(Process::start(process, &self.command(node, &[kind]), &log)?);
+        }
+        if let Some(switch) = &self.switch {
+            let pids: Vec<_> = started.iter().map(Process::pid).collect();
+            switch.plug_in(name(node), &pids)?;
+        }
+        if let Some(processes) = self.processes.get_mut(node) {
+            *processes = started;
+        }
+        Ok(())
+    }
+
     /// A node's control socket.
     #[must_use]
     pub fn control(&self, node: usize) -> PathBuf {
@@ -75,48 +158,52 @@ impl Pair {
         format!("nbd+unix:///{RESOURCE}?socket={}", socket.display())
     }
 
+    /// A node's processes: `serve`, and its agent if there are agents.
+    #[must_use]
+    pub fn processes(&self, node: usize) -> &[Process] {
+        self.processes.get(node).map_or(&[], Vec::as_slice)
+    }
+
     /// The primary's process, then the standby's.
     #[must_use]
     pub fn into_processes(self) -> Vec<Process> {
-        self.processes
+        self.processes.into_iter().flatten().collect()
     }
-}
 
-/// Starts a pair over `alpha.img` and `beta.img` of `dir`.
-///
-/// # Errors
-/// When it does not come up.
-pub fn start(plan: &Plan, dir: &Path) -> Result<Pair> {
-    let config = dir.join("twindisk.toml");
-    fs::write(&config, configuration(plan)?).trying(config.display())?;
-    // It holds a secret.
-    let private = fs::Permissions::from_mode(0o600);
-    fs::set_permissions(&config, private).trying(config.display())?;
-    let twindisk = |node: usize, arguments: &[&str]| {
-        let mut command = Command::new(&plan.program);
-        command.args(arguments).arg("--config").arg(&config);
+    /// A node's power is gone; the switch, if there is one, reads so.
+    ///
+    /// # Errors
+    /// When that can't be done.
+    pub fn lose_power(&self, node: usize) -> Result<()> {
+        if let Some(switch) = &self.switch {
+            switch.lose(name(node))?;
+        }
+        for process in self.processes(node) {
+            process.signal(Signal::SIGKILL)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for something, while both nodes run.
+    ///
+    /// # Errors
+    /// When a node ends, or it does not come.
+    pub fn until<T>(&mut self, what: &str, look: impl FnMut() -> Option<T>) -> Result<T> {
+        let [alpha, beta] = &mut self.processes;
+        let mut all: Vec<&mut Process> = alpha.iter_mut().chain(beta).collect();
+        until(what, &mut all, look)
+    }
+
+    fn command(&self, node: usize, arguments: &[&str]) -> Command {
+        let program = self.plan.program.to_string_lossy();
+        let mut command = self.plan.network.command(node, &program);
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(self.dir.join(CONFIG));
         command.args(["--node", name(node)]);
         command
-    };
-    output(&mut twindisk(ALPHA, &["init", "--first", RESOURCE]))?;
-    output(&mut twindisk(BETA, &["init", RESOURCE]))?;
-    let mut processes = Vec::new();
-    for (node, role) in [(ALPHA, "server"), (BETA, "second")] {
-        let log = dir.join(format!("{}.log", name(node)));
-        processes.push(Process::start(role, &twindisk(node, &["serve"]), &log)?);
     }
-    let mut pair = Pair {
-        dir: dir.to_owned(),
-        processes,
-    };
-    let socket = pair.control(ALPHA);
-    until("the promotion", &mut pair.processes, || {
-        control::tell(&socket, "promote", RESOURCE, &json!({})).ok()
-    })?;
-    until("the first resync", &mut pair.processes, || {
-        control::status(&socket, RESOURCE).filter(is_in_sync)
-    })?;
-    Ok(pair)
 }
 
 /// Waits until a primary's standby is in sync.
@@ -140,18 +227,39 @@ pub fn is_in_sync(status: &Value) -> bool {
     })
 }
 
-fn configuration(plan: &Plan) -> Result<String> {
+/// Whether clients may come.
+#[must_use]
+pub fn is_open(status: &Value) -> bool {
+    status["role"] == "primary" && status["export-open"] == true
+}
+
+const CONFIG: &str = "twindisk.toml";
+
+fn configuration(plan: &Plan, switch: Option<&Switch>) -> Result<String> {
     // Nobody else's: whoever runs this may read it all the same.
     let mut text = format!(
         "cluster = \"bench\"\nsecret = \"{:032x}\"\n",
         std::process::id()
     );
+    if let Some(profile) = plan.agents {
+        let _ = writeln!(text, "[agent]\nprofile = \"{profile}\"");
+    }
     for (node, port) in free_ports(NODES.len())?.into_iter().enumerate() {
         let (name, id) = (name(node), node + 1);
+        let [first, second] = plan.network.hosts(node);
         let _ = write!(
             text,
-            "[nodes.{name}]\nid = {id}\naddress = \"127.0.0.1:{port}\"\nrun-dir = \"{name}\"\nstate-dir = \"{name}\"\n"
+            "[nodes.{name}]\nid = {id}\naddress = \"{first}:{port}\"\nrun-dir = \"{name}\"\nstate-dir = \"{name}\"\n"
         );
+        if let Some(switch) = switch {
+            let switch = switch.program();
+            let _ = write!(
+                text,
+                "heartbeat = [\"{first}:{port}\", \"{second}:{port}\"]\n\
+                 fence = [{{ devices = [{{ agent = \"{}\", plug = \"{name}\" }}] }}]\n",
+                switch.display()
+            );
+        }
     }
     let _ = write!(
         text,
