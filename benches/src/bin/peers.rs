@@ -13,8 +13,9 @@ use std::{
 
 use clap::Parser;
 use twindisk_benches::{
-    build, chart,
-    contestants::{Build, Contestant, KINDS, Kind},
+    build::{self, Build},
+    chart,
+    contestants::{Contestant, KINDS, Kind},
     cpu,
     failure::{Failure, Result, Trying},
     fio, house,
@@ -79,15 +80,11 @@ fn run(args: &Args) -> Result<()> {
             .collect::<Result<_>>()?,
     };
     let target = build::target_directory()?;
-    let program = match &args.twindisk {
-        Some(program) => fs::canonicalize(program).trying(program.display())?,
-        None => build::twindisk()?,
-    };
-    let mut builds = vec![Build {
-        label: String::new(),
-        program,
-    }];
-    builds.extend(args.against.iter().cloned());
+    let mut builds = Vec::new();
+    if kinds.iter().any(|kind| kind.is_ours()) {
+        builds.push(Build::measured(args.twindisk.as_deref())?);
+        builds.extend(args.against.iter().cloned());
+    }
     let scratch = house::scratch(args.dir.as_deref().unwrap_or(&target))?;
     let programs = programs(&builds, &kinds)?;
     let machine = Machine::look(&scratch, programs)?;
@@ -260,15 +257,13 @@ fn programs(builds: &[Build], kinds: &[Kind]) -> Result<Vec<String>> {
             let version = machine::version(program);
             programs.push(version.ok_or_else(|| {
                 Failure(format!(
-                    "{program} is missing (Debian: fio nbdkit qemu-system-common qemu-utils)"
+                    "{program} is missing (Debian: fio nbdkit qemu-utils)"
                 ))
             })?);
         }
     }
-    if kinds.iter().any(|kind| kind.is_ours()) {
-        for build in builds {
-            programs.push(build::describe(build)?);
-        }
+    for build in builds {
+        programs.push(build.describe()?);
     }
     Ok(programs)
 }

@@ -14,9 +14,9 @@ use nix::sys::signal::Signal;
 use serde::Serialize;
 use twindisk_benches::{
     application::{Application, Latencies},
-    build,
+    build::{self, Build},
     contestants::{
-        Build, Contestant,
+        Contestant,
         pair::{self, ALPHA, BETA, Pair},
     },
     failure::{Failure, Result, Trying},
@@ -52,6 +52,9 @@ struct Args {
     /// Only what happens that has this in its name
     #[arg(long, value_name = "PATTERN", default_value = "")]
     only: String,
+    /// Only these, separated by commas: quorum, continue, agents, fast-agents [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    contestants: Vec<Who>,
     /// The binary that is measured [default: it is built from this tree]
     #[arg(long, value_name = "PROGRAM")]
     twindisk: Option<PathBuf>,
@@ -61,7 +64,7 @@ struct Args {
 }
 
 /// Whose remote half it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 enum Who {
     Quorum,
@@ -71,7 +74,7 @@ enum Who {
 }
 
 impl Who {
-    const ALL: [Self; 4] = [Self::Quorum, Self::Continue, Self::Agents, Self::FastAgents];
+    const ALL: &[Self] = &[Self::Quorum, Self::Continue, Self::Agents, Self::FastAgents];
 
     const fn words(self) -> &'static str {
         match self {
@@ -135,6 +138,8 @@ struct Outcome {
 struct Results {
     machine: Machine,
     mib: u64,
+    contestants: Vec<Who>,
+    faults: Vec<Fault>,
     outcomes: Vec<Outcome>,
 }
 
@@ -144,42 +149,35 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let faults = Fault::ALL.into_iter();
-    let faults: Vec<Fault> = faults
-        .filter(|fault| fault.words().contains(&args.only))
-        .collect();
     let target = build::target_directory()?;
-    let program = match &args.twindisk {
-        Some(program) => fs::canonicalize(program).trying(program.display())?,
-        None => build::twindisk()?,
-    };
     let scratch = house::scratch(args.dir.as_deref().unwrap_or(&target))?;
-    let ours = Build {
-        label: String::new(),
-        program,
-    };
+    let ours = Build::measured(args.twindisk.as_deref())?;
     let qemu = machine::version("qemu-storage-daemon").ok_or_else(missing)?;
     let nbdkit = machine::version("nbdkit").ok_or_else(missing)?;
-    let programs = vec![build::describe(&ours)?, qemu, nbdkit];
+    let programs = vec![ours.describe()?, qemu, nbdkit];
     let mut results = Results {
         machine: Machine::look(&scratch, programs)?,
         mib: args.size,
+        contestants: match args.contestants.as_slice() {
+            [] => Who::ALL.to_vec(),
+            some => some.to_vec(),
+        },
+        faults: Fault::ALL
+            .into_iter()
+            .filter(|fault| fault.words().contains(&args.only))
+            .collect(),
         outcomes: Vec::new(),
     };
     for round in 1..=args.rounds {
-        for fault in &faults {
-            for who in Who::ALL {
+        for fault in results.faults.clone() {
+            for who in results.contestants.clone() {
                 eprintln!(
                     "round {round} of {}: {}: {}",
                     args.rounds,
                     who.words(),
                     fault.words()
                 );
-                let case = Case {
-                    round,
-                    who,
-                    fault: *fault,
-                };
+                let case = Case { round, who, fault };
                 let dir = scratch.join(format!("{round}-{who:?}-{fault:?}"));
                 fs::create_dir(&dir).trying(dir.display())?;
                 let outcome = case.run(args, &ours.program, &dir);
@@ -196,14 +194,12 @@ fn run(args: &Args) -> Result<()> {
         .unwrap_or_else(|| target.join("stalls.json"));
     let text = serde_json::to_string_pretty(&results).trying("the results")?;
     fs::write(&json, text).trying(json.display())?;
-    print!("{}", report(&results, &faults));
+    print!("{}", report(&results));
     Ok(())
 }
 
 fn missing() -> Failure {
-    Failure(
-        "qemu-storage-daemon and nbdkit are needed (Debian: qemu-system-common nbdkit)".to_owned(),
-    )
+    Failure("qemu-storage-daemon and nbdkit are needed (Debian: qemu-utils nbdkit)".to_owned())
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -297,10 +293,7 @@ impl Mirror {
         for image in ["alpha.img", "beta.img"] {
             fill::random(&dir.join(image), mib, 1)?;
         }
-        let pair = pair::start(plan, dir)?;
-        // What the agents know of each other they tell with their beats.
-        thread::sleep(Duration::from_secs(1));
-        Ok(Self::Pair(pair))
+        pair::start(plan, dir).map(Self::Pair)
     }
 
     fn uri(&self) -> String {
@@ -349,8 +342,8 @@ fn signal(processes: &[Process], signal: Signal) -> Result<()> {
         .try_for_each(|process| process.signal(signal))
 }
 
-fn report(results: &Results, faults: &[Fault]) -> String {
-    let outages = table(results, faults, |outcomes| {
+fn report(results: &Results) -> String {
+    let outages = table(results, |outcomes| {
         let longest: Option<Vec<f64>> = outcomes
             .iter()
             .map(|outcome| outcome.outage_seconds)
@@ -368,7 +361,7 @@ fn report(results: &Results, faults: &[Fault]) -> String {
         }
         cell
     });
-    let tails = table(results, faults, |outcomes| {
+    let tails = table(results, |outcomes| {
         let after = outcomes.iter().filter_map(|outcome| outcome.after);
         number(median(after.map(|after| after.p999_ms)))
     });
@@ -379,23 +372,19 @@ fn report(results: &Results, faults: &[Fault]) -> String {
     )
 }
 
-fn table(results: &Results, faults: &[Fault], cell: impl Fn(&[&Outcome]) -> String) -> String {
-    let head: Vec<String> = ["".to_owned()]
-        .into_iter()
-        .chain(Who::ALL.map(|who| who.words().to_owned()))
-        .collect();
-    let rows = faults.iter().map(|fault| {
-        let cells = Who::ALL.map(|who| {
+fn table(results: &Results, cell: impl Fn(&[&Outcome]) -> String) -> String {
+    let names = results.contestants.iter().map(|who| who.words().to_owned());
+    let head: Vec<String> = [String::new()].into_iter().chain(names).collect();
+    let rows = results.faults.iter().map(|fault| {
+        let cells = results.contestants.iter().map(|who| {
             let all = results.outcomes.iter();
             let these: Vec<&Outcome> = all
-                .filter(|outcome| outcome.who == who && outcome.fault == *fault)
+                .filter(|outcome| outcome.who == *who && outcome.fault == *fault)
                 .collect();
             cell(&these)
         });
-        [fault.words().to_owned()]
-            .into_iter()
-            .chain(cells)
-            .collect()
+        let name = [fault.words().to_owned()];
+        name.into_iter().chain(cells).collect()
     });
     markdown(&head, &rows.collect::<Vec<_>>())
 }

@@ -15,6 +15,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    build::Build,
     control,
     failure::{Failure, Result, Trying},
     fill,
@@ -127,15 +128,6 @@ impl Kind {
             ))
         })
     }
-}
-
-/// A build of Twindisk.
-#[derive(Clone, Debug)]
-pub struct Build {
-    /// Behind an `@` in names; empty for the one that is measured.
-    pub label: String,
-    /// The binary.
-    pub program: PathBuf,
 }
 
 /// A contestant that runs.

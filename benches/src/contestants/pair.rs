@@ -6,6 +6,8 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::Duration,
 };
 
 use nix::sys::signal::Signal;
@@ -112,6 +114,12 @@ pub fn start(plan: Plan, dir: &Path) -> Result<Pair> {
             .filter(is_in_sync)
             .map(|_| ())
     })?;
+    if pair.plan.agents.is_some() {
+        pair.until_agents_see(ALPHA, "primary here, beta connected")?;
+        pair.until_agents_see(BETA, "standby, alpha connected")?;
+        // Each has told the other with a beat: they come every 250 ms or faster.
+        thread::sleep(Duration::from_millis(600));
+    }
     Ok(pair)
 }
 
@@ -192,6 +200,16 @@ impl Pair {
         let [alpha, beta] = &mut self.processes;
         let mut all: Vec<&mut Process> = alpha.iter_mut().chain(beta).collect();
         until(what, &mut all, look)
+    }
+
+    fn until_agents_see(&mut self, node: usize, state: &str) -> Result<()> {
+        let ask = self.command(node, &["agent", "status", "--json"]);
+        self.until(state, || {
+            let mut command = Command::new(ask.get_program());
+            let said = output(command.args(ask.get_args())).ok()?;
+            let said: Value = serde_json::from_str(&said).ok()?;
+            (said["resources"][0]["state"] == state).then_some(())
+        })
     }
 
     fn command(&self, node: usize, arguments: &[&str]) -> Command {
