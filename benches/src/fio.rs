@@ -76,6 +76,9 @@ pub fn run(plan: &Plan<'_>) -> Result<Ran> {
         .arg("--percentile_list=50:99:99.9")
         .arg("--output-format=json")
         .arg(format!("--output={}", report.display()));
+    if plan.mib > MOST_MAPPED_MIB {
+        command.arg("--norandommap");
+    }
     to_the_end(&command, plan.dir)?;
     let text = fs::read_to_string(&report).trying(report.display())?;
     let said: Value = serde_json::from_str(&text).trying("fio's report")?;
@@ -112,6 +115,9 @@ pub fn version() -> Result<String> {
     let version = output(Command::new("fio").arg("--version"))?;
     Ok(version.trim().replace('-', " "))
 }
+
+/// On larger devices fio keeps no map of the blocks it has been at: that would take long, and much memory.
+const MOST_MAPPED_MIB: u64 = 64 << 10;
 
 fn requests(load: &Load, target: &Target) -> Command {
     let mut command = Command::new("fio");

@@ -19,5 +19,6 @@ pub mod pair;
 pub mod power;
 pub mod report;
 pub mod results;
+pub mod scale;
 pub mod statistics;
 pub mod table;

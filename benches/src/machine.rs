@@ -36,17 +36,13 @@ impl Machine {
     /// When one of the two usual programs does not run.
     pub fn look(dir: &Path, programs: Vec<String>) -> Result<Self> {
         let cpus = read("/proc/cpuinfo");
-        let memory = read("/proc/meminfo");
-        let memory_kib: u64 = field(&memory, "MemTotal")
-            .and_then(|size| size.trim_end_matches("kB").trim().parse().ok())
-            .unwrap_or_default();
         let date = output(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]))?;
         let kernel = output(Command::new("uname").args(["-s", "-r"]))?;
         Ok(Self {
             date: date.trim().to_owned(),
             processor: field(&cpus, "model name").unwrap_or("unknown").to_owned(),
             processors: std::thread::available_parallelism().map_or(0, usize::from),
-            memory_mib: memory_kib / 1024,
+            memory_mib: memory_mib("MemTotal"),
             kernel: kernel.trim().to_owned(),
             storage: storage(dir, &read("/proc/self/mounts")),
             programs,
@@ -81,12 +77,26 @@ pub fn load() -> f64 {
     first.and_then(|load| load.parse().ok()).unwrap_or(f64::NAN)
 }
 
+/// Memory that could be had.
+#[must_use]
+pub fn available_mib() -> u64 {
+    memory_mib("MemAvailable")
+}
+
+fn memory_mib(name: &str) -> u64 {
+    let memory = read("/proc/meminfo");
+    field(&memory, name).and_then(kib).unwrap_or_default() / 1024
+}
+
+fn kib(size: &str) -> Option<u64> {
+    size.trim_end_matches("kB").trim().parse().ok()
+}
+
 /// Resident memory of a process.
 #[must_use]
 pub fn resident_kib(pid: nix::unistd::Pid) -> Option<u64> {
     let status = read(&format!("/proc/{pid}/status"));
-    let size = field(&status, "VmRSS")?;
-    size.trim_end_matches("kB").trim().parse().ok()
+    field(&status, "VmRSS").and_then(kib)
 }
 
 /// The first line of a program's answer to `--version`, or that it is missing.

@@ -152,6 +152,61 @@ fn an_interruption_is_seen() {
     nothing_is_left(dir.path());
 }
 
+#[test]
+fn what_grows_is_measured() {
+    if !have(&["fio", "setpriv"]) {
+        return;
+    }
+    let Some(twindisk) = twindisk() else { return };
+    let dir = scratch();
+    let mut scale = Command::new(env!("CARGO_BIN_EXE_scale"));
+    scale
+        .args([
+            "connections",
+            "device",
+            "resources",
+            "--contestants",
+            "bare",
+        ])
+        .args(["--largest", "16", "--resources", "1", "--seconds", "0.2"])
+        .args(["--rounds", "1", "--size", "16", "--dir"])
+        .arg(dir.path())
+        .arg("--json")
+        .arg(dir.path().join("c.json"))
+        .arg("--twindisk")
+        .arg(twindisk);
+    let output = scale.output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    let results = fs::read(dir.path().join("c.json")).unwrap();
+    let results: Value = serde_json::from_slice(&results).unwrap();
+    let curves = results["curves"].as_array().unwrap();
+    let rows = |title: &str| -> Vec<Value> {
+        let named = |curve: &&Value| curve["title"].as_str().unwrap().contains(title);
+        let curve = curves.iter().find(named).unwrap();
+        curve["rows"].as_array().unwrap().clone()
+    };
+    assert_eq!(rows("by connections").len(), 4);
+    assert_eq!(rows("by number of resources").len(), 1);
+    let sizes = rows("by size of the device");
+    let names: Vec<&str> = sizes
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["1 GiB", "16 GiB"]);
+    for row in &sizes {
+        let values = row["values"].as_array().unwrap();
+        assert!(
+            values.iter().all(|value| value.as_f64() >= Some(0.0)),
+            "{row}"
+        );
+    }
+    // 32 KiB of bitmap per GiB.
+    let metadata = |row: &Value| row["values"][3].as_f64().unwrap();
+    let more = metadata(&sizes[1]) - metadata(&sizes[0]);
+    assert!(more > 0.45, "{results}");
+    nothing_is_left(dir.path());
+}
+
 /// A comparison on 16 MiB, its turns a fifth of a second.
 fn peers(dir: &Path) -> Command {
     let mut peers = Command::new(env!("CARGO_BIN_EXE_peers"));

@@ -290,8 +290,8 @@ impl Mirror {
             Who::Agents => plan.agents = Some("default"),
             Who::FastAgents => plan.agents = Some("fast"),
         }
-        for image in ["alpha.img", "beta.img"] {
-            fill::random(&dir.join(image), mib, 1)?;
+        for node in [ALPHA, BETA] {
+            fill::random(&pair::image(dir, node, pair::RESOURCE), mib, 1)?;
         }
         pair::start(plan, dir).map(Self::Pair)
     }

@@ -9,10 +9,11 @@ use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     build::Build,
@@ -201,10 +202,7 @@ impl Contestant {
         let (Kind::Resync, Some(socket)) = (self.kind, &self.control) else {
             return Ok((turn()?, None));
         };
-        control::tell(socket, "disconnect", pair::RESOURCE, &serde_json::json!({}))?;
-        fio::overwrite(plan.target, plan.mib, plan.dir)?;
-        control::tell(socket, "connect", pair::RESOURCE, &serde_json::json!({}))?;
-        until_resyncing(socket)?;
+        self.begin_resync(socket, plan.mib, plan.dir)?;
         let over = AtomicBool::new(false);
         let (ran, resynced) = thread::scope(|scope| {
             let watch = scope.spawn(|| watch_resync(socket, &over));
@@ -217,6 +215,27 @@ impl Contestant {
         // Nobody pays for another's resync.
         pair::until_in_sync(socket)?;
         Ok((ran?, Some(resynced)))
+    }
+
+    /// How long a resync of the whole device takes, of a contestant that is resynced, when nothing else is done.
+    ///
+    /// # Errors
+    /// When it is another one, or the resync does not end.
+    pub fn resync_to_the_end(&self, mib: u64, dir: &Path) -> Result<Duration> {
+        let none = || Failure(format!("{} is not resynced", self.name));
+        let socket = self.control.as_ref().ok_or_else(none)?;
+        self.begin_resync(socket, mib, dir)?;
+        let began = Instant::now();
+        pair::until_in_sync(socket)?;
+        Ok(began.elapsed())
+    }
+
+    /// The standby leaves, everything is written, the standby comes back.
+    fn begin_resync(&self, socket: &Path, mib: u64, dir: &Path) -> Result<()> {
+        control::tell(socket, "disconnect", pair::RESOURCE, &json!({}))?;
+        fio::overwrite(&self.target, mib, dir)?;
+        control::tell(socket, "connect", pair::RESOURCE, &json!({}))?;
+        until_resyncing(socket)
     }
 
     /// Writes out what the page cache holds of it.
@@ -258,16 +277,11 @@ fn ours(kind: Kind, build: &Build, place: &Place<'_>) -> Result<Contestant> {
         Kind::A => plan.protocol = "A",
         _ => {}
     }
-    let images = vec![place.image("alpha.img")?, place.image("beta.img")?];
+    let images = vec![place.image("alpha-r0.img")?, place.image("beta-r0.img")?];
     let pair = pair::start(plan, place.dir)?;
     let control = pair.control(pair::ALPHA);
     if kind == Kind::Alone {
-        control::tell(
-            &control,
-            "disconnect",
-            pair::RESOURCE,
-            &serde_json::json!({}),
-        )?;
+        control::tell(&control, "disconnect", pair::RESOURCE, &json!({}))?;
     }
     Ok(Contestant {
         name: String::new(),

@@ -48,6 +48,8 @@ pub struct Plan {
     pub agents: Option<&'static str>,
     /// Between the nodes.
     pub network: Network,
+    /// Names of the resources; [`RESOURCE`] is the first.
+    pub resources: Vec<String>,
 }
 
 impl Plan {
@@ -61,6 +63,7 @@ impl Plan {
             resource: String::new(),
             agents: None,
             network: Network::loopback(),
+            resources: vec![RESOURCE.to_owned()],
         }
     }
 }
@@ -75,26 +78,18 @@ pub struct Pair {
     processes: [Vec<Process>; 2],
 }
 
-/// Starts a pair over `alpha.img` and `beta.img` of `dir`.
+/// The backing file of a resource on a node.
+#[must_use]
+pub fn image(dir: &Path, node: usize, resource: &str) -> PathBuf {
+    dir.join(format!("{}-{resource}.img", name(node)))
+}
+
+/// Starts a pair over the images of `dir`.
 ///
 /// # Errors
 /// When it does not come up.
 pub fn start(plan: Plan, dir: &Path) -> Result<Pair> {
-    let switch = plan.agents.map(|_| Switch::install(dir)).transpose()?;
-    let config = dir.join(CONFIG);
-    let text = configuration(&plan, switch.as_ref())?;
-    fs::write(&config, text).trying(config.display())?;
-    // It holds a secret.
-    let private = fs::Permissions::from_mode(0o600);
-    fs::set_permissions(&config, private).trying(config.display())?;
-    let mut pair = Pair {
-        plan,
-        dir: dir.to_owned(),
-        switch,
-        processes: [Vec::new(), Vec::new()],
-    };
-    output(&mut pair.command(ALPHA, &["init", "--first", RESOURCE]))?;
-    output(&mut pair.command(BETA, &["init", RESOURCE]))?;
+    let mut pair = initialized(plan, dir)?;
     for node in [ALPHA, BETA] {
         pair.boot(node)?;
     }
@@ -119,6 +114,33 @@ pub fn start(plan: Plan, dir: &Path) -> Result<Pair> {
         pair.until_agents_see(BETA, "standby, alpha connected")?;
         // Each has told the other with a beat: they come every 250 ms or faster.
         thread::sleep(Duration::from_millis(600));
+    }
+    Ok(pair)
+}
+
+/// Makes the replicas of a pair over the images of `dir`. Nothing runs yet.
+///
+/// # Errors
+/// When that can't be done.
+pub fn initialized(plan: Plan, dir: &Path) -> Result<Pair> {
+    let switch = plan.agents.map(|_| Switch::install(dir)).transpose()?;
+    let config = dir.join(CONFIG);
+    let text = configuration(&plan, switch.as_ref())?;
+    fs::write(&config, text).trying(config.display())?;
+    // It holds a secret.
+    let private = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(&config, private).trying(config.display())?;
+    let pair = Pair {
+        plan,
+        dir: dir.to_owned(),
+        switch,
+        processes: [Vec::new(), Vec::new()],
+    };
+    for resource in &pair.plan.resources {
+        output(&mut pair.command(ALPHA, &["init", "--first", resource]))?;
+        if image(dir, BETA, resource).exists() {
+            output(&mut pair.command(BETA, &["init", resource]))?;
+        }
     }
     Ok(pair)
 }
@@ -159,11 +181,17 @@ impl Pair {
         self.dir.join(name(node)).join("control.sock")
     }
 
-    /// Where a node's clients go.
+    /// Where a node's clients go, for its first resource.
     #[must_use]
     pub fn uri(&self, node: usize) -> String {
-        let socket = self.dir.join(name(node)).join("nbd.sock");
-        format!("nbd+unix:///{RESOURCE}?socket={}", socket.display())
+        self.uri_of(node, RESOURCE)
+    }
+
+    /// Where a node's clients go for a resource.
+    #[must_use]
+    pub fn uri_of(&self, node: usize, resource: &str) -> String {
+        let socket = self.dir.join(name(node)).join(format!("{resource}.sock"));
+        format!("nbd+unix:///{resource}?socket={}", socket.display())
     }
 
     /// A node's processes: `serve`, and its agent if there are agents.
@@ -279,17 +307,19 @@ fn configuration(plan: &Plan, switch: Option<&Switch>) -> Result<String> {
             );
         }
     }
-    let _ = write!(
-        text,
-        "[resource.{RESOURCE}]\nprotocol = \"{}\"\n{}",
-        plan.protocol, plan.resource
-    );
-    for name in NODES {
-        let _ = writeln!(
+    for resource in &plan.resources {
+        let _ = write!(
             text,
-            "on.{name} = {{ backing = \"{name}.img\", io = \"{}\", nbd = [\"unix:{name}/nbd.sock\"] }}",
-            plan.io
+            "[resource.{resource}]\nprotocol = \"{}\"\n{}",
+            plan.protocol, plan.resource
         );
+        for name in NODES {
+            let _ = writeln!(
+                text,
+                "on.{name} = {{ backing = \"{name}-{resource}.img\", io = \"{}\", nbd = [\"unix:{name}/{resource}.sock\"] }}",
+                plan.io
+            );
+        }
     }
     Ok(text)
 }
