@@ -46,7 +46,7 @@ peers *ARGS:
 
 # the time of the hot paths
 bench *PATTERN:
-    cargo bench -p twindisk-benches -- {{PATTERN}}
+    cargo bench -p twindisk-benches --bench hot -- {{PATTERN}}
 
 # the hot paths' instructions, beside those that were committed
 instructions:
