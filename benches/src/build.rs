@@ -28,6 +28,8 @@ pub struct Build {
     pub label: String,
     /// The binary.
     pub program: PathBuf,
+    /// Where it comes from: a commit, a path, or what the operator calls it.
+    pub origin: String,
 }
 
 impl Build {
@@ -36,37 +38,55 @@ impl Build {
     /// # Errors
     /// When it is not there, or does not compile.
     pub fn measured(program: Option<&Path>) -> Result<Self> {
-        let program = match program {
-            Some(program) => fs::canonicalize(program).trying(program.display())?,
-            None => compiled()?,
+        let (program, origin) = match program {
+            Some(program) => {
+                let program = fs::canonicalize(program).trying(program.display())?;
+                let origin = program.display().to_string();
+                (program, origin)
+            }
+            None => (compiled()?, commit()),
         };
         Ok(Self {
             label: String::new(),
             program,
+            origin,
         })
     }
 
-    /// Its version, and for what was built from this tree its commit.
+    /// Another one, by `NAME=PROGRAM`.
+    ///
+    /// # Errors
+    /// When that is not how it is written, or it is not there.
+    pub fn other(text: &str) -> Result<Self> {
+        let parts = text.split_once('=');
+        let (label, program) =
+            parts.ok_or_else(|| Failure(format!("{text}: it is written NAME=TWINDISK")))?;
+        Ok(Self {
+            label: label.to_owned(),
+            program: fs::canonicalize(program).trying(program)?,
+            origin: label.to_owned(),
+        })
+    }
+
+    /// Its version, and where it comes from.
     ///
     /// # Errors
     /// When it does not run.
     pub fn describe(&self) -> Result<String> {
         let said = output(Command::new(&self.program).arg("--version"))?;
-        let version = said.trim();
-        if !self.label.is_empty() {
-            return Ok(format!("{version} ({})", self.label));
-        }
-        if !self.program.starts_with(target_directory()?) {
-            return Ok(format!("{version} ({})", self.program.display()));
-        }
-        let mut git = Command::new("git");
-        git.args(["describe", "--always", "--dirty"])
-            .current_dir(top());
-        Ok(match output(&mut git) {
-            Ok(commit) => format!("{version} ({})", commit.trim()),
-            Err(_) => version.to_owned(),
-        })
+        Ok(format!("{} ({})", said.trim(), self.origin))
     }
+}
+
+/// Of this tree.
+fn commit() -> String {
+    let mut git = Command::new("git");
+    git.args(["describe", "--always", "--dirty"])
+        .current_dir(top());
+    output(&mut git).map_or_else(
+        |_| "this tree".to_owned(),
+        |commit| commit.trim().to_owned(),
+    )
 }
 
 fn compiled() -> Result<PathBuf> {

@@ -52,7 +52,7 @@ struct Args {
     #[arg(long, value_name = "PROGRAM")]
     twindisk: Option<PathBuf>,
     /// Another build: each of our contestants takes part a second time, as CONTESTANT@NAME
-    #[arg(long, value_name = "NAME=TWINDISK", value_parser = other_build)]
+    #[arg(long, value_name = "NAME=TWINDISK", value_parser = Build::other)]
     against: Vec<Build>,
     /// Where every figure goes [default: peers.json in cargo's target directory]
     #[arg(long, value_name = "FILE")]
@@ -285,13 +285,4 @@ fn keep(contestants: &[Contestant]) -> Result<()> {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).trying(path.display())
-}
-
-fn other_build(text: &str) -> std::result::Result<Build, String> {
-    let (label, program) = text.split_once('=').ok_or("it is written NAME=TWINDISK")?;
-    let program = fs::canonicalize(program).map_err(|error| format!("{program}: {error}"))?;
-    Ok(Build {
-        label: label.to_owned(),
-        program,
-    })
 }
