@@ -40,6 +40,18 @@ clippy:
 deny:
     cargo deny check
 
+# beside qemu's quorum, other NBD servers and the bare file
+peers *ARGS:
+    cargo run --release -p twindisk-benches --bin peers -- {{ARGS}}
+
+# the time of the hot paths
+bench *PATTERN:
+    cargo bench -p twindisk-benches --bench hot -- {{PATTERN}}
+
+# the hot paths' instructions, beside those that were committed
+instructions:
+    cargo run --release -p twindisk-benches --bin instructions
+
 # let a fuzzer at one target of nbd/, replicator/format/ or replicator/control/ (needs a nightly compiler)
 fuzz CRATE TARGET SECONDS="60":
     cd {{CRATE}} && cargo +nightly fuzz run {{TARGET}} fuzz/seeds/{{TARGET}} -- -max_total_time={{SECONDS}}

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use twindisk_core::{
     Action, BufId, ClientOp, ClientRequest, Command, CommandId, Config, ConnectionId, DiskDone,
-    Event, ExportState, LinkId, OnDiskError, OnPeerLoss, PeerConfig, Protocol, Replica, RequestId,
-    Start, Time, Timings,
+    Event, ExportState, LinkId, LinkIntent, OnDiskError, OnPeerLoss, PeerConfig, Protocol, Replica,
+    RequestId, Start, Status, Time, Timings,
 };
 use twindisk_format::{
     ids::{BlockRange, BootId, ClusterId, GenerationId, NodeId, ResourceId, Slot, Term},
@@ -35,9 +35,18 @@ impl Pair {
     /// When the cores do not come to that: then there is nothing to measure.
     #[must_use]
     pub fn new(blocks: u64) -> Self {
+        Self::with_hot_extents(blocks, 1024)
+    }
+
+    /// The same with so many hot extents at most.
+    ///
+    /// # Panics
+    /// When the cores do not come to that.
+    #[must_use]
+    pub fn with_hot_extents(blocks: u64, al_extents: usize) -> Self {
         let now = Time(1);
         let mut pair = Self {
-            nodes: [0, 1].map(|number| replica(number, blocks, now)),
+            nodes: [0, 1].map(|number| replica(number, blocks, al_extents, now)),
             events: VecDeque::new(),
             held: VecDeque::new(),
             holding: false,
@@ -62,6 +71,27 @@ impl Pair {
             pair.nodes.each_ref().map(|node| node.status(now))
         );
         pair
+    }
+
+    /// What the primary says of itself.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let [primary, _] = &self.nodes;
+        primary.status(self.now)
+    }
+
+    /// The standby leaves in good order.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn leave(&mut self) {
+        let command = Command::Disconnect { peer: peer_slot() };
+        let id = CommandId(2);
+        self.events.push_back((0, Event::Command { id, command }));
+        self.settle();
+        let status = self.status();
+        let alone = status.peers.iter().all(|peer| !peer.in_sync);
+        assert!(alone && status.suspended.is_none(), "{status:#?}");
     }
 
     /// A write of one block, from the request to its completion.
@@ -93,17 +123,31 @@ impl Pair {
         }
     }
 
+    /// A flush, from the request to its completion.
+    ///
+    /// # Panics
+    /// When it is not completed.
+    pub fn flush(&mut self) {
+        self.ask(ClientOp::Flush);
+        self.settle();
+        assert_eq!(self.done, self.requests, "a flush was not completed");
+    }
+
     fn begin(&mut self, block: u64) {
+        self.ask(ClientOp::Write {
+            range: BlockRange::new(block, 1),
+            buf: BufId(7),
+            fill: None,
+            fua: false,
+        });
+    }
+
+    fn ask(&mut self, op: ClientOp) {
         self.requests += 1;
         let request = ClientRequest {
             request: RequestId(self.requests),
             connection: ConnectionId(1),
-            op: ClientOp::Write {
-                range: BlockRange::new(block, 1),
-                buf: BufId(7),
-                fill: None,
-                fua: false,
-            },
+            op,
         };
         self.events.push_back((0, Event::Client(request)));
     }
@@ -154,6 +198,19 @@ impl Pair {
                     continue;
                 }
                 Action::Halt { why } => panic!("node {node} halts: {why}"),
+                Action::Link {
+                    peer,
+                    intent: LinkIntent::Disconnect { why },
+                } => {
+                    let link = LinkId(1);
+                    // Behind what was sent before.
+                    for node in 0..2 {
+                        let why = why.clone();
+                        let gone = Event::LinkDown { peer, link, why };
+                        self.events.push_back((node, gone));
+                    }
+                    continue;
+                }
                 Action::Forget { .. }
                 | Action::Release { .. }
                 | Action::Link { .. }
@@ -167,7 +224,7 @@ impl Pair {
     }
 }
 
-fn replica(number: u8, blocks: u64, now: Time) -> Replica {
+fn replica(number: u8, blocks: u64, al_extents: usize, now: Time) -> Replica {
     let peer = NodeId(1 - number);
     let generation = Generation {
         term: Term(1),
@@ -214,7 +271,7 @@ fn replica(number: u8, blocks: u64, now: Time) -> Replica {
             timings: Timings::default(),
             resync_bufs: 4,
             first_resync_buf: 0,
-            al_extents: 1024,
+            al_extents,
         },
         boot: BootId(u64::from(number) + 1),
         seed: u64::from(number) + 1,
