@@ -281,7 +281,7 @@ fn only_one_lost_its_power(seed: Seed, telling: Telling) -> Outcome {
 fn outdated_in_vain(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.load.flushes = 0;
-    swarm.timings.flush_interval = Duration::from_mins(1);
+    swarm.timings.flush_interval = Duration::from_secs(60);
     let mut script = Script::new(swarm, telling);
     script.wait_disk(1, DiskState::UpToDate);
     script.load(100);
