@@ -131,12 +131,26 @@ fn compare(baseline: &Baseline, counted: &BTreeMap<String, u64>) -> Result<()> {
     if dearer.is_empty() {
         return Ok(());
     }
+    let told = dearer.join("\n");
     let (then, now) = (&baseline.compiler, compiler()?);
+    if *then != now || !has_vectors() {
+        println!(
+            "{told}\nNOT HELD AGAINST IT: the committed figures are by {then} for a processor with AVX2"
+        );
+        return Ok(());
+    }
     Err(Failure(format!(
-        "{}\nThe committed figures are by {then}, these by {now}. Find out why; if it is worth it, or the compiler's doing:\n\
-         cargo run --release -p twindisk-benches --bin instructions -- renew",
-        dearer.join("\n")
+        "{told}\nFind out why; if it is worth it:\n\
+         cargo run --release -p twindisk-benches --bin instructions -- renew"
     )))
+}
+
+/// Whether copies and checksums take the way here that they took where the figures were counted.
+fn has_vectors() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx2") && is_x86_feature_detected!("pclmulqdq");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
 }
 
 /// Instructions per call: the difference between so many calls and twice as many.
