@@ -1,17 +1,21 @@
 //! The agent's own socket: people and scripts ask there.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
     sync::{mpsc, oneshot},
     task::spawn_local,
+    time::sleep,
 };
+use tracing::warn;
 
 use crate::ask::{AgentAnswer, AgentAsk};
 
 const MAX_LINE: u64 = 64 << 10;
+/// Before the next connection is accepted when that failed.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// A question and where its answer goes.
 pub(crate) type Question = (AgentAsk, oneshot::Sender<AgentAnswer>);
@@ -39,9 +43,16 @@ pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
 /// Passes questions on.
 pub(crate) async fn serve(listener: UnixListener, questions: mpsc::Sender<Question>) {
     loop {
-        if let Ok((stream, _)) = listener.accept().await {
-            let questions = questions.clone();
-            spawn_local(async move { converse(stream, questions).await });
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let questions = questions.clone();
+                spawn_local(async move { converse(stream, questions).await });
+            }
+            Err(error) => {
+                // For want of file descriptors, most likely: trying at once would take the loop's time.
+                warn!("a question can't be accepted: {error}");
+                sleep(ACCEPT_RETRY).await;
+            }
         }
     }
 }

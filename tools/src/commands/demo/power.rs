@@ -21,7 +21,7 @@ done
 case $action in
 off)
     : >"$power/$plug.off"
-    for pid in $(cat "$power/$plug.pids"); do kill -9 "$pid" 2>/dev/null; done
+    for pid in $(cat "$power/$plug.pids"); do kill -9 "$pid" 2>/dev/null || :; done
     ;;
 on) rm -f "$power/$plug.off" ;;
 status) [ ! -e "$power/$plug.off" ] || exit 2 ;;
