@@ -32,6 +32,7 @@ mod mark;
 mod membership;
 mod mutants;
 mod mutation;
+mod pace;
 mod peer;
 mod reads;
 mod receipts;

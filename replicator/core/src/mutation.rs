@@ -354,11 +354,9 @@ impl Replica {
     }
 
     fn answer(&mut self, index: usize, result: Result<(), Failure>) {
-        let sweeping = self.peers.iter().any(|peer| peer.sweep.is_some());
         let mutation = &mut self.mutations[index];
         mutation.answered = true;
         self.counts.writes += 1;
-        self.pace.saw(self.now.since(mutation.began), sweeping);
         match mutation.origin {
             Origin::Client { request, .. } if mutation.cancelled => {
                 self.act(Action::Forget { request });

@@ -83,7 +83,8 @@ pub struct Replica {
     pub(crate) resize: Option<crate::resize::Resize>,
     pub(crate) saving: Option<crate::split_brain::Saving>,
     pub(crate) sweep_bufs: Vec<BufId>,
-    pub(crate) pace: crate::sweep::Pace,
+    /// When a client's request was seen last beside a sweep.
+    pub(crate) clients_worked: Time,
     pub(crate) sweeps: u32,
     /// Steps of stopped sweeps that the disk still works for, with their buffers.
     pub(crate) abandoned_steps: Vec<(StepId, Option<BufId>)>,
@@ -336,7 +337,7 @@ impl Replica {
             resize: None,
             saving: None,
             sweep_bufs,
-            pace: crate::sweep::Pace::default(),
+            clients_worked: Time(0),
             sweeps: 0,
             abandoned_steps: Vec::new(),
             detach_wanted: false,

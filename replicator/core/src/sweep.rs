@@ -1,9 +1,6 @@
 //! Resync and online verify: blocks are compared or sent in device order, in the same stream as live writes.
 //!
-//! A range that is being read or compared is locked against live writes. Resync takes what clients leave: how many
-//! steps are under way follows the latency of clients' writes.
-
-use core::time::Duration;
+//! A range that is being read or compared is locked against live writes. Resync takes what clients leave: see `pace`.
 
 use twindisk_format::{
     frame::{BlockMask, Frame, How},
@@ -13,10 +10,11 @@ use twindisk_format::{
 
 use crate::{
     BufId, DiskDone, DiskError, DiskIo, LinkId, Mark, Report, Time,
-    limits::{HASH_FIRST_BLOCKS, MAX_REPORTED_DIFFERENCES, SWEEP_BLOCKS},
+    limits::{HASH_FIRST_BLOCKS, MAX_REPORTED_DIFFERENCES},
     locks::LockId,
     mutants::Mutant,
     mutation::Body,
+    pace::{CLIENTS_LINGER, Pace},
     peer::{LeadStep, Phase, Unstable},
     replica::{LockOwner, Op, Replica},
 };
@@ -31,6 +29,7 @@ pub(crate) struct Sweep {
     cursor: u64,
     end: u64,
     steps: slab::Slab<Step>,
+    pub(crate) pace: Pace,
     pub(crate) started: Time,
     pub(crate) total_blocks: u64,
     pub(crate) done_blocks: u64,
@@ -53,6 +52,8 @@ pub(crate) enum Purpose {
 #[derive(Debug)]
 struct Step {
     range: BlockRange,
+    /// When it had its range for itself.
+    began: Time,
     lock: Option<LockId>,
     buf: Option<BufId>,
     stage: Stage,
@@ -88,67 +89,6 @@ pub(crate) struct StepId {
     step: usize,
 }
 
-/// How many steps may be under way: fewer when clients' writes take long, more when they do not.
-#[derive(Debug)]
-pub(crate) struct Pace {
-    window: usize,
-    /// Clients' write latency without resync, as far as it was seen; nanoseconds.
-    usual: u64,
-    /// With it.
-    now: u64,
-    adapted: Time,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self {
-            window: 4,
-            usual: 0,
-            now: 0,
-            adapted: Time(0),
-        }
-    }
-}
-
-/// How often the pace is looked at.
-const PACE_INTERVAL: Duration = Duration::from_millis(100);
-
-impl Pace {
-    /// A client's write was done after `latency`.
-    pub(crate) fn saw(&mut self, latency: Duration, sweeping: bool) {
-        let latency = u64::try_from(latency.as_nanos())
-            .unwrap_or(u64::MAX)
-            .min(1 << 40);
-        let average = if sweeping {
-            &mut self.now
-        } else {
-            &mut self.usual
-        };
-        *average = if *average == 0 {
-            latency
-        } else {
-            (*average * 7 + latency) / 8
-        };
-    }
-
-    /// Halves the window when clients wait more than twice as long as usual, widens it by one when they do not.
-    fn window(&mut self, now: Time, most: usize) -> usize {
-        if now.since(self.adapted) >= PACE_INTERVAL {
-            self.adapted = now;
-            let slow = self.usual > 0 && self.now > 2 * self.usual;
-            self.window = if slow {
-                self.window / 2
-            } else {
-                self.window + 1
-            };
-            // What was seen fades, or a client that has gone silent would slow the resync for ever.
-            self.now = self.now * 3 / 4;
-        }
-        self.window = self.window.clamp(1, most.max(1));
-        self.window
-    }
-}
-
 impl Sweep {
     fn new(serial: u32, purpose: Purpose, blocks: core::ops::Range<u64>, started: Time) -> Self {
         Self {
@@ -157,6 +97,7 @@ impl Sweep {
             cursor: blocks.start,
             end: blocks.end,
             steps: slab::Slab::new(),
+            pace: Pace::default(),
             started,
             total_blocks: blocks.end - blocks.start,
             done_blocks: 0,
@@ -227,6 +168,10 @@ impl Replica {
 
     /// Begins as many steps as the pace and the buffers allow.
     pub(crate) fn step_sweeps(&mut self) -> bool {
+        let writes = self.mutations.len() > self.frozen.len();
+        if writes || !self.reads.is_empty() || !self.flushes.is_empty() {
+            self.clients_worked = self.now;
+        }
         let mut any = false;
         for slot in self.slots() {
             any |= self.step_sweep(slot);
@@ -236,24 +181,25 @@ impl Replica {
 
     fn step_sweep(&mut self, slot: Slot) -> bool {
         let now = self.now;
-        let most = self.config.resync_bufs as usize;
+        let clients_work = now.since(self.clients_worked) < CLIENTS_LINGER;
         let peer = &mut self.peers[slot.index()];
         let Some(sweep) = &mut peer.sweep else {
             return false;
         };
-        if sweep.steps.len() >= self.pace.window(now, most) || self.sweep_bufs.is_empty() {
+        let next = sweep.pace.next(now, clients_work, sweep.steps.len());
+        let Some(most) = next.filter(|_| !self.sweep_bufs.is_empty()) else {
             return false;
-        }
+        };
         let range = match sweep.purpose {
             Purpose::Resync { .. } => {
                 let Some(start) = peer.bitmap.next_dirty(sweep.cursor) else {
                     sweep.cursor = sweep.end;
                     return false;
                 };
-                peer.bitmap.run(start, SWEEP_BLOCKS)
+                peer.bitmap.run(start, most)
             }
             Purpose::Verify { .. } if sweep.cursor < sweep.end => {
-                let blocks = (sweep.end - sweep.cursor).min(u64::from(SWEEP_BLOCKS)) as u32;
+                let blocks = (sweep.end - sweep.cursor).min(u64::from(most)) as u32;
                 BlockRange::new(sweep.cursor, blocks)
             }
             Purpose::Verify { .. } => return false,
@@ -262,6 +208,7 @@ impl Replica {
         let buf = self.sweep_bufs.pop();
         let entry = Step {
             range,
+            began: self.now,
             lock: None,
             buf,
             stage: Stage::Locking,
@@ -280,9 +227,11 @@ impl Replica {
 
     /// The range of a step is its own.
     pub(crate) fn sweep_locked(&mut self, slot: Slot, step: usize) {
-        let Some(sweep) = &self.peer(slot).sweep else {
+        let now = self.now;
+        let Some(sweep) = &mut self.peer_mut(slot).sweep else {
             return;
         };
+        sweep.steps[step].began = now;
         let hash = !matches!(sweep.purpose, Purpose::Resync { hash_first: false });
         let range = sweep.steps[step].range;
         let op = Op::SweepHash(StepId {
@@ -495,10 +444,12 @@ impl Replica {
 
     fn end_step(&mut self, slot: Slot, step: usize) {
         self.unlock_step(slot, step);
+        let now = self.now;
         let Some(sweep) = &mut self.peer_mut(slot).sweep else {
             return;
         };
         let step = sweep.steps.remove(step);
+        sweep.pace.took(now, now.since(step.began));
         sweep.done_blocks += u64::from(step.range.blocks);
         if let Some(buf) = step.buf {
             self.sweep_buf_free(buf);

@@ -66,7 +66,11 @@ impl Replica {
                 .chain(undecided)
                 .min()
         });
+        let sweeps = self
+            .peers
+            .iter()
+            .filter_map(|peer| peer.sweep.as_ref()?.pace.deadline(self.now));
         let job = self.job.as_ref().and_then(crate::jobs::Job::deadline);
-        peers.chain(self.flusher.due).chain(job).min()
+        peers.chain(sweeps).chain(self.flusher.due).chain(job).min()
     }
 }

@@ -193,6 +193,9 @@ impl World {
             };
             primaries += usize::from(status.role == Role::Primary);
             settled(number, &status, self.swarm.protocol)?;
+            if !node.ops.is_empty() {
+                return Err(format!("{} waits for its disk", name(number)));
+            }
             if node.forgot {
                 return Err(format!(
                     "{} has forgotten a request and stays open",

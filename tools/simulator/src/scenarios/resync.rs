@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use twindisk_core::{Command, DiskState, Mark, Progress, Protocol, RefusalCode, Role};
+use twindisk_core::{Command, DiskIo, DiskState, Mark, Progress, Protocol, RefusalCode, Role};
 
 use super::Run;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     node::slot_of,
     run::Outcome,
     script::{PROMOTE, Script},
-    swarm::{MS, SEC, Seed, Swarm},
+    swarm::{MS, SEC, Seed, Swarm, US},
     trace::Telling,
     world::World,
 };
@@ -32,6 +32,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ),
     ("verify-finds-and-repairs", verify_finds_and_repairs),
     ("verify-stopped", verify_stopped),
+    ("clients-have-the-most-of-it", clients_have_the_most),
     ("rotten-bits-are-all-dirty", torn_bitmap),
     ("unreadable-block-in-a-resync", unreadable_block_in_a_resync),
     ("source-lost-at-the-end-of-a-resync", source_lost_at_the_end),
@@ -259,6 +260,51 @@ fn verify_stopped(seed: Seed, telling: Telling) -> Outcome {
     script.pass(3000);
     script.wait_all_equal();
     script.load_done();
+    script.finish()
+}
+
+/// While clients work blocks are compared in small steps, one at a time and with pauses; when they are silent, in large
+/// ones.
+fn clients_have_the_most(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.size_blocks = 8192;
+    swarm.resync_bufs = 4;
+    (swarm.disk.io, swarm.net.delay, swarm.load.think) = (100 * US, 100 * US, MS);
+    swarm.load.hot_blocks = 8192;
+    let mut script = Script::new(swarm, telling);
+    let everything = Command::Verify {
+        first: 0,
+        blocks: None,
+        repair: false,
+    };
+    let comparing = |script: &Script| {
+        let ops = script.world.nodes[0].ops.values();
+        ops.filter(|op| matches!(op.io, DiskIo::Hash { .. }))
+            .count()
+    };
+    script.load(1_000_000);
+    script.pass(500);
+    script.must(0, everything.clone());
+    let (looks, mut compared) = (2000, 0);
+    for _ in 0..looks {
+        script.pass_us(20);
+        let steps = comparing(&script);
+        script.expect(steps <= 1, "one step at a time");
+        compared += steps;
+    }
+    script.expect(compared > 0, "it goes on");
+    // Steps take a third of the time; half of a step is the network's and the peer's.
+    script.expect(compared * 6 <= looks, "most of the time is the clients'");
+    script.wait_report("verify-ended", 1);
+    script.load(0);
+    script.load_done();
+    script.pass(2000);
+    let comparisons = |script: &Script| script.world.coverage.count("action", "disk: hash");
+    let before = comparisons(&script);
+    script.must(0, everything);
+    script.wait_report("verify-ended", 2);
+    let steps = (comparisons(&script) - before) / 2;
+    script.expect(steps == 8192 / 256, "with the largest steps");
     script.finish()
 }
 
