@@ -54,6 +54,7 @@ const LINE: f64 = 16.0;
 /// Others in warm and grey colours, ours in cold ones. Each stands out on white and on black.
 const COLOURS: &[(&str, &str)] = &[
     ("bare", "#8b8f94"),
+    ("two-files", "#b5838d"),
     ("qemu-nbd", "#c9a227"),
     ("nbdkit", "#a67c52"),
     ("quorum", "#e07b39"),
