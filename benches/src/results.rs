@@ -285,7 +285,7 @@ pub(crate) mod tests {
         let text = crate::report::text(&results);
         let row = "| twindisk  |        0.80 |          - |";
         assert!(text.contains(row), "{text}");
-        let picture = crate::chart::svg(&results).unwrap();
+        let picture = crate::chart::bars::svg(&results).unwrap();
         assert_eq!(
             picture.matches("</title></rect>").count(),
             3 * (3 + 2),

@@ -244,6 +244,7 @@ fn what_grows_is_measured() {
         .args([
             "connections",
             "device",
+            "resync",
             "resources",
             "--contestants",
             "bare",
@@ -253,6 +254,8 @@ fn what_grows_is_measured() {
         .arg(dir.path())
         .arg("--json")
         .arg(dir.path().join("c.json"))
+        .arg("--svg")
+        .arg(dir.path().join("c.svg"))
         .arg("--twindisk")
         .arg(twindisk);
     let output = scale.output().unwrap();
@@ -267,6 +270,22 @@ fn what_grows_is_measured() {
     };
     assert_eq!(rows("by connections").len(), 4);
     assert_eq!(rows("by number of resources").len(), 1);
+    let picture = fs::read_to_string(dir.path().join("c.svg")).unwrap();
+    let lines = picture.matches("<polyline").count();
+    assert_eq!(lines, 2, "a rate and a p99 by connections: {picture}");
+    for row in rows("A resync") {
+        // It may be over before the application begins: the second column tells.
+        let known = if row["name"] == "no application" {
+            0..2
+        } else {
+            2..8
+        };
+        let values = row["values"].as_array().unwrap().get(known).unwrap();
+        assert!(
+            values.iter().all(|value| value.as_f64() > Some(0.0)),
+            "{row}"
+        );
+    }
     let sizes = rows("by size of the device");
     let names: Vec<&str> = sizes
         .iter()

@@ -14,7 +14,7 @@ use std::{
 use clap::Parser;
 use twindisk_benches::{
     build::{self, Build},
-    chart,
+    chart::bars,
     contestants::{self, Contestant, KINDS, Kind},
     cpu,
     failure::{Failure, Result, Trying},
@@ -134,7 +134,7 @@ fn run(args: &Args) -> Result<()> {
             &json,
             &serde_json::to_string_pretty(&results).trying("the results")?,
         )?;
-        if let Some(picture) = chart::svg(&results) {
+        if let Some(picture) = bars::svg(&results) {
             write(&svg, &picture)?;
         }
     }
