@@ -50,7 +50,7 @@ struct Args {
     /// Largest device, GiB: files are sparse
     #[arg(long, value_name = "GIB", default_value_t = 16 << 10)]
     largest: u64,
-    /// Most resources in one process; each takes 72 MiB of memory
+    /// Most resources in one process; each takes 85 MiB of memory
     #[arg(long, value_name = "NUMBER", default_value_t = 128)]
     resources: u32,
     /// On which disk: a scratch directory is made in it [default: cargo's target directory]
