@@ -210,12 +210,23 @@ impl Process {
         self.child.try_wait().trying(&self.name)
     }
 
-    /// Waits for its end.
+    /// Waits for its end, for so long.
     ///
     /// # Errors
-    /// When the kernel does not say.
-    pub fn wait(&mut self) -> Result<ExitStatus> {
-        self.child.wait().trying(&self.name)
+    /// When it goes on.
+    pub fn end_within(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                let (name, words) = (&self.name, self.last_words());
+                return Err(Failure(format!("{name}: no end within {limit:?}\n{words}")));
+            }
+            // Seldom: it is being measured.
+            thread::sleep(5 * LOOK);
+        }
     }
 
     /// The end of what it printed.

@@ -19,6 +19,14 @@ pub struct Load {
     pub fsync: bool,
 }
 
+impl Load {
+    /// Whether it reads; otherwise it writes.
+    #[must_use]
+    pub fn reads(&self) -> bool {
+        self.pattern.contains("read")
+    }
+}
+
 /// All of them.
 pub const LOADS: &[Load] = &[
     load(

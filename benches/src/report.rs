@@ -116,9 +116,7 @@ fn multiples(results: &Results, measure: &str) -> String {
             })
             .collect();
         let known = cells.iter().any(Option::is_some);
-        let cells = cells
-            .iter()
-            .map(|ratio| ratio.map(number).unwrap_or_default());
+        let cells = cells.iter().map(|ratio| number(ratio.unwrap_or(f64::NAN)));
         known.then(|| [contestant.name.clone()].into_iter().chain(cells).collect())
     });
     markdown(&head, &rows.collect::<Vec<_>>())

@@ -109,7 +109,7 @@ pub struct Summary {
 }
 
 /// Those that the others are measured by.
-pub const MEASURES: &[&str] = &["bare", "quorum", "quorum-direct"];
+pub const MEASURES: &[&str] = &["bare", "two-files", "quorum", "quorum-direct"];
 
 impl Results {
     /// Makes the summary of the turns.
@@ -147,6 +147,8 @@ impl Results {
         let ratios = self
             .measures_of(contestant)
             .into_iter()
+            // Not everyone takes part in every load.
+            .filter(|(_, measure)| !rates(measure).is_empty())
             .map(|(name, measure)| {
                 let ratio = median_ratio(&rates(contestant), &rates(measure));
                 (name, ratio)
@@ -248,5 +250,46 @@ pub(crate) mod tests {
         let bare = results.of("write-4k-d1", "bare").unwrap();
         assert_eq!(bare.cpu_us.server, None);
         assert_eq!(bare.ratios.len(), 1);
+    }
+
+    #[test]
+    fn nobody_is_measured_by_whom_a_load_was_not_for() {
+        let rates = [
+            ("bare", [100.0; 3]),
+            ("two-files", [50.0; 3]),
+            ("twindisk", [40.0; 3]),
+        ];
+        let mut results = results(&rates);
+        let read = |name: &str| Named {
+            name: name.to_owned(),
+            words: "a read".to_owned(),
+        };
+        results.loads.push(read("read-4k-d1"));
+        let reads: Vec<Turn> = results
+            .turns
+            .iter()
+            .filter(|turn| turn.contestant != "two-files")
+            .map(|turn| Turn {
+                load: "read-4k-d1".to_owned(),
+                ..turn.clone()
+            })
+            .collect();
+        results.turns.extend(reads);
+        results.summarize();
+        assert!(results.of("read-4k-d1", "two-files").is_none());
+        let ratios = |load: &str| results.of(load, "twindisk").unwrap().ratios.clone();
+        let expected = [("bare", 0.4), ("two-files", 0.8)];
+        let expected = expected.map(|(name, ratio)| (name.to_owned(), ratio));
+        assert_eq!(ratios("write-4k-d1"), BTreeMap::from(expected.clone()));
+        assert_eq!(ratios("read-4k-d1"), BTreeMap::from([expected[0].clone()]));
+        let text = crate::report::text(&results);
+        let row = "| twindisk  |        0.80 |          - |";
+        assert!(text.contains(row), "{text}");
+        let picture = crate::chart::bars::svg(&results).unwrap();
+        assert_eq!(
+            picture.matches("</title></rect>").count(),
+            3 * (3 + 2),
+            "{picture}"
+        );
     }
 }

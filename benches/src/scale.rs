@@ -2,7 +2,25 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::table::{markdown, number};
+use crate::{
+    machine::Machine,
+    table::{markdown, number},
+};
+
+/// A whole run, as it is kept in a file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Results {
+    /// On what.
+    pub machine: Machine,
+    /// How often each point was measured.
+    pub rounds: u32,
+    /// How long.
+    pub seconds: f64,
+    /// Size of the device, where that is not what was varied.
+    pub mib: u64,
+    /// What came of it.
+    pub curves: Vec<Curve>,
+}
 
 /// Rows are steps of what grows, columns are whom or what was measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +38,8 @@ pub struct Curve {
 pub struct Row {
     /// How much of what grows.
     pub name: String,
+    /// The same as a number, where the columns are whom was measured: its place in a picture.
+    pub at: Option<f64>,
     /// A value for each column, where there is one.
     pub values: Vec<Option<f64>>,
 }
@@ -39,6 +59,16 @@ impl Curve {
     pub fn push(&mut self, name: impl Into<String>, values: Vec<Option<f64>>) {
         self.rows.push(Row {
             name: name.into(),
+            at: None,
+            values,
+        });
+    }
+
+    /// Adds a step that has a place in a picture.
+    pub fn push_at(&mut self, at: f64, name: impl Into<String>, values: Vec<Option<f64>>) {
+        self.rows.push(Row {
+            name: name.into(),
+            at: Some(at),
             values,
         });
     }

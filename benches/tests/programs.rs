@@ -17,6 +17,12 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::Value;
+use twindisk_benches::{
+    contestants::{Contestant, Kind},
+    fio,
+    house::Process,
+    loads,
+};
 
 #[test]
 fn a_comparison_gives_a_table_json_and_a_picture_and_leaves_nothing() {
@@ -35,13 +41,19 @@ fn a_comparison_gives_a_table_json_and_a_picture_and_leaves_nothing() {
     let mut peers = peers(dir.path());
     peers
         .args(["--rounds", "2", "--only", "write-4k-d1", "--contestants"])
-        .arg("bare,quorum,twindisk,twindisk-a,twindisk-alone,twindisk-resync")
+        .arg("bare,two-files,quorum,twindisk,twindisk-a,twindisk-alone,twindisk-resync")
         .arg("--twindisk")
         .arg(twindisk);
     let output = peers.output().unwrap();
     assert!(output.status.success(), "{}", told(&output));
     let text = String::from_utf8_lossy(&output.stdout);
-    for word in ["p99.9 us", ": quorum", "| twindisk-alone", "load average"] {
+    for word in [
+        "p99.9 us",
+        ": quorum",
+        ": two-files",
+        "| twindisk-alone",
+        "load average",
+    ] {
         assert!(text.contains(word), "{word} is not in {text}");
     }
 
@@ -52,7 +64,7 @@ fn a_comparison_gives_a_table_json_and_a_picture_and_leaves_nothing() {
         .iter()
         .map(|turn| turn["round"].as_u64().unwrap())
         .collect();
-    assert_eq!(rounds, [[1; 6], [2; 6]].concat());
+    assert_eq!(rounds, [[1; 7], [2; 7]].concat());
     for turn in turns {
         assert!(turn["rate"].as_f64().unwrap() > 0.0, "{turn}");
         let cpu = &turn["cpu_us"];
@@ -60,13 +72,65 @@ fn a_comparison_gives_a_table_json_and_a_picture_and_leaves_nothing() {
         assert!(cpu["client"].as_f64() >= Some(0.0), "{turn}");
         let servers = ["server", "second"].map(|process| cpu[process].as_f64());
         match turn["contestant"].as_str().unwrap() {
-            "bare" => assert_eq!(servers, [None, None], "{turn}"),
+            "bare" | "two-files" => assert_eq!(servers, [None, None], "{turn}"),
             // Whoever has left takes no part.
             "twindisk-alone" => assert!(servers[0] > servers[1].map(|cpu| 20.0 * cpu), "{turn}"),
             _ => assert!(servers.iter().all(|cpu| *cpu > Some(0.0)), "{turn}"),
         }
     }
     assert!(fs::read_to_string(at("p.svg")).unwrap().contains("</svg>"));
+    nothing_is_left(dir.path());
+}
+
+#[test]
+fn a_load_on_two_files_writes_both_of_them_and_is_not_read() {
+    if !have(&["fio", "setpriv"]) {
+        return;
+    }
+    let dir = scratch();
+    let two = Contestant::start(Kind::TwoFiles, None, dir.path(), 4).unwrap();
+    let read = || -> Vec<Vec<u8>> {
+        let files = two.images.iter();
+        files.map(|file| fs::read(file).unwrap()).collect()
+    };
+    let before = read();
+    assert_eq!(before.len(), 2);
+    let load = loads::matching("write-4k-d16").unwrap()[0];
+    let plan = fio::Plan {
+        load: &load,
+        target: &two.target,
+        mib: 4,
+        time: Duration::from_millis(200),
+        jobs: 1,
+        dir: dir.path(),
+    };
+    let ran = fio::run(&plan).unwrap();
+    assert!(ran.rate > 0.0 && ran.p99_us > 0.0, "{ran:?}");
+    for (before, after) in before.iter().zip(read()) {
+        assert!(*before != after, "one file of the two was not written");
+    }
+    fs::remove_dir_all(dir.path().join(&two.name)).unwrap();
+
+    let mut peers = peers(dir.path());
+    peers.args([
+        "--rounds",
+        "1",
+        "--only",
+        "d1",
+        "--contestants",
+        "two-files,bare",
+    ]);
+    let output = peers.output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    let results = fs::read(dir.path().join("p.json")).unwrap();
+    let results: Value = serde_json::from_slice(&results).unwrap();
+    let turns = results["turns"].as_array().unwrap().iter();
+    let turns: Vec<[&str; 2]> = turns
+        .map(|turn| ["load", "contestant"].map(|key| turn[key].as_str().unwrap()))
+        .collect();
+    assert!(turns.contains(&["read-4k-d1", "bare"]), "{turns:?}");
+    assert!(turns.contains(&["write-4k-d1", "two-files"]), "{turns:?}");
+    assert!(!turns.contains(&["read-4k-d1", "two-files"]), "{turns:?}");
     nothing_is_left(dir.path());
 }
 
@@ -96,6 +160,22 @@ fn nothing_is_left_of_a_comparison_that_is_broken_off() {
             nothing_is_left(dir.path());
         }
     }
+}
+
+#[test]
+fn what_does_not_end_is_not_waited_for() {
+    if !have(&["setpriv", "sleep"]) {
+        return;
+    }
+    let dir = scratch();
+    let mut sleep = Command::new("sleep");
+    sleep.arg("600");
+    let mut sleep = Process::start("sleep", &sleep, &dir.path().join("log")).unwrap();
+    let why = sleep.end_within(Duration::from_millis(100)).unwrap_err();
+    assert!(why.0.contains("sleep: no end within"), "{why}");
+    kill(sleep.pid(), Signal::SIGTERM).unwrap();
+    let status = sleep.end_within(Duration::from_secs(60)).unwrap();
+    assert!(!status.success(), "{status}");
 }
 
 #[test]
@@ -164,6 +244,7 @@ fn what_grows_is_measured() {
         .args([
             "connections",
             "device",
+            "resync",
             "resources",
             "--contestants",
             "bare",
@@ -173,6 +254,8 @@ fn what_grows_is_measured() {
         .arg(dir.path())
         .arg("--json")
         .arg(dir.path().join("c.json"))
+        .arg("--svg")
+        .arg(dir.path().join("c.svg"))
         .arg("--twindisk")
         .arg(twindisk);
     let output = scale.output().unwrap();
@@ -187,6 +270,22 @@ fn what_grows_is_measured() {
     };
     assert_eq!(rows("by connections").len(), 4);
     assert_eq!(rows("by number of resources").len(), 1);
+    let picture = fs::read_to_string(dir.path().join("c.svg")).unwrap();
+    let lines = picture.matches("<polyline").count();
+    assert_eq!(lines, 2, "a rate and a p99 by connections: {picture}");
+    for row in rows("A resync") {
+        // It may be over before the application begins: the second column tells.
+        let known = if row["name"] == "no application" {
+            0..2
+        } else {
+            2..8
+        };
+        let values = row["values"].as_array().unwrap().get(known).unwrap();
+        assert!(
+            values.iter().all(|value| value.as_f64() > Some(0.0)),
+            "{row}"
+        );
+    }
     let sizes = rows("by size of the device");
     let names: Vec<&str> = sizes
         .iter()

@@ -14,8 +14,8 @@ use std::{
 use clap::Parser;
 use twindisk_benches::{
     build::{self, Build},
-    chart,
-    contestants::{Contestant, KINDS, Kind},
+    chart::bars,
+    contestants::{self, Contestant, KINDS, Kind},
     cpu,
     failure::{Failure, Result, Trying},
     fio, house,
@@ -86,7 +86,7 @@ fn run(args: &Args) -> Result<()> {
         builds.extend(args.against.iter().cloned());
     }
     let scratch = house::scratch(args.dir.as_deref().unwrap_or(&target))?;
-    let programs = programs(&builds, &kinds)?;
+    let programs = contestants::programs(&builds, &kinds)?;
     let machine = Machine::look(&scratch, programs)?;
 
     eprintln!("filling files and starting the contestants …");
@@ -120,7 +120,7 @@ fn run(args: &Args) -> Result<()> {
     for round in 1..=args.rounds {
         eprintln!("round {round} of {}", args.rounds);
         for load in &loads {
-            for contestant in &contestants {
+            for contestant in contestants.iter().filter(|one| one.kind.does(load)) {
                 let turn = turn(args, round, load, contestant, &scratch)?;
                 results.turns.push(turn);
             }
@@ -134,7 +134,7 @@ fn run(args: &Args) -> Result<()> {
             &json,
             &serde_json::to_string_pretty(&results).trying("the results")?,
         )?;
-        if let Some(picture) = chart::svg(&results) {
+        if let Some(picture) = bars::svg(&results) {
             write(&svg, &picture)?;
         }
     }
@@ -240,32 +240,6 @@ fn resident(contestants: &[Contestant]) -> BTreeMap<String, u64> {
     processes
         .filter_map(|(name, pid)| Some((name, machine::resident_kib(pid)?)))
         .collect()
-}
-
-/// What takes part, with versions; fails on what is missing.
-fn programs(builds: &[Build], kinds: &[Kind]) -> Result<Vec<String>> {
-    let mut programs = vec![fio::version()?];
-    for (program, users) in [
-        (
-            "qemu-storage-daemon",
-            &[Kind::Quorum, Kind::QuorumDirect][..],
-        ),
-        ("qemu-nbd", &[Kind::QemuNbd, Kind::QuorumDirect]),
-        ("nbdkit", &[Kind::Nbdkit, Kind::Quorum]),
-    ] {
-        if users.iter().any(|user| kinds.contains(user)) {
-            let version = machine::version(program);
-            programs.push(version.ok_or_else(|| {
-                Failure(format!(
-                    "{program} is missing (Debian: fio nbdkit qemu-utils)"
-                ))
-            })?);
-        }
-    }
-    for build in builds {
-        programs.push(build.describe()?);
-    }
-    Ok(programs)
 }
 
 fn keep(contestants: &[Contestant]) -> Result<()> {

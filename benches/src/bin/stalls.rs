@@ -300,7 +300,7 @@ impl Mirror {
         match self {
             Self::Quorum(quorum) => match &quorum.target {
                 Target::Nbd(uri) => uri.clone(),
-                Target::File(path) => path.display().to_string(),
+                Target::Files(paths) => format!("{paths:?}"),
             },
             Self::Pair(pair) => pair.uri(ALPHA),
         }

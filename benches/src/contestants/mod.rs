@@ -22,6 +22,8 @@ use crate::{
     fill,
     fio::{self, Target},
     house::Process,
+    loads::Load,
+    machine,
     network::Network,
 };
 
@@ -30,6 +32,8 @@ use crate::{
 pub enum Kind {
     /// The file itself.
     Bare,
+    /// Two files at once: what one disk that carries both halves leaves to any mirror.
+    TwoFiles,
     /// `qemu-nbd`, as it comes.
     QemuNbd,
     /// nbdkit's file plugin, as it comes.
@@ -55,6 +59,7 @@ pub enum Kind {
 /// In the order of tables.
 pub const KINDS: &[Kind] = &[
     Kind::Bare,
+    Kind::TwoFiles,
     Kind::QemuNbd,
     Kind::Nbdkit,
     Kind::Quorum,
@@ -73,6 +78,7 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare",
+            Self::TwoFiles => "two-files",
             Self::QemuNbd => "qemu-nbd",
             Self::Nbdkit => "nbdkit",
             Self::Quorum => "quorum",
@@ -91,6 +97,9 @@ impl Kind {
     pub const fn words(self) -> &'static str {
         match self {
             Self::Bare => "the file itself, io_uring, O_DIRECT: with one disk",
+            Self::TwoFiles => {
+                "the same load on two files of the disk at once, nothing between them: what the disk leaves to a mirror; an operation is a write of each"
+            }
             Self::QemuNbd => "qemu-nbd -f raw, one copy: in a page cache",
             Self::Nbdkit => "nbdkit file, one copy: in a page cache",
             Self::Quorum => "qemu's quorum over a file and nbdkit over TCP: in two page caches",
@@ -113,8 +122,19 @@ impl Kind {
     pub const fn is_ours(self) -> bool {
         match self {
             Self::Twindisk | Self::Cached | Self::B | Self::A | Self::Alone | Self::Resync => true,
-            Self::Bare | Self::QemuNbd | Self::Nbdkit | Self::Quorum | Self::QuorumDirect => false,
+            Self::Bare
+            | Self::TwoFiles
+            | Self::QemuNbd
+            | Self::Nbdkit
+            | Self::Quorum
+            | Self::QuorumDirect => false,
         }
+    }
+
+    /// Whether it takes part in a load. A mirror reads one copy: what a disk leaves to its reads is what `bare` shows.
+    #[must_use]
+    pub fn does(self, load: &Load) -> bool {
+        self != Self::TwoFiles || !load.reads()
     }
 
     /// # Errors
@@ -171,7 +191,7 @@ impl Contestant {
         fs::create_dir(&dir).trying(dir.display())?;
         let place = Place { dir: &dir, mib };
         match (kind, build) {
-            (Kind::Bare, _) => neighbours::bare(&place),
+            (Kind::Bare | Kind::TwoFiles, _) => neighbours::files(kind, &place),
             (Kind::QemuNbd | Kind::Nbdkit, _) => neighbours::single(kind, &place),
             (Kind::Quorum | Kind::QuorumDirect, _) => {
                 neighbours::quorum(kind, &place, &Network::loopback())
@@ -324,6 +344,35 @@ fn watch_resync(socket: &Path, over: &AtomicBool) -> Resynced {
     }
     let share = f64::from(running) / f64::from(looks.max(1));
     Resynced { share, mib }
+}
+
+/// What takes part, with versions.
+///
+/// # Errors
+/// When a program is missing.
+pub fn programs(builds: &[Build], kinds: &[Kind]) -> Result<Vec<String>> {
+    let mut programs = vec![fio::version()?];
+    for (program, users) in [
+        (
+            "qemu-storage-daemon",
+            &[Kind::Quorum, Kind::QuorumDirect][..],
+        ),
+        ("qemu-nbd", &[Kind::QemuNbd, Kind::QuorumDirect]),
+        ("nbdkit", &[Kind::Nbdkit, Kind::Quorum]),
+    ] {
+        if users.iter().any(|user| kinds.contains(user)) {
+            let version = machine::version(program);
+            programs.push(version.ok_or_else(|| {
+                Failure(format!(
+                    "{program} is missing (Debian: fio nbdkit qemu-utils)"
+                ))
+            })?);
+        }
+    }
+    for build in builds {
+        programs.push(build.describe()?);
+    }
+    Ok(programs)
 }
 
 /// TCP ports on loopback that nobody listens at.

@@ -1,4 +1,4 @@
-//! The contestants of other projects, as their manuals start them.
+//! The contestants of other projects, as their manuals start them, and files with nothing before them.
 
 use std::{
     ffi::OsString,
@@ -14,10 +14,16 @@ use crate::{
     network::{LOCAL, Network, REMOTE},
 };
 
-pub(super) fn bare(place: &Place<'_>) -> Result<Contestant> {
-    let image = place.image("bare.img")?;
-    let target = Target::File(image.clone());
-    Ok(contestant(Kind::Bare, target, Vec::new(), vec![image]))
+/// Files themselves.
+pub(super) fn files(kind: Kind, place: &Place<'_>) -> Result<Contestant> {
+    let names: &[&str] = match kind {
+        Kind::TwoFiles => &["first.img", "second.img"],
+        _ => &["bare.img"],
+    };
+    let images = names.iter().map(|name| place.image(name));
+    let images: Vec<PathBuf> = images.collect::<Result<_>>()?;
+    let target = Target::Files(images.clone());
+    Ok(contestant(kind, target, Vec::new(), images))
 }
 
 /// One copy behind an NBD server.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use twindisk_benches::{
-    contestants::{Contestant, Kind},
+    contestants::Contestant,
     failure::{Result, Trying},
     fio::{self, Ran},
     loads::Load,
@@ -35,6 +35,7 @@ pub(super) fn block_size(bench: &Bench<'_>) -> Result<Vec<Curve>> {
         4 << 20,
     ];
     let points = sizes.map(|block_bytes| Point {
+        at: block_bytes,
         name: size(u64::from(block_bytes)),
         load: Load {
             block_bytes,
@@ -52,6 +53,7 @@ pub(super) fn block_size(bench: &Bench<'_>) -> Result<Vec<Curve>> {
 
 pub(super) fn depth(bench: &Bench<'_>) -> Result<Vec<Curve>> {
     let points = [1, 2, 4, 8, 16, 32, 64, 128, 256].map(|depth| Point {
+        at: depth,
         name: depth.to_string(),
         load: Load { depth, ..WRITES },
         jobs: 1,
@@ -65,6 +67,7 @@ pub(super) fn depth(bench: &Bench<'_>) -> Result<Vec<Curve>> {
 
 pub(super) fn connections(bench: &Bench<'_>) -> Result<Vec<Curve>> {
     let points = [1, 2, 4, 8].map(|jobs| Point {
+        at: jobs,
         name: jobs.to_string(),
         load: Load {
             depth: 16,
@@ -74,12 +77,13 @@ pub(super) fn connections(bench: &Bench<'_>) -> Result<Vec<Curve>> {
     });
     vary(
         bench,
-        "random writes of 4 KiB, by connections with 16 requests in flight each",
+        "random writes of 4 KiB, by connections (depth 16 each)",
         &points,
     )
 }
 
 struct Point {
+    at: u32,
     name: String,
     load: Load,
     jobs: u32,
@@ -87,9 +91,10 @@ struct Point {
 
 fn vary(bench: &Bench<'_>, title: &str, points: &[Point]) -> Result<Vec<Curve>> {
     let place = bench.place("load")?;
-    let names = bench.args.contestants.iter();
-    let kinds: Vec<Kind> = names.map(|name| Kind::named(name)).collect::<Result<_>>()?;
-    let started = kinds.iter().map(|kind| bench.contestant(*kind, &place));
+    let started = bench
+        .kinds
+        .iter()
+        .map(|kind| bench.contestant(*kind, &place));
     let contestants: Vec<Contestant> = started.collect::<Result<_>>()?;
     let names = || contestants.iter().map(|contestant| contestant.name.clone());
     let mut rates = Curve::new(&format!("Operations per second: {title}"), names());
@@ -110,8 +115,9 @@ fn vary(bench: &Bench<'_>, title: &str, points: &[Point]) -> Result<Vec<Curve>> 
             let medians = ran.iter().map(|ran| Some(median(ran.iter().map(value))));
             medians.collect()
         };
-        rates.push(&point.name, column(|ran| ran.rate));
-        tails.push(&point.name, column(|ran| ran.p99_us));
+        let at = f64::from(point.at);
+        rates.push_at(at, &point.name, column(|ran| ran.rate));
+        tails.push_at(at, &point.name, column(|ran| ran.p99_us));
     }
     drop(contestants);
     fs::remove_dir_all(&place).trying(place.display())?;

@@ -9,18 +9,19 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
+    slice,
+    time::{Duration, Instant},
 };
 
 use clap::{Parser, ValueEnum};
-use serde::Serialize;
 use twindisk_benches::{
     build::{self, Build},
-    contestants::{Contestant, Kind},
+    chart::lines,
+    contestants::{self, Contestant, Kind},
     failure::{Result, Trying},
-    fio, house,
+    house,
     machine::{self, Machine},
-    scale::Curve,
+    scale::Results,
 };
 
 /// Measures how figures of Twindisk and its neighbours grow. Each table is one subject.
@@ -43,13 +44,13 @@ struct Args {
         long,
         value_name = "LIST",
         value_delimiter = ',',
-        default_value = "bare,quorum,twindisk-cached,twindisk"
+        default_value = "bare,two-files,quorum,twindisk-cached,twindisk"
     )]
     contestants: Vec<String>,
     /// Largest device, GiB: files are sparse
     #[arg(long, value_name = "GIB", default_value_t = 16 << 10)]
     largest: u64,
-    /// Most resources in one process; each takes 72 MiB of memory
+    /// Most resources in one process; each takes 85 MiB of memory
     #[arg(long, value_name = "NUMBER", default_value_t = 128)]
     resources: u32,
     /// On which disk: a scratch directory is made in it [default: cargo's target directory]
@@ -61,6 +62,9 @@ struct Args {
     /// Where every figure goes [default: scale.json in cargo's target directory]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Where the picture of requests, depth and connections goes [default: scale.svg in cargo's target directory]
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 /// What is varied.
@@ -82,17 +86,11 @@ enum Subject {
     Resources,
 }
 
-#[derive(Debug, Serialize)]
-struct Results {
-    machine: Machine,
-    rounds: u32,
-    seconds: f64,
-    curves: Vec<Curve>,
-}
-
 /// What every subject needs.
 struct Bench<'a> {
     args: &'a Args,
+    /// Whom requests, depth and connections are varied with.
+    kinds: Vec<Kind>,
     build: Build,
     dir: PathBuf,
 }
@@ -103,29 +101,43 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
+    let subjects = match args.subjects.as_slice() {
+        [] => Subject::value_variants(),
+        some => some,
+    };
+    let names = args.contestants.iter();
+    let kinds: Vec<Kind> = names.map(|name| Kind::named(name)).collect::<Result<_>>()?;
     let target = build::target_directory()?;
     let bench = Bench {
         args,
+        kinds,
         build: Build::measured(args.twindisk.as_deref())?,
         dir: house::scratch(args.dir.as_deref().unwrap_or(&target))?,
     };
-    let programs = vec![fio::version()?, bench.build.describe()?];
+    // The others are about Twindisk alone.
+    let compared = [Subject::BlockSize, Subject::Depth, Subject::Connections];
+    let compared = subjects.iter().any(|subject| compared.contains(subject));
+    let neighbours = if compared {
+        bench.kinds.as_slice()
+    } else {
+        &[]
+    };
+    let programs = contestants::programs(slice::from_ref(&bench.build), neighbours)?;
     let mut results = Results {
         machine: Machine::look(&bench.dir, programs)?,
         rounds: args.rounds,
         seconds: args.seconds,
+        mib: args.size,
         curves: Vec::new(),
     };
     let json = args
         .json
         .clone()
         .unwrap_or_else(|| target.join("scale.json"));
-    let subjects = match args.subjects.as_slice() {
-        [] => Subject::value_variants(),
-        some => some,
-    };
+    let svg = args.svg.clone().unwrap_or_else(|| target.join("scale.svg"));
     for subject in subjects {
         eprintln!("{subject:?} …");
+        let began = Instant::now();
         let curves = match subject {
             Subject::BlockSize => load::block_size(&bench)?,
             Subject::Depth => load::depth(&bench)?,
@@ -143,8 +155,16 @@ fn run(args: &Args) -> Result<()> {
         results.machine.load_at_end = machine::load();
         let text = serde_json::to_string_pretty(&results).trying("the results")?;
         fs::write(&json, text).trying(json.display())?;
+        if let Some(picture) = lines::svg(&results) {
+            fs::write(&svg, picture).trying(svg.display())?;
+        }
+        eprintln!("{subject:?} took {:.0} s", began.elapsed().as_secs_f64());
     }
     println!("{}", results.machine.words());
+    eprintln!("every figure is in {}", json.display());
+    if compared {
+        eprintln!("the picture is {}", svg.display());
+    }
     Ok(())
 }
 

@@ -35,16 +35,19 @@ pub(super) fn resync(bench: &Bench<'_>) -> Result<Vec<Curve>> {
             "resync ran for, % of the time",
             "ops/s without it",
             "ops/s with it",
+            "p50 without it, us",
+            "p50 with it, us",
             "p99 without it, us",
             "p99 with it, us",
         ],
     );
-    let idle = busy.resync_to_the_end(bench.args.size, &bench.dir)?;
-    let rate = bench.args.size as f64 / idle.as_secs_f64();
-    curve.push(
-        "no application",
-        vec![Some(rate), Some(100.0), None, None, None, None],
-    );
+    let alone = (0..bench.args.rounds).map(|_| {
+        let took = busy.resync_to_the_end(bench.args.size, &bench.dir)?;
+        Ok(bench.args.size as f64 / took.as_secs_f64())
+    });
+    let alone = median(alone.collect::<Result<Vec<f64>>>()?);
+    let nobody = [Some(alone), Some(100.0), None, None, None, None, None, None];
+    curve.push("no application", nobody.to_vec());
     let loads = ["write-4k-d1", "write-4k-d16", "read-4k-d1"];
     let loads: Vec<Load> = loads
         .iter()
@@ -95,6 +98,8 @@ pub(super) fn resync(bench: &Bench<'_>) -> Result<Vec<Curve>> {
                 Some(median(shares)),
                 middle(&without, |ran| ran.rate),
                 middle(&with, |ran| ran.rate),
+                middle(&without, |ran| ran.p50_us),
+                middle(&with, |ran| ran.p50_us),
                 middle(&without, |ran| ran.p99_us),
                 middle(&with, |ran| ran.p99_us),
             ],

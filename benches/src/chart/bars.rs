@@ -1,8 +1,8 @@
-//! The results of a comparison as a picture: bars that begin at the one everybody is measured by, and go up or down from there.
-//! It reads on light and on dark ground.
+//! The results of a comparison: bars that begin at the one everybody is measured by, and go up or down from there.
 
 use std::fmt::Write as _;
 
+use super::{Canvas, LEFT, RIGHT, WIDTH, colour, conditions, escaped};
 use crate::{
     results::{Results, Summary},
     table::number,
@@ -13,7 +13,6 @@ use crate::{
 pub fn svg(results: &Results) -> Option<String> {
     let measure = measure(results)?;
     let mut chart = Chart::new(results, measure);
-    chart.legend();
     chart.panel("Operations per second", "higher is better", |summary| {
         summary.rate
     });
@@ -25,7 +24,7 @@ pub fn svg(results: &Results) -> Option<String> {
         "lower is better",
         |summary| summary.cpu_us.all(),
     );
-    Some(chart.finish())
+    Some(chart.canvas.finish())
 }
 
 /// The neighbour that does the same, if it takes part; or the first there is.
@@ -40,97 +39,42 @@ fn measure(results: &Results) -> Option<&str> {
         .or_else(|| names.next())
 }
 
-const WIDTH: f64 = 1180.0;
-const LEFT: f64 = 60.0;
-const RIGHT: f64 = 20.0;
 /// Between groups of bars.
 const GAP: f64 = 18.0;
 /// Of the part with bars in a panel.
 const BARS: f64 = 190.0;
 /// Above and below it: figures stand at the ends of bars.
 const ROOM: f64 = 42.0;
-const LINE: f64 = 16.0;
-
-/// Others in warm and grey colours, ours in cold ones. Each stands out on white and on black.
-const COLOURS: &[(&str, &str)] = &[
-    ("bare", "#8b8f94"),
-    ("qemu-nbd", "#c9a227"),
-    ("nbdkit", "#a67c52"),
-    ("quorum", "#e07b39"),
-    ("quorum-direct", "#c4453c"),
-    ("twindisk-cached", "#35a7d6"),
-    ("twindisk", "#2f6fde"),
-    ("twindisk-b", "#7a6fe0"),
-    ("twindisk-a", "#a673d1"),
-    ("twindisk-alone", "#2fa37a"),
-    ("twindisk-resync", "#7fb069"),
-];
-
-/// For contestants of other builds, in turn.
-const MORE_COLOURS: &[&str] = &["#5b8a72", "#6c8ebf", "#9b7fb8", "#4f9da6"];
 
 struct Chart<'a> {
     results: &'a Results,
     measure: &'a str,
-    body: String,
-    /// Where the next thing goes.
-    y: f64,
+    canvas: Canvas,
 }
 
 impl<'a> Chart<'a> {
     fn new(results: &'a Results, measure: &'a str) -> Self {
-        let mut chart = Self {
-            results,
-            measure,
-            body: String::new(),
-            y: 30.0,
-        };
-        chart.text(
-            LEFT,
-            "title",
-            "A mirrored block device, beside its neighbours and the bare file",
-        );
-        chart.y += 20.0;
-        let words = format!(
-            "{} rounds of {} s, contestants interleaved, medians; {} MiB, filled. {}",
+        let title = "A mirrored block device, beside its neighbours and the bare file";
+        let words = conditions(
             results.rounds,
             results.seconds,
             results.mib,
-            results.machine.words()
+            &results.machine,
         );
-        for line in wrapped(&words, 175) {
-            chart.text(LEFT, "small", &line);
-            chart.y += LINE;
+        let mut canvas = Canvas::new(title, &words);
+        let contestants = results.contestants.iter();
+        canvas.legend(contestants.map(|one| (one.name.as_str(), one.words.as_str())));
+        Self {
+            results,
+            measure,
+            canvas,
         }
-        chart
-    }
-
-    fn legend(&mut self) {
-        let mut x = LEFT;
-        self.y += 8.0;
-        for contestant in &self.results.contestants {
-            let width = 30.0 + 7.0 * contestant.name.len() as f64;
-            if x + width > WIDTH - RIGHT {
-                x = LEFT;
-                self.y += LINE + 2.0;
-            }
-            let (y, colour) = (self.y - 9.0, self.colour(&contestant.name));
-            let _ = writeln!(
-                self.body,
-                r#"<g><title>{}</title><rect x="{x:.0}" y="{y:.0}" width="10" height="10" fill="{colour}"/>"#,
-                escaped(&contestant.words)
-            );
-            self.text(x + 15.0, "", &contestant.name);
-            self.body.push_str("</g>\n");
-            x += width;
-        }
-        self.y += LINE;
     }
 
     fn panel(&mut self, title: &str, better: &str, value: impl Fn(&Summary) -> f64) {
-        self.y += 22.0;
+        self.canvas.y += 22.0;
         let measure = self.measure;
-        self.text(
+        self.canvas.text(
             LEFT,
             "panel",
             &format!(
@@ -141,16 +85,16 @@ impl<'a> Chart<'a> {
         let group = (WIDTH - LEFT - RIGHT) / loads;
         let bar = (group - GAP) / self.results.contestants.len().max(1) as f64;
         let bars = self.bars(&value);
-        let scale = Scale::over(&bars, self.y + 8.0 + ROOM);
+        let scale = Scale::over(&bars, self.canvas.y + 8.0 + ROOM);
         self.axis(&scale);
         for drawn in &bars {
             let x = LEFT + drawn.load as f64 * group + GAP / 2.0 + drawn.contestant as f64 * bar;
             self.bar(x, bar, &scale, drawn);
         }
-        self.y = scale.bottom + ROOM + 12.0;
+        self.canvas.y = scale.bottom + ROOM + 12.0;
         for (index, load) in self.results.loads.iter().enumerate() {
             let x = LEFT + (index as f64 + 0.5) * group;
-            self.text(x, "middle", &load.name);
+            self.canvas.text(x, "middle", &load.name);
         }
     }
 
@@ -181,18 +125,14 @@ impl<'a> Chart<'a> {
                 scale.y(doublings),
                 if doublings == 0.0 { "one" } else { "grid" },
             );
-            let right = WIDTH - RIGHT;
-            let _ = writeln!(
-                self.body,
-                r#"<line class="{class}" x1="{LEFT}" y1="{y:.1}" x2="{right}" y2="{y:.1}"/>"#
-            );
+            self.canvas.across(class, LEFT, WIDTH - RIGHT, y);
             let label = if doublings < 0.0 {
                 format!("1/{}", (-doublings).exp2())
             } else {
                 format!("{}", doublings.exp2())
             };
-            self.y = y + 4.0;
-            self.text(LEFT - 6.0, "end", &label);
+            self.canvas.y = y + 4.0;
+            self.canvas.text(LEFT - 6.0, "end", &label);
             doublings += 1.0;
         }
     }
@@ -205,11 +145,11 @@ impl<'a> Chart<'a> {
             .contestants
             .get(bar.contestant)
             .map_or("", |named| named.name.as_str());
-        let colour = self.colour(name);
+        let colour = colour(name, bar.contestant);
         let thick = (width - 1.5).max(1.0);
         let text = number(bar.value);
         let _ = writeln!(
-            self.body,
+            self.canvas.body,
             r#"<rect x="{x:.1}" y="{top:.1}" width="{thick:.1}" height="{height:.1}" fill="{colour}"><title>{}: {text}</title></rect>"#,
             escaped(name)
         );
@@ -221,69 +161,11 @@ impl<'a> Chart<'a> {
         };
         let across = x + thick / 2.0 + 3.5;
         let _ = writeln!(
-            self.body,
+            self.canvas.body,
             r#"<text class="{class}" transform="translate({across:.1} {at:.1}) rotate(-90)">{text}</text>"#
         );
     }
-
-    fn colour(&self, name: &str) -> &'static str {
-        let known = COLOURS.iter().find(|(known, _)| *known == name);
-        let position = || {
-            self.results
-                .contestants
-                .iter()
-                .position(|other| other.name == name)
-        };
-        known.map_or_else(
-            || {
-                MORE_COLOURS
-                    .iter()
-                    .cycle()
-                    .nth(position().unwrap_or(0))
-                    .copied()
-                    .unwrap_or("#888888")
-            },
-            |(_, colour)| colour,
-        )
-    }
-
-    fn text(&mut self, x: f64, class: &str, text: &str) {
-        let (y, text) = (self.y, escaped(text));
-        let _ = writeln!(
-            self.body,
-            r#"<text class="{class}" x="{x:.1}" y="{y:.1}">{text}</text>"#
-        );
-    }
-
-    fn finish(self) -> String {
-        let height = self.y + 20.0;
-        format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" width=\"{WIDTH}\" height=\"{height:.0}\" role=\"img\">\n\
-             <style>{STYLE}</style>\n<rect class=\"ground\" width=\"100%\" height=\"100%\"/>\n{}</svg>\n",
-            self.body
-        )
-    }
 }
-
-const STYLE: &str = "
-text { font: 12px system-ui, sans-serif; fill: #24292f; }
-.title { font-size: 18px; font-weight: 600; }
-.panel { font-weight: 600; }
-.small { font-size: 11px; fill: #57606a; }
-.figure { font-size: 9.5px; }
-.middle { text-anchor: middle; }
-.end { text-anchor: end; }
-.ground { fill: #ffffff; }
-.grid { stroke: #d0d7de; stroke-width: 1; }
-.one { stroke: #24292f; stroke-width: 1.5; }
-@media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3; }
-  .small { fill: #9198a1; }
-  .ground { fill: #0d1117; }
-  .grid { stroke: #30363d; }
-  .one { stroke: #e6edf3; }
-}
-";
 
 /// A ratio beyond 64 or 1/64 is drawn as that; its figure tells.
 const MOST_DOUBLINGS: f64 = 6.0;
@@ -318,28 +200,6 @@ impl Scale {
         let part = (self.highest - doublings) / (self.highest - self.lowest);
         self.top + part * (self.bottom - self.top)
     }
-}
-
-fn wrapped(text: &str, most: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if line.chars().count() + word.chars().count() < most => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
