@@ -48,7 +48,7 @@ pub struct BufferSizes {
 /// Spinning before sleeping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BusyPoll {
-    /// As long as it pays, at most 200 us: as long as the waits of late would have been spared by it.
+    /// As long as it pays, at most 500 us: as long as the waits of late would have been spared by it.
     Auto,
     /// Never.
     Off,

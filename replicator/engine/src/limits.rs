@@ -70,8 +70,9 @@ pub(crate) const ZERO_BUFFER_BLOCKS: u32 = 256;
 /// Extents in one block status reply: each costs two system calls on the resource's thread.
 pub(crate) const MAX_STATUS_EXTENTS: usize = 128;
 
-/// Spinning never takes longer than this without a completion (`BusyPoll::Auto`).
-pub(crate) const MAX_SPIN: Duration = Duration::from_micros(200);
+/// Spinning never takes longer than this without a completion (`BusyPoll::Auto`): as long as a batch of small requests
+/// takes on a fast disk. With 200 us reads at depth 32 reached 0.56 of a bare file's rate, with this 0.79.
+pub(crate) const MAX_SPIN: Duration = Duration::from_micros(500);
 
 /// A link or client that is being closed in good order gets this long to take what is queued for it.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
