@@ -6,7 +6,9 @@ use twindisk_control::{
     protocol::{NodeStatus, ResourceStatus},
     units::Bytes,
 };
-use twindisk_core::{ConnectionState, DiskState, OnPeerLoss, PeerStatus, Progress, Role, Status};
+use twindisk_core::{
+    ConnectionState, DiskState, Histogram, OnPeerLoss, PeerStatus, Progress, Role, Stages, Status,
+};
 
 /// A node with all its resources.
 pub(crate) fn node(status: &NodeStatus) -> String {
@@ -95,6 +97,9 @@ fn one(text: &mut String, resource: &ResourceStatus) {
         );
     }
     peers(text, replica);
+    if let Some(line) = latency(replica) {
+        let _ = writeln!(text, "    {line}");
+    }
     if replica.role == Role::Standby {
         match replica.promote_needs.as_slice() {
             [] => {
@@ -184,6 +189,47 @@ fn row(peer: &PeerStatus) -> Vec<String> {
     ]
 }
 
+/// Where the time of requests goes; nothing before the first one. `status --json` knows more of it.
+fn latency(replica: &Status) -> Option<String> {
+    let latency = &replica.latency;
+    let took = |what: &str, histogram: &Histogram| Some(format!("{what} {}", spread(histogram)?));
+    let stages = |what: &str, stages: &Stages, peers: &[PeerStatus]| {
+        let own = [("wait", &stages.wait), ("disk", &stages.disk)].into_iter();
+        let peers = peers.iter().map(|peer| (&*peer.name, &peer.latency.write));
+        let parts: Vec<_> = own
+            .chain(peers)
+            .filter_map(|(stage, histogram)| took(stage, histogram))
+            .collect();
+        Some(format!(
+            "{} ({})",
+            took(what, &stages.total)?,
+            parts.join(", ")
+        ))
+    };
+    let operations = match replica.role {
+        Role::Primary => [
+            stages("write", &latency.write, &replica.peers),
+            took("flush", &latency.flush.total),
+            took("read", &latency.read.total),
+        ],
+        Role::Standby => [stages("apply", &latency.apply, &[]), None, None],
+    };
+    let operations: Vec<_> = operations.into_iter().flatten().collect();
+    let line = format!("p50/p99 in ms since the start: {}", operations.join(", "));
+    (!operations.is_empty()).then_some(line)
+}
+
+/// Half of them took no longer than the first, 99 of 100 no longer than the second, in milliseconds.
+fn spread(histogram: &Histogram) -> Option<String> {
+    let part = |part| Some(histogram.quantile(part)?.as_secs_f64() * 1000.0);
+    let text = |ms: f64| match ms {
+        ..9.995 => format!("{ms:.2}"),
+        ..99.95 => format!("{ms:.1}"),
+        _ => format!("{ms:.0}"),
+    };
+    Some(format!("{}/{}", text(part(0.5)?), text(part(0.99)?)))
+}
+
 fn role(role: Role) -> &'static str {
     match role {
         Role::Primary => "primary",
@@ -227,6 +273,8 @@ fn duration(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use twindisk_core::Time;
+
     use super::*;
 
     #[test]
@@ -244,5 +292,20 @@ mod tests {
             progress_line("beta", &progress),
             "resync-source with beta: 25.0 % of 400 MiB, 100 MiB/s, 3 s left; 50 MiB were equal"
         );
+    }
+
+    #[test]
+    fn spreads_have_two_digits_that_mean_something() {
+        let spread_of = |us: &[u64]| {
+            let mut histogram = Histogram::default();
+            for us in us {
+                histogram.record(Time(0), Time(us * 1000));
+            }
+            spread(&histogram)
+        };
+        assert_eq!(spread_of(&[]), None);
+        assert_eq!(spread_of(&[100; 200]).as_deref(), Some("0.10/0.13"));
+        assert_eq!(spread_of(&[2, 20_000]).as_deref(), Some("0.01/32.4"));
+        assert_eq!(spread_of(&[300_000]).as_deref(), Some("393/522"));
     }
 }

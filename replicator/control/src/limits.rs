@@ -51,7 +51,7 @@ pub const DIAL_MAX: Duration = Duration::from_secs(5);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest line on the control socket, either way. A status of 256 resources with 7 peers each is well below.
-pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
+pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Longest request line: requests carry names and a reason.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;

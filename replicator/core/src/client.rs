@@ -1,8 +1,7 @@
 //! Clients' requests on the primary: taken, held while I/O is suspended, given up when the client is gone.
 
 use crate::{
-    Action, ClientOp, ClientRequest, ConnectionId, DiskState, Failure, Mark, Report, RequestId,
-    Role,
+    Action, ClientOp, ClientRequest, ConnectionId, DiskState, Failure, Mark, Report, Role, Time,
     limits::{MAX_HELD_REQUESTS, MAX_MUTATIONS},
     mutants::Mutant,
     mutation::{Body, Mutation, Origin, Stage},
@@ -11,8 +10,8 @@ use crate::{
 use twindisk_format::ids::{Seq, SlotSet};
 
 impl Replica {
-    /// A client asks for something.
-    pub(crate) fn client_request(&mut self, request: ClientRequest) {
+    /// A client has asked for something, when it `arrived`.
+    pub(crate) fn client_request(&mut self, request: ClientRequest, arrived: Time) {
         if self.role != Role::Primary || !self.export_open {
             return self.refuse(&request, Mark::NotPrimary);
         }
@@ -35,20 +34,25 @@ impl Replica {
             ClientOp::Write { .. } | ClientOp::Zero { .. } | ClientOp::Flush => frozen || full,
         };
         if !waits {
-            return self.serve(request);
+            return self.serve(request, arrived);
         }
         if self.held.len() >= MAX_HELD_REQUESTS {
             return self.refuse(&request, Mark::HeldTooMany);
         }
-        self.held.push_back(request);
+        self.held.push_back((request, arrived));
     }
 
-    fn serve(&mut self, request: ClientRequest) {
+    fn serve(&mut self, request: ClientRequest, arrived: Time) {
         let ClientRequest {
             request: id,
             connection,
             op,
         } = request;
+        let origin = Origin::Client {
+            request: id,
+            connection,
+            arrived,
+        };
         let size = self.size_blocks();
         match op {
             ClientOp::Read { range, .. }
@@ -58,36 +62,32 @@ impl Replica {
             {
                 self.refuse(&request, Mark::BeyondDevice);
             }
-            ClientOp::Read { range, buf } => self.begin_read(id, connection, range, buf),
+            ClientOp::Read { range, buf } => self.begin_read(request, arrived, range, buf),
             ClientOp::Write {
                 range,
                 buf,
                 fill,
                 fua,
             } => {
-                self.begin_client_mutation(id, connection, Body::Write { buf, fill }, range, fua);
+                self.begin_client_mutation(origin, Body::Write { buf, fill }, range, fua);
             }
             ClientOp::Zero { range, unmap, fua } => {
-                self.begin_client_mutation(id, connection, Body::Zero { unmap }, range, fua);
+                self.begin_client_mutation(origin, Body::Zero { unmap }, range, fua);
             }
-            ClientOp::Flush => self.client_flush(id, connection),
+            ClientOp::Flush => self.client_flush(id, connection, arrived),
         }
     }
 
     fn begin_client_mutation(
         &mut self,
-        request: RequestId,
-        connection: ConnectionId,
+        origin: Origin,
         body: Body,
         range: twindisk_format::ids::BlockRange,
         fua: bool,
     ) {
         let began = self.now;
         self.begin_mutation(Mutation {
-            origin: Origin::Client {
-                request,
-                connection,
-            },
+            origin,
             body,
             range,
             fua,
@@ -101,6 +101,7 @@ impl Replica {
             answered: false,
             cancelled: false,
             began,
+            issued: began,
         });
     }
 
@@ -137,11 +138,11 @@ impl Replica {
     /// Gives up the requests of the connections that `of` names.
     pub(crate) fn give_up(&mut self, of: impl Fn(ConnectionId) -> bool) {
         let held = std::mem::take(&mut self.held);
-        for request in held {
+        for (request, arrived) in held {
             if of(request.connection) && !self.mutant(Mutant::GhostWrites) {
                 self.forget_request(&request);
             } else {
-                self.held.push_back(request);
+                self.held.push_back((request, arrived));
             }
         }
         let mut ready = Vec::new();
@@ -300,19 +301,19 @@ impl Replica {
             return true;
         }
         if self.mutations.len() < MAX_MUTATIONS
-            && let Some(request) = self.next_held()
+            && let Some((request, arrived)) = self.next_held()
         {
             if self.giving_up() {
                 self.refuse(&request, Mark::GivingUp);
             } else {
-                self.serve(request);
+                self.serve(request, arrived);
             }
             return true;
         }
         false
     }
 
-    fn next_held(&mut self) -> Option<ClientRequest> {
+    fn next_held(&mut self) -> Option<(ClientRequest, Time)> {
         if self.mutant(Mutant::GhostWrites) {
             return self.held.pop_back();
         }

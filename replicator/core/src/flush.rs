@@ -21,6 +21,8 @@ pub(crate) struct ClientFlush {
     pub(crate) request: RequestId,
     pub(crate) connection: ConnectionId,
     pub(crate) abandoned: bool,
+    arrived: Time,
+    began: Time,
     /// The disk flush that makes it stable here.
     local: u64,
     /// In-sync peers whose answer is missing.
@@ -81,11 +83,19 @@ impl Flusher {
 
 impl Replica {
     /// A client wants everything that it saw completed to be stable.
-    pub(crate) fn client_flush(&mut self, request: RequestId, connection: ConnectionId) {
+    pub(crate) fn client_flush(
+        &mut self,
+        request: RequestId,
+        connection: ConnectionId,
+        arrived: Time,
+    ) {
+        self.latency.flush.wait.record(arrived, self.now);
         let mut flush = ClientFlush {
             request,
             connection,
             abandoned: false,
+            arrived,
+            began: self.now,
             local: 0,
             waiting: SlotSet::EMPTY,
             targets: [Seq(0); MAX_PEERS],
@@ -217,6 +227,7 @@ impl Replica {
             }
         }
         self.counts.flushes += 1;
+        self.latency.flush.total.record(flush.arrived, self.now);
         self.act(Action::Complete {
             request: flush.request,
             result,
@@ -237,8 +248,9 @@ impl Replica {
             }
         }
         for (_, flush) in &mut self.flushes {
-            if flush.targets[slot.index()] <= seq {
-                flush.waiting.remove(slot);
+            if flush.targets[slot.index()] <= seq && flush.waiting.remove(slot) {
+                let latency = &mut self.peers[slot.index()].latency;
+                latency.flush.record(flush.began, self.now);
             }
         }
         self.check_flushes();

@@ -24,7 +24,9 @@ mod disk_failure;
 mod event;
 mod flush;
 mod handshake;
+mod histogram;
 mod jobs;
+mod latency;
 pub mod limits;
 mod links;
 mod locks;
@@ -56,6 +58,8 @@ pub use event::{
     BufId, ClientOp, ClientRequest, CommandId, ConnectionId, DiskDone, DiskError, Event, Failure,
     Fill, LinkId, OpId, RequestId,
 };
+pub use histogram::Histogram;
+pub use latency::{Latency, PeerLatency, Stages};
 pub use mark::{Cause, Mark};
 #[cfg(feature = "mutants")]
 pub use mutants::Mutant;

@@ -39,6 +39,8 @@ pub(crate) struct Mutation {
     /// Given up before it was issued.
     pub(crate) cancelled: bool,
     pub(crate) began: Time,
+    /// When it went to the disk and the peers.
+    pub(crate) issued: Time,
 }
 
 /// Who wants it.
@@ -47,6 +49,8 @@ pub(crate) enum Origin {
     Client {
         request: RequestId,
         connection: ConnectionId,
+        /// When it came here; `began` is later if it was held.
+        arrived: Time,
     },
     Peer {
         slot: Slot,
@@ -256,6 +260,7 @@ impl Replica {
     }
 
     fn issue_locally(&mut self, index: usize) {
+        self.saw_issue(index);
         if !self.disk_attached() {
             return self.settle_mutation(index, false);
         }
@@ -309,6 +314,7 @@ impl Replica {
         let Some(index) = self.window.get(seq) else {
             return;
         };
+        self.saw_peer(slot, index, written);
         let enough = written || self.peers[slot.index()].protocol == Protocol::B;
         let received_is_enough = self.mutant(Mutant::ReceivedIsEnoughForFua);
         let mutation = &mut self.mutations[index];
@@ -361,7 +367,10 @@ impl Replica {
             Origin::Client { request, .. } if mutation.cancelled => {
                 self.act(Action::Forget { request });
             }
-            Origin::Client { request, .. } => {
+            Origin::Client {
+                request, arrived, ..
+            } => {
+                self.latency.write.total.record(arrived, self.now);
                 if result.is_ok() {
                     self.counts.written_bytes += mutation.range.bytes();
                 }

@@ -9,8 +9,8 @@ use twindisk_format::{
 };
 
 use crate::{
-    ConnectionState, LinkId, Protocol, Time, bitmap::Bitmap, compare::Reason, limits::MAX_UNSTABLE,
-    membership::PendingMembership, sweep::Sweep,
+    ConnectionState, LinkId, PeerLatency, Protocol, Time, bitmap::Bitmap, compare::Reason,
+    limits::MAX_UNSTABLE, membership::PendingMembership, sweep::Sweep,
 };
 
 /// One peer.
@@ -51,6 +51,8 @@ pub(crate) struct Peer {
     pub(crate) received: Received,
     /// A resync or verify that is led from here.
     pub(crate) sweep: Option<Sweep>,
+    /// How long its answers took.
+    pub(crate) latency: PeerLatency,
 }
 
 /// A connection.

@@ -6,8 +6,8 @@ use twindisk_format::{
 };
 
 use crate::{
-    Action, BufId, ClientOp, ClientRequest, ConnectionId, DiskError, DiskIo, Failure, Fill, LinkId,
-    Report, RequestId,
+    Action, BufId, ClientRequest, ConnectionId, DiskError, DiskIo, Failure, Fill, LinkId, Report,
+    Time,
     locks::LockId,
     peer::Phase,
     replica::{LockOwner, Op, Replica},
@@ -29,8 +29,8 @@ pub(crate) struct Read {
 #[derive(Clone, Copy, Debug)]
 enum Purpose {
     Client {
-        request: RequestId,
-        connection: ConnectionId,
+        asked: ClientRequest,
+        arrived: Time,
         buf: BufId,
         abandoned: bool,
     },
@@ -67,12 +67,10 @@ const REPAIR_TAG: u64 = 1 << 63;
 impl Read {
     pub(crate) fn abandon(&mut self, of: impl Fn(ConnectionId) -> bool) {
         if let Purpose::Client {
-            connection,
-            abandoned,
-            ..
+            asked, abandoned, ..
         } = &mut self.purpose
         {
-            *abandoned |= of(*connection);
+            *abandoned |= of(asked.connection);
         }
     }
 }
@@ -80,14 +78,15 @@ impl Read {
 impl Replica {
     pub(crate) fn begin_read(
         &mut self,
-        request: RequestId,
-        connection: ConnectionId,
+        asked: ClientRequest,
+        arrived: Time,
         range: BlockRange,
         buf: BufId,
     ) {
+        self.latency.read.wait.record(arrived, self.now);
         let purpose = Purpose::Client {
-            request,
-            connection,
+            asked,
+            arrived,
             buf,
             abandoned: false,
         };
@@ -196,21 +195,15 @@ impl Replica {
 
     /// A replica that is only lost for now may still have it: the read waits with the writes. Otherwise it fails.
     fn nobody_to_read_from(&mut self, index: usize) {
-        let Read { purpose, range, .. } = self.reads[index];
-        match purpose {
+        match self.reads[index].purpose {
             Purpose::Client {
-                request,
-                connection,
-                buf,
+                asked,
+                arrived,
                 abandoned: false,
+                ..
             } if self.frozen() && !self.missing().is_empty() => {
                 self.reads.remove(index);
-                let op = ClientOp::Read { range, buf };
-                self.held.push_back(ClientRequest {
-                    request,
-                    connection,
-                    op,
-                });
+                self.held.push_back((asked, arrived));
             }
             _ => self.finish_read(index, false),
         }
@@ -281,17 +274,20 @@ impl Replica {
         let read = self.reads.remove(index);
         match read.purpose {
             Purpose::Client {
-                request,
+                asked,
                 abandoned: true,
                 ..
             } => {
+                let request = asked.request;
                 self.act(Action::Forget { request });
             }
-            Purpose::Client { request, .. } => {
+            Purpose::Client { asked, arrived, .. } => {
                 self.counts.reads += 1;
+                self.latency.read.total.record(arrived, self.now);
                 if done {
                     self.counts.read_bytes += read.range.bytes();
                 }
+                let request = asked.request;
                 let result = if done { Ok(()) } else { Err(Failure::Io) };
                 self.act(Action::Complete { request, result });
             }

@@ -15,7 +15,7 @@ use twindisk_format::{
 
 use crate::{
     Action, BufId, ClientRequest, CommandId, Config, DiskDone, DiskIo, DiskState, Event,
-    ExportState, LinkId, OpId, Report, Role, Time,
+    ExportState, Latency, LinkId, OpId, PeerLatency, Report, Role, Time,
     activity::ActivityLog,
     bitmap::Bitmap,
     flush::{ClientFlush, Flusher},
@@ -60,8 +60,8 @@ pub struct Replica {
     pub(crate) window: Window,
     /// Mutations that are ready but for a suspension.
     pub(crate) frozen: VecDeque<usize>,
-    /// Requests that arrived while I/O was suspended.
-    pub(crate) held: VecDeque<ClientRequest>,
+    /// Requests that arrived while I/O was suspended, and when.
+    pub(crate) held: VecDeque<(ClientRequest, Time)>,
     pub(crate) reads: Slab<Read>,
     pub(crate) repairs: Slab<Repair>,
     pub(crate) served_reads: Slab<ServedRead>,
@@ -99,6 +99,7 @@ pub struct Replica {
     pub(crate) peer_resizes: VecDeque<crate::resize::PeerResize>,
     pub(crate) bitmap_writes: BTreeSet<(Slot, u32)>,
     pub(crate) counts: Counts,
+    pub(crate) latency: Latency,
     pub(crate) marks: crate::mark::Marks,
     pub(crate) halted: bool,
     actions: VecDeque<Action>,
@@ -291,6 +292,7 @@ impl Replica {
                 sent: Sent::default(),
                 received: Received::default(),
                 sweep: None,
+                latency: PeerLatency::default(),
             })
             .collect();
         let sweep_bufs = (0..config.resync_bufs)
@@ -347,6 +349,7 @@ impl Replica {
             peer_resizes: VecDeque::new(),
             bitmap_writes: BTreeSet::new(),
             counts: Counts::default(),
+            latency: Latency::default(),
             marks: crate::mark::Marks::default(),
             halted: false,
             actions: VecDeque::new(),
@@ -362,7 +365,7 @@ impl Replica {
             return;
         }
         match event {
-            Event::Client(request) => self.client_request(request),
+            Event::Client(request) => self.client_request(request, self.now),
             Event::ConnectionClosed { connection } => self.connection_closed(connection),
             Event::DiskDone { op, result } => self.disk_done(op, result),
             Event::MetaDone { op, result } => self.meta_done(op, result.map_err(|e| e.to_string())),
@@ -440,7 +443,8 @@ impl Replica {
     }
 
     fn disk_done(&mut self, op: OpId, result: Result<DiskDone, crate::DiskError>) {
-        let op = self.take_op(op);
+        let (op, since) = self.ops.remove(op.0 as usize);
+        self.saw_disk(op, since);
         let done = result.clone().map(|_| ());
         match op {
             Op::Mutation(index) => self.mutation_written(index, done),

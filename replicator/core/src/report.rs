@@ -43,6 +43,7 @@ impl Replica {
                 .map(|slot| self.peer_status(slot, now))
                 .collect(),
             activity: self.activity(now),
+            latency: self.latency.clone(),
             warnings: self.warnings(),
         }
     }
@@ -78,6 +79,7 @@ impl Replica {
                     term: receipt.term.0,
                 }),
             progress: self.progress(slot, now),
+            latency: peer.latency.clone(),
         }
     }
 

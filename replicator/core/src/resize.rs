@@ -322,6 +322,7 @@ impl Replica {
             answered: false,
             cancelled: false,
             began,
+            issued: began,
         });
     }
 

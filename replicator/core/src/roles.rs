@@ -298,8 +298,8 @@ impl Replica {
         self.start_job(command, Step::Draining { abandon, after });
         if !self.held.is_empty() {
             let held = std::mem::take(&mut self.held);
-            for request in held {
-                self.client_request(request);
+            for (request, arrived) in held {
+                self.client_request(request, arrived);
             }
         }
     }

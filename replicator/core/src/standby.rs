@@ -71,6 +71,7 @@ impl Replica {
             answered: true,
             cancelled: false,
             began,
+            issued: began,
         });
         self.remember_for_others(slot, seq, range);
     }
@@ -214,6 +215,7 @@ impl Replica {
             .peer(slot)
             .link
             .is_some_and(|current| current.id == link);
+        self.saw_applied(index);
         self.forget_mutation(index);
         if !current {
             return;

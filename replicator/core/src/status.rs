@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{OnPeerLoss, Protocol};
+use crate::{Latency, OnPeerLoss, PeerLatency, Protocol};
 
 /// Everything an operator may want to know of one resource on one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// Requests under way.
     pub activity: Activity,
+    /// How long requests took; nothing from an older version.
+    #[serde(default)]
+    pub latency: Latency,
     /// Things that an operator should know, in sentences.
     pub warnings: Vec<String>,
 }
@@ -73,6 +76,9 @@ pub struct PeerStatus {
     pub receipt: Option<ReceiptStatus>,
     /// A resync or verify with it that is under way.
     pub progress: Option<Progress>,
+    /// How long its answers took; nothing from an older version.
+    #[serde(default)]
+    pub latency: PeerLatency,
 }
 
 /// A resync or verify under way.

@@ -189,6 +189,8 @@ impl Engine {
         loop {
             let (disk, mut context) = self.disk();
             let Some(completion) = disk.write_one(&mut context) else {
+                // What was done here took its time, and the core is to see it.
+                self.now = self.clock.now();
                 return;
             };
             self.dispatch(completion);

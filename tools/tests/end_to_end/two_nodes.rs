@@ -44,6 +44,56 @@ fn status_has_stable_names() {
 }
 
 #[test]
+fn latencies_are_told_on_both_sides() {
+    let cluster = Cluster::pair("32MiB", "");
+    let quiet = cluster.ok("beta", &["status"]);
+    assert!(!quiet.contains("p50"), "nothing was done: {quiet}");
+    let mut client = cluster.client("alpha");
+    for _ in 0..10 {
+        client.write(0, &[1; 4096], Fua::No).unwrap();
+    }
+    client.flush().unwrap();
+    client.read(0, &mut [0; 4096]).unwrap();
+    client.disconnect().unwrap();
+    let count = |replica: &Value, at: &str| -> u64 {
+        let histogram = replica.pointer(at).expect(at);
+        let buckets = histogram["up-to-us"].as_object().expect(at);
+        buckets.values().filter_map(Value::as_u64).sum()
+    };
+    let primary = cluster.replica("alpha");
+    for (at, wanted) in [
+        ("/latency/write/wait", 10),
+        ("/latency/write/disk", 10),
+        ("/latency/write/total", 10),
+        ("/peers/0/latency/write", 10),
+        ("/latency/flush/total", 1),
+        ("/latency/read/disk", 1),
+        ("/latency/read/total", 1),
+        ("/latency/apply/total", 0),
+    ] {
+        assert_eq!(count(&primary, at), wanted, "{at} of {primary}");
+    }
+    let standby = cluster.replica("beta");
+    for (at, wanted) in [
+        ("/latency/apply/wait", 10),
+        ("/latency/apply/disk", 10),
+        ("/latency/apply/total", 10),
+        ("/latency/write/total", 0),
+    ] {
+        assert_eq!(count(&standby, at), wanted, "{at} of {standby}");
+    }
+    for (node, parts) in [
+        ("alpha", ["ms since the start: write ", "(wait ", ", beta "]),
+        ("beta", ["ms since the start: apply ", "(wait ", ", disk "]),
+    ] {
+        let table = cluster.ok(node, &["status"]);
+        for part in parts {
+            assert!(table.contains(part), "{part} is not in\n{table}");
+        }
+    }
+}
+
+#[test]
 fn refusals_say_why_and_what_next() {
     let cluster = Cluster::pair("32MiB", "");
     let second = cluster.refused("beta", &["promote"]);

@@ -177,6 +177,15 @@ fn counts_are_right(arena: &Arena) {
         || format!("{before:?} {:?}", counts()),
         look,
     );
+    let page = ask(arena, ALPHA, "/metrics").1;
+    let writes = sample(&page, "twindisk_writes_total{resource=\"r0\"}");
+    for family in [
+        "twindisk_request_duration_seconds_count{resource=\"r0\",operation=\"write\",stage=\"total\"}",
+        "twindisk_request_duration_seconds_count{resource=\"r0\",operation=\"write\",stage=\"disk\"}",
+        "twindisk_peer_duration_seconds_bucket{resource=\"r0\",peer=\"beta\",operation=\"write\",le=\"+Inf\"}",
+    ] {
+        assert_eq!(sample(&page, family), writes, "{family}\n{page}");
+    }
 }
 
 /// Prometheus' own eye for names and types, where it is installed.

@@ -11,9 +11,10 @@ use twindisk_control::{
     protocol::{NodeStatus, ResourceStatus},
 };
 use twindisk_core::{
-    Activity, ConnectionState, DiskState, OnPeerLoss, PeerStatus, Protocol, Role, Status,
+    Activity, ConnectionState, DiskState, Latency, OnPeerLoss, PeerLatency, PeerStatus, Protocol,
+    Role, Status, Time,
 };
-use twindisk_fencing_core::{Agent, Failover, Level, Memory, Services, Time};
+use twindisk_fencing_core::{Agent, Failover, Level, Memory, Services};
 
 use super::published::{Member, Monitor, Said, Serve, Tally, View};
 use crate::{
@@ -43,7 +44,13 @@ impl Scene {
             },
         );
         let settings = settings();
-        let agent = Agent::new(Time(0), settings.core(), Memory::default(), 1, 1);
+        let agent = Agent::new(
+            twindisk_fencing_core::Time(0),
+            settings.core(),
+            Memory::default(),
+            1,
+            1,
+        );
         let mut status = agent.status();
         status.resources[0].services = Services::Up;
         status.peers[0].fence_latency_ms = 250;
@@ -214,8 +221,10 @@ fn replica() -> Status {
             in_flight: 2,
             receipt: None,
             progress: None,
+            latency: PeerLatency::default(),
         }],
         activity: Activity::default(),
+        latency: Latency::default(),
         warnings: Vec::new(),
     };
     let activity = &mut status.activity;
@@ -224,5 +233,26 @@ fn replica() -> Status {
     (activity.writes, activity.reads) = (1000, 2000);
     (activity.written_bytes, activity.read_bytes) = (1 << 40, 8_192_000);
     (activity.flushes, activity.disk_flushes) = (30, 40);
+    // Two writes were answered; the first one of them went into a cold extent.
+    let write = &mut status.latency.write;
+    for us in [900, 2] {
+        write.wait.record(Time(0), Time(us * 1000));
+    }
+    for us in [60, 64] {
+        write.disk.record(Time(0), Time(us * 1000));
+    }
+    for us in [1100, 150] {
+        write.total.record(Time(0), Time(us * 1000));
+    }
+    // A flush that took an outage.
+    status
+        .latency
+        .flush
+        .total
+        .record(Time(0), Time(20_000_000_000));
+    for us in [200, 148] {
+        let peer = &mut status.peers[0].latency;
+        peer.write.record(Time(0), Time(us * 1000));
+    }
     status
 }

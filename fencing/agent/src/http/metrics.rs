@@ -5,7 +5,7 @@
 mod page;
 mod words;
 
-use twindisk_core::{Progress, Status};
+use twindisk_core::{Histogram, Latency, Progress, Stages, Status};
 use twindisk_fencing_core::Failover;
 
 use super::{
@@ -38,6 +38,7 @@ pub(crate) fn render(view: &View<'_>) -> String {
             .collect();
         page.replicas(&replicas);
         page.requests(&replicas);
+        page.latencies(&replicas);
         page.peers(&replicas);
         page.walks(&replicas);
     }
@@ -335,6 +336,44 @@ impl Page {
         );
     }
 
+    fn latencies(&mut self, replicas: &[(&str, &Status)]) {
+        self.histogram(
+            "twindisk_request_duration_seconds",
+            "How long requests took since twindisk serve started, by stage: wait until they were issued, then the local disk; \
+             total until they were answered. Operation apply is what a standby does for its primary.",
+            replicas.iter().flat_map(|(name, status)| {
+                let operations = operations(&status.latency).into_iter();
+                operations.flat_map(|(operation, stages)| {
+                    by_stage(stages).map(|(stage, histogram)| {
+                        let operation = ("operation", operation);
+                        (
+                            [("resource", *name), operation, ("stage", stage)],
+                            histogram,
+                        )
+                    })
+                })
+            }),
+        );
+        self.histogram(
+            "twindisk_peer_duration_seconds",
+            "How long the peer took to answer since twindisk serve started: a write that was sent to it, a flush.",
+            replicas.iter().flat_map(|(name, status)| {
+                status.peers.iter().flat_map(|peer| {
+                    let latency = &peer.latency;
+                    [("write", &latency.write), ("flush", &latency.flush)].map(
+                        |(operation, histogram)| {
+                            let peer = ("peer", &*peer.name);
+                            (
+                                [("resource", *name), peer, ("operation", operation)],
+                                histogram,
+                            )
+                        },
+                    )
+                })
+            }),
+        );
+    }
+
     fn peers(&mut self, replicas: &[(&str, &Status)]) {
         let peers = || {
             replicas.iter().flat_map(|(name, status)| {
@@ -417,6 +456,23 @@ fn each<'a>(
     replicas
         .iter()
         .map(move |(name, status)| ([("resource", *name)], value(status)))
+}
+
+const fn operations(latency: &Latency) -> [(&str, &Stages); 4] {
+    [
+        ("write", &latency.write),
+        ("read", &latency.read),
+        ("flush", &latency.flush),
+        ("apply", &latency.apply),
+    ]
+}
+
+const fn by_stage(stages: &Stages) -> [(&str, &Histogram); 3] {
+    [
+        ("wait", &stages.wait),
+        ("disk", &stages.disk),
+        ("total", &stages.total),
+    ]
 }
 
 const fn truth(is: bool) -> f64 {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use twindisk_core::{Progress, Suspension};
+use twindisk_core::{Progress, Suspension, Time};
 use twindisk_fencing_core::Failover;
 
 use super::*;
@@ -49,6 +49,44 @@ fn labels_are_escaped() {
     assert_eq!(page.0, "", "nothing is known");
     page.counter("a", "b", [([], (1_u64 << 53) as f64)]);
     assert!(page.0.ends_with("a 9007199254740992\n"), "{}", page.0);
+}
+
+#[test]
+fn a_histogram_counts_up_to_each_bound_and_what_is_beyond() {
+    let mut latency = Histogram::default();
+    for us in [8, 9, 20_000_000] {
+        latency.record(Time(0), Time(us * 1000));
+    }
+    let mut page = Page::default();
+    let empty = Histogram::default();
+    page.histogram(
+        "d_seconds",
+        "b",
+        [([("c", "e")], &latency), ([("c", "f")], &empty)],
+    );
+    let lines: Vec<_> = page.0.lines().collect();
+    assert_eq!(
+        lines[..5],
+        [
+            "# HELP d_seconds b",
+            "# TYPE d_seconds histogram",
+            "d_seconds_bucket{c=\"e\",le=\"0.000008\"} 1",
+            "d_seconds_bucket{c=\"e\",le=\"0.000016\"} 2",
+            "d_seconds_bucket{c=\"e\",le=\"0.000032\"} 2",
+        ]
+    );
+    assert_eq!(
+        lines[23..],
+        [
+            "d_seconds_bucket{c=\"e\",le=\"16.777216\"} 2",
+            "d_seconds_bucket{c=\"e\",le=\"+Inf\"} 3",
+            "d_seconds_sum{c=\"e\"} 20.000017",
+            "d_seconds_count{c=\"e\"} 3",
+        ]
+    );
+    let mut page = Page::default();
+    page.histogram("a", "b", [([], &empty)]);
+    assert_eq!(page.0, "", "nothing was recorded");
 }
 
 #[test]

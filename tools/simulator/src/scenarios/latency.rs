@@ -1,0 +1,156 @@
+//! What a replica says of where the time of requests goes: the slow part is named, and nothing else.
+
+use core::time::Duration;
+
+use twindisk_core::{Histogram, Latency, PeerLatency, Protocol, Stages};
+
+use super::Run;
+use crate::{
+    run::Outcome,
+    script::Script,
+    swarm::{MS, Seed, Swarm, US},
+    trace::Telling,
+};
+
+pub(super) const ALL: &[(&str, Run)] = &[
+    ("latency-of-a-slow-network", slow_network),
+    ("latency-of-a-slow-disk", slow_disk),
+    ("latency-of-a-slow-standby", slow_standby),
+    ("latency-of-what-a-standby-received", received),
+    ("latency-of-a-suspension", suspension),
+];
+
+/// The network takes long: for the primary it is the peer, and the standby had the write for a short time only.
+fn slow_network(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = writes_one_by_one(seed);
+    swarm.net.delay = 10 * MS;
+    swarm.timings.ping_interval = Duration::from_millis(300);
+    swarm.timings.peer_timeout = Duration::from_secs(4);
+    swarm.timings.request_timeout = Duration::from_secs(20);
+    let mut script = Script::new(swarm, telling);
+    script.serve(20);
+    let (write, peer) = of_primary(&script);
+    let apply = script.status(1).latency.apply;
+    expect(&mut script, "the peer", is_slow(&peer.write));
+    expect(&mut script, "all of it", is_slow(&write.total));
+    expect(&mut script, "the disk", is_quick(&write.disk));
+    expect(&mut script, "nothing else", is_quick(&write.wait));
+    expect(
+        &mut script,
+        "the standby as a whole",
+        is_quick(&apply.total),
+    );
+    script.finish()
+}
+
+/// The primary's own disk takes long.
+fn slow_disk(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = Script::new(writes_one_by_one(seed), telling);
+    slow_down(&mut script, 0);
+    script.serve(20);
+    let (write, peer) = of_primary(&script);
+    expect(&mut script, "the disk", is_slow(&write.disk));
+    expect(&mut script, "all of it", is_slow(&write.total));
+    expect(&mut script, "the peer", is_quick(&peer.write));
+    expect(&mut script, "nothing else", is_quick(&write.wait));
+    script.finish()
+}
+
+/// The standby's disk takes long: that is the peer too, and the standby says why.
+fn slow_standby(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = Script::new(writes_one_by_one(seed), telling);
+    slow_down(&mut script, 1);
+    script.serve(20);
+    let (write, peer) = of_primary(&script);
+    let apply = script.status(1).latency.apply;
+    expect(&mut script, "the peer", is_slow(&peer.write));
+    expect(&mut script, "the disk", is_quick(&write.disk));
+    expect(&mut script, "the standby's disk", is_slow(&apply.disk));
+    expect(&mut script, "the standby's waits", is_quick(&apply.wait));
+    script.finish()
+}
+
+/// With protocol B the answer that counts comes before the standby's disk is done.
+fn received(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = writes_one_by_one(seed);
+    swarm.protocol = Protocol::B;
+    let mut script = Script::new(swarm, telling);
+    slow_down(&mut script, 1);
+    script.serve(20);
+    script.pass(1000);
+    let (write, peer) = of_primary(&script);
+    let apply = script.status(1).latency.apply;
+    expect(&mut script, "the peer", is_quick(&peer.write));
+    expect(&mut script, "all of it", is_quick(&write.total));
+    expect(&mut script, "the standby's disk", is_slow(&apply.disk));
+    script.finish()
+}
+
+/// I/O is suspended: that is waiting, for writes and flushes, and no fault of disk or peer.
+fn suspension(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = writes_one_by_one(seed);
+    swarm.load.flushes = 500;
+    let mut script = Script::new(swarm, telling);
+    script.part();
+    script.wait_suspended(0);
+    script.load(12);
+    script.pass(500);
+    script.join();
+    script.load_done();
+    let Latency { write, flush, .. } = script.status(0).latency;
+    let (_, peer) = of_primary(&script);
+    let waited = [&write.wait, &flush.wait].map(slowest);
+    let all = [&write.total, &flush.total].map(slowest);
+    let long =
+        |latencies: [Duration; 2]| latencies.iter().max() > Some(&Duration::from_millis(500));
+    expect(&mut script, "the waiting", long(waited));
+    expect(&mut script, "all of it", long(all));
+    for other in [&write.disk, &flush.disk, &peer.write, &peer.flush] {
+        let quick = slowest(other) < Duration::from_millis(260);
+        expect(&mut script, "disk and peer", quick);
+    }
+    script.finish()
+}
+
+/// One client writes, one block after the other, so that nothing waits for anything else of it.
+fn writes_one_by_one(seed: Seed) -> Swarm {
+    let mut swarm = Swarm::calm(seed);
+    (swarm.disk.io, swarm.disk.flush) = (100 * US, 100 * US);
+    swarm.net.delay = 100 * US;
+    (swarm.load.clients, swarm.load.depth, swarm.load.burst) = (1, 1, 1);
+    (swarm.load.reads, swarm.load.flushes, swarm.load.fua) = (0, 0, 0);
+    swarm.load.unaligned = 0;
+    swarm
+}
+
+/// Everything takes 500 times as long on a node's disk.
+fn slow_down(script: &mut Script, number: usize) {
+    let trouble = &mut script.world.nodes[number].trouble;
+    (trouble.slow_until, trouble.slowness) = (u64::MAX, 500);
+}
+
+/// Its clients' writes, and the answers of its peer.
+fn of_primary(script: &Script) -> (Stages, PeerLatency) {
+    let mut status = script.status(0);
+    (status.latency.write, status.peers.remove(0).latency)
+}
+
+/// Most of them took far longer than what is quick here.
+fn is_slow(histogram: &Histogram) -> bool {
+    histogram.quantile(0.25) > Some(Duration::from_millis(8))
+}
+
+fn is_quick(histogram: &Histogram) -> bool {
+    let median = histogram.quantile(0.5);
+    median.is_some_and(|median| median < Duration::from_millis(4))
+}
+
+fn slowest(histogram: &Histogram) -> Duration {
+    histogram.quantile(1.0).unwrap_or_default()
+}
+
+fn expect(script: &mut Script, what: &str, so: bool) {
+    let latency = script.status(0).latency;
+    let story = format!("{what}: the latencies show where time went, and they are {latency:?}");
+    script.expect(so, &story);
+}
