@@ -37,7 +37,9 @@ impl Histogram {
     /// How many.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts
+            .iter()
+            .fold(0, |sum, &count| sum.saturating_add(count))
     }
 
     /// All together, in nanoseconds.
@@ -55,7 +57,7 @@ impl Histogram {
             .take(BOUNDS)
             .enumerate()
             .map(move |(at, count)| {
-                so_far += count;
+                so_far = count.saturating_add(so_far);
                 (Duration::from_micros(bound_us(at)), so_far)
             })
     }
@@ -120,7 +122,8 @@ impl From<Json> for Histogram {
     fn from(json: Json) -> Self {
         let mut histogram = Self::default();
         for (us, count) in json.up_to_us {
-            histogram.counts[bucket(us.saturating_mul(1000))] += count;
+            let counted = &mut histogram.counts[bucket(us.saturating_mul(1000))];
+            *counted = counted.saturating_add(count);
         }
         histogram.counts[BOUNDS] += json.more;
         histogram.sum_ns = json.sum_ns;

@@ -9,7 +9,7 @@
 //!                  arrives ── total ────────────────────► it is answered
 //! ```
 //!
-//! So `peer` here less `total` of `apply` there is what the network and the two loops take.
+//! So `peer` here less `total` of `apply` there is what the network and the two loops take (protocol C).
 
 use serde::{Deserialize, Serialize};
 
@@ -85,13 +85,14 @@ impl Replica {
             },
             Op::Read(_) => &mut latency.read,
             Op::Flush => &mut latency.flush,
+            Op::SweepHash(step) | Op::SweepRead(step) => {
+                return self.sweep_was_on_disk(step, self.now.since(since));
+            }
             Op::Edges(_)
             | Op::EdgesFrom { .. }
             | Op::ReadCopy { .. }
             | Op::Repair(_)
             | Op::ServedRead(_)
-            | Op::SweepHash(_)
-            | Op::SweepRead(_)
             | Op::Compare(_)
             | Op::Superblock
             | Op::AlPage(_)

@@ -31,6 +31,7 @@ enum Purpose {
     Client {
         asked: ClientRequest,
         arrived: Time,
+        issued: Time,
         buf: BufId,
         abandoned: bool,
     },
@@ -83,10 +84,10 @@ impl Replica {
         range: BlockRange,
         buf: BufId,
     ) {
-        self.latency.read.wait.record(arrived, self.now);
         let purpose = Purpose::Client {
             asked,
             arrived,
+            issued: self.now,
             buf,
             abandoned: false,
         };
@@ -281,8 +282,14 @@ impl Replica {
                 let request = asked.request;
                 self.act(Action::Forget { request });
             }
-            Purpose::Client { asked, arrived, .. } => {
+            Purpose::Client {
+                asked,
+                arrived,
+                issued,
+                ..
+            } => {
                 self.counts.reads += 1;
+                self.latency.read.wait.record(arrived, issued);
                 self.latency.read.total.record(arrived, self.now);
                 if done {
                     self.counts.read_bytes += read.range.bytes();

@@ -83,7 +83,7 @@ pub struct Replica {
     pub(crate) resize: Option<crate::resize::Resize>,
     pub(crate) saving: Option<crate::split_brain::Saving>,
     pub(crate) sweep_bufs: Vec<BufId>,
-    /// When a client's request was seen last beside a sweep.
+    /// When a request was under way last that a sweep has to make room for.
     pub(crate) clients_worked: Time,
     pub(crate) sweeps: u32,
     /// Steps of stopped sweeps that the disk still works for, with their buffers.

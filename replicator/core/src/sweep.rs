@@ -2,6 +2,8 @@
 //!
 //! A range that is being read or compared is locked against live writes. Resync takes what clients leave: see `pace`.
 
+use core::time::Duration;
+
 use twindisk_format::{
     frame::{BlockMask, Frame, How},
     ids::{BlockRange, Seq, Slot},
@@ -52,8 +54,6 @@ pub(crate) enum Purpose {
 #[derive(Debug)]
 struct Step {
     range: BlockRange,
-    /// When it had its range for itself.
-    began: Time,
     lock: Option<LockId>,
     buf: Option<BufId>,
     stage: Stage,
@@ -168,8 +168,8 @@ impl Replica {
 
     /// Begins as many steps as the pace and the buffers allow.
     pub(crate) fn step_sweeps(&mut self) -> bool {
-        let writes = self.mutations.len() > self.frozen.len();
-        if writes || !self.reads.is_empty() || !self.flushes.is_empty() {
+        let changes = !self.mutations.is_empty() || !self.flushes.is_empty();
+        if !self.reads.is_empty() || changes && self.suspended.is_none() {
             self.clients_worked = self.now;
         }
         let mut any = false;
@@ -186,7 +186,7 @@ impl Replica {
         let Some(sweep) = &mut peer.sweep else {
             return false;
         };
-        let next = sweep.pace.next(now, clients_work, sweep.steps.len());
+        let next = sweep.pace.next(now, clients_work);
         let Some(most) = next.filter(|_| !self.sweep_bufs.is_empty()) else {
             return false;
         };
@@ -205,10 +205,10 @@ impl Replica {
             Purpose::Verify { .. } => return false,
         };
         sweep.cursor = range.end();
+        sweep.pace.begins(range.blocks);
         let buf = self.sweep_bufs.pop();
         let entry = Step {
             range,
-            began: self.now,
             lock: None,
             buf,
             stage: Stage::Locking,
@@ -231,7 +231,7 @@ impl Replica {
         let Some(sweep) = &mut self.peer_mut(slot).sweep else {
             return;
         };
-        sweep.steps[step].began = now;
+        sweep.pace.has_range(now);
         let hash = !matches!(sweep.purpose, Purpose::Resync { hash_first: false });
         let range = sweep.steps[step].range;
         let op = Op::SweepHash(StepId {
@@ -246,6 +246,14 @@ impl Replica {
             let mut all = BlockMask::default();
             (0..range.blocks as usize).for_each(|index| all.set(index));
             self.read_step(slot, step, all);
+        }
+    }
+
+    /// The local disk worked so long for a step.
+    pub(crate) fn sweep_was_on_disk(&mut self, id: StepId, time: Duration) {
+        let sweep = self.peer_mut(id.slot).sweep.as_mut();
+        if let Some(sweep) = sweep.filter(|sweep| sweep.serial == id.sweep) {
+            sweep.pace.was_on_disk(time);
         }
     }
 
@@ -449,7 +457,9 @@ impl Replica {
             return;
         };
         let step = sweep.steps.remove(step);
-        sweep.pace.took(now, now.since(step.began));
+        if sweep.steps.is_empty() {
+            sweep.pace.ends(now);
+        }
         sweep.done_blocks += u64::from(step.range.blocks);
         if let Some(buf) = step.buf {
             self.sweep_buf_free(buf);

@@ -184,8 +184,13 @@ impl Ring {
         }
         // Completions that are there already make this return at once.
         if wait && self.ring.completion().is_empty() {
-            self.enter(1, timeout)?;
-            waited = Waited::Sleeping(start.elapsed());
+            let rest = timeout.map(|timeout| timeout.saturating_sub(start.elapsed()));
+            self.enter(usize::from(rest != Some(Duration::ZERO)), rest)?;
+            waited = if self.ring.completion().is_empty() {
+                Waited::InVain(start.elapsed())
+            } else {
+                Waited::Sleeping(start.elapsed())
+            };
         } else if !self.ring.submission().is_empty() || timeout == Some(Duration::ZERO) {
             self.enter(0, timeout)?;
         }

@@ -30,6 +30,8 @@ pub(crate) enum Waited {
     Spinning,
     /// The thread slept; spin and sleep took so long.
     Sleeping(Duration),
+    /// None arrived for so long, then the time was up.
+    InVain(Duration),
 }
 
 impl Spinner {
@@ -53,12 +55,16 @@ impl Spinner {
     pub(crate) fn learn(&mut self, waited: Waited) {
         match waited {
             Waited::Not | Waited::Spinning => {}
+            // Nobody knows how long it would have been.
+            Waited::InVain(time) if time <= MAX_SPIN => {}
             Waited::Sleeping(time) if time <= MAX_SPIN => {
                 self.budget = (2 * self.budget).clamp(FIRST_SPIN, MAX_SPIN);
             }
-            // Once more may be chance; a few times in a row, and the thread sleeps at once.
-            Waited::Sleeping(_) if self.budget > FIRST_SPIN => self.budget /= 2,
-            Waited::Sleeping(_) => self.budget = Duration::ZERO,
+            // Once may be chance. After a few in a row the thread sleeps at once.
+            Waited::Sleeping(_) | Waited::InVain(_) if self.budget > FIRST_SPIN => {
+                self.budget /= 2;
+            }
+            Waited::Sleeping(_) | Waited::InVain(_) => self.budget = Duration::ZERO,
         }
     }
 }
@@ -83,14 +89,14 @@ mod tests {
             spinner.learn(SHORT);
         }
         assert_eq!(spinner.budget(), MAX_SPIN);
-        for good in [Waited::Not, Waited::Spinning] {
+        for good in [Waited::Not, Waited::Spinning, Waited::InVain(MAX_SPIN)] {
             spinner.learn(good);
             assert_eq!(spinner.budget(), MAX_SPIN);
         }
         spinner.learn(LONG);
         assert_eq!(spinner.budget(), MAX_SPIN / 2, "it may have been chance");
         for _ in 0..5 {
-            spinner.learn(LONG);
+            spinner.learn(Waited::InVain(Duration::from_secs(1)));
         }
         assert_eq!(spinner.budget(), Duration::ZERO, "it was not");
     }

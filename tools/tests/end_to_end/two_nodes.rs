@@ -66,6 +66,7 @@ fn latencies_are_told_on_both_sides() {
         ("/latency/write/disk", 10),
         ("/latency/write/total", 10),
         ("/peers/0/latency/write", 10),
+        ("/peers/0/latency/flush", 1),
         ("/latency/flush/total", 1),
         ("/latency/read/disk", 1),
         ("/latency/read/total", 1),

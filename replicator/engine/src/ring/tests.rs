@@ -3,7 +3,6 @@
 use std::{
     io::Write,
     os::{fd::AsRawFd, unix::net::UnixStream},
-    time::Instant,
 };
 
 use io_uring::opcode;
@@ -61,15 +60,17 @@ fn more_than_the_queue_holds_goes_through() {
 fn a_wait_ends_at_its_timeout() {
     let mut ring = Ring::new(4).expect("ring");
     let mut completions = Vec::new();
-    let start = Instant::now();
-    ring.turn(
-        Some(Duration::from_millis(20)),
-        Duration::ZERO,
-        &mut completions,
-    )
-    .expect("turn");
-    assert!(start.elapsed() >= Duration::from_millis(19));
-    assert!(completions.is_empty());
+    let timeout = Duration::from_millis(20);
+    for spin in [Duration::ZERO, timeout / 2, 2 * timeout] {
+        let waited = ring
+            .turn(Some(timeout), spin, &mut completions)
+            .expect("turn");
+        let Waited::InVain(time) = waited else {
+            panic!("{waited:?}, and nothing came");
+        };
+        assert!(time >= timeout * 19 / 20);
+        assert!(completions.is_empty());
+    }
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
 fn slow_network(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = writes_one_by_one(seed);
     swarm.net.delay = 10 * MS;
-    swarm.timings.ping_interval = Duration::from_millis(300);
+    swarm.timings.ping_interval = ms(300);
     swarm.timings.peer_timeout = Duration::from_secs(4);
     swarm.timings.request_timeout = Duration::from_secs(20);
     let mut script = Script::new(swarm, telling);
@@ -89,7 +89,9 @@ fn received(seed: Seed, telling: Telling) -> Outcome {
 /// I/O is suspended: that is waiting, for writes and flushes, and no fault of disk or peer.
 fn suspension(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = writes_one_by_one(seed);
+    // Several at once, of both kinds.
     swarm.load.flushes = 500;
+    (swarm.load.depth, swarm.load.burst) = (8, 8);
     let mut script = Script::new(swarm, telling);
     script.part();
     script.wait_suspended(0);
@@ -99,14 +101,16 @@ fn suspension(seed: Seed, telling: Telling) -> Outcome {
     script.load_done();
     let Latency { write, flush, .. } = script.status(0).latency;
     let (_, peer) = of_primary(&script);
-    let waited = [&write.wait, &flush.wait].map(slowest);
-    let all = [&write.total, &flush.total].map(slowest);
-    let long =
-        |latencies: [Duration; 2]| latencies.iter().max() > Some(&Duration::from_millis(500));
-    expect(&mut script, "the waiting", long(waited));
-    expect(&mut script, "all of it", long(all));
+    for (what, latency) in [
+        ("writes' waiting", &write.wait),
+        ("flushes' waiting", &flush.wait),
+        ("all of writes", &write.total),
+        ("all of flushes", &flush.total),
+    ] {
+        expect(&mut script, what, slowest(latency) > Some(ms(500)));
+    }
     for other in [&write.disk, &flush.disk, &peer.write, &peer.flush] {
-        let quick = slowest(other) < Duration::from_millis(260);
+        let quick = slowest(other).is_some_and(|slowest| slowest < ms(260));
         expect(&mut script, "disk and peer", quick);
     }
     script.finish()
@@ -137,16 +141,20 @@ fn of_primary(script: &Script) -> (Stages, PeerLatency) {
 
 /// Most of them took far longer than what is quick here.
 fn is_slow(histogram: &Histogram) -> bool {
-    histogram.quantile(0.25) > Some(Duration::from_millis(8))
+    histogram.quantile(0.25) > Some(ms(8))
 }
 
 fn is_quick(histogram: &Histogram) -> bool {
     let median = histogram.quantile(0.5);
-    median.is_some_and(|median| median < Duration::from_millis(4))
+    median.is_some_and(|median| median < ms(4))
 }
 
-fn slowest(histogram: &Histogram) -> Duration {
-    histogram.quantile(1.0).unwrap_or_default()
+fn slowest(histogram: &Histogram) -> Option<Duration> {
+    histogram.quantile(1.0)
+}
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
 }
 
 fn expect(script: &mut Script, what: &str, so: bool) {

@@ -269,8 +269,8 @@ fn clients_have_the_most(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.size_blocks = 8192;
     swarm.resync_bufs = 4;
-    (swarm.disk.io, swarm.net.delay, swarm.load.think) = (100 * US, 100 * US, MS);
-    swarm.load.hot_blocks = 8192;
+    (swarm.disk.io, swarm.disk.flush, swarm.net.delay) = (100 * US, 100 * US, 100 * US);
+    (swarm.load.hot_blocks, swarm.load.think) = (8192, MS);
     let mut script = Script::new(swarm, telling);
     let everything = Command::Verify {
         first: 0,
@@ -282,6 +282,8 @@ fn clients_have_the_most(seed: Seed, telling: Telling) -> Outcome {
         ops.filter(|op| matches!(op.io, DiskIo::Hash { .. }))
             .count()
     };
+    // From now on nothing takes a hundred times as long by chance.
+    script.world.healed = true;
     script.load(1_000_000);
     script.pass(500);
     script.must(0, everything.clone());
@@ -293,8 +295,8 @@ fn clients_have_the_most(seed: Seed, telling: Telling) -> Outcome {
         compared += steps;
     }
     script.expect(compared > 0, "it goes on");
-    // Steps take a third of the time; half of a step is the network's and the peer's.
-    script.expect(compared * 6 <= looks, "most of the time is the clients'");
+    // Steps take a third of the time; most of a step is the network's and the peer's.
+    script.expect(compared * 5 <= looks, "most of the time is the clients'");
     script.wait_report("verify-ended", 1);
     script.load(0);
     script.load_done();
