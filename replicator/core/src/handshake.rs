@@ -379,7 +379,7 @@ impl Replica {
     }
 
     fn stable_to_lead(&mut self) -> bool {
-        self.mutant(Mutant::LeadBeforeStable) || self.stable_here()
+        self.mutant(Mutant::LeadBeforeStable) || self.received_is_written() && self.stable_here()
     }
 
     pub(crate) fn send_begin_resync(&mut self, slot: Slot, link: LinkId) {

@@ -251,6 +251,19 @@ impl Replica {
         }
     }
 
+    /// Whether everything is written that came over connections which have ended. It may be acknowledged (with protocol
+    /// B because it was received), and be nowhere else once the other side is set aside or overwritten. What comes over
+    /// one that is there, the peer has.
+    pub(crate) fn received_is_written(&self) -> bool {
+        !self.mutations.iter().any(|(_, mutation)| {
+            let Origin::Peer { slot, link, .. } = mutation.origin else {
+                return false;
+            };
+            let current = self.peer(slot).link;
+            current.is_none_or(|current| current.id != link)
+        })
+    }
+
     /// Whether everything that this peer sent is applied.
     pub(crate) fn all_applied(&self, slot: Slot) -> bool {
         self.peer(slot).received.applying.is_empty()

@@ -65,7 +65,7 @@ impl Replica {
             .window
             .iter()
             .all(|index| matches!(self.mutations[index].stage, Stage::Settled { .. }));
-        settled && self.stable_here()
+        settled && self.received_is_written() && self.stable_here()
     }
 
     /// Whether the data is in the in-sync set also without `leaving`. A primary that has lost its own disk and goes on

@@ -8,7 +8,7 @@ use super::Run;
 use crate::{
     checker::Violation,
     disk::Loss,
-    node::slot_of,
+    node::{Trouble, slot_of},
     run::Outcome,
     script::{PROMOTE, Script},
     swarm::{MS, SEC, Seed, Swarm, US},
@@ -20,6 +20,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("target-dies-in-resync", target_dies_in_resync),
     ("source-dies-in-resync", source_dies_in_resync),
     ("writes-during-a-resync", writes_during_a_resync),
+    ("received-is-written-before-a-resync", received_is_written),
     ("brief-resyncs", brief_resyncs),
     ("nothing-missed-nothing-moved", nothing_missed),
     ("interrupted-resync-goes-on", interrupted_resync),
@@ -82,6 +83,35 @@ fn source_dies_in_resync(seed: Seed, telling: Telling) -> Outcome {
     script.fenced(1, 0);
     script.must_refuse(1, PROMOTE, RefusalCode::DiskNotUpToDate);
     script.start(0);
+    script.finish()
+}
+
+/// Protocol B: the standby has received what it has not written yet, its disk is slow, and the primary's process dies and
+/// comes back. Before it is overwritten from the standby, that has written everything: then it may die, too.
+fn received_is_written(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.protocol = Protocol::B;
+    (swarm.disk.io, swarm.disk.flush) = (100 * US, 100 * US);
+    (swarm.load.depth, swarm.load.burst, swarm.load.reads) = (32, 16, 0);
+    let mut script = Script::new(swarm, telling);
+    script.serve(20);
+    let until = script.world.now + SEC;
+    let trouble = &mut script.world.nodes[1].trouble;
+    (trouble.slow_until, trouble.slowness) = (until, 300);
+    script.load(60);
+    script.pass(60);
+    script.crash(0);
+    script.start(0);
+    script.step_until(|script| {
+        let status = script.world.status_of(0);
+        status.is_some_and(|status| status.disk == DiskState::Inconsistent)
+    });
+    script.crash(1);
+    script.world.nodes[1].trouble = Trouble::default();
+    script.pass(100);
+    script.start(1);
+    script.somebody_primary();
+    script.load_done();
     script.finish()
 }
 
