@@ -157,6 +157,10 @@ pub(crate) fn view(pid: u32, resource: &ResourceStatus, peer: u8) -> Option<Repl
         met: peer.met,
         peer_role: peer.role.map(role),
         peer_in_sync: peer.in_sync,
+        conflict: status
+            .peers
+            .iter()
+            .find_map(|one| one.conflict.as_ref().map(|conflict| conflict.why.clone())),
         progress: activity.reads + activity.writes + activity.flushes,
         oldest_ms: activity.disk_oldest_ms,
     })

@@ -8,6 +8,7 @@
 mod agent;
 mod beat;
 mod config;
+mod conflict;
 mod event;
 mod fence;
 mod hang;

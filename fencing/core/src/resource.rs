@@ -56,6 +56,8 @@ pub(crate) struct Resource {
     services_not_before: Time,
     /// A person wants the role to go over.
     pub(crate) switching: bool,
+    /// The replica is in conflict with another one: see `conflict`.
+    pub(crate) conflict: Option<String>,
 }
 
 /// Why a peer is to be fenced.
@@ -83,6 +85,7 @@ impl Agent {
         let state = &mut self.resources[resource];
         let before = std::mem::replace(&mut state.view, view);
         (state.known, state.seen) = (true, true);
+        self.look_at_conflict(resource);
         let state = &self.resources[resource];
         let (was, is) = (before.as_ref(), state.view.as_ref());
         let primary = is.is_some_and(|view| view.role == Role::Primary);
@@ -224,6 +227,7 @@ impl Agent {
         let resources = self.resources.iter().enumerate();
         resources
             .filter(|(at, _)| self.config.resources[*at].peer == peer)
+            .filter(|(at, _)| !self.in_conflict(*at)) // R11
             .filter_map(|(resource, state)| {
                 let view = state.view.as_ref()?;
                 let dead = self.config.profile.dead();
@@ -344,6 +348,7 @@ impl Agent {
         let said = peer.says(self.now, dead, &config.name);
         let state = &self.resources[resource];
         if let Some(said) = said
+            && !self.in_conflict(resource) // R11: a fork releases nobody.
             && said.ask != 0
             && said.ask != state.released
             && state.right.is_none()
@@ -372,6 +377,9 @@ impl Agent {
         if state.switching {
             let down = !config.has_services || state.services == Services::Down;
             return (down && view.role == Role::Primary).then_some(Order::HandOver);
+        }
+        if self.in_conflict(resource) {
+            return None; // R11
         }
         if !view.linked && state.right.is_none() && view.peer_in_sync {
             let released = said.is_some_and(|said| state.ask != 0 && said.released == state.ask);

@@ -67,6 +67,9 @@ pub struct ResourceSummary {
     pub state: String,
     /// Its services on this node.
     pub services: Services,
+    /// It is in conflict with another replica: a person has to decide whose data counts, and this agent decides nothing.
+    #[serde(default)]
+    pub conflict: Option<String>,
 }
 
 impl Agent {
@@ -146,6 +149,12 @@ impl Agent {
             None if !state.seen => "not looked at yet".to_owned(),
             None => "its process is not running".to_owned(),
             Some(_) if state.order.is_some() => "something is being changed".to_owned(),
+            Some(view) if view.conflict.is_some() && view.role == crate::Role::Primary => {
+                "primary here, in CONFLICT: a person has to decide".to_owned()
+            }
+            Some(view) if view.conflict.is_some() => {
+                "standby, in CONFLICT: a person has to decide".to_owned()
+            }
             Some(view) if view.role == crate::Role::Primary && self.is_stuck(at) => {
                 let seconds = state.stands_still(self.now) / 1000;
                 format!("its I/O has stood still for {seconds} s")
@@ -170,6 +179,7 @@ impl Agent {
             name: config.name.clone(),
             state: words,
             services: state.services,
+            conflict: state.conflict.clone(),
         }
     }
 }

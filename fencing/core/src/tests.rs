@@ -2,6 +2,7 @@
 
 mod believe;
 mod bench;
+mod conflict;
 mod every;
 mod hang;
 mod judge;

@@ -264,6 +264,13 @@ pub enum Report {
         /// What was said about it.
         detail: String,
     },
+    /// In conflict with a peer: a person has to decide whose data counts. Stored.
+    Conflict {
+        /// Node number.
+        peer: u8,
+        /// In a sentence.
+        what: String,
+    },
     /// A resync began.
     ResyncStarted {
         /// Node number.

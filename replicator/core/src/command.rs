@@ -106,6 +106,8 @@ pub enum RefusalCode {
     DiskNotUpToDate,
     /// A right about some node is missing.
     NoRight,
+    /// In conflict with another replica: a person has to decide whose data counts.
+    Conflict,
     /// A peer must be connected for it.
     PeerNotConnected,
     /// A peer is primary.

@@ -25,6 +25,11 @@ pub(crate) enum Verdict {
         /// The newest generation that both contain.
         last_common: Generation,
     },
+    /// The one that would lead was rolled back and has gone on since; the other one has data of the time between.
+    Rewound {
+        /// The newest generation that both contain.
+        last_common: Generation,
+    },
     /// Both have data, and nothing in common.
     Unrelated,
 }
@@ -54,6 +59,7 @@ impl Verdict {
             Self::Lead(reason) | Self::Follow(reason) => reason.row,
             Self::Wait(row, _) => *row,
             Self::SplitBrain { .. } => Mark::SplitBrain,
+            Self::Rewound { .. } => Mark::RewoundConflict,
             Self::Unrelated => Mark::Unrelated,
         }
     }
@@ -91,6 +97,12 @@ const LOWER_NUMBER: Rows = [
     Mark::LowerNumberEqual,
     Mark::LowerNumberByBitmap,
     Mark::LowerNumberByHashes,
+];
+/// Of a copy that was rolled back no bitmap knows what it lacks.
+const REWOUND: Rows = [
+    Mark::RewoundByHashes,
+    Mark::RewoundByHashes,
+    Mark::RewoundByHashes,
 ];
 /// A copy that is not whole is never equal.
 const NOT_WHOLE: Rows = [
@@ -159,6 +171,13 @@ fn lead_if_usable(
         let why = "the node with the newer data has no whole copy of it";
         return Verdict::Wait(Mark::NewerNotWhole, why);
     }
+    if let Some(last_common) = behind.state.lineage.newest()
+        && went_back(ahead, behind)
+        && !went_back(behind, ahead)
+        && usable(behind)
+    {
+        return Verdict::Rewound { last_common };
+    }
     let full = by_hashes(ahead, behind);
     let (row, why) = match (behind.state.lineage.newest(), full) {
         (None, _) => (Mark::AheadOfNoData, "it has no data yet"),
@@ -187,7 +206,21 @@ fn same_generation(mine: Side<'_>, theirs: Side<'_>) -> Verdict {
         }
         (true, false) => (true, NOT_WHOLE, "its copy is not whole"),
         (false, true) => (false, NOT_WHOLE, "its copy is not whole"),
-        (true, true) => direction(mine, theirs, newest),
+        (true, true) => match (went_back(mine, theirs), went_back(theirs, mine)) {
+            (true, false) if mine.state.primary => {
+                return Verdict::Rewound {
+                    last_common: newest,
+                };
+            }
+            (false, true) if theirs.state.primary => {
+                return Verdict::Rewound {
+                    last_common: newest,
+                };
+            }
+            (true, false) => (false, REWOUND, "it was rolled back to an older state"),
+            (false, true) => (true, REWOUND, "it was rolled back to an older state"),
+            (true, true) | (false, false) => direction(mine, theirs, newest),
+        },
     };
     let (leader, follower) = if i_lead {
         (mine, theirs)
@@ -197,7 +230,8 @@ fn same_generation(mine: Side<'_>, theirs: Side<'_>) -> Verdict {
     // A device that has grown on one side only: what was added there is not known to be equal.
     let grown = leader.state.size_blocks > follower.state.size_blocks;
     let dirty = grown || leader.state.dirty_blocks > 0 || follower.state.dirty_blocks > 0;
-    let resync = dirty || !usable(follower);
+    let rewound = has_gaps(leader, follower);
+    let resync = dirty || rewound || !usable(follower);
     let full = by_hashes(leader, follower);
     let [equal, by_bitmap, by_hashes] = rows;
     let row = match (resync, full) {
@@ -296,7 +330,20 @@ const fn usable(side: Side<'_>) -> bool {
 
 /// Every block has to be looked at. What a failed disk has lost, or one that has taken its place, no bitmap knows.
 fn by_hashes(leader: Side<'_>, follower: Side<'_>) -> bool {
-    !base_known(leader, follower) || follower.state.disk == StoredDisk::Failed
+    !base_known(leader, follower)
+        || follower.state.disk == StoredDisk::Failed
+        || has_gaps(leader, follower)
+}
+
+/// It remembers less than the other one knows of it: it was rolled back, and that is noticed now.
+const fn went_back(side: Side<'_>, other: Side<'_>) -> bool {
+    other.state.seen.0 > side.state.moment.0
+}
+
+/// One of them was rolled back: what it lacks, or what its bits have forgotten, no bitmap knows.
+const fn has_gaps(leader: Side<'_>, follower: Side<'_>) -> bool {
+    let noticed = leader.state.rewound || follower.state.rewound;
+    noticed || went_back(leader, follower) || went_back(follower, leader)
 }
 
 /// The leader's dirty bits count from a generation that the follower contains.

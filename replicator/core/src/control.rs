@@ -10,6 +10,7 @@ use crate::{
     Cause, Mark, Role,
     jobs::{After, Step},
     mark::No,
+    mutants::Mutant,
     peer::Phase,
     replica::{Replica, Then},
 };
@@ -19,9 +20,12 @@ impl Replica {
     pub(crate) fn control(&mut self, slot: Slot, term: Term, message: ControlMessage) {
         // R4: a lower term is refused and told the higher one, which every frame of ours carries.
         let stale = term < self.store.get().term;
+        if !self.may_speak(slot, &message) && !self.mutant(Mutant::StrangersRelease) {
+            return self.marks.mark(Mark::StrangerUnheard);
+        }
         match message {
             ControlMessage::State(state) if self.peer(slot).phase == Phase::Comparing => {
-                self.peer_state(slot, state);
+                self.peer_state(slot, term, state);
             }
             ControlMessage::State(state) => {
                 let was = self.follows();
@@ -65,10 +69,7 @@ impl Replica {
             ControlMessage::Resized { size_blocks } => self.peer_resized(slot, size_blocks),
             ControlMessage::Discard => self.discard_asked(slot),
             ControlMessage::Goodbye { why } => self.goodbye(slot, &why),
-            ControlMessage::Moment { moment } => self.store.note(|superblock| {
-                let seen = &mut superblock.peers[slot.index()].seen;
-                *seen = moment.max(*seen);
-            }),
+            ControlMessage::Moment { moment } => self.heard_moment(slot, moment),
         }
     }
 
@@ -76,6 +77,7 @@ impl Replica {
     pub(crate) fn stored(&mut self, then: Then) {
         match then {
             Then::Changed(id) => self.change_stored(id),
+            Then::Moment => self.tell_moment(),
             Then::Confirmed(generation) => self.generation_confirmed(generation),
             Then::Prepared {
                 slot,
@@ -147,6 +149,7 @@ impl Replica {
                 self.resize_refused(Cause::ResizeNotStored, why);
             }
             Then::Changed(_)
+            | Then::Moment
             | Then::Confirmed(_)
             | Then::Prepared { .. }
             | Then::BeginResync { .. }

@@ -13,7 +13,7 @@ use twindisk_format::{
     frame::{BITS_WORDS, Frame},
     ids::{Slot, Term},
     limits::{MAX_ANCESTORS, MAX_GENERATIONS},
-    superblock::{ReceiptKind, StoredDisk},
+    superblock::{ConflictKind, ReceiptKind, StoredDisk},
 };
 
 use crate::{
@@ -27,7 +27,10 @@ use crate::{
 
 impl Replica {
     /// The peer has said what it has.
-    pub(crate) fn peer_state(&mut self, slot: Slot, mut state: PeerState) {
+    pub(crate) fn peer_state(&mut self, slot: Slot, term: Term, mut state: PeerState) {
+        if !self.look_at_authority(slot, term, &state) {
+            return;
+        }
         // Both compare the same two statements, or they would come to different answers.
         let Some(mut mine) = self.peer_mut(slot).told.take() else {
             return self.drop_link(slot, Mark::SaidTwice, "it said twice what it has");
@@ -63,6 +66,10 @@ impl Replica {
         };
         let verdict = self.mutate_verdict(me, it, compare(me, it));
         self.marks.mark(verdict.row());
+        match verdict {
+            Verdict::Lead(_) | Verdict::Follow(_) | Verdict::Wait(..) => self.conflict_over(slot),
+            Verdict::SplitBrain { .. } | Verdict::Rewound { .. } | Verdict::Unrelated => {}
+        }
         let too_small =
             state.size_blocks > self.capacity_blocks || mine.size_blocks > state.capacity_blocks;
         let sizes = (mine.size_blocks, state.size_blocks, state.capacity_blocks);
@@ -83,6 +90,7 @@ impl Replica {
         }
         match verdict {
             Verdict::Lead(reason) => {
+                self.was_rewound(slot);
                 if reason.adopt {
                     self.adopt_lineage(slot);
                 }
@@ -101,8 +109,16 @@ impl Replica {
                     MAX_GENERATIONS + MAX_ANCESTORS
                 );
                 self.set_phase(slot, Phase::Unrelated, why);
+                self.conflict_found(slot, ConflictKind::Unrelated);
             }
-            Verdict::SplitBrain { last_common } => self.split_brain(slot, last_common),
+            Verdict::SplitBrain { last_common } => {
+                self.split_brain(slot, last_common);
+                self.conflict_found(slot, ConflictKind::SplitBrain);
+            }
+            Verdict::Rewound { last_common } => {
+                self.rewound_and_gone_on(slot, last_common);
+                self.conflict_found(slot, ConflictKind::Rewound);
+            }
         }
     }
 
@@ -200,6 +216,7 @@ impl Replica {
             },
             reason.why,
         );
+        self.was_rewound(slot);
         if reason.resync {
             self.part_from_others(slot);
             self.outdate(&format!("{} has newer data", self.peer(slot).name.clone()));

@@ -19,6 +19,7 @@ mod client;
 mod command;
 mod compare;
 mod config;
+mod conflict;
 mod control;
 mod disk_failure;
 mod event;
@@ -32,6 +33,7 @@ mod links;
 mod locks;
 mod mark;
 mod membership;
+mod moment;
 mod mutants;
 mod mutation;
 mod pace;
@@ -65,7 +67,7 @@ pub use mark::{Cause, Mark};
 pub use mutants::Mutant;
 pub use replica::{Replica, Start};
 pub use status::{
-    Activity, ConnectionState, DiskState, PeerStatus, Progress, ReceiptStatus, Role, Status,
-    Suspension,
+    Activity, ConflictStatus, ConnectionState, DiskState, PeerStatus, Progress, ReceiptStatus,
+    Role, Status, Suspension,
 };
 pub use time::Time;

@@ -1,5 +1,7 @@
 //! Every bound of the core, each with its reason.
 
+use core::time::Duration;
+
 /// Client requests (parts) that may wait while I/O is suspended: the driver's buffers bound them too, this bounds
 /// flushes and zeros, which have none.
 pub const MAX_HELD_REQUESTS: usize = 4096;
@@ -20,6 +22,18 @@ pub const HASH_FIRST_BLOCKS: u64 = 65_536;
 /// A connection over which neither side leads for so many request timeouts is made anew: what one of them decided may
 /// rest on something that is no longer so.
 pub const UNDECIDED_REQUEST_TIMEOUTS: u32 = 8;
+
+/// Terms that a peer may be ahead by: one a second for a century. More is a broken peer or a broken frame; a term that
+/// can never be passed again must not be stored.
+pub const MAX_TERM_JUMP: u64 = 1 << 32;
+
+/// While writes come, a superblock is written once in such a time, so that its count tells how old a replica is. A replica
+/// that was rolled back by less may not be noticed; a write of 4 KiB in that time costs nothing.
+pub const MOMENT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Superblock writes that may lie between what is known of a replica and what is said of it: a thousand a second for 34
+/// years. More is a broken peer, and a count at its end could never grow again.
+pub const MAX_MOMENT_JUMP: u64 = 1 << 40;
 
 /// Differences that a verify reports one by one; after that it only counts.
 pub const MAX_REPORTED_DIFFERENCES: usize = 1000;

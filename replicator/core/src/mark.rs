@@ -72,6 +72,12 @@ names! {
             LowerNumberByBitmap: "same generation of a third node, the lower number leads: by bitmap",
             LowerNumberByHashes: "same generation of a third node, the lower number leads, no base is known: by hashes",
         }
+        "rewound" {
+            RewoundConflict: "one side was rolled back and has gone on: a conflict",
+            RewoundByHashes: "same generation, the follower was rolled back: by hashes",
+            Rewound: "this node was rolled back",
+            PeerRewound: "a peer was rolled back",
+        }
         "wait" {
             TooSmall: "one device does not fit the other",
             PrimaryMakesEqual: "the primary has to make two standbys equal",
@@ -90,6 +96,11 @@ names! {
         "suspended" {
             InSyncLost: "an in-sync replica is lost without proof",
             LastCopyLost: "the last copy is lost",
+        }
+        "conflict" {
+            ConflictStored: "found, and stored",
+            ConflictOver: "over, the two are related",
+            StrangerUnheard: "what a peer in conflict says is not heard",
         }
         "stepped down" {
             HeardHigherTerm: "a peer speaks in a higher term",
@@ -148,6 +159,8 @@ names! {
             Silent: "it was silent for too long",
             Undecided: "nothing came of comparing for too long",
             Unanswered: "it left a request unanswered",
+            TermJump: "it names a term that can't be",
+            MomentJump: "it names a count of superblocks that can't be",
         }
     }
 }
@@ -164,6 +177,7 @@ names! {
             Joining: "promote: this node is joining the in-sync set",
             DiskNotUpToDate: "promote: the disk is not UpToDate (R2, R3, R5)",
             NoRight: "promote: a right is missing (R2)",
+            Conflict: "promote: in conflict with a peer (R11)",
             OutrunByPeer: "promote: a peer asked at the same time and comes first",
             TermRefused: "promote: a peer refused the term",
             TermPassed: "promote: a higher term was heard",
@@ -231,6 +245,7 @@ impl Cause {
             | Self::VerifyNoDisk
             | Self::DiscardNoDisk => RefusalCode::DiskNotUpToDate,
             Self::NoRight => RefusalCode::NoRight,
+            Self::Conflict => RefusalCode::Conflict,
             Self::NobodyToHandTo
             | Self::NobodyToTakeFrom
             | Self::VerifyNobody

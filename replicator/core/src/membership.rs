@@ -304,6 +304,8 @@ impl Replica {
         {
             change.awaiting.remove(slot);
             self.peer_mut(slot).confirmed = Some(term);
+            // It has data by now.
+            self.peer_mut(slot).authority = true;
         }
     }
 

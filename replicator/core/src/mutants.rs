@@ -58,6 +58,18 @@ macro_rules! mutants {
 }
 
 mutants! {
+    /// What a peer says of terms counts before it is known to be related.
+    TermBeforeIdentity: "section 6",
+    /// A conflict with a peer is not stored.
+    ConflictIsForgotten: "R11",
+    /// A node is promoted although it is in conflict with a peer.
+    PromoteInConflict: "R11",
+    /// A peer in conflict releases whom it has the number of.
+    StrangersRelease: "R11",
+    /// What a peer says of how often its superblock was written is not remembered.
+    MomentUnheard: "section 6",
+    /// A term that can't be is stored.
+    AnyTermGoes: "section 6",
     // The way of a write.
     /// A write is acknowledged without the answers of the in-sync peers.
     AckWithoutPeers: "R1",

@@ -285,6 +285,7 @@ impl Replica {
             Ok(()) => {
                 self.flusher.dirty = true;
                 self.settle_mutation(index, true);
+                self.moment_passes();
             }
             Err(error) => {
                 self.disk_failed(&format!("a write failed: {error}"));

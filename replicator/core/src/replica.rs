@@ -15,7 +15,7 @@ use twindisk_format::{
 
 use crate::{
     Action, BufId, ClientRequest, CommandId, Config, DiskDone, DiskIo, DiskState, Event,
-    ExportState, Latency, LinkId, OpId, PeerLatency, Report, Role, Time,
+    ExportState, Latency, LinkId, Mark, OpId, PeerLatency, Report, Role, Time,
     activity::ActivityLog,
     bitmap::Bitmap,
     flush::{ClientFlush, Flusher},
@@ -93,6 +93,8 @@ pub struct Replica {
     /// Something is done everywhere, and its completion waits until `may_complete`.
     pub(crate) parked: bool,
     pub(crate) fail_over_wanted: bool,
+    /// When the superblock is written for its count.
+    pub(crate) moments: crate::moment::Moments,
     /// What a promotion that can't be stored goes back to.
     pub(crate) before_promotion: Option<Superblock>,
     /// Sizes that peers asked for, while the backing device is being looked at.
@@ -146,6 +148,8 @@ pub(crate) enum Op {
 pub(crate) enum Then {
     /// The change of the in-sync set numbered so is stored here.
     Changed(u64),
+    /// The superblock was written for its count.
+    Moment,
     /// That every member knows this generation is stored.
     Confirmed(GenerationId),
     /// A follower has recorded what the comparison made of it.
@@ -282,6 +286,7 @@ impl Replica {
                 since: now,
                 why: "not connected since the start".into(),
                 told: None,
+                authority: false,
                 said: None,
                 heard: now,
                 confirmed: None,
@@ -346,6 +351,7 @@ impl Replica {
             parked: false,
             fail_over_wanted: false,
             before_promotion: None,
+            moments: crate::moment::Moments::default(),
             peer_resizes: VecDeque::new(),
             bitmap_writes: BTreeSet::new(),
             counts: Counts::default(),
@@ -499,7 +505,17 @@ impl Replica {
         if let Some(link) = &mut peer.link {
             link.pinged = false;
         }
-        self.heard_term(slot, envelope.term, &envelope.frame);
+        let impossible = match &envelope.frame {
+            Frame::Control(message) => self.impossible_terms(message),
+            _ => None,
+        };
+        if let Some(why) = self.impossible_term(envelope.term).or(impossible) {
+            self.drop_link(slot, Mark::TermJump, why);
+            return self.release_payload(payload);
+        }
+        if self.peer(slot).authority {
+            self.heard_term(slot, envelope.term, &envelope.frame);
+        }
         if self.peer(slot).link.is_none_or(|link| link.closing) {
             // This node has just stepped down, and meets everybody afresh.
             return self.release_payload(payload);

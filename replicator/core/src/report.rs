@@ -1,10 +1,10 @@
 //! What a replica says of itself.
 
-use twindisk_format::ids::Slot;
+use twindisk_format::{ids::Slot, superblock::ConflictKind};
 
 use crate::{
-    Activity, DiskState, OnPeerLoss, PeerStatus, Progress, ReceiptStatus, Role, Status, Suspension,
-    Time,
+    Activity, ConflictStatus, DiskState, OnPeerLoss, PeerStatus, Progress, ReceiptStatus, Role,
+    Status, Suspension, Time,
     mutation::Stage,
     peer::{FollowStep, Phase},
     replica::Replica,
@@ -78,6 +78,15 @@ impl Replica {
                     kind: format!("{:?}", receipt.kind).to_lowercase(),
                     term: receipt.term.0,
                 }),
+            conflict: record.conflict.map(|conflict| ConflictStatus {
+                kind: match conflict.kind {
+                    ConflictKind::SplitBrain => "split-brain",
+                    ConflictKind::Unrelated => "unrelated",
+                    ConflictKind::Rewound => "rewound",
+                }
+                .into(),
+                why: self.conflict_sentence(slot).unwrap_or_default(),
+            }),
             progress: self.progress(slot, now),
             latency: peer.latency.clone(),
         }
@@ -170,6 +179,7 @@ impl Replica {
                     .into(),
             );
         }
+        warnings.extend(self.slots().filter_map(|slot| self.conflict_sentence(slot)));
         if self.metadata_failed {
             warnings.push("the metadata can't be written: replace the disk of this node".into());
         }

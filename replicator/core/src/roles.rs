@@ -170,7 +170,13 @@ impl Replica {
             return refuse(
                 Cause::PeerIsPrimary,
                 format!("{name} is primary and connected"),
-                "use `twindisk switchover` to hand the role over".into(),
+                if self.store.peer(primary).conflict.is_some() {
+                    format!(
+                        "the two are in conflict: demote {name} there first, or `twindisk disconnect` it"
+                    )
+                } else {
+                    "use `twindisk switchover` to hand the role over".into()
+                },
             );
         }
         if !self.disk_attached() || self.store.get().lineage.newest().is_none() {
@@ -199,6 +205,13 @@ impl Replica {
         }
         if forced {
             return Ok(());
+        }
+        // R11: no agent, arbiter or cluster manager decides between two forks. A primary may hand over within its own.
+        if let Some(no) = self.conflict_refusal()
+            && handover.is_none()
+            && !self.mutant(Mutant::PromoteInConflict)
+        {
+            return Err(no);
         }
         let mutated = match self.disk {
             DiskState::Outdated => self.mutant(Mutant::PromoteOutdated),

@@ -4,8 +4,9 @@
 use twindisk_format::{
     control::ControlMessage,
     frame::Frame,
-    ids::{GenerationId, Slot},
+    ids::{GenerationId, Moment, Slot},
     lineage::Generation,
+    superblock::ConflictKind,
 };
 
 use crate::{
@@ -48,6 +49,22 @@ impl Replica {
             changed_here,
             changed_there,
         });
+    }
+
+    /// One of the two was rolled back, and went on from there: what the other one has of the time between is nowhere else.
+    pub(crate) fn rewound_and_gone_on(&mut self, slot: Slot, last_common: Generation) {
+        let said = self.peer(slot).said.as_ref();
+        let here = said.is_some_and(|said| said.seen > self.store.moment());
+        let who = if here {
+            "this node"
+        } else {
+            &*self.peer(slot).name
+        };
+        let why = format!(
+            "{who} was rolled back to an older state and went on from there; `twindisk resolve --discard NODE` gives up \
+             one side's changes"
+        );
+        self.set_phase(slot, Phase::SplitBrain { last_common }, why);
     }
 
     /// The operator decides a split brain.
@@ -151,6 +168,15 @@ impl Replica {
                     superblock.lineage.cut_after(last_common);
                     superblock.unconfirmed = false;
                 });
+                let rewound = (self.store.peer(keep).conflict)
+                    .is_some_and(|conflict| conflict.kind == ConflictKind::Rewound);
+                if rewound {
+                    // What differs no bitmap knows; and the peer's older state is to count from now on.
+                    self.store.change(|superblock| {
+                        superblock.rewound = true;
+                        superblock.peers[keep.index()].seen = Moment(0);
+                    });
+                }
                 self.outdate("its changes were given up");
                 self.store.then(Then::Discarded { slot: keep });
             }

@@ -74,6 +74,9 @@ pub struct PeerStatus {
     pub in_flight: u64,
     /// A right about it that is in force.
     pub receipt: Option<ReceiptStatus>,
+    /// Data that the other one lacks is on both sides, and no person has decided yet.
+    #[serde(default)]
+    pub conflict: Option<ConflictStatus>,
     /// A resync or verify with it that is under way.
     pub progress: Option<Progress>,
     /// How long its answers took; nothing from an older version.
@@ -99,6 +102,16 @@ pub struct Progress {
     pub equal_bytes: u64,
     /// Bytes found different by a verify.
     pub different_bytes: u64,
+}
+
+/// A conflict that no person has decided yet. While there is one, only a person promotes either side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ConflictStatus {
+    /// `split-brain`, `unrelated` or `rewound`.
+    pub kind: String,
+    /// What it is, and what ends it.
+    pub why: String,
 }
 
 /// A receipt in force.

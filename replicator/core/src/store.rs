@@ -22,6 +22,12 @@ pub(crate) struct Store<T> {
     failed: u64,
     /// Which state is on its way to the disk.
     writing: Option<u64>,
+    /// The counter of the newest copy that is on the disk for certain.
+    moment: Moment,
+    /// The counter of the copy on its way there.
+    in_flight: Moment,
+    /// Something was noted that no write has brought along.
+    notes: bool,
     then: VecDeque<(u64, T)>,
 }
 
@@ -34,6 +40,9 @@ impl<T> Store<T> {
             stored: 0,
             failed: 0,
             writing: None,
+            moment: Moment(counter),
+            in_flight: Moment(counter),
+            notes: false,
             then: VecDeque::new(),
         }
     }
@@ -52,6 +61,20 @@ impl<T> Store<T> {
     /// Changes something that the next write may bring along, and that is worth none of its own.
     pub(crate) fn note(&mut self, change: impl FnOnce(&mut Superblock)) {
         change(&mut self.superblock);
+        self.notes = true;
+    }
+
+    /// Whether something was noted that no write has brought along.
+    pub(crate) const fn has_notes(&self) -> bool {
+        self.notes
+    }
+
+    /// The next write counts at least one more than `moment`.
+    pub(crate) const fn skip_to(&mut self, moment: Moment) {
+        if moment.0 > self.counter {
+            // The copies still take turns.
+            self.counter = moment.0 + ((moment.0 ^ self.counter) & 1);
+        }
     }
 
     /// Does `then` once everything changed so far is stored.
@@ -66,6 +89,8 @@ impl<T> Store<T> {
         }
         self.writing = Some(self.changes);
         self.counter += 1;
+        self.notes = false;
+        self.in_flight = Moment(self.counter);
         let block = Layout::superblock_block(self.counter);
         Some((block, self.superblock.encode(self.counter)))
     }
@@ -76,6 +101,7 @@ impl<T> Store<T> {
             .writing
             .take()
             .expect("a superblock write was under way");
+        self.moment = self.in_flight;
     }
 
     /// The write failed. The copy it went to is not to be counted on: the next write goes there again. Returns what
@@ -116,10 +142,7 @@ impl<T> Store<T> {
 
     /// How often the superblock on the disk was written.
     pub(crate) const fn moment(&self) -> Moment {
-        Moment(match self.writing {
-            Some(_) => self.counter - 1,
-            None => self.counter,
-        })
+        self.moment
     }
 
     /// The peers of the in-sync set.

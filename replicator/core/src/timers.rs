@@ -12,6 +12,7 @@ impl Replica {
         }
         self.flush_in_background();
         self.job_timers();
+        self.keep_moments();
     }
 
     /// A silent peer is asked; one that stays silent, or answers pings but no requests, is lost.
@@ -71,6 +72,8 @@ impl Replica {
             .iter()
             .filter_map(|peer| peer.sweep.as_ref()?.pace.deadline(self.now));
         let job = self.job.as_ref().and_then(crate::jobs::Job::deadline);
-        peers.chain(sweeps).chain(self.flusher.due).chain(job).min()
+        let moments = self.moments.deadline();
+        let own = self.flusher.due.into_iter().chain(job).chain(moments);
+        peers.chain(sweeps).chain(own).min()
     }
 }

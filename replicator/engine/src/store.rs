@@ -2,6 +2,8 @@
 //! that work on them while it is stopped (`twindisk init`, `twindisk metadata …`).
 
 mod backing;
+pub mod contents;
+pub mod device;
 mod metadata;
 
 use std::{io, path::PathBuf};
@@ -83,6 +85,18 @@ pub enum StoreError {
         path: PathBuf,
         /// What was found.
         why: Fault,
+    },
+    /// The metadata belongs to another device.
+    #[error(
+        "{path} is not the device that its metadata belongs to: {why}. If its data was copied there, and nothing was \
+         written since, `twindisk metadata tie` says so; if it is a new one, `twindisk init --force-overwrite` makes it \
+         empty, and a resync fills it; if an older state of it or of the metadata came back, do the same"
+    )]
+    OtherDevice {
+        /// Which.
+        path: PathBuf,
+        /// What was found.
+        why: String,
     },
     /// The metadata can't be trusted.
     #[error("metadata in {path}: {source}")]

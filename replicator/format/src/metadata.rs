@@ -145,7 +145,7 @@ impl fmt::Display for Assumed {
 /// Flush after block 1 was wiped, before block 0 is written the second time, and at the end. Writing with `O_DSYNC`
 /// does as well. The first change is written with counter 2.
 pub fn create(superblock: &Superblock) -> impl Iterator<Item = (u64, Box<MetaBlock>)> + use<> {
-    write_all(superblock.clone(), Vec::new(), Vec::new())
+    write_all(superblock.clone(), 0, Vec::new(), Vec::new())
 }
 
 /// The same with everything that `loaded` says, for a device that may grow to `max_size_blocks`: metadata that goes to
@@ -168,11 +168,14 @@ pub fn recreate(
         superblock.disk = StoredDisk::Outdated;
         superblock.active = true;
     }
-    write_all(superblock, loaded.al.active, loaded.bitmaps)
+    // Peers know how often it was written: it must not look like an older one.
+    let first = loaded.counter.next_multiple_of(2);
+    write_all(superblock, first, loaded.al.active, loaded.bitmaps)
 }
 
 fn write_all(
     superblock: Superblock,
+    first: u64,
     active: Vec<u32>,
     bitmaps: Vec<Vec<u64>>,
 ) -> impl Iterator<Item = (u64, Box<MetaBlock>)> + use<> {
@@ -184,7 +187,7 @@ fn write_all(
     let rest = superblocks.end..layout.total_blocks();
     wiped.chain(rest.chain(superblocks).map(move |block| {
         let contents = match layout.place(block).expect("the range ends with the layout") {
-            Place::Superblock { copy } => superblock.encode(u64::from(copy)),
+            Place::Superblock { copy } => superblock.encode(first + u64::from(copy)),
             Place::ActivityLog { page, copy } => {
                 let mut contents = AlPage::new(page, u64::from(copy));
                 let of_page = |extent: &&u32| **extent / EXTENTS_PER_PAGE == page;

@@ -1,7 +1,11 @@
 //! What a core asks for, done: the part of an engine, with a checker looking over its shoulder.
 
 use twindisk_core::{Action, ConnectionState, Event, ExportState, LinkId, RequestId};
-use twindisk_format::frame::{Envelope, Frame};
+use twindisk_format::{
+    frame::{Envelope, Frame},
+    lineage::Relation,
+    superblock::Superblock,
+};
 
 use crate::{
     checker::{Violation, book::Rights, promises},
@@ -13,6 +17,9 @@ use crate::{
     trace::tell,
     world::{Ev, World},
 };
+
+/// Changes of roles that there never are in a run: a term that is ahead by more is none.
+const MOST_TERMS: u64 = 1 << 32;
 
 impl World {
     /// Does one thing that a core asked for.
@@ -182,6 +189,29 @@ impl World {
                 return self.violate(Violation::new("S2", story));
             }
         }
+    }
+
+    /// Identity before authority: whether what one node says of terms counts for another. It does not if they are not
+    /// related, if it has no data, or if so many terms there never were.
+    pub(crate) fn has_authority(&self, from: usize, to: usize, term: u64) -> bool {
+        let stored = |number: usize| self.nodes[number].meta.superblock();
+        let (Some(mut theirs), Some(mut mine)) = (stored(from), stored(to)) else {
+            return true;
+        };
+        let forked = |mine: &Superblock, theirs: &Superblock| {
+            let relation = mine.lineage.relation(&theirs.lineage);
+            matches!(relation, Relation::Forked { .. } | Relation::Unrelated)
+        };
+        if forked(&mine, &theirs) {
+            for superblock in [&mut mine, &mut theirs] {
+                if superblock.unconfirmed {
+                    superblock.lineage.forget_newest();
+                }
+            }
+        }
+        let data = theirs.lineage.newest().is_some();
+        let possible = term.saturating_sub(mine.term.0) <= MOST_TERMS;
+        data && possible && !forked(&mine, &theirs)
     }
 
     /// R4 for a node that has just heard a peer speak in `term`: with a higher one than its own it serves no more.

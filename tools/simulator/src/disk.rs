@@ -18,7 +18,7 @@ const NOT_YET: u64 = u64::MAX - 1;
 const NEVER: u64 = u64::MAX;
 
 /// The device of one node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct DataDisk {
     cache: Vec<u64>,
     unsafe_sectors: BTreeMap<u64, Unsafe>,
@@ -28,14 +28,14 @@ pub(crate) struct DataDisk {
 }
 
 /// A sector whose newest contents would not survive for sure.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Unsafe {
     durable: u64,
     /// With the completion they came with, oldest first.
     versions: Vec<(u64, u64)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Mutation {
     range: BlockRange,
     /// Sector values; `None` for those that a read has seen, which are in the cache already.

@@ -157,7 +157,9 @@ impl World {
                 .map(|blocks| self.nodes[to].bufs.allocate(Purpose::Peer, blocks));
             self.trace.mix(to as u64 + 16);
             let term = sent.envelope.term.0;
-            self.heard.spoken(now, to, from, term);
+            let counts = self.has_authority(from, to, term);
+            self.heard
+                .spoken(now, to, from, if counts { term } else { 0 });
             if let Frame::Write { seq, .. } | Frame::Zero { seq, .. } = &sent.envelope.frame {
                 self.heard.mutation(to, id, *seq, term);
             }
@@ -170,7 +172,9 @@ impl World {
                     payload,
                 },
             );
-            self.check_demoted(to, term);
+            if counts {
+                self.check_demoted(to, term);
+            }
         }
         self.close_drained(pair, id, side, false);
     }

@@ -12,7 +12,7 @@ use crate::rng::Rng;
 const SUPERBLOCK_COPIES: u64 = 2;
 
 /// The metadata of one node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct MetaDisk {
     blocks: BTreeMap<u64, Box<MetaBlock>>,
     in_flight: BTreeMap<OpId, (u64, Box<MetaBlock>)>,

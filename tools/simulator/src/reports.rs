@@ -111,17 +111,21 @@ impl World {
                 "verify-ended"
             }
             Report::Difference { .. } => "difference",
-            Report::SplitBrain { .. } => {
+            Report::SplitBrain { .. } | Report::Conflict { .. } => {
                 if !self.swarm.lossy {
                     self.violate(Violation::new(
                         "R11",
                         format!(
-                            "{} reports a split brain, though nobody forced anything: {report:?}",
+                            "{} reports a split brain or another conflict, though nobody forced anything: {report:?}",
                             name(number)
                         ),
                     ));
                 }
-                "split-brain"
+                if matches!(report, Report::SplitBrain { .. }) {
+                    "split-brain"
+                } else {
+                    "conflict"
+                }
             }
             Report::ReadRepaired { .. } => "read-repaired",
             Report::Resized { .. } => "resized",

@@ -9,12 +9,12 @@ use twindisk_control::{
     identity::{cluster_id, resource_id},
     units::Bytes,
 };
-use twindisk_engine::store::{Access, Backing, Metadata, StoreError};
+use twindisk_engine::store::{Access, Backing, Metadata, StoreError, contents, device};
 use twindisk_format::{
     ids::{BootId, GenerationId, Term},
     limits::{BLOCK_BYTES, MAX_DEVICE_BLOCKS, MAX_PEERS},
     lineage::{Generation, Lineage},
-    superblock::{Device, PeerRecord, StoredDisk, Superblock},
+    superblock::{Device, PeerRecord, StoredDisk, Superblock, Tie},
 };
 
 use crate::{ask::Where, exit::Failure, input::size};
@@ -39,7 +39,7 @@ pub(crate) struct Args {
     /// Slots for so many peers, so that nodes can be added later [default: as many as are configured]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=MAX_PEERS as i64))]
     peers: Option<u8>,
-    /// Destroy metadata, or whatever else lies where it goes
+    /// Destroy metadata, or whatever else lies where it goes; without --first whatever the backing device holds
     #[arg(long)]
     force_overwrite: bool,
 }
@@ -87,6 +87,9 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
         member.backing.display(),
         made.metadata,
     );
+    if let Some(holds) = made.holds.filter(|_| args.first) {
+        println!("it holds {holds}");
+    }
     if args.first {
         println!(
             "its data is the initial data. Next: `twindisk serve` here and on the other nodes, then `twindisk promote {}`",
@@ -104,6 +107,8 @@ pub(crate) struct Made {
     pub(crate) superblock: Superblock,
     pub(crate) metadata: String,
     pub(crate) warnings: Vec<String>,
+    /// What the backing device held.
+    pub(crate) holds: Option<String>,
 }
 
 /// Makes the backing file if it is missing, then the metadata.
@@ -121,10 +126,22 @@ pub(crate) fn make(plan: &Plan<'_>) -> Result<Made, Failure> {
         Failure::Error(format!("{error}{hint}"))
     })?);
     warnings.extend(backing::warnings(&device));
-    let superblock = superblock(plan, &device)?;
+    let holds = contents::found(&device).map_err(Failure::error)?;
+    if let Some(holds) = holds.as_ref().filter(|_| !plan.first && !plan.overwrite) {
+        return Err(Failure::Refused {
+            why: format!("{} holds {holds}", path.display()),
+            next: format!(
+                "if that is the data of {0}: twindisk init {0} --first, on this node alone; to have it overwritten by a \
+                 resync: twindisk init {0} --force-overwrite",
+                plan.resource.name
+            ),
+        });
+    }
+    let mut superblock = superblock(plan, &device)?;
     let metadata = match &plan.member.metadata {
         Some(path) => {
             refuse_overwriting(path, plan)?;
+            superblock.device = tie(&device, Place::Beside)?;
             if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder).map_err(Failure::at(folder))?;
             }
@@ -133,15 +150,38 @@ pub(crate) fn make(plan: &Plan<'_>) -> Result<Made, Failure> {
         }
         None => {
             refuse_overwriting_tail(&device, plan, &superblock)?;
+            superblock.device = tie(&device, Place::Inside)?;
             Metadata::create_internal(&device, &superblock).map_err(Failure::error)?;
             "its tail".to_owned()
         }
     };
+    if superblock.device.tie == Tie::Size {
+        warnings.push(format!(
+            "nothing tells {} from another device of its size: see to it that no other one takes its place",
+            path.display()
+        ));
+    }
     Ok(Made {
         superblock,
         metadata,
         warnings,
+        holds,
     })
+}
+
+/// Where the metadata of a backing device lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// At its end.
+    Inside,
+    /// In a file or on a device of its own.
+    Beside,
+}
+
+/// What the backing device will be known by.
+pub(crate) fn tie(device: &Backing, place: Place) -> Result<Device, Failure> {
+    let mark = getrandom::u64().map_err(Failure::error)?;
+    device::tie(device, place == Place::Inside, mark).map_err(Failure::error)
 }
 
 /// What the new replica says of itself.

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use clap::Subcommand;
 use serde_json::json;
 use twindisk_control::{config::Member, units::Bytes};
-use twindisk_engine::store::{Access, Backing, Metadata, StoreError};
+use twindisk_engine::store::{Access, Backing, Metadata, StoreError, contents};
 use twindisk_format::{
+    layout::Layout,
     limits::BLOCK_BYTES,
     metadata::{self, Assumed},
 };
 
 use crate::{
     ask::{Context, Where},
+    commands::init::{Place, tie},
     exit::Failure,
     input::{confirm, size},
 };
@@ -50,6 +52,15 @@ enum What {
         #[arg(long, value_name = "RESOURCE")]
         confirm: Option<String>,
     },
+    /// Say that the backing device is the right one, though it is another one than before: its data was copied there,
+    /// and nothing was written since. Touches no data
+    Tie {
+        /// The resource [default: the only one]
+        resource: Option<String>,
+        /// The resource's name once more, instead of typing it at the prompt
+        #[arg(long, value_name = "RESOURCE")]
+        confirm: Option<String>,
+    },
     /// Move internal metadata to the new end of a backing device that has grown
     Move {
         /// The resource [default: the only one]
@@ -67,6 +78,9 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
         What::Check { resource, json } => check(&context, resource.as_deref(), *json),
         What::Repair { resource, confirm } => {
             repair(&context, resource.as_deref(), confirm.as_deref())
+        }
+        What::Tie { resource, confirm } => {
+            tie_again(&context, resource.as_deref(), confirm.as_deref())
         }
         What::Move { resource, was } => move_to_end(&context, resource.as_deref(), *was),
     }
@@ -199,6 +213,49 @@ fn move_to_end(context: &Context, resource: Option<&str>, was: u64) -> Result<()
         member.backing.display(),
         Bytes(moved.first_block() * BLOCK_BYTES as u64),
         resource.name,
+    );
+    Ok(())
+}
+
+fn tie_again(
+    context: &Context,
+    resource: Option<&str>,
+    given: Option<&str>,
+) -> Result<(), Failure> {
+    let (resource, member) = context.pick(resource)?;
+    let name = &resource.name;
+    refuse_if_served(context)?;
+    let backing = Arc::new(Backing::open(&member.backing, Access::Exclusive).map_err(broken)?);
+    let (found, place) = match &member.metadata {
+        Some(path) => (Metadata::external(path, Access::Exclusive), Place::Beside),
+        None => (Metadata::internal(&backing), Place::Inside),
+    };
+    let found = found.map_err(broken)?;
+    let loaded = found.load().map_err(broken)?;
+    let holds = contents::found(&backing).map_err(Failure::error)?;
+    confirm(
+        name,
+        given,
+        &format!(
+            "{} will be taken for the device that the metadata of {name} belongs to. It holds {}.",
+            member.backing.display(),
+            holds.as_deref().unwrap_or("nothing but zeros at its start")
+        ),
+    )?;
+    let mut superblock = loaded.superblock;
+    superblock.device = tie(&backing, place)?;
+    let counter = loaded.counter + 1;
+    found
+        .write(
+            Layout::superblock_block(counter),
+            &superblock.encode(counter),
+        )
+        .and_then(|()| found.sync())
+        .map_err(Failure::at(found.on().path()))?;
+    println!(
+        "{name}: the metadata belongs to {} now. If anything may differ from what was there before: `twindisk resync \
+         --full` on the primary, or `twindisk verify`",
+        member.backing.display()
     );
     Ok(())
 }

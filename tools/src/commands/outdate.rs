@@ -57,6 +57,19 @@ fn offline(context: &Context, resource: Option<&str>) -> Result<(), Failure> {
         .load()
         .map_err(|error| Failure::Damaged(error.to_string()))?;
     let mut superblock = loaded.superblock;
+    if superblock.peers.iter().any(|peer| peer.conflict.is_some()) {
+        // R11: which of the two it is the older one of is for a person to say.
+        return Err(Failure::Refused {
+            why: format!(
+                "{} is in conflict with another replica, and no person has decided yet whose data counts",
+                resource.name
+            ),
+            next: format!(
+                "twindisk serve, then `twindisk status {}` says how",
+                resource.name
+            ),
+        });
+    }
     if superblock.disk > StoredDisk::Outdated {
         superblock.disk = StoredDisk::Outdated;
         let counter = loaded.counter + 1;

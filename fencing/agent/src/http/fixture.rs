@@ -220,6 +220,7 @@ fn replica() -> Status {
             unstable_bytes: 8192,
             in_flight: 2,
             receipt: None,
+            conflict: None,
             progress: None,
             latency: PeerLatency::default(),
         }],

@@ -97,10 +97,14 @@ pub(crate) fn judge<'v>(
     })
 }
 
-/// Whether the agent decides, and reaches `twindisk serve`.
+/// Whether the agent decides, for every resource, and reaches `twindisk serve`.
 pub(crate) fn health<'v>(view: &View<'v>) -> Health<'v> {
-    let why = faults(view);
+    let mut why = faults(view);
     let reply = &view.said.reply;
+    let conflicts = reply.status.resources.iter();
+    why.extend(
+        conflicts.filter_map(|one| Some(format!("{}: {}", one.name, one.conflict.as_ref()?))),
+    );
     let alarms = reply.told.iter().filter(|told| told.level == Level::Alarm);
     let mut alarms: Vec<&Told> = alarms.rev().take(ALARMS).collect();
     alarms.reverse();

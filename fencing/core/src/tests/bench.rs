@@ -366,6 +366,7 @@ pub(super) fn primary() -> ReplicaView {
         met: 70,
         peer_role: Some(Role::Standby),
         peer_in_sync: true,
+        conflict: None,
         progress: 0,
         oldest_ms: 0,
     }

@@ -276,7 +276,9 @@ impl Replica {
         if let Some(reason) = force {
             let what = format!("promoted by force: {reason}");
             self.report(Report::Warning { what });
+            self.conflicts_decided();
         }
+        let rewound = self.store.get().rewound;
         let generation = self.new_generation(term);
         self.before_promotion = Some(self.store.get().clone());
         let for_ever = self.mutant(Mutant::ReceiptIsForEver);
@@ -287,7 +289,12 @@ impl Replica {
             superblock.primary = true;
             superblock.active = true;
             superblock.disk = StoredDisk::UpToDate;
+            superblock.rewound = false;
             for (index, record) in superblock.peers.iter_mut().enumerate() {
+                if rewound {
+                    // A person takes it as it is: its bits are as old as its data.
+                    record.base = None;
+                }
                 record.in_sync &= Slot::new(index).is_some_and(|slot| staying.contains(slot));
                 if !for_ever {
                     record.receipt = None;

@@ -170,6 +170,7 @@ impl Replica {
             superblock.unconfirmed = false;
             if has_disk {
                 superblock.suspect = false;
+                superblock.rewound = false;
                 // A protocol A standby may lack what was acknowledged last: it is not to be promoted as it is.
                 // Whether a leader that is no better than Consistent has the newest is not known yet.
                 let newest =
@@ -182,6 +183,10 @@ impl Replica {
             }
             for (index, record) in superblock.peers.iter_mut().enumerate() {
                 record.in_sync = membership.in_sync.contains(&record.node);
+                // Whoever has come over to the other side of a conflict is in none with it any more.
+                record
+                    .conflict
+                    .take_if(|conflict| membership.lineage.contains(conflict.newest));
                 if record.in_sync && !for_ever {
                     record.receipt = None;
                 }

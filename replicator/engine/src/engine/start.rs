@@ -23,7 +23,7 @@ use crate::{
     probe,
     ring::Ring,
     spin::Spinner,
-    store::{Access, Backing, IoMode, Metadata, StoreError},
+    store::{Access, Backing, IoMode, Metadata, StoreError, device},
 };
 
 /// Makes everything ready on the calling thread, which must be the one that runs it: the ring belongs to it.
@@ -39,7 +39,8 @@ pub(crate) fn start(
     }
     let backing = Arc::new(backing);
     let metadata = open_metadata(&options, &backing)?;
-    let loaded = metadata.load()?;
+    let mut loaded = metadata.load()?;
+    device::check(&backing, loaded.superblock.device)?;
     for warning in &loaded.warnings {
         warn!(warning, "metadata");
     }
@@ -58,6 +59,7 @@ pub(crate) fn start(
         }
         .into());
     }
+    device::renew(&backing, &metadata, &mut loaded, options.seed)?;
     let warnings = warnings(&backing)?;
 
     let mut ring = Ring::new(RING_FILES).map_err(StartError::Ring)?;

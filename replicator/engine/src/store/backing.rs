@@ -266,6 +266,11 @@ impl Backing {
         self.file.sync_data()
     }
 
+    /// Makes everything stable that belongs to it, its attributes too.
+    pub(super) fn sync_all(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
     pub(super) fn io_error(&self, doing: &'static str, source: io::Error) -> StoreError {
         StoreError::Io {
             doing,

@@ -117,6 +117,10 @@ fn seen(run: u64, status: &Status) -> ReplicaView {
         met: peer.met,
         peer_role: peer.role.map(role),
         peer_in_sync: peer.in_sync,
+        conflict: status
+            .peers
+            .iter()
+            .find_map(|one| one.conflict.as_ref().map(|conflict| conflict.why.clone())),
         progress: status.activity.reads + status.activity.writes + status.activity.flushes,
         oldest_ms: status.activity.disk_oldest_ms,
     }

@@ -4,7 +4,10 @@
 use std::collections::BTreeSet;
 
 use twindisk_format::{
-    ids::NodeId, limits::EXTENT_BLOCKS, metadata::Loaded, superblock::StoredDisk,
+    ids::NodeId,
+    limits::EXTENT_BLOCKS,
+    metadata::Loaded,
+    superblock::{StoredDisk, Superblock},
 };
 
 use super::Violation;
@@ -76,7 +79,15 @@ fn contents(disk: &DataDisk, sector: u64) -> String {
 /// Whether the two were in sync once, so that bits count from something, and nothing says that all may differ.
 fn knows(half: &Half, other: &Half) -> bool {
     let superblock = &half.metadata.superblock;
+    let record = |superblock: &Superblock, node: usize| {
+        let mut peers = superblock.peers.iter();
+        peers.find(|peer| peer.node == NodeId(node as u8)).copied()
+    };
+    // One that was rolled back knows less than the other one knows of it: then every block may differ.
+    let seen = record(&other.metadata.superblock, half.node).map_or(0, |record| record.seen.0);
+    let rewound = superblock.rewound || seen > half.metadata.counter;
     superblock.disk != StoredDisk::Failed
+        && !rewound
         && !superblock.lineage.generations().is_empty()
         && superblock
             .peers

@@ -236,6 +236,7 @@ const SEEN: &[(&str, &[&str])] = &[
             "verify-ended",
             "difference",
             "split-brain",
+            "conflict",
             "read-repaired",
             "resized",
             "warning",

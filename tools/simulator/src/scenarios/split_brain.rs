@@ -153,7 +153,8 @@ fn no_split_brain_to_decide(seed: Seed, telling: Telling) -> Outcome {
 
 /// Two nodes with data of their own and nothing in common: neither touches the other. Initialised anew, one follows.
 fn strangers(seed: Seed, telling: Telling) -> Outcome {
-    let swarm = Swarm::calm(seed);
+    let mut swarm = Swarm::calm(seed);
+    swarm.lossy = true;
     let fresh = MetaDisk::new(&superblock(1, &swarm));
     let mut other = swarm.clone();
     other.first = 1;
@@ -168,7 +169,8 @@ fn strangers(seed: Seed, telling: Telling) -> Outcome {
     });
     script.wait_link(0, 1, ConnectionState::Unrelated);
     script.wait_link(1, 0, ConnectionState::Unrelated);
-    script.must(0, PROMOTE);
+    script.must_refuse(0, PROMOTE, RefusalCode::Conflict);
+    script.must(0, force());
     script.serve(20);
     script.crash(1);
     script.world.nodes[1].disk = DataDisk::new(64, |_| 0);

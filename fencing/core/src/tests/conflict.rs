@@ -1,0 +1,78 @@
+//! A replica in conflict with another one: a person decides, and nobody is promoted, released or shot for it (R11).
+
+use super::bench::*;
+use crate::{Level, Operator, Order, ReplicaView, Role};
+
+fn in_conflict(view: ReplicaView) -> ReplicaView {
+    ReplicaView {
+        conflict: Some("beta and this node are in split brain".into()),
+        can_promote: false,
+        ..view
+    }
+}
+
+#[test]
+fn a_fork_takes_over_from_nobody_and_shoots_nobody() {
+    let mut bench = Bench::standby();
+    bench.view(in_conflict(standby()));
+    assert!(bench.was_told(Level::Alarm, "a person has to"));
+    bench.view(in_conflict(orphan()));
+    bench.pass(10 * DEAD + 10 * DELAY);
+    assert_eq!(bench.acts(), []);
+    // Even one whose replica believes that nothing is missing.
+    bench.view(ReplicaView {
+        conflict: in_conflict(orphan()).conflict,
+        ..entitled()
+    });
+    bench.pass(10 * DEAD);
+    assert_eq!(bench.acts(), []);
+    let state = &bench.agent.status().resources[0];
+    assert!(state.state.contains("CONFLICT") && state.conflict.is_some());
+}
+
+#[test]
+fn a_fork_whose_process_is_gone_releases_nobody() {
+    let mut bench = Bench::standby();
+    bench.view(in_conflict(orphan()));
+    bench.said.resources[0].ask = 77;
+    bench.beat();
+    assert_eq!(bench.acts(), []);
+    bench.gone();
+    bench.live(5 * DEAD);
+    assert_eq!(bench.acts(), [], "what it said last holds");
+}
+
+#[test]
+fn a_primary_in_conflict_goes_on_and_fences_nobody() {
+    let mut bench = Bench::primary();
+    bench.view(in_conflict(primary()));
+    bench.view(in_conflict(frozen()));
+    bench.pass(10 * DEAD + 10 * DELAY);
+    assert_eq!(bench.acts(), []);
+    // A person may still hand the role over within the fork.
+    bench.view(in_conflict(primary()));
+    bench.live(DEAD);
+    bench.acts();
+    assert_eq!(bench.ask(Operator::Switchover(0)), Ok(()));
+    bench.settle();
+    assert_eq!(bench.order(), Some(Order::HandOver));
+}
+
+#[test]
+fn an_alarm_is_told_once_and_all_is_as_before_when_a_person_has_decided() {
+    let mut bench = Bench::standby();
+    bench.view(in_conflict(standby()));
+    assert!(bench.was_told(Level::Alarm, "split brain"));
+    bench.told.clear();
+    bench.view(in_conflict(standby()));
+    assert_eq!(bench.told, []);
+    bench.view(standby());
+    assert!(bench.was_told(Level::Info, "is over"));
+    bench.view(ReplicaView {
+        role: Role::Standby,
+        ..orphan()
+    });
+    bench.said.resources[0].ask = 77;
+    bench.beat();
+    assert_eq!(bench.order(), Some(Order::Outdate { offline: false }));
+}
