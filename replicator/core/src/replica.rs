@@ -676,7 +676,7 @@ impl Replica {
         let mut in_sync: Vec<_> = superblock
             .peers
             .iter()
-            .filter(|peer| peer.in_sync)
+            .filter(|peer| peer.standing.is_counted())
             .map(|peer| peer.node)
             .collect();
         if superblock.disk != StoredDisk::Failed {
@@ -697,6 +697,7 @@ impl Replica {
             unconfirmed: superblock.unconfirmed,
             suspect: superblock.suspect,
             in_sync,
+            epoch: superblock.epoch,
             dirty_blocks: self.peer(slot).bitmap.dirty(),
             base: self.store.peer(slot).base,
             size_blocks: superblock.size_blocks,

@@ -15,9 +15,11 @@ use twindisk_format::{
     codec,
     control::{ControlMessage, Membership, PeerState},
     frame::{BlockMask, Envelope, Frame, How},
-    ids::{BlockRange, BootId, ClusterId, GenerationId, NodeId, ResourceId, Seq, Slot, Term},
+    ids::{
+        BlockRange, BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Seq, Slot, Term,
+    },
     lineage::{Generation, Lineage},
-    superblock::{PeerRecord, Receipt, ReceiptKind, StoredDisk, Superblock},
+    superblock::{PeerRecord, Receipt, ReceiptKind, Standing, StoredDisk, Superblock},
     wire::{ChainDecoder, ChainEncoder},
 };
 
@@ -69,6 +71,7 @@ fn superblock() -> Superblock {
         size_blocks: 0x0001_0000,
         max_size_blocks: 0x0002_0000,
         term: Term(4),
+        epoch: Epoch(7),
         lineage: lineage(),
         unconfirmed: false,
         disk: StoredDisk::Outdated,
@@ -80,17 +83,18 @@ fn superblock() -> Superblock {
             PeerRecord {
                 node: NodeId(2),
                 base: Some(GenerationId(0x3333_3333_3333_3333)),
-                in_sync: true,
+                standing: Standing::In,
                 receipt: None,
             },
             PeerRecord {
                 node: NodeId(3),
                 base: None,
-                in_sync: false,
+                standing: Standing::Joining,
                 receipt: Some(Receipt {
                     kind: ReceiptKind::Arbiter,
                     about: NodeId(3),
                     term: Term(4),
+                    epoch: Epoch(7),
                     boot: BootId(0x0b00_7000_0000_0001),
                 }),
             },
@@ -143,6 +147,7 @@ fn control_messages() -> Vec<ControlMessage> {
             lineage: lineage(),
             unconfirmed: true,
             in_sync: vec![NodeId(1), NodeId(2)],
+            epoch: Epoch(8),
             dirty_blocks: 300,
             base: Some(GenerationId(9)),
             size_blocks: 70_000,
@@ -155,7 +160,9 @@ fn control_messages() -> Vec<ControlMessage> {
             change: 2,
             term: Term(4),
             lineage: lineage(),
-            in_sync: vec![NodeId(1)],
+            epoch: Epoch(8),
+            in_sync: vec![NodeId(1), NodeId(3)],
+            joining: vec![NodeId(3)],
             equal: vec![NodeId(2)],
             newest: Seq(9),
             primary: true,
@@ -171,6 +178,7 @@ fn control_messages() -> Vec<ControlMessage> {
         M::TermGranted {
             term: Term(5),
             released: false,
+            member: true,
         },
         M::TermRefused {
             term: Term(6),

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use twindisk_format::{
-    ids::{BootId, GenerationId, Term},
+    ids::{BootId, Epoch, GenerationId, Term},
     lineage::Lineage,
 };
 
@@ -33,6 +33,7 @@ fn state(generations: &[u64]) -> PeerState {
         unconfirmed: false,
         suspect: false,
         in_sync: vec![ONE, TWO],
+        epoch: Epoch(1),
         dirty_blocks: 0,
         size_blocks: 100,
         capacity_blocks: 100,

@@ -15,29 +15,34 @@ fn receipts() -> impl Strategy<Value = Option<Receipt>> {
         ReceiptKind::Arbiter,
         ReceiptKind::Operator,
     ]);
-    prop::option::of((kinds, any::<u8>(), any::<u64>(), any::<u64>()).prop_map(
-        |(kind, about, term, boot)| Receipt {
+    prop::option::of((kinds, any::<u8>(), any::<[u64; 3]>()).prop_map(
+        |(kind, about, [term, epoch, boot])| Receipt {
             kind,
             about: NodeId(about),
             term: Term(term),
+            epoch: Epoch(epoch),
             boot: BootId(boot),
         },
     ))
 }
 
+fn standings() -> impl Strategy<Value = Standing> {
+    prop::sample::select(vec![Standing::Out, Standing::Joining, Standing::In])
+}
+
 fn peers() -> impl Strategy<Value = Vec<PeerRecord>> {
     let numbers = prop::collection::btree_set(1..=u8::MAX, 0..=MAX_PEERS);
     let records = prop::collection::vec(
-        (prop::option::of(any::<u64>()), any::<bool>(), receipts()),
+        (prop::option::of(any::<u64>()), standings(), receipts()),
         MAX_PEERS,
     );
     (numbers, records).prop_map(|(numbers, records)| {
         let zipped = numbers.into_iter().zip(records);
         zipped
-            .map(|(node, (base, in_sync, receipt))| PeerRecord {
+            .map(|(node, (base, standing, receipt))| PeerRecord {
                 node: NodeId(node),
                 base: base.map(GenerationId),
-                in_sync,
+                standing,
                 receipt,
             })
             .collect()
@@ -50,6 +55,7 @@ prop_compose! {
         size in 0..=MAX_DEVICE_BLOCKS,
         more in 0..1u64 << 30,
         term: u64,
+        epoch: u64,
         lineage in lineages(),
         disk in disks(),
         primary: bool,
@@ -68,6 +74,7 @@ prop_compose! {
             size_blocks: size,
             max_size_blocks: (size + more).min(MAX_DEVICE_BLOCKS),
             term: Term(term),
+            epoch: Epoch(epoch),
             unconfirmed: unconfirmed && lineage.newest().is_some(),
             suspect,
             lineage,
@@ -115,6 +122,7 @@ fn impossible_values_are_refused_by_name() {
         size_blocks: 10,
         max_size_blocks: 20,
         term: Term(3),
+        epoch: Epoch(1),
         lineage: Lineage::default(),
         unconfirmed: false,
         suspect: false,
@@ -142,7 +150,7 @@ fn impossible_values_are_refused_by_name() {
     assert!(why(|layout| layout.peer_count = 8).contains("more peers"));
     assert!(why(|layout| layout.peer_count = 1).contains("own number"));
     assert!(why(|layout| layout.spare_slots = 8).contains("more peer slots"));
-    assert!(why(|layout| layout.ancestor_count = U16::new(257)).contains("more ancestors"));
+    assert!(why(|layout| layout.ancestor_count = U16::new(193)).contains("more ancestors"));
     assert!(why(|layout| layout.ancestor_count = U16::new(1)).contains("generations would fit"));
     assert!(why(|layout| layout.ancestors[3] = U64::new(1)).contains("unused ancestor"));
     assert!(why(|layout| layout.generation_count = 65).contains("more generations"));
@@ -155,6 +163,12 @@ fn impossible_values_are_refused_by_name() {
         layout.peers[1].node = 4;
     };
     assert!(why(twins).contains("same number"));
+    let strange = |layout: &mut SuperblockLayout| {
+        layout.peer_count = 1;
+        layout.peers[0].node = 4;
+        layout.peers[0].standing = 3;
+    };
+    assert!(why(strange).contains("in-sync set"));
 }
 
 #[test]
@@ -166,6 +180,7 @@ fn a_peer_takes_a_spare_slot_and_moves_nothing() {
         size_blocks: 10,
         max_size_blocks: 20,
         term: Term(3),
+        epoch: Epoch(1),
         lineage: Lineage::default(),
         disk: StoredDisk::UpToDate,
         primary: false,
