@@ -23,9 +23,9 @@ use twindisk_engine::{
 };
 use twindisk_format::{
     auth::Session,
-    ids::{BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Slot, Term},
+    ids::{BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, ResourceId, Slot, Term},
     lineage::{Generation, Lineage},
-    superblock::{PeerRecord, Standing, StoredDisk, Superblock},
+    superblock::{Device, PeerRecord, Standing, StoredDisk, Superblock},
 };
 use twindisk_nbd::{
     Export, Handshake, Outcome,
@@ -101,6 +101,8 @@ impl Node {
             lineage: Lineage::new(vec![GENERATION]),
             unconfirmed: false,
             suspect: false,
+            rewound: false,
+            device: Device::default(),
             disk: StoredDisk::UpToDate,
             primary: false,
             active: false,
@@ -113,6 +115,8 @@ impl Node {
                     base: Some(GENERATION.id),
                     standing: Standing::In,
                     receipt: None,
+                    conflict: None,
+                    seen: Moment(0),
                 })
                 .collect(),
             spare_slots: 0,

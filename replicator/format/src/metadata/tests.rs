@@ -8,11 +8,11 @@ use super::*;
 use crate::{
     activity_log::EXTENTS_PER_PAGE,
     bitmap::{BITS_PER_PAGE, page_words},
-    ids::{BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Slot, Term},
+    ids::{BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, ResourceId, Slot, Term},
     limits::EXTENT_BLOCKS,
     lineage::{Generation, Lineage},
     meta_block::FoundPlace,
-    superblock::{PeerRecord, Receipt, ReceiptKind, Standing, StoredDisk},
+    superblock::{Device, PeerRecord, Receipt, ReceiptKind, Standing, StoredDisk},
 };
 
 /// One page of activity log, three of bitmap.
@@ -36,6 +36,8 @@ fn superblock() -> Superblock {
         }]),
         unconfirmed: false,
         suspect: false,
+        rewound: false,
+        device: Device::default(),
         disk: StoredDisk::UpToDate,
         primary: true,
         host: BootId(0),
@@ -51,6 +53,8 @@ fn superblock() -> Superblock {
                 epoch: Epoch(3),
                 boot: BootId(9),
             }),
+            conflict: None,
+            seen: Moment(0),
         }],
         spare_slots: 0,
     }
