@@ -336,12 +336,15 @@ fn by_hashes(leader: Side<'_>, follower: Side<'_>) -> bool {
 }
 
 /// It remembers less than the other one knows of it: it was rolled back, and that is noticed now.
-const fn went_back(side: Side<'_>, other: Side<'_>) -> bool {
-    other.state.seen.0 > side.state.moment.0
+fn went_back(side: Side<'_>, other: Side<'_>) -> bool {
+    !other
+        .state
+        .seen
+        .is_remembered(&side.state.runs, side.state.moment)
 }
 
 /// One of them was rolled back: what it lacks, or what its bits have forgotten, no bitmap knows.
-const fn has_gaps(leader: Side<'_>, follower: Side<'_>) -> bool {
+fn has_gaps(leader: Side<'_>, follower: Side<'_>) -> bool {
     let noticed = leader.state.rewound || follower.state.rewound;
     noticed || went_back(leader, follower) || went_back(follower, leader)
 }

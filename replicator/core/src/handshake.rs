@@ -20,6 +20,7 @@ use crate::{
     DiskState, LinkId, Mark, Role,
     compare::{Reason, Side, Verdict, compare, forget_unconfirmed},
     membership::Kind,
+    moment::Leads,
     mutants::Mutant,
     peer::{FollowStep, LeadStep, Phase},
     replica::{Replica, Then},
@@ -90,7 +91,7 @@ impl Replica {
         }
         match verdict {
             Verdict::Lead(reason) => {
-                self.was_rewound(slot);
+                self.was_rewound(slot, Leads::Yes);
                 if reason.adopt {
                     self.adopt_lineage(slot);
                 }
@@ -216,7 +217,7 @@ impl Replica {
             },
             reason.why,
         );
-        self.was_rewound(slot);
+        self.was_rewound(slot, Leads::No);
         if reason.resync {
             self.part_from_others(slot);
             self.outdate(&format!("{} has newer data", self.peer(slot).name.clone()));
@@ -268,6 +269,7 @@ impl Replica {
         };
         self.set_phase(slot, phase, reason.why);
         self.send(slot, Frame::Control(ControlMessage::Ready { released }));
+        self.store.then(Then::Moment);
     }
 
     fn send_bits(&mut self, slot: Slot) {
@@ -365,7 +367,11 @@ impl Replica {
                 true
             }
             // Its release takes it out of the set first: see `membership`.
-            LeadStep::Ready if self.store.peer(slot).in_sync || self.change.is_some() => false,
+            LeadStep::Ready
+                if self.store.peer(slot).standing.is_counted() || self.change.is_some() =>
+            {
+                false
+            }
             LeadStep::Ready => {
                 let Some(link) = self.peer(slot).link else {
                     return false;

@@ -1,6 +1,7 @@
-//! Time travel is noticed (DESIGN section 6). A replica's *moment* is how often its superblock was written. It is told to the
-//! peers when it is stored, and each keeps the newest that it has heard: who says less when the two meet again was rolled
-//! back, with its disk (a snapshot of a virtual machine or a volume, an old copy, a clone).
+//! Time travel is noticed (DESIGN section 6). A replica's *moment* is how often its superblock was written, and in which run of
+//! its process. It is told to the peers when it is stored, and each keeps the newest that it has heard: who does not
+//! remember having come so far when the two meet again was rolled back, with its disk (a snapshot of a virtual machine or
+//! a volume, an old copy), or is another one (a clone).
 //!
 //! So that a moment is a measure of what was written, the superblock is written when the disk has something new: at the
 //! first write, then at most once in `MOMENT_INTERVAL` while writes come. No flush and no answer ever waits for it.
@@ -9,13 +10,14 @@ use twindisk_format::{
     control::{ControlMessage, PeerState},
     frame::Frame,
     ids::{Moment, Slot},
+    superblock::Seen,
 };
 
 use crate::{
     Mark, Report, Time,
     limits::{MAX_MOMENT_JUMP, MOMENT_INTERVAL},
     mutants::Mutant,
-    peer::Phase,
+    peer::{FollowStep, LeadStep, Phase},
     replica::{Replica, Then},
 };
 
@@ -41,10 +43,8 @@ impl Replica {
     pub(crate) fn moment_passes(&mut self) {
         if self.moments.due.is_none() && self.peers.iter().any(|peer| peer.link.is_some()) {
             let last = self.moments.last;
-            self.moments.due = Some(
-                last.map_or(self.now, |last| last + MOMENT_INTERVAL)
-                    .max(self.now),
-            );
+            let due = last.map_or(self.now, |last| last + MOMENT_INTERVAL);
+            self.moments.due = Some(due.max(self.now));
             self.keep_moments();
         }
     }
@@ -68,78 +68,107 @@ impl Replica {
         }
     }
 
-    /// The superblock is stored: the peers may know how often it was written.
+    /// The superblock is stored: the peers may know how often it was written. Not those who have just noticed that this node
+    /// was rolled back, before that is stored here.
     pub(crate) fn tell_moment(&mut self) {
         let moment = self.store.moment();
         for slot in self.slots() {
-            let at_it = matches!(
-                self.peer(slot).phase,
-                Phase::Established | Phase::Leading { .. } | Phase::Following { .. }
-            );
-            if at_it {
+            let settled = match &self.peer(slot).phase {
+                Phase::Established => true,
+                Phase::Leading { step, .. } => match step {
+                    LeadStep::Sweeping | LeadStep::Complete | LeadStep::Joining => true,
+                    LeadStep::AwaitReady | LeadStep::Ready | LeadStep::AwaitBegun => false,
+                },
+                Phase::Following { step, .. } => match step {
+                    FollowStep::Ready | FollowStep::Target | FollowStep::Joining => true,
+                    FollowStep::Preparing => false,
+                },
+                Phase::Down
+                | Phase::Comparing
+                | Phase::Waiting
+                | Phase::SplitBrain { .. }
+                | Phase::Unrelated => false,
+            };
+            if settled {
                 self.send(slot, Frame::Control(ControlMessage::Moment { moment }));
             }
         }
     }
 
-    /// How often a peer's superblock was written.
+    /// How often a peer's superblock was written, in the run of its process that speaks.
     pub(crate) fn heard_moment(&mut self, slot: Slot, moment: Moment) {
-        if let Some(why) = impossible(moment, self.store.peer(slot).seen) {
+        let seen = self.store.peer(slot).seen;
+        if let Some(why) = impossible(moment, seen.moment) {
             return self.drop_link(slot, Mark::MomentJump, why);
         }
-        if moment > self.store.peer(slot).seen && !self.mutant(Mutant::MomentUnheard) {
+        let Some(run) = self.peer(slot).said.as_ref().map(|said| said.boot) else {
+            return;
+        };
+        if (run != seen.run || moment > seen.moment) && !self.mutant(Mutant::MomentUnheard) {
             self.store
-                .note(|superblock| superblock.peers[slot.index()].seen = moment);
+                .note(|superblock| superblock.peers[slot.index()].seen = Seen { run, moment });
             self.moments.heard.get_or_insert(self.now + MOMENT_INTERVAL);
         }
     }
 
-    /// The two are related and compare: whether one of them was rolled back. `false`: what it says can't be.
+    /// Whether this node remembers having come so far.
+    pub(crate) fn remembers(&self, seen: Seen) -> bool {
+        seen.is_remembered(&self.store.get().runs, self.store.moment())
+    }
+
+    /// The two are related and compare: whether the peer was rolled back. `false`: what it says can't be.
     pub(crate) fn look_at_moments(&mut self, slot: Slot, state: &PeerState) -> bool {
-        let (mine, seen) = (self.store.moment(), self.store.peer(slot).seen);
-        let fault = impossible(state.moment, seen).or_else(|| impossible(state.seen, mine));
-        if let Some(why) = fault {
+        let seen = self.store.peer(slot).seen;
+        if let Some(why) = impossible(state.moment, seen.moment) {
             self.drop_link(slot, Mark::MomentJump, why);
             return false;
         }
-        if state.moment >= seen {
-            self.heard_moment(slot, state.moment);
-        } else if state.lineage.newest().is_some() {
+        if !seen.is_remembered(&state.runs, state.moment) && state.lineage.newest().is_some() {
             self.marks.mark(Mark::PeerRewound);
             let name = &self.peer(slot).name;
             let what = format!(
-                "{name} was rolled back: its metadata was written {} times, and had been {seen} times when the two met \
-                 last. Its disk is compared whole",
-                state.moment
+                "{name} was rolled back, or is a clone or an old copy of itself: it does not remember what it said when the \
+                 two met last (its metadata was written {} times by now, and had been {} times in a run of its process that \
+                 it should know of). Its disk is compared whole",
+                state.moment, seen.moment
             );
             self.report(Report::Warning { what });
         }
         true
     }
 
-    /// This node remembers less than the peer knows of it, and is about to be brought up, or to bring up as the only whole
-    /// copy there is: stored, so that no bitmap is believed before every block was compared.
-    pub(crate) fn was_rewound(&mut self, slot: Slot) {
+    /// This node does not remember what the peer knows of it, and is about to be brought up, or to bring up as the only
+    /// whole copy there is: stored, so that no bitmap is believed before every block was compared.
+    pub(crate) fn was_rewound(&mut self, slot: Slot, leads: Leads) {
         let Some(seen) = self.peer(slot).said.as_ref().map(|said| said.seen) else {
             return;
         };
-        if seen <= self.store.moment() {
+        if self.remembers(seen) || self.store.get().lineage.newest().is_none() {
             return;
         }
-        let has_data = self.store.get().lineage.newest().is_some();
-        self.store.skip_to(seen);
-        self.store
-            .change(|superblock| superblock.rewound |= has_data);
-        if has_data {
-            self.marks.mark(Mark::Rewound);
-            let name = &self.peer(slot).name;
-            let what = format!(
-                "this node was rolled back to an older state (a snapshot, an old disk, a clone?): {name} knows more of it \
-                 than it does itself. What it lacks no bitmap knows: every block is compared"
-            );
-            self.report(Report::Warning { what });
-        }
+        self.store.change(|superblock| match leads {
+            Leads::No => superblock.rewound = true,
+            // What it lacks nobody has. What the others lack its bitmaps have forgotten.
+            Leads::Yes => superblock
+                .peers
+                .iter_mut()
+                .for_each(|peer| peer.base = None),
+        });
+        self.marks.mark(Mark::Rewound);
+        let name = &self.peer(slot).name;
+        let what = format!(
+            "this node was rolled back to an older state, or is a clone or an old copy: {name} knows more of it than it does \
+             itself. What it lacks no bitmap knows: every block is compared"
+        );
+        self.report(Report::Warning { what });
     }
+}
+
+/// Whether this node brings the other one up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leads {
+    Yes,
+    No,
 }
 
 /// A number that would soon be at its end, and never pass.

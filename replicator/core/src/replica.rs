@@ -692,7 +692,7 @@ impl Replica {
         let mut in_sync: Vec<_> = superblock
             .peers
             .iter()
-            .filter(|peer| peer.in_sync)
+            .filter(|peer| peer.standing.is_counted())
             .map(|peer| peer.node)
             .collect();
         if superblock.disk != StoredDisk::Failed {
@@ -714,8 +714,10 @@ impl Replica {
             suspect: superblock.suspect,
             rewound: superblock.rewound,
             moment: self.store.moment(),
+            runs: superblock.runs.clone(),
             seen: self.store.peer(slot).seen,
             in_sync,
+            epoch: superblock.epoch,
             dirty_blocks: self.peer(slot).bitmap.dirty(),
             base: self.store.peer(slot).base,
             size_blocks: superblock.size_blocks,

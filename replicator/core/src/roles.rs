@@ -44,9 +44,11 @@ impl Replica {
         if self.crashed && !self.mutant(Mutant::IgnoreExtentsAtBoot) {
             self.extents_become_dirty();
         }
-        if self.store.get().primary {
-            self.store.change(|superblock| superblock.primary = false);
-        }
+        let (boot, began) = (self.boot, self.store.moment());
+        self.store.change(|superblock| {
+            superblock.primary = false;
+            superblock.begin_run(boot, began);
+        });
         for slot in self.slots() {
             self.act(Action::Link {
                 peer: slot,

@@ -4,9 +4,9 @@
 use twindisk_format::{
     control::ControlMessage,
     frame::Frame,
-    ids::{GenerationId, Moment, Slot},
+    ids::{GenerationId, Slot, Term},
     lineage::Generation,
-    superblock::ConflictKind,
+    superblock::{ConflictKind, Seen},
 };
 
 use crate::{
@@ -22,6 +22,7 @@ pub(crate) struct Saving {
     command: Option<CommandId>,
     keep: Slot,
     last_common: GenerationId,
+    fork_term: Term,
     /// The newest of the generations that are given up: another one means that this node has found its place meanwhile.
     newest: Option<Generation>,
     path: Option<String>,
@@ -54,7 +55,7 @@ impl Replica {
     /// One of the two was rolled back, and went on from there: what the other one has of the time between is nowhere else.
     pub(crate) fn rewound_and_gone_on(&mut self, slot: Slot, last_common: Generation) {
         let said = self.peer(slot).said.as_ref();
-        let here = said.is_some_and(|said| said.seen > self.store.moment());
+        let here = said.is_some_and(|said| !self.remembers(said.seen));
         let who = if here {
             "this node"
         } else {
@@ -134,6 +135,7 @@ impl Replica {
             command,
             keep,
             last_common: last_common.id,
+            fork_term: last_common.term,
             newest: self.store.get().lineage.newest(),
             path: None,
         });
@@ -162,10 +164,13 @@ impl Replica {
         match result {
             Ok(path) => {
                 let (keep, last_common) = (saving.keep, saving.last_common);
+                let term = saving.fork_term;
                 saving.path = Some(path);
                 self.saving = Some(saving);
                 self.store.change(|superblock| {
                     superblock.lineage.cut_after(last_common);
+                    // What it promised in its fork is given up with it: its terms dethrone nobody.
+                    superblock.term = term.min(superblock.term);
                     superblock.unconfirmed = false;
                 });
                 let rewound = (self.store.peer(keep).conflict)
@@ -174,7 +179,7 @@ impl Replica {
                     // What differs no bitmap knows; and the peer's older state is to count from now on.
                     self.store.change(|superblock| {
                         superblock.rewound = true;
-                        superblock.peers[keep.index()].seen = Moment(0);
+                        superblock.peers[keep.index()].seen = Seen::NEVER;
                     });
                 }
                 self.outdate("its changes were given up");

@@ -69,14 +69,6 @@ impl<T> Store<T> {
         self.notes
     }
 
-    /// The next write counts at least one more than `moment`.
-    pub(crate) const fn skip_to(&mut self, moment: Moment) {
-        if moment.0 > self.counter {
-            // The copies still take turns.
-            self.counter = moment.0 + ((moment.0 ^ self.counter) & 1);
-        }
-    }
-
     /// Does `then` once everything changed so far is stored.
     pub(crate) fn then(&mut self, then: T) {
         self.then.push_back((self.changes, then));
@@ -148,7 +140,7 @@ impl<T> Store<T> {
     /// The peers of the in-sync set.
     pub(crate) fn in_sync(&self) -> SlotSet {
         self.slots()
-            .filter(|slot| self.peer(*slot).in_sync)
+            .filter(|slot| self.peer(*slot).standing.is_counted())
             .collect()
     }
 

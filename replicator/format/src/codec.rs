@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::{
     control::{ControlMessage, Membership, PeerState},
     ids::NodeId,
-    limits::{MAX_CONTROL_BYTES, MAX_PEERS, MAX_WHY_BYTES},
+    limits::{MAX_CONTROL_BYTES, MAX_PEERS, MAX_RUNS, MAX_WHY_BYTES},
     lineage::{Generation, MAX_LINEAGE},
 };
 
@@ -93,8 +93,10 @@ pub enum CodecError {
 
 fn within_limits(message: &ControlMessage) -> Result<(), CodecError> {
     let parts = Parts::of(message);
+    at_most(parts.runs, MAX_RUNS, "runs")?;
     at_most(parts.why.len(), MAX_WHY_BYTES, "bytes of reason")?;
     at_most(parts.in_sync.len(), MAX_PEERS + 1, "nodes in sync")?;
+    at_most(parts.joining.len(), MAX_PEERS + 1, "nodes joining")?;
     at_most(parts.generations.len(), MAX_LINEAGE, "generations")
 }
 
@@ -110,21 +112,35 @@ fn at_most(found: usize, limit: usize, what: &'static str) -> Result<(), CodecEr
 #[derive(Default)]
 struct Parts<'a> {
     why: &'a str,
+    runs: usize,
     generations: &'a [Generation],
     in_sync: &'a [NodeId],
+    joining: &'a [NodeId],
 }
 
 impl<'a> Parts<'a> {
     fn of(message: &'a ControlMessage) -> Self {
         match message {
             ControlMessage::State(PeerState {
-                lineage, in_sync, ..
-            })
-            | ControlMessage::Membership(Membership {
-                lineage, in_sync, ..
+                lineage,
+                in_sync,
+                runs,
+                ..
+            }) => Self {
+                generations: lineage.generations(),
+                runs: runs.len(),
+                in_sync,
+                ..Self::default()
+            },
+            ControlMessage::Membership(Membership {
+                lineage,
+                in_sync,
+                joining,
+                ..
             }) => Self {
                 generations: lineage.generations(),
                 in_sync,
+                joining,
                 ..Self::default()
             },
             ControlMessage::TermRequest { lineage, .. } => Self {

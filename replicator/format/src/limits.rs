@@ -22,6 +22,10 @@ pub const MAX_GENERATIONS: usize = 64;
 /// in-sync set is still known to be behind. They fill what a superblock has left, but for a reserve.
 pub const MAX_ANCESTORS: usize = 192;
 
+/// Runs of a replica's process that it remembers: a peer that has not met it for so many of them can't tell an older state
+/// of it from an old acquaintance.
+pub const MAX_RUNS: usize = 8;
+
 /// Most bytes of one encoded control message.
 pub const MAX_CONTROL_BYTES: usize = 64 * 1024;
 

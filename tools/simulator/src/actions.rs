@@ -149,7 +149,13 @@ impl World {
             _ => Ok(()),
         };
         self.check(result);
-        self.heard.speaks(number, envelope.term.0);
+        // The term of a node without data is of a former life, and may go back.
+        let stored = self.nodes[number].meta.superblock();
+        if self.nodes[number].saved {
+            self.heard.gave_up(number);
+        } else if stored.is_none_or(|superblock| superblock.lineage.newest().is_some()) {
+            self.heard.speaks(number, envelope.term.0);
+        }
     }
 
     /// R2 and S3 for a node that was promoted.

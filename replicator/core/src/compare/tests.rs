@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use twindisk_format::{
-    ids::{BootId, GenerationId, Moment, Term},
+    ids::{BootId, Epoch, GenerationId, Moment, Term},
     lineage::Lineage,
 };
 
@@ -34,8 +34,10 @@ fn state(generations: &[u64]) -> PeerState {
         suspect: false,
         rewound: false,
         moment: Moment(0),
-        seen: Moment(0),
+        runs: Vec::new(),
+        seen: Seen::NEVER,
         in_sync: vec![ONE, TWO],
+        epoch: Epoch(1),
         dirty_blocks: 0,
         size_blocks: 100,
         capacity_blocks: 100,

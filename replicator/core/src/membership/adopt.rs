@@ -6,7 +6,7 @@ use twindisk_format::{
     frame::Frame,
     ids::Slot,
     lineage::Relation,
-    superblock::StoredDisk,
+    superblock::{Standing, StoredDisk},
 };
 
 use crate::{
@@ -182,16 +182,20 @@ impl Replica {
                 };
             }
             for (index, record) in superblock.peers.iter_mut().enumerate() {
-                record.in_sync = membership.in_sync.contains(&record.node);
+                record.standing = if membership.in_sync.contains(&record.node) {
+                    Standing::In
+                } else {
+                    Standing::Out
+                };
                 // Whoever has come over to the other side of a conflict is in none with it any more.
                 record
                     .conflict
                     .take_if(|conflict| membership.lineage.contains(conflict.newest));
-                if record.in_sync && !for_ever {
+                if record.standing.is_counted() && !for_ever {
                     record.receipt = None;
                 }
                 if membership.equal.contains(&record.node)
-                    || index == slot.index() && record.in_sync
+                    || index == slot.index() && record.standing.is_counted()
                 {
                     record.base = newest;
                 } else if index == slot.index() {
@@ -200,7 +204,7 @@ impl Replica {
                 }
             }
         });
-        if !self.store.peer(slot).in_sync {
+        if !self.store.peer(slot).standing.is_counted() {
             self.peer_mut(slot).bitmap.set_all();
         }
         for other in self.slots().filter(|other| *other != slot) {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use twindisk_format::{
-    ids::NodeId,
+    ids::{Moment, NodeId},
     limits::EXTENT_BLOCKS,
     metadata::Loaded,
     superblock::{StoredDisk, Superblock},
@@ -83,9 +83,12 @@ fn knows(half: &Half, other: &Half) -> bool {
         let mut peers = superblock.peers.iter();
         peers.find(|peer| peer.node == NodeId(node as u8)).copied()
     };
-    // One that was rolled back knows less than the other one knows of it: then every block may differ.
-    let seen = record(&other.metadata.superblock, half.node).map_or(0, |record| record.seen.0);
-    let rewound = superblock.rewound || seen > half.metadata.counter;
+    // One that was rolled back does not remember what the other one knows of it: then every block may differ.
+    let remembers = record(&other.metadata.superblock, half.node).is_none_or(|record| {
+        let moment = Moment(half.metadata.counter);
+        record.seen.is_remembered(&superblock.runs, moment)
+    });
+    let rewound = superblock.rewound || !remembers;
     superblock.disk != StoredDisk::Failed
         && !rewound
         && !superblock.lineage.generations().is_empty()

@@ -73,6 +73,13 @@ impl Heard {
         ears.spoke = ears.spoke.max(term);
     }
 
+    /// A node has given up its fork, and the terms that it spoke in there.
+    pub(crate) fn gave_up(&mut self, node: usize) {
+        let ears = &mut self.nodes[node];
+        ears.spoke = 0;
+        ears.stale.clear();
+    }
+
     /// A mutation comes to a node.
     pub(crate) fn mutation(&mut self, node: usize, link: LinkId, seq: Seq, term: u64) {
         let ears = &mut self.nodes[node];

@@ -48,9 +48,16 @@ pub(crate) fn check_message(
         ControlMessage::Released | ControlMessage::Ready { released: true } => {
             ("R3", durable.disk != StoredDisk::UpToDate)
         }
-        ControlMessage::TermGranted { term, released } => (
+        ControlMessage::TermGranted {
+            term,
+            released,
+            member,
+        } => (
             "R2",
-            durable.term >= *term && (!released || durable.disk != StoredDisk::UpToDate),
+            durable.term >= *term
+                && (!released || durable.disk != StoredDisk::UpToDate)
+                // R14: who says that it is no member can't be promoted.
+                && (*member || durable.disk != StoredDisk::UpToDate),
         ),
         ControlMessage::DiskFailed { stored: true } => ("R1", durable.disk == StoredDisk::Failed),
         ControlMessage::ResyncBegun => ("S4", durable.disk == StoredDisk::Inconsistent),
@@ -103,8 +110,9 @@ pub(crate) fn check_history(
     before: &Superblock,
     after: &Superblock,
 ) -> Result<(), Violation> {
-    // Who has no data has promised nobody anything: its term is of a former life.
-    if after.term < before.term && before.lineage.newest().is_some() {
+    // Who has no data has promised nobody anything: its term is of a former life. So is that of a fork which is given up.
+    let bound = before.lineage.newest().is_some() && !saved;
+    if after.term < before.term && bound {
         let story = format!(
             "node {node} goes back from term {} to {}",
             before.term, after.term

@@ -32,6 +32,7 @@ pub(super) const EXCEPTIONS: &[(&str, &str, Must)] = &[
             "the disk of a resync's source fails: the last whole copy, unless there are three",
         ),
     ),
+    exception(Mark::MomentJump, HONEST),
     exception(
         Mark::CompareImpossible,
         Must::Luck("hashes arrive between a disk's failure and the word of it"),
@@ -308,6 +309,7 @@ const SEEN: &[(&str, &[&str])] = &[
             "send: Resize",
             "send: Resized",
             "send: Discard",
+            "send: Moment",
             "send: Goodbye",
             "complete a request",
             "fail a request",

@@ -117,6 +117,7 @@ fn stranger_releases_nobody(seed: Seed, telling: Telling) -> Outcome {
     script.crash(1);
     script.world.nodes[1].meta = MetaDisk::new(&stranger(1, &swarm, Term(1)));
     script.world.nodes[1].trouble.fail_flushes = 1;
+    script.world.nodes[1].trouble.spares_nobody = true;
     script.start(1);
     script.wait("its disk has failed", |world| {
         world

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::superblock::{Conflict, ConflictKind, Run, Tie};
 use crate::{
     arbitrary::{disks, lineages},
     ids::ResourceId,
@@ -15,14 +16,19 @@ fn receipts() -> impl Strategy<Value = Option<Receipt>> {
         ReceiptKind::Arbiter,
         ReceiptKind::Operator,
     ]);
-    prop::option::of((kinds, any::<u8>(), any::<u64>(), any::<u64>()).prop_map(
-        |(kind, about, term, boot)| Receipt {
+    prop::option::of((kinds, any::<u8>(), any::<[u64; 3]>()).prop_map(
+        |(kind, about, [term, epoch, boot])| Receipt {
             kind,
             about: NodeId(about),
             term: Term(term),
+            epoch: Epoch(epoch),
             boot: BootId(boot),
         },
     ))
+}
+
+fn standings() -> impl Strategy<Value = Standing> {
+    prop::sample::select(vec![Standing::Out, Standing::Joining, Standing::In])
 }
 
 fn conflicts() -> impl Strategy<Value = Option<Conflict>> {
@@ -51,10 +57,10 @@ fn peers() -> impl Strategy<Value = Vec<PeerRecord>> {
     let records = prop::collection::vec(
         (
             prop::option::of(any::<u64>()),
-            any::<bool>(),
+            standings(),
             receipts(),
             conflicts(),
-            any::<u64>(),
+            any::<(u64, u64)>(),
         ),
         MAX_PEERS,
     );
@@ -62,13 +68,16 @@ fn peers() -> impl Strategy<Value = Vec<PeerRecord>> {
         let zipped = numbers.into_iter().zip(records);
         zipped
             .map(
-                |(node, (base, in_sync, receipt, conflict, seen))| PeerRecord {
+                |(node, (base, standing, receipt, conflict, seen))| PeerRecord {
                     node: NodeId(node),
                     base: base.map(GenerationId),
-                    in_sync,
+                    standing,
                     receipt,
                     conflict,
-                    seen: Moment(seen),
+                    seen: Seen {
+                        run: BootId(seen.0),
+                        moment: Moment(seen.1),
+                    },
                 },
             )
             .collect()
@@ -81,6 +90,7 @@ prop_compose! {
         size in 0..=MAX_DEVICE_BLOCKS,
         more in 0..1u64 << 30,
         term: u64,
+        epoch: u64,
         lineage in lineages(),
         disk in disks(),
         primary: bool,
@@ -90,6 +100,7 @@ prop_compose! {
         suspect: bool,
         rewound: bool,
         device in (ties(), any::<u64>()),
+        runs in prop::collection::vec((1..u64::MAX, any::<u64>()), 0..=MAX_RUNS),
         peers in peers(),
         spare: prop::sample::Index,
     ) -> Superblock {
@@ -101,9 +112,11 @@ prop_compose! {
             size_blocks: size,
             max_size_blocks: (size + more).min(MAX_DEVICE_BLOCKS),
             term: Term(term),
+            epoch: Epoch(epoch),
             unconfirmed: unconfirmed && lineage.newest().is_some(),
             suspect,
             rewound,
+            runs: runs.into_iter().map(|(boot, began)| Run { boot: BootId(boot), began: Moment(began) }).collect(),
             device: Device { tie: device.0, blocks: device.1 },
             lineage,
             disk,
@@ -150,11 +163,13 @@ fn impossible_values_are_refused_by_name() {
         size_blocks: 10,
         max_size_blocks: 20,
         term: Term(3),
+        epoch: Epoch(1),
         lineage: Lineage::default(),
         unconfirmed: false,
         suspect: false,
         rewound: false,
         device: Device::default(),
+        runs: vec![],
         disk: StoredDisk::UpToDate,
         primary: false,
         active: false,
@@ -185,6 +200,7 @@ fn impossible_values_are_refused_by_name() {
     assert!(why(&|layout| layout.generation_count = 65).contains("more generations"));
     assert!(why(&|layout| layout.reserved[9] = 1).contains("reserved"));
     assert!(why(&|layout| layout.tie_reserved[1] = 1).contains("reserved"));
+    assert!(why(&|layout| layout.runs[0].began = U64::new(1)).contains("unused run"));
     assert!(why(&|layout| layout.tie_kind = 4).contains("known by"));
     assert!(why(&|layout| layout.tie = U64::new(1)).contains("where none is used"));
     assert!(why(&|layout| layout.peers[6].flags = 1).contains("unused peer"));
@@ -205,6 +221,12 @@ fn impossible_values_are_refused_by_name() {
         layout.peers[1].node = 4;
     };
     assert!(why(&twins).contains("same number"));
+    let strange = |layout: &mut SuperblockLayout| {
+        layout.peer_count = 1;
+        layout.peers[0].node = 4;
+        layout.peers[0].standing = 3;
+    };
+    assert!(why(&strange).contains("in-sync set"));
 }
 
 #[test]
@@ -216,6 +238,7 @@ fn a_peer_takes_a_spare_slot_and_moves_nothing() {
         size_blocks: 10,
         max_size_blocks: 20,
         term: Term(3),
+        epoch: Epoch(1),
         lineage: Lineage::default(),
         disk: StoredDisk::UpToDate,
         primary: false,
@@ -225,6 +248,7 @@ fn a_peer_takes_a_spare_slot_and_moves_nothing() {
         suspect: false,
         rewound: false,
         device: Device::default(),
+        runs: vec![],
         peers: vec![PeerRecord::new(NodeId(2))],
         spare_slots: 1,
     };
