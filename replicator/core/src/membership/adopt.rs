@@ -195,6 +195,7 @@ impl Replica {
                 }
             }
         });
+        self.bound_by(&membership.lineage);
         if !self.store.peer(slot).in_sync {
             self.peer_mut(slot).bitmap.set_all();
         }

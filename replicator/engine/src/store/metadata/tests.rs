@@ -30,6 +30,7 @@ fn superblock(max_size_blocks: u64) -> Superblock {
         primary: true,
         active: true,
         host: BootId(0),
+        binding: None,
         unconfirmed: false,
         suspect: false,
         peers: vec![PeerRecord::new(NodeId(2))],

@@ -57,6 +57,7 @@ prop_compose! {
         host: u64,
         unconfirmed: bool,
         suspect: bool,
+        binding: Option<(u64, u64)>,
         peers in peers(),
         spare: prop::sample::Index,
     ) -> Superblock {
@@ -75,6 +76,10 @@ prop_compose! {
             primary,
             active,
             host: BootId(host),
+            binding: binding.filter(|_| term > 0).map(|(at, id)| Binding {
+                term: Term(at % term + 1),
+                id: GenerationId(id),
+            }),
             peers,
         }
     }
@@ -122,6 +127,7 @@ fn impossible_values_are_refused_by_name() {
         primary: false,
         active: false,
         host: BootId(0),
+        binding: None,
         peers: vec![],
         spare_slots: 0,
     };
@@ -149,6 +155,8 @@ fn impossible_values_are_refused_by_name() {
     assert!(why(|layout| layout.reserved[9] = 1).contains("reserved"));
     assert!(why(|layout| layout.peers[6].flags = 1).contains("unused peer"));
     assert!(why(|layout| layout.generations[0].node = 1).contains("unused generation"));
+    assert!(why(|layout| layout.binding_id = U64::new(1)).contains("no term"));
+    assert!(why(|layout| layout.binding_term = U64::new(4)).contains("still to come"));
     let twins = |layout: &mut SuperblockLayout| {
         layout.peer_count = 2;
         layout.peers[0].node = 4;
@@ -171,6 +179,7 @@ fn a_peer_takes_a_spare_slot_and_moves_nothing() {
         primary: false,
         active: false,
         host: BootId(0),
+        binding: None,
         unconfirmed: false,
         suspect: false,
         peers: vec![PeerRecord::new(NodeId(2))],
