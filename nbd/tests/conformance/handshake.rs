@@ -447,7 +447,7 @@ fn exports_are_looked_up_as_they_are_at_that_moment() {
     let go = option(option::GO, &info_body("standby", &[]));
     handshake.handle_bytes(&client(std::slice::from_ref(&go)), &exports);
     assert_eq!(handshake.outcome(), None);
-    exports[1].availability = twindisk_nbd::Availability::Available;
+    exports[1].availability = Availability::Available;
     handshake.handle_bytes(&go, &exports);
     assert_eq!(handshake.outcome(), transmission("standby").as_ref());
     assert_eq!(handshake.handle_bytes(b"later", &exports), 0);
