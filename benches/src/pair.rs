@@ -217,6 +217,7 @@ impl Pair {
                 | Action::Reply { .. }
                 | Action::ProbeCapacity { .. }
                 | Action::SaveBlocks { .. }
+                | Action::Bound(_)
                 | Action::Report(_) => continue,
             };
             self.events.push_back(answer);
@@ -244,6 +245,7 @@ fn replica(number: u8, blocks: u64, al_extents: usize, now: Time) -> Replica {
         primary: false,
         active: false,
         host: BootId(0),
+        binding: None,
         unconfirmed: false,
         suspect: false,
         rewound: false,

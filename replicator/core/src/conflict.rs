@@ -10,7 +10,7 @@ use twindisk_format::{
 };
 
 use crate::{
-    Cause, Mark, Report, compare::forget_unconfirmed, limits::MAX_TERM_JUMP, mark::No,
+    Cause, Mark, Report, Role, compare::forget_unconfirmed, limits::MAX_TERM_JUMP, mark::No,
     mutants::Mutant, peer::Phase, replica::Replica,
 };
 
@@ -47,6 +47,32 @@ impl Replica {
             Relation::Forked { .. } | Relation::Unrelated => {
                 self.mutant(Mutant::TermBeforeIdentity)
             }
+        }
+    }
+
+    /// R4: a peer speaks in a term. Who hears a higher one is not primary any more.
+    pub(crate) fn heard_term(&mut self, slot: Slot, term: Term, frame: &Frame) {
+        if term < self.store.get().term && self.mutant(Mutant::AcceptLowerTerm) {
+            self.store.change(|superblock| superblock.term = term);
+        }
+        if term <= self.store.get().term {
+            return;
+        }
+        let name = self.peer(slot).name.clone();
+        // A promotion that is being stored is for a term that has passed.
+        let promoting = self
+            .change
+            .as_ref()
+            .is_some_and(|change| change.kind == Kind::Promote);
+        if self.mutant(Mutant::IgnoreHigherTerm) && self.role == Role::Primary {
+            return;
+        }
+        if self.role == Role::Primary || promoting {
+            self.marks.mark(Mark::HeardHigherTerm);
+            self.step_down(term, &format!("{name} speaks in the higher term {term}"));
+        } else if !matches!(frame, Frame::Control(ControlMessage::Membership(_))) {
+            // A membership brings its term with everything that belongs to it.
+            self.store.change(|superblock| superblock.term = term);
         }
     }
 

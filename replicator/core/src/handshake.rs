@@ -51,6 +51,7 @@ impl Replica {
         }
         if forget_unconfirmed(&mut mine, &mut state) {
             let (lineage, unconfirmed) = (mine.lineage.clone(), mine.unconfirmed);
+            self.bound_by(&lineage);
             self.store.change(|superblock| {
                 superblock.lineage = lineage;
                 superblock.unconfirmed = unconfirmed;
@@ -174,6 +175,7 @@ impl Replica {
     fn adopt_lineage(&mut self, slot: Slot) {
         if let Some(said) = &self.peer(slot).said {
             let lineage = said.lineage.clone();
+            self.bound_by(&lineage);
             self.store.change(|superblock| {
                 superblock.lineage = lineage;
                 superblock.unconfirmed = false;
@@ -218,6 +220,8 @@ impl Replica {
             reason.why,
         );
         self.was_rewound(slot, Leads::No);
+        // R17: stored before the leader hears that it may begin.
+        self.bound_by_leader(slot);
         if reason.resync {
             self.part_from_others(slot);
             self.outdate(&format!("{} has newer data", self.peer(slot).name.clone()));
@@ -469,32 +473,6 @@ impl Replica {
             .is_some_and(|current| current.id == link)
         {
             self.send(slot, Frame::Control(ControlMessage::ResyncBegun));
-        }
-    }
-
-    /// R4: a peer speaks in a term. Who hears a higher one is not primary any more.
-    pub(crate) fn heard_term(&mut self, slot: Slot, term: Term, frame: &Frame) {
-        if term < self.store.get().term && self.mutant(Mutant::AcceptLowerTerm) {
-            self.store.change(|superblock| superblock.term = term);
-        }
-        if term <= self.store.get().term {
-            return;
-        }
-        let name = self.peer(slot).name.clone();
-        // A promotion that is being stored is for a term that has passed.
-        let promoting = self
-            .change
-            .as_ref()
-            .is_some_and(|change| change.kind == Kind::Promote);
-        if self.mutant(Mutant::IgnoreHigherTerm) && self.role == Role::Primary {
-            return;
-        }
-        if self.role == Role::Primary || promoting {
-            self.marks.mark(Mark::HeardHigherTerm);
-            self.step_down(term, &format!("{name} speaks in the higher term {term}"));
-        } else if !matches!(frame, Frame::Control(ControlMessage::Membership(_))) {
-            // A membership brings its term with everything that belongs to it.
-            self.store.change(|superblock| superblock.term = term);
         }
     }
 }

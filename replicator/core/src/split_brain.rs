@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// This side's changes are being copied into a file before they are given up.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Saving {
     command: Option<CommandId>,
     keep: Slot,
@@ -182,6 +182,8 @@ impl Replica {
                         superblock.peers[keep.index()].seen = Seen::NEVER;
                     });
                 }
+                let left = self.store.get().lineage.clone();
+                self.bound_by(&left);
                 self.outdate("its changes were given up");
                 self.store.then(Then::Discarded { slot: keep });
             }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::identity::{Conflict, ConflictKind, Device, Run, Seen, Tie};
 use crate::{
+    binding::Binding,
     ids::{BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, ResourceId, Term},
     limits::MAX_RUNS,
     lineage::Lineage,
@@ -54,6 +55,9 @@ pub struct Superblock {
     pub host: BootId,
     /// The newest runs of the process, oldest first, the one that goes on among them.
     pub runs: Vec<Run>,
+    /// Since when nobody but this node has written to the backing device as primary, if that is known (R17): clients of
+    /// that time may come back, whatever was promoted and demoted here in between.
+    pub binding: Option<Binding>,
     /// One record per peer, in slot order.
     pub peers: Vec<PeerRecord>,
     /// Slots behind them that no peer has yet. Their number and that of the peers make a sum that `init` fixes.

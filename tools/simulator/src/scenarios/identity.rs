@@ -60,6 +60,7 @@ fn stranger(number: usize, swarm: &Swarm, term: Term) -> Superblock {
 fn apart(seed: Seed) -> Swarm {
     let mut swarm = Swarm::calm(seed);
     swarm.lossy = true;
+    swarm.alone = false; // Each side holds what was acknowledged at its own.
     swarm
 }
 

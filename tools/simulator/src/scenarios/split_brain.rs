@@ -155,6 +155,7 @@ fn no_split_brain_to_decide(seed: Seed, telling: Telling) -> Outcome {
 fn strangers(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.lossy = true;
+    swarm.alone = false; // Two devices in one book: each holds what was acknowledged at its own.
     let fresh = MetaDisk::new(&superblock(1, &swarm));
     let mut other = swarm.clone();
     other.first = 1;
