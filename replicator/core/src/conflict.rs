@@ -11,7 +11,7 @@ use twindisk_format::{
 
 use crate::{
     Cause, Mark, Report, Role, compare::forget_unconfirmed, limits::MAX_TERM_JUMP, mark::No,
-    mutants::Mutant, peer::Phase, replica::Replica,
+    membership::Kind, mutants::Mutant, peer::Phase, replica::Replica,
 };
 
 impl Replica {

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use twindisk_format::{
     ids::{BootId, Epoch, GenerationId, Moment, Term},
     lineage::Lineage,
+    superblock::Seen,
 };
 
 use super::*;
@@ -315,7 +316,10 @@ proptest! {
             let (leader, follower, reason) = match found {
                 Verdict::Lead(reason) => (&mine, &theirs, reason),
                 Verdict::Follow(reason) => (&theirs, &mine, reason),
-                Verdict::Wait(..) | Verdict::SplitBrain { .. } | Verdict::Unrelated => continue,
+                Verdict::Wait(..)
+                | Verdict::SplitBrain { .. }
+                | Verdict::Rewound { .. }
+                | Verdict::Unrelated => continue,
             };
             let whole = [StoredDisk::UpToDate, StoredDisk::Outdated];
             prop_assert!(whole.contains(&leader.disk), "only a whole copy leads");
