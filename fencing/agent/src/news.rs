@@ -1,12 +1,14 @@
 //! What brings news to the core: heartbeats, replicas, fence devices.
 
 use std::{
+    cell::RefCell,
     rc::Rc,
     time::{Duration, SystemTime},
 };
 
 use tokio::{net::UdpSocket, sync::mpsc, time::interval};
 use tracing::debug;
+use twindisk_fencing_core::{Agent, Looking, ReplicaView};
 use twindisk_stonith::{Fencer, Power};
 
 use crate::{
@@ -50,6 +52,7 @@ pub(crate) async fn hear(
 /// What the replicas say.
 pub(crate) async fn watch(
     settings: Rc<Settings>,
+    agent: Rc<RefCell<Agent>>,
     inputs: mpsc::UnboundedSender<Input>,
     serve: tokio::sync::watch::Sender<Serve>,
 ) {
@@ -58,27 +61,43 @@ pub(crate) async fn watch(
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        // An order and a look are two connections: what is seen may be older than the outcome that is known when it comes.
+        let begun: Vec<Looking> = (0..settings.resources.len())
+            .map(|resource| agent.borrow().looking(resource))
+            .collect();
         let look = watch.look(&settings.control_socket).await;
-        for (at, resource) in settings.resources.iter().enumerate() {
+        for (resource, view) in views(&settings, &look) {
+            let _ = inputs.send(Input::Replica {
+                resource,
+                looking: begun[resource],
+                view,
+            });
+        }
+        serve.send_modify(|serve| serve.look(look));
+    }
+}
+
+/// What a look says of each resource: its view, or that it has no process. Of what says nothing there is nothing.
+pub(crate) fn views(settings: &Settings, look: &Look) -> Vec<(usize, Option<ReplicaView>)> {
+    let resources = settings.resources.iter().enumerate();
+    resources
+        .filter_map(|(at, resource)| {
             let peer = settings.peers[resource.peer].node;
-            let view = match &look {
-                Look::Silent => continue,
+            let view = match look {
+                Look::Silent => return None,
                 Look::Gone => None,
                 Look::Said(status) => {
-                    let one = status
-                        .resources
-                        .iter()
-                        .find(|one| one.name == resource.name);
+                    let mut said = status.resources.iter();
+                    let one = said.find(|one| one.name == resource.name);
                     if one.is_some_and(replica::is_stuck) {
-                        continue;
+                        return None;
                     }
                     one.and_then(|one| replica::view(status.pid, one, peer))
                 }
             };
-            let _ = inputs.send(Input::Replica { resource: at, view });
-        }
-        serve.send_modify(|serve| serve.look(look));
-    }
+            Some((at, view))
+        })
+        .collect()
 }
 
 /// Proves now and then that the fence devices of a peer answer, and learns how long they take.

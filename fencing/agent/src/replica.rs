@@ -16,7 +16,7 @@ use twindisk_control::{
     protocol::{Answer, Ask, NodeStatus, Request, ResourceStatus, VERSION},
 };
 use twindisk_core::{ConnectionState, DiskState, Role};
-use twindisk_fencing_core::ReplicaView;
+use twindisk_fencing_core::{Led, ReplicaView};
 
 /// How long `twindisk serve` has to answer a question about its state.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -148,6 +148,8 @@ pub(crate) fn view(pid: u32, resource: &ResourceStatus, peer: u8) -> Option<Repl
         term: status.term,
         up_to_date: status.disk == DiskState::UpToDate,
         can_promote: status.promote_needs.is_empty(),
+        needs: status.promote_needs.clone(),
+        led: status.led().map(|(node, term)| Led { node, term }),
         open: status.export_open,
         suspended: status.suspended.is_some(),
         linked: !matches!(

@@ -16,7 +16,9 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 use twindisk_control::config::{Config, Node};
-use twindisk_fencing_core::{Action, Agent, Beat, Level, Operator, Order, ReplicaView, Time};
+use twindisk_fencing_core::{
+    Action, Agent, Beat, Level, Looking, Operator, Order, ReplicaView, Time,
+};
 use twindisk_services::{Host, Programs, Stack};
 use twindisk_stonith::{Confirmations, Fencer, SearchPath};
 
@@ -35,6 +37,8 @@ use crate::{
 
 /// Reports that are kept for `status`.
 const TOLD: usize = 100;
+/// An agent that is being stopped looks at its replicas once more for at most so long.
+const LAST_LOOK: Duration = Duration::from_millis(500);
 /// Between two meals of a watchdog.
 const FEED: Duration = Duration::from_secs(1);
 /// Of the time after which a silent peer is dead: between two rounds of pings, and for each. One that fails must be over
@@ -66,6 +70,7 @@ pub(crate) enum Input {
     },
     Replica {
         resource: usize,
+        looking: Looking,
         view: Option<ReplicaView>,
     },
     Ordered {
@@ -148,6 +153,7 @@ async fn live(settings: Settings, sealer: Sealer, twindisk: Vec<String>) -> Resu
         let host = Host {
             resource: resource.name.clone(),
             node: settings.name.clone(),
+            term: 0,
             programs: Programs::new(twindisk.clone()),
         };
         let services = resource.services.as_ref()?;
@@ -250,6 +256,7 @@ impl Driver {
         }
         spawn_local(news::watch(
             self.settings.clone(),
+            self.agent.clone(),
             self.inputs.clone(),
             self.serve.clone(),
         ));
@@ -305,7 +312,11 @@ impl Driver {
                     );
                 }
             }
-            Input::Replica { resource, view } => agent.handle_replica(now, resource, view),
+            Input::Replica {
+                resource,
+                looking,
+                view,
+            } => agent.handle_replica(now, resource, looking, view),
             Input::Ordered { resource, result } => agent.handle_ordered(now, resource, result),
             Input::Fenced { peer, result } => agent.handle_fenced(now, peer, result),
             Input::Power { peer, on } => agent.handle_power(now, peer, on),
@@ -382,8 +393,8 @@ impl Driver {
             }
             Action::Order(resource, order) => self.order(resource, order),
             Action::Kill { resource, run } => self.kill(resource, run),
-            Action::StartServices(resource) => self.services(resource, true),
-            Action::StopServices(resource) => self.services(resource, false),
+            Action::StartServices { resource, term } => self.services(resource, Some(term)),
+            Action::StopServices(resource) => self.services(resource, None),
             Action::Report {
                 level,
                 resource,
@@ -433,7 +444,8 @@ impl Driver {
         });
     }
 
-    fn services(&self, resource: usize, start: bool) {
+    /// Up, for this term of the role; or down.
+    fn services(&self, resource: usize, term: Option<u64>) {
         let inputs = self.inputs.clone();
         let Some(stack) = self.stacks[resource].clone() else {
             let _ = inputs.send(Input::Services {
@@ -444,11 +456,12 @@ impl Driver {
         };
         spawn_local(async move {
             let mut stack = stack.lock().await;
-            let result = if start {
-                stack.start().await.map_err(|error| error.to_string())
-            } else {
-                let stopped = stack.stop(twindisk_services::Role::Standby).await;
-                stopped.map_err(|error| error.to_string())
+            let result = match term {
+                Some(term) => stack.start(term).await.map_err(|error| error.to_string()),
+                None => {
+                    let stopped = stack.stop(twindisk_services::Role::Standby).await;
+                    stopped.map_err(|error| error.to_string())
+                }
             };
             let _ = inputs.send(Input::Services { resource, result });
         });
@@ -476,6 +489,19 @@ impl Driver {
 
     /// Says goodbye: nobody is to shoot because of the silence that follows.
     async fn leave(&mut self) {
+        // The last word counts for as long as this agent is away: what the replicas and services are now.
+        let mut watch = replica::Watch::default();
+        let look = watch.look(&self.settings.control_socket);
+        if let Ok(look) = tokio::time::timeout(LAST_LOOK, look).await {
+            for (resource, view) in news::views(&self.settings, &look) {
+                let looking = self.agent.borrow().looking(resource);
+                self.take(Input::Replica {
+                    resource,
+                    looking,
+                    view,
+                });
+            }
+        }
         let now = self.now();
         let left = self
             .agent

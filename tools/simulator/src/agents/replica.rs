@@ -1,7 +1,7 @@
 //! What an agent sees of its replica, and tells it.
 
 use twindisk_core::{Command, ConnectionState, DiskState, Role, Status};
-use twindisk_fencing_core::{Order, ReplicaView, Time};
+use twindisk_fencing_core::{Led, Order, ReplicaView, Time};
 use twindisk_format::superblock::{ReceiptKind, StoredDisk};
 
 use crate::{
@@ -88,7 +88,8 @@ impl World {
         let Some(agent) = &mut node.agent else {
             return;
         };
-        agent.handle_replica(now, 0, view);
+        let looking = agent.looking(0);
+        agent.handle_replica(now, 0, looking, view);
         if let Some(result) = answer {
             node.order = None;
             agent.handle_ordered(now, 0, result);
@@ -108,6 +109,8 @@ fn seen(run: u64, status: &Status) -> ReplicaView {
         term: status.term,
         up_to_date: status.disk == DiskState::UpToDate,
         can_promote: status.promote_needs.is_empty(),
+        needs: status.promote_needs.clone(),
+        led: status.led().map(|(node, term)| Led { node, term }),
         open: status.export_open,
         suspended: status.suspended.is_some(),
         linked: !matches!(
