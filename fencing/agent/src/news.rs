@@ -10,6 +10,7 @@ use tokio::{net::UdpSocket, sync::mpsc, time::interval};
 use tracing::debug;
 use twindisk_fencing_core::{Agent, Looking, ReplicaView};
 use twindisk_stonith::{Fencer, Power};
+use twindisk_view as view;
 
 use crate::{
     config::Settings,
@@ -61,41 +62,38 @@ pub(crate) async fn watch(
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        // An order and a look are two connections: what is seen may be older than the outcome that is known when it comes.
         let begun: Vec<Looking> = (0..settings.resources.len())
             .map(|resource| agent.borrow().looking(resource))
             .collect();
         let look = watch.look(&settings.control_socket).await;
-        for (resource, view) in views(&settings, &look) {
-            let _ = inputs.send(Input::Replica {
-                resource,
-                looking: begun[resource],
-                view,
-            });
+        for ((resource, view), looking) in views(&settings, &look).into_iter().zip(begun) {
+            if let Some(view) = view {
+                let _ = inputs.send(Input::Replica {
+                    resource,
+                    looking,
+                    view,
+                });
+            }
         }
         serve.send_modify(|serve| serve.look(look));
     }
 }
 
-/// What a look says of each resource: its view, or that it has no process. Of what says nothing there is nothing.
-pub(crate) fn views(settings: &Settings, look: &Look) -> Vec<(usize, Option<ReplicaView>)> {
+/// What a look says of each resource, if anything: its replica, or that there is none.
+pub(crate) fn views(settings: &Settings, look: &Look) -> Vec<(usize, Option<Option<ReplicaView>>)> {
     let resources = settings.resources.iter().enumerate();
     resources
-        .filter_map(|(at, resource)| {
+        .map(|(at, resource)| {
             let peer = settings.peers[resource.peer].node;
-            let view = match look {
-                Look::Silent => return None,
-                Look::Gone => None,
+            let said = match look {
+                Look::Silent => view::Look::Silent,
+                Look::Gone => view::Look::Gone,
                 Look::Said(status) => {
-                    let mut said = status.resources.iter();
-                    let one = said.find(|one| one.name == resource.name);
-                    if one.is_some_and(replica::is_stuck) {
-                        return None;
-                    }
-                    one.and_then(|one| replica::view(status.pid, one, peer))
+                    let mut named = status.resources.iter();
+                    replica::said_of(status.pid, named.find(|one| one.name == resource.name))
                 }
             };
-            Some((at, view))
+            (at, view::news(&said, peer))
         })
         .collect()
 }

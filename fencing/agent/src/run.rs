@@ -495,11 +495,13 @@ impl Driver {
         if let Ok(look) = tokio::time::timeout(LAST_LOOK, look).await {
             for (resource, view) in news::views(&self.settings, &look) {
                 let looking = self.agent.borrow().looking(resource);
-                self.take(Input::Replica {
-                    resource,
-                    looking,
-                    view,
-                });
+                if let Some(view) = view {
+                    self.take(Input::Replica {
+                        resource,
+                        looking,
+                        view,
+                    });
+                }
             }
         }
         let now = self.now();
