@@ -54,7 +54,8 @@ impl Marker {
 
     /// It knows from now on which node was switched off.
     pub(crate) fn sees(&self, switch: &Switch) {
-        let power = switch.program().parent().expect("it lies in a folder");
+        let program = switch.program();
+        let power = program.parent().expect("it lies in a folder");
         symlink(power, self.0.with_file_name("power")).expect("our own folder");
     }
 
