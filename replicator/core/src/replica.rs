@@ -684,7 +684,7 @@ impl Replica {
         let mut in_sync: Vec<_> = superblock
             .peers
             .iter()
-            .filter(|peer| peer.in_sync)
+            .filter(|peer| peer.standing.is_counted())
             .map(|peer| peer.node)
             .collect();
         if superblock.disk != StoredDisk::Failed {
@@ -704,7 +704,11 @@ impl Replica {
             lineage: superblock.lineage.clone(),
             unconfirmed: superblock.unconfirmed,
             suspect: superblock.suspect,
+            rewound: superblock.rewound,
+            moment: self.store.moment(),
+            seen: self.store.peer(slot).seen,
             in_sync,
+            epoch: superblock.epoch,
             dirty_blocks: self.peer(slot).bitmap.dirty(),
             base: self.store.peer(slot).base,
             size_blocks: superblock.size_blocks,
