@@ -14,6 +14,7 @@ mod action;
 mod activity;
 mod admin;
 mod backoff;
+mod binding;
 mod bitmap;
 mod bitmap_store;
 mod client;
@@ -46,6 +47,7 @@ mod roles;
 mod silence;
 mod split_brain;
 mod standby;
+mod standing;
 mod status;
 mod store;
 mod sweep;
@@ -66,6 +68,7 @@ pub use mark::{Cause, Mark};
 #[cfg(feature = "mutants")]
 pub use mutants::Mutant;
 pub use replica::{Replica, Start};
+pub use standing::Standing;
 pub use status::{
     Activity, ConnectionState, DiskState, PeerStatus, Progress, ReceiptStatus, Role, Status,
     Suspension,

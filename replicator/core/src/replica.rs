@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// One node's part of one resource.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replica {
     pub(crate) config: Config,
     pub(crate) boot: BootId,
@@ -261,6 +261,10 @@ impl Replica {
         if metadata.superblock_doubtful && store.get().disk == StoredDisk::UpToDate {
             // It may lack a promise that this node has given. Peers are told that this is stored, so it must be.
             store.change(|superblock| superblock.disk = StoredDisk::Outdated);
+        }
+        if metadata.superblock_doubtful && store.get().binding.is_some() {
+            // The newer copy may have said that it is over.
+            store.change(|superblock| superblock.binding = None);
         }
         let superblock = store.get();
         let al = ActivityLog::new(layout, superblock.resource, metadata.al.pages);
