@@ -35,5 +35,15 @@ pub const MOMENT_INTERVAL: Duration = Duration::from_secs(1);
 /// years. More is a broken peer, and a count at its end could never grow again.
 pub const MAX_MOMENT_JUMP: u64 = 1 << 40;
 
+/// A connection that stood for so many request timeouts was a good one: the next one need not wait.
+pub const GOOD_REQUEST_TIMEOUTS: u32 = 4;
+
+/// Nothing was handled for so many ping intervals: this node stood still, since pings fall due at each.
+pub const STOOD_STILL_PINGS: u32 = 2;
+
+/// Pings that a peer may leave unanswered before no more are sent: one that goes on speaking and answers none of a
+/// thousand breaks the protocol, and must not cost memory.
+pub const MAX_UNANSWERED_PINGS: usize = 1024;
+
 /// Differences that a verify reports one by one; after that it only counts.
 pub const MAX_REPORTED_DIFFERENCES: usize = 1000;

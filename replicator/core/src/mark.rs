@@ -167,6 +167,12 @@ names! {
             Unanswered: "it left a request unanswered",
             TermJump: "it names a term that can't be",
             MomentJump: "it names a count of superblocks that can't be",
+            NotRead: "this side could not read from it for too long",
+        }
+        "silence" {
+            Unread: "not counted while this side does not read",
+            StoodStill: "not counted for the time that this node itself stood still",
+            BackOff: "the next connection waits: those before it came to nothing",
         }
     }
 }

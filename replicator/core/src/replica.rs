@@ -17,6 +17,7 @@ use crate::{
     Action, BufId, ClientRequest, CommandId, Config, DiskDone, DiskIo, DiskState, Event,
     ExportState, Latency, LinkId, Mark, OpId, PeerLatency, Report, Role, Time,
     activity::ActivityLog,
+    backoff::Backoff,
     bitmap::Bitmap,
     flush::{ClientFlush, Flusher},
     jobs::Job,
@@ -293,6 +294,9 @@ impl Replica {
                 authority: false,
                 said: None,
                 heard: now,
+                answered: None,
+                pings: VecDeque::new(),
+                backoff: Backoff::default(),
                 confirmed: None,
                 pending: None,
                 stable_when_lost: Seq(0),
@@ -370,10 +374,12 @@ impl Replica {
 
     /// Takes something that happened. Follow it with `poll_action` until that is empty.
     pub fn handle(&mut self, now: Time, event: Event) {
+        let gap = now.since(self.now);
         self.now = self.now.max(now);
         if self.halted {
             return;
         }
+        self.forgive(gap);
         match event {
             Event::Client(request) => self.client_request(request, self.now),
             Event::ConnectionClosed { connection } => self.connection_closed(connection),
@@ -381,6 +387,11 @@ impl Replica {
             Event::MetaDone { op, result } => self.meta_done(op, result.map_err(|e| e.to_string())),
             Event::LinkUp { peer, link } => self.link_up(peer, link),
             Event::LinkDown { peer, link, why } => self.link_down(peer, link, &why),
+            Event::Reading {
+                peer,
+                link,
+                reading,
+            } => self.reading(peer, link, reading),
             Event::Frame {
                 peer,
                 link,
@@ -506,9 +517,6 @@ impl Replica {
         let now = self.now;
         let peer = &mut self.peers[slot.index()];
         peer.heard = now;
-        if let Some(link) = &mut peer.link {
-            link.pinged = false;
-        }
         let impossible = match &envelope.frame {
             Frame::Control(message) => self.impossible_terms(message),
             _ => None,
@@ -564,7 +572,7 @@ impl Replica {
             Frame::Differ { tag, mask } => self.sweep_compared(slot, tag, mask),
             Frame::Bits { first, words } => self.receive_bits(slot, first, &words),
             Frame::Ping => self.send(slot, Frame::Pong),
-            Frame::Pong => {}
+            Frame::Pong => self.ponged(slot),
             Frame::Control(message) => self.control(slot, term, message),
         }
     }
