@@ -179,6 +179,7 @@ mod tests {
         heard.spoken(0, 1, &says(Frame::Ping));
         assert!(heard.check_lease(0, 1_100_000, [1], 600_000).is_err());
         heard.spoken(0, 1, &says(Frame::Pong));
+        heard.hears_term(0, 4);
         heard.check_term(0, 4).expect("the same term");
         assert!(heard.check_term(0, 3).is_err());
         heard
