@@ -97,9 +97,6 @@ impl Replica {
         }
         // A member that has not stored the generation may go on without it: who joined would have it for certain.
         let confirmed = self.role == Role::Standby || self.is_confirmed();
-        if self.waits_for_grantee() {
-            return false;
-        }
         let ready = self.slots().find(|slot| {
             let complete = matches!(
                 self.peer(*slot).phase,

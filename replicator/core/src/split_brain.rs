@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// This side's changes are being copied into a file before they are given up.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Saving {
     command: Option<CommandId>,
     keep: Slot,
@@ -151,6 +151,8 @@ impl Replica {
                     superblock.lineage.cut_after(last_common);
                     superblock.unconfirmed = false;
                 });
+                let left = self.store.get().lineage.clone();
+                self.bound_by(&left);
                 self.outdate("its changes were given up");
                 self.store.then(Then::Discarded { slot: keep });
             }

@@ -41,7 +41,7 @@ impl World {
         node.saved = false;
         node.in_sync.clear();
         node.crashed = loaded.superblock.active;
-        self.heard.started(self.now, number);
+        self.heard.started(number);
         let start = Start {
             config: config(number, &self.swarm),
             boot,
@@ -161,6 +161,7 @@ impl World {
     fn take_stock(&mut self, number: usize) {
         self.check_image(number);
         self.check_differences();
+        self.ask_alone(number);
     }
 
     /// S4 for a node that is down, unless its metadata says that it holds nothing useful.

@@ -14,6 +14,7 @@ mod rights;
 mod roles;
 mod size;
 mod split_brain;
+mod stalls;
 mod three;
 
 use crate::{run::Outcome, swarm::Seed, trace::Telling};
@@ -37,7 +38,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 12] = [
+    let subjects: [(&str, &[(&str, Run)]); 13] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
@@ -47,6 +48,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("latency", latency::ALL),
         ("resync", resync::ALL),
         ("size", size::ALL),
+        ("stalls", stalls::ALL),
         ("split brain", split_brain::ALL),
         ("three nodes", three::ALL),
         ("epochs", epochs::ALL),

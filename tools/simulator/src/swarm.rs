@@ -39,6 +39,8 @@ pub struct Swarm {
     pub timings: Timings,
     /// Buffers for resync.
     pub resync_bufs: u32,
+    /// Blocks that a process takes from peers before the disk has taken those before; 0: no limit.
+    pub receive_blocks: u64,
     /// Extents before cold ones leave the activity log.
     pub al_extents: usize,
     /// The disks begin with different contents instead of zeros.
@@ -61,6 +63,8 @@ pub struct Swarm {
     pub agents: Option<FenceDevice>,
     /// The deliberate bug that the cores have.
     pub mutant: Option<Mutant>,
+    /// Every node is asked all the time what it would do if all others were fenced.
+    pub alone: bool,
 }
 
 /// A fence device; times in nanoseconds.
@@ -196,6 +200,9 @@ impl Faults {
     }
 }
 
+/// Whether nodes are asked what they would do alone, unless somebody says otherwise.
+pub const ASK_ALONE: bool = false;
+
 /// What a scenario is given: its dice, and the deliberate bug of its cores.
 #[derive(Clone, Copy, Debug)]
 pub struct Seed {
@@ -203,6 +210,8 @@ pub struct Seed {
     pub number: u64,
     /// The bug, if any.
     pub mutant: Option<Mutant>,
+    /// See [`Swarm::alone`].
+    pub alone: bool,
 }
 
 impl From<u64> for Seed {
@@ -210,6 +219,7 @@ impl From<u64> for Seed {
         Self {
             number,
             mutant: None,
+            alone: ASK_ALONE,
         }
     }
 }
@@ -220,7 +230,7 @@ impl Swarm {
     pub fn draw(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x5157_4152_4d00_0000);
         let rng = &mut rng;
-        let nodes = if rng.chance(180) { 3 } else { 2 };
+        let nodes = if rng.chance(400) { 3 } else { 2 };
         let protocol = match rng.below(10) {
             0 => Protocol::A,
             1 | 2 => Protocol::B,
@@ -268,6 +278,7 @@ impl Swarm {
             },
             timings,
             resync_bufs: rng.pick(&[1, 2, 4, 8]),
+            receive_blocks: Rng::new(seed ^ 0x5041_5553_4553).pick(&[0, 0, 8, 64, 300]),
             al_extents: rng.pick(&[1, 2, 4, 64]),
             garbage: rng.chance(300),
             lossy,
@@ -275,6 +286,7 @@ impl Swarm {
             skip: Vec::new(),
             agents: None,
             mutant: None,
+            alone: ASK_ALONE,
             load,
             disk: DiskTimes {
                 io: rng.pick(&[20 * US, 100 * US, MS]),
@@ -345,11 +357,13 @@ impl Swarm {
     pub fn calm(seed: Seed) -> Self {
         let mut swarm = Self::draw(seed.number);
         swarm.mutant = seed.mutant;
+        swarm.alone = seed.alone;
         swarm.nodes = 2;
         swarm.first = 0;
         swarm.size_blocks = 64;
         swarm.spare_blocks = 0;
         swarm.protocol = Protocol::C;
+        swarm.receive_blocks = 0;
         swarm.on_peer_loss = OnPeerLoss::Suspend;
         swarm.on_disk_error = OnDiskError::Detach;
         swarm.lossy = false;

@@ -10,7 +10,7 @@ use twindisk_format::{
 
 use super::{Job, Step};
 use crate::{
-    Cause, CommandReply, DiskState, ExportState, LinkId, Mark, Report, Role,
+    Cause, CommandReply, DiskState, ExportState, LinkId, Mark, Report, Role, binding,
     mark::No,
     membership::{Entry, Kind},
     mutants::Mutant,
@@ -299,6 +299,16 @@ impl Replica {
             && force.is_none()
             && !self.mutant(Mutant::RightIsNotLookedAtAgain)
         {
+            if let Some(job) = &mut self.job
+                && job.asked_by.is_some()
+            {
+                // The primary that hands over waits: once more, in the new epoch.
+                job.step = Step::Applying {
+                    force: None,
+                    handover: job.asked_by,
+                };
+                return true;
+            }
             self.finish_job(Err(No {
                 cause: Cause::SetChanged,
                 why: "the in-sync set changed while peers were asked for the term".into(),
@@ -330,11 +340,13 @@ impl Replica {
         for slot in released.iter() {
             self.peer_left(slot, "it has to be resynced from the new primary");
         }
+        let held = self.binding_held(force.is_some());
         if let Some(reason) = force {
             let what = format!("promoted by force: {reason}");
             self.report(Report::Warning { what });
         }
         let generation = self.new_generation(term);
+        let binding = binding::at_promotion(held, generation);
         self.before_promotion = Some(self.store.get().clone());
         let for_ever = self.mutant(Mutant::ReceiptIsForEver);
         self.store.change(|superblock| {
@@ -342,6 +354,7 @@ impl Replica {
             superblock.lineage.begin(generation);
             superblock.unconfirmed = staying != SlotSet::EMPTY;
             superblock.primary = true;
+            superblock.binding = Some(binding);
             superblock.active = true;
             superblock.disk = StoredDisk::UpToDate;
             for (index, record) in superblock.peers.iter_mut().enumerate() {
@@ -402,6 +415,7 @@ impl Replica {
             term,
             why: "promoted".into(),
         });
+        self.tell_binding();
         let size_blocks = self.size_blocks();
         self.set_export(ExportState::Open { size_blocks });
         for peer in &mut self.peers {

@@ -77,12 +77,6 @@ impl Replica {
         }
     }
 
-    /// R14: who has granted a term leads no change before it has heard what came of that.
-    pub(super) fn waits_for_grantee(&self) -> bool {
-        let grantee = self.granted.filter(|_| self.role == Role::Standby);
-        grantee.is_some_and(|slot| self.is_here(slot)) && !self.mutant(Mutant::GrantorLeads)
-    }
-
     /// R14: the term is granted to a peer, which says from now on who is in sync. What this node was about to tell would be
     /// told in the new term, and taken for that peer's.
     pub(crate) fn leave_the_set_to(&mut self, grantee: Slot) {
@@ -97,6 +91,14 @@ impl Replica {
                 self.marks.mark(Mark::GrantEndsChange);
                 self.change = None;
             }
+            Some(Kind::Join(slot, _)) if self.has_joined(slot) => {
+                // It has stored what it was told in the old term: nothing more is to be said.
+                if let Some(change) = &mut self.change {
+                    change.awaiting = SlotSet::EMPTY;
+                }
+            }
+            // To become equal again adds nobody.
+            Some(Kind::Join(slot, Entry::Member)) if self.says_it_is_in(slot) => {}
             Some(Kind::Join(slot, _)) => {
                 self.change = None;
                 let why = "the term is granted to another node: once more in its";
@@ -105,6 +107,12 @@ impl Replica {
             // Those are a primary's, or a candidate's, which is no grantor.
             Some(Kind::Leave(..) | Kind::Detach | Kind::Promote) | None => {}
         }
+    }
+
+    fn has_joined(&self, slot: Slot) -> bool {
+        self.change
+            .as_ref()
+            .is_some_and(|change| change.stored && !change.awaiting.contains(slot))
     }
 
     /// The members whose word is needed before `joiner` is one: all but those whose release is held for this epoch.
