@@ -11,7 +11,7 @@ use twindisk_format::{
 };
 
 /// The superblock, with the changes that are not stored yet. `T` says what is to be done once a change is stored.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Store<T> {
     superblock: Superblock,
     /// Of the newest copy on the disk, or on its way there.
