@@ -9,10 +9,12 @@ use twindisk_core::{
     RequestId, Start, Status, Time, Timings,
 };
 use twindisk_format::{
-    ids::{BlockRange, BootId, ClusterId, GenerationId, NodeId, ResourceId, Slot, Term},
+    ids::{
+        BlockRange, BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, ResourceId, Slot, Term,
+    },
     lineage::{Generation, Lineage},
     metadata,
-    superblock::{PeerRecord, StoredDisk, Superblock},
+    superblock::{Device, PeerRecord, Standing, StoredDisk, Superblock},
 };
 
 /// A primary and its standby, in sync.
@@ -217,6 +219,7 @@ impl Pair {
                 | Action::Reply { .. }
                 | Action::ProbeCapacity { .. }
                 | Action::SaveBlocks { .. }
+                | Action::Bound(_)
                 | Action::Report(_) => continue,
             };
             self.events.push_back(answer);
@@ -238,18 +241,24 @@ fn replica(number: u8, blocks: u64, al_extents: usize, now: Time) -> Replica {
         size_blocks: blocks,
         max_size_blocks: blocks,
         term: Term(1),
+        epoch: Epoch(1),
         lineage: Lineage::new(vec![generation]),
         disk: StoredDisk::UpToDate,
         primary: false,
         active: false,
         host: BootId(0),
+        binding: None,
         unconfirmed: false,
         suspect: false,
+        rewound: false,
+        device: Device::default(),
         peers: vec![PeerRecord {
             node: peer,
             base: Some(generation.id),
-            in_sync: true,
+            standing: Standing::In,
             receipt: None,
+            conflict: None,
+            seen: Moment(0),
         }],
         spare_slots: 0,
     };

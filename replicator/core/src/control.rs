@@ -43,7 +43,7 @@ impl Replica {
             } => {
                 self.term_requested(slot, term, &lineage, dirty);
             }
-            ControlMessage::TermGranted { term, released } => {
+            ControlMessage::TermGranted { term, released, .. } => {
                 self.term_granted(slot, term, released);
             }
             ControlMessage::TermRefused { term, why } => self.term_refused(slot, term, &why),
@@ -65,6 +65,10 @@ impl Replica {
             ControlMessage::Resized { size_blocks } => self.peer_resized(slot, size_blocks),
             ControlMessage::Discard => self.discard_asked(slot),
             ControlMessage::Goodbye { why } => self.goodbye(slot, &why),
+            ControlMessage::Moment { moment } => self.store.note(|superblock| {
+                let seen = &mut superblock.peers[slot.index()].seen;
+                *seen = moment.max(*seen);
+            }),
         }
     }
 
@@ -225,7 +229,8 @@ impl Replica {
         }
         self.fail_over_wanted = false;
         let to = self.slots().find(|slot| {
-            self.peer(*slot).phase == Phase::Established && self.store.peer(*slot).in_sync
+            self.peer(*slot).phase == Phase::Established
+                && self.store.peer(*slot).standing.is_counted()
         });
         if let Some(to) = to {
             self.begin_demotion(None, false, After::TakeOver(to));

@@ -77,6 +77,12 @@ names! {
             PrimaryMakesEqual: "the primary has to make two standbys equal",
             BroughtUpByAnother: "another node is bringing this one up to date",
         }
+        "bound clients" {
+            BindingKept: "a promotion serves those of before: nobody else wrote meanwhile",
+            BindingElsewhere: "ended: data that another node wrote comes here",
+            BindingLostPower: "ended: what was not flushed may be gone with the power",
+            BindingForced: "ended: promoted by force",
+        }
         "request refused" {
             NotPrimary: "this node is not primary",
             GivingUp: "this node is giving up its role",

@@ -261,6 +261,10 @@ impl Replica {
             // It may lack a promise that this node has given. Peers are told that this is stored, so it must be.
             store.change(|superblock| superblock.disk = StoredDisk::Outdated);
         }
+        if metadata.superblock_doubtful && store.get().binding.is_some() {
+            // The newer copy may have said that it is over.
+            store.change(|superblock| superblock.binding = None);
+        }
         let superblock = store.get();
         let al = ActivityLog::new(layout, superblock.resource, metadata.al.pages);
         let mut bitmaps = metadata.bitmaps.into_iter();
@@ -676,7 +680,7 @@ impl Replica {
         let mut in_sync: Vec<_> = superblock
             .peers
             .iter()
-            .filter(|peer| peer.in_sync)
+            .filter(|peer| peer.standing.is_counted())
             .map(|peer| peer.node)
             .collect();
         if superblock.disk != StoredDisk::Failed {
@@ -696,7 +700,11 @@ impl Replica {
             lineage: superblock.lineage.clone(),
             unconfirmed: superblock.unconfirmed,
             suspect: superblock.suspect,
+            rewound: superblock.rewound,
+            moment: self.store.moment(),
+            seen: self.store.peer(slot).seen,
             in_sync,
+            epoch: superblock.epoch,
             dirty_blocks: self.peer(slot).bitmap.dirty(),
             base: self.store.peer(slot).base,
             size_blocks: superblock.size_blocks,

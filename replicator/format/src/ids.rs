@@ -34,12 +34,20 @@ number! {
     Term(u64)
 }
 number! {
+    /// Number of an in-sync set: every change of it makes a new one (R14).
+    Epoch(u64)
+}
+number! {
     /// Position of a mutation or flush in the primary's stream. Unique within a term; gaps are legal.
     Seq(u64)
 }
 number! {
     /// One run of the replica process. A peer that comes back with another one has restarted.
     BootId(u64)
+}
+number! {
+    /// How often a replica's superblock was written: grows with each write, and goes back only with the metadata.
+    Moment(u64)
 }
 number! {
     /// Hash of the cluster's name: peers of another cluster are refused.
@@ -56,6 +64,14 @@ number! {
 
 impl Term {
     /// The term after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl Epoch {
+    /// The epoch after this one.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)

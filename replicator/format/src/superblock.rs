@@ -1,12 +1,15 @@
 //! The superblock's contents: everything about a replica that must survive its process (DESIGN section 5).
 
 pub(crate) mod bytes;
+mod identity;
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+pub use self::identity::{Conflict, ConflictKind, Device, Tie};
 use crate::{
-    ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Term},
+    binding::Binding,
+    ids::{BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, ResourceId, Term},
     lineage::Lineage,
 };
 
@@ -25,6 +28,8 @@ pub struct Superblock {
     pub max_size_blocks: u64,
     /// The highest term this node has accepted or promised (R4).
     pub term: Term,
+    /// Number of the in-sync set that `peers` say (R14). In the lineage's newest generation a higher one is newer.
+    pub epoch: Epoch,
     /// Whose writes the backing device contains.
     pub lineage: Lineage,
     /// This node has begun the newest generation, and has completed no write in it: the members of its in-sync set may
@@ -35,6 +40,11 @@ pub struct Superblock {
     /// It has failed since every block of it was last written: what is read from it may be in a cache that no later
     /// flush will write, so that equal hashes prove nothing.
     pub suspect: bool,
+    /// It was found to be older than a peer knows it to have been: no bitmap knows what it lacks, every block of it is
+    /// compared before it counts again.
+    pub rewound: bool,
+    /// The backing device that this metadata belongs to.
+    pub device: Device,
     /// This node was primary when this was written (a crash of a primary is told by it).
     pub primary: bool,
     /// The replica took part since this was written; cleared by a clean stop only.
@@ -42,6 +52,9 @@ pub struct Superblock {
     /// The boot of the host on which it took part: what an earlier process wrote is in the disk's cache at least, as
     /// long as this is still the host's.
     pub host: BootId,
+    /// Since when nobody but this node has written to the backing device as primary, if that is known (R17): clients of
+    /// that time may come back, whatever was promoted and demoted here in between.
+    pub binding: Option<Binding>,
     /// One record per peer, in slot order.
     pub peers: Vec<PeerRecord>,
     /// Slots behind them that no peer has yet. Their number and that of the peers make a sum that `init` fixes.
@@ -90,10 +103,14 @@ pub struct PeerRecord {
     /// The generation that the slot's dirty bits count from: the newest one which the peer was known to have whole.
     /// `None`: never in sync, every block must be compared.
     pub base: Option<GenerationId>,
-    /// The peer belongs to the in-sync set of the newest generation (R1).
-    pub in_sync: bool,
+    /// Whether the peer belongs to the in-sync set of the newest generation (R1, R14).
+    pub standing: Standing,
     /// A right about this peer that is in force.
     pub receipt: Option<Receipt>,
+    /// Both have data that the other one lacks, and no person has decided yet whose counts (R11).
+    pub conflict: Option<Conflict>,
+    /// The peer's metadata was known to have been written so often. If it ever says less, it was rolled back.
+    pub seen: Moment,
 }
 
 impl PeerRecord {
@@ -103,8 +120,49 @@ impl PeerRecord {
         Self {
             node,
             base: None,
-            in_sync: false,
+            standing: Standing::Out,
             receipt: None,
+            conflict: None,
+            seen: Moment(0),
+        }
+    }
+}
+
+/// How a peer stands to the in-sync set.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Encode,
+    Decode,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// It does not belong to it, and is counted on for nothing.
+    #[default]
+    Out,
+    /// It is being taken in and may have been told so, or may not: nobody is promoted, and no primary goes on, without a
+    /// right about it; and that it has everything is not known.
+    Joining,
+    /// It belongs to it, and has said so.
+    In,
+}
+
+impl Standing {
+    /// Whether a right about the peer is needed to go on without it.
+    #[must_use]
+    pub const fn is_counted(self) -> bool {
+        match self {
+            Self::Out => false,
+            Self::Joining | Self::In => true,
         }
     }
 }
@@ -118,6 +176,8 @@ pub struct Receipt {
     pub about: NodeId,
     /// The term in which it was granted; it is void in any other.
     pub term: Term,
+    /// The epoch of the in-sync set in which it was granted; it is void in any other (R14).
+    pub epoch: Epoch,
     /// The boot of the node that holds it: a `Fence` receipt dies with it, since the peer may have been started and
     /// may have fenced this node in between.
     pub boot: BootId,

@@ -10,14 +10,21 @@ use std::{env, fmt::Write, fs, path::PathBuf};
 use twindisk_format::{
     activity_log::AlPage,
     auth::{Dialer, Link, Listener, Local, Secret, Session},
+    binding::Binding,
     bitmap::{decode_bitmap_page, encode_bitmap_page},
     checksum::{block_crc, payload_crc},
     codec,
     control::{ControlMessage, Membership, PeerState},
     frame::{BlockMask, Envelope, Frame, How},
-    ids::{BlockRange, BootId, ClusterId, GenerationId, NodeId, ResourceId, Seq, Slot, Term},
+    ids::{
+        BlockRange, BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, ResourceId, Seq, Slot,
+        Term,
+    },
     lineage::{Generation, Lineage},
-    superblock::{PeerRecord, Receipt, ReceiptKind, StoredDisk, Superblock},
+    superblock::{
+        Conflict, ConflictKind, Device, PeerRecord, Receipt, ReceiptKind, Standing, StoredDisk,
+        Superblock, Tie,
+    },
     wire::{ChainDecoder, ChainEncoder},
 };
 
@@ -69,30 +76,48 @@ fn superblock() -> Superblock {
         size_blocks: 0x0001_0000,
         max_size_blocks: 0x0002_0000,
         term: Term(4),
+        epoch: Epoch(7),
         lineage: lineage(),
         unconfirmed: false,
         disk: StoredDisk::Outdated,
         suspect: true,
+        rewound: true,
+        device: Device {
+            tie: Tie::Mark(0x0a0b_0c0d_0e0f_1011),
+            blocks: 0x0001_8000,
+        },
         primary: true,
         active: true,
         host: BootId(6),
+        binding: Some(Binding {
+            term: Term(1),
+            id: GenerationId(0x1111_1111_1111_1111),
+        }),
         peers: vec![
             PeerRecord {
                 node: NodeId(2),
                 base: Some(GenerationId(0x3333_3333_3333_3333)),
-                in_sync: true,
+                standing: Standing::In,
                 receipt: None,
+                conflict: Some(Conflict {
+                    kind: ConflictKind::Rewound,
+                    newest: GenerationId(0x4444_4444_4444_4444),
+                }),
+                seen: Moment(0x0303),
             },
             PeerRecord {
                 node: NodeId(3),
                 base: None,
-                in_sync: false,
+                standing: Standing::Joining,
                 receipt: Some(Receipt {
                     kind: ReceiptKind::Arbiter,
                     about: NodeId(3),
                     term: Term(4),
+                    epoch: Epoch(7),
                     boot: BootId(0x0b00_7000_0000_0001),
                 }),
+                conflict: None,
+                seen: Moment(0),
             },
         ],
         spare_slots: 0,
@@ -137,12 +162,16 @@ fn control_messages() -> Vec<ControlMessage> {
             primary: true,
             disk: StoredDisk::UpToDate,
             suspect: false,
+            rewound: false,
+            moment: Moment(700),
+            seen: Moment(600),
             up_to_date: true,
             crashed: false,
             lost_power: false,
             lineage: lineage(),
             unconfirmed: true,
             in_sync: vec![NodeId(1), NodeId(2)],
+            epoch: Epoch(8),
             dirty_blocks: 300,
             base: Some(GenerationId(9)),
             size_blocks: 70_000,
@@ -155,7 +184,9 @@ fn control_messages() -> Vec<ControlMessage> {
             change: 2,
             term: Term(4),
             lineage: lineage(),
-            in_sync: vec![NodeId(1)],
+            epoch: Epoch(8),
+            in_sync: vec![NodeId(1), NodeId(3)],
+            joining: vec![NodeId(3)],
             equal: vec![NodeId(2)],
             newest: Seq(9),
             primary: true,
@@ -171,6 +202,7 @@ fn control_messages() -> Vec<ControlMessage> {
         M::TermGranted {
             term: Term(5),
             released: false,
+            member: true,
         },
         M::TermRefused {
             term: Term(6),
@@ -189,6 +221,9 @@ fn control_messages() -> Vec<ControlMessage> {
         M::Resized { size_blocks: 2 },
         M::Discard,
         M::Goodbye { why: why() },
+        M::Moment {
+            moment: Moment(700),
+        },
     ]
 }
 
@@ -215,6 +250,7 @@ const fn name_of(message: &ControlMessage) -> &'static str {
         M::Resized { .. } => "resized",
         M::Discard => "discard",
         M::Goodbye { .. } => "goodbye",
+        M::Moment { .. } => "moment",
     }
 }
 

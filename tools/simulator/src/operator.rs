@@ -76,6 +76,7 @@ impl World {
                 format!("{} answers {id:?} twice or unasked", name(number)),
             ));
         }
+        self.replied_to_agent(id, &answer);
         self.operator.answers.insert(id, answer);
     }
 
@@ -254,7 +255,7 @@ impl World {
         (primary, command)
     }
 
-    /// Switches off every node that `survivor` has lost.
+    /// Switches off every node that `survivor` has lost and says to need a right about.
     fn fence_for(&mut self, survivor: usize, status: Option<&Status>) {
         let Some(status) = status else {
             return;
@@ -262,10 +263,11 @@ impl World {
         let victims: Vec<usize> = peers(survivor, self.nodes.len())
             .zip(&status.peers)
             .filter(|(_, peer)| {
-                matches!(
+                let lost = matches!(
                     peer.connection,
                     ConnectionState::Connecting | ConnectionState::Standalone
-                )
+                );
+                lost && peer.in_sync && peer.receipt.is_none()
             })
             .map(|(peer, _)| peer)
             .collect();

@@ -142,6 +142,7 @@ impl World {
         node.last_loss = self.now;
         self.lose_clients(number);
         self.operator.forget_node(number);
+        self.break_orders(number);
         self.break_links_of(number, why);
     }
 
@@ -160,6 +161,7 @@ impl World {
     fn take_stock(&mut self, number: usize) {
         self.check_image(number);
         self.check_differences();
+        self.ask_alone(number);
     }
 
     /// S4 for a node that is down, unless its metadata says that it holds nothing useful.

@@ -11,10 +11,10 @@ use twindisk_control::{
 };
 use twindisk_engine::store::{Access, Backing, Metadata, StoreError};
 use twindisk_format::{
-    ids::{BootId, GenerationId, Term},
+    ids::{BootId, Epoch, GenerationId, Term},
     limits::{BLOCK_BYTES, MAX_DEVICE_BLOCKS, MAX_PEERS},
     lineage::{Generation, Lineage},
-    superblock::{PeerRecord, StoredDisk, Superblock},
+    superblock::{Device, PeerRecord, StoredDisk, Superblock},
 };
 
 use crate::{ask::Where, exit::Failure, input::size};
@@ -177,13 +177,17 @@ fn superblock(plan: &Plan<'_>, device: &Backing) -> Result<Superblock, Failure> 
         size_blocks,
         max_size_blocks,
         term,
+        epoch: Epoch(0),
         lineage: Lineage::new(lineage),
         disk,
         primary: false,
         active: false,
         host: BootId(0),
+        binding: None,
         unconfirmed: false,
         suspect: false,
+        rewound: false,
+        device: Device::default(),
         peers,
         spare_slots: u8::try_from(spare_slots).map_err(Failure::error)?,
     })

@@ -5,12 +5,12 @@ use twindisk_format::{
     frame::Frame,
     ids::{Slot, SlotSet, Term},
     lineage::{Lineage, Relation},
-    superblock::StoredDisk,
+    superblock::{Standing, StoredDisk},
 };
 
 use super::{Job, Step};
 use crate::{
-    Cause, CommandReply, DiskState, ExportState, LinkId, Mark, Protocol, Report, Role,
+    Cause, CommandReply, DiskState, ExportState, LinkId, Mark, Protocol, Report, Role, binding,
     mark::No,
     membership::Kind,
     mutants::Mutant,
@@ -151,9 +151,14 @@ impl Replica {
                 next: format!("look at `twindisk status`; {name} is being promoted"),
             }));
         }
+        let member = self.stored_up_to_date();
         self.send(
             slot,
-            Frame::Control(ControlMessage::TermGranted { term, released }),
+            Frame::Control(ControlMessage::TermGranted {
+                term,
+                released,
+                member,
+            }),
         );
     }
 
@@ -246,7 +251,7 @@ impl Replica {
             .slots()
             .filter(|slot| {
                 self.peer(*slot).phase == Phase::Established
-                    && self.store.peer(*slot).in_sync
+                    && self.store.peer(*slot).standing.is_counted()
                     && !released.contains(*slot)
                     && self.peer(*slot).bitmap.dirty() == 0
             })
@@ -273,11 +278,13 @@ impl Replica {
         for slot in released.iter() {
             self.peer_left(slot, "it has to be resynced from the new primary");
         }
+        let held = self.binding_held(force.is_some());
         if let Some(reason) = force {
             let what = format!("promoted by force: {reason}");
             self.report(Report::Warning { what });
         }
         let generation = self.new_generation(term);
+        let binding = binding::at_promotion(held, generation);
         self.before_promotion = Some(self.store.get().clone());
         let for_ever = self.mutant(Mutant::ReceiptIsForEver);
         self.store.change(|superblock| {
@@ -285,10 +292,13 @@ impl Replica {
             superblock.lineage.begin(generation);
             superblock.unconfirmed = staying != SlotSet::EMPTY;
             superblock.primary = true;
+            superblock.binding = Some(binding);
             superblock.active = true;
             superblock.disk = StoredDisk::UpToDate;
             for (index, record) in superblock.peers.iter_mut().enumerate() {
-                record.in_sync &= Slot::new(index).is_some_and(|slot| staying.contains(slot));
+                if Slot::new(index).is_none_or(|slot| !staying.contains(slot)) {
+                    record.standing = Standing::Out;
+                }
                 if !for_ever {
                     record.receipt = None;
                 }
@@ -343,6 +353,7 @@ impl Replica {
             term,
             why: "promoted".into(),
         });
+        self.tell_binding();
         let size_blocks = self.size_blocks();
         self.set_export(ExportState::Open { size_blocks });
         for peer in &mut self.peers {
@@ -364,7 +375,8 @@ impl Replica {
     fn reconnect_released(&mut self) {
         for slot in self.slots() {
             let peer = self.peer(slot);
-            let counted = self.store.peer(slot).in_sync || peer.protocol == Protocol::A;
+            let counted =
+                self.store.peer(slot).standing.is_counted() || peer.protocol == Protocol::A;
             let equal = counted && peer.bitmap.dirty() == 0;
             if peer.undecided() || peer.phase == Phase::Established && !equal {
                 self.drop_link(slot, Mark::MeetAsPrimary, "meeting it again as primary");

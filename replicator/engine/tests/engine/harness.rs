@@ -23,9 +23,9 @@ use twindisk_engine::{
 };
 use twindisk_format::{
     auth::Session,
-    ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Slot, Term},
+    ids::{BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, ResourceId, Slot, Term},
     lineage::{Generation, Lineage},
-    superblock::{PeerRecord, StoredDisk, Superblock},
+    superblock::{Device, PeerRecord, Standing, StoredDisk, Superblock},
 };
 use twindisk_nbd::{
     Export, Handshake, Outcome,
@@ -97,21 +97,27 @@ impl Node {
             size_blocks: self.blocks,
             max_size_blocks: self.blocks,
             term: GENERATION.term,
+            epoch: Epoch(1),
             lineage: Lineage::new(vec![GENERATION]),
             unconfirmed: false,
             suspect: false,
+            rewound: false,
+            device: Device::default(),
             disk: StoredDisk::UpToDate,
             primary: false,
             active: false,
             host: BootId(0),
+            binding: None,
             peers: self
                 .peers
                 .iter()
                 .map(|&peer| PeerRecord {
                     node: NodeId(peer),
                     base: Some(GENERATION.id),
-                    in_sync: true,
+                    standing: Standing::In,
                     receipt: None,
+                    conflict: None,
+                    seen: Moment(0),
                 })
                 .collect(),
             spare_slots: 0,
@@ -323,6 +329,7 @@ fn negotiate<S: Read + Write + Into<OwnedFd>>(mut socket: S, export: &Export) ->
             None => {}
             Some(Outcome::Transmission(negotiated)) => {
                 return NbdConnection {
+                    bound: None,
                     negotiated: negotiated.clone(),
                     socket: socket.into(),
                     leftover,

@@ -7,11 +7,11 @@ use twindisk_core::{
     Protocol, Replica, Start, Time, Timings,
 };
 use twindisk_format::{
-    ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Term},
+    ids::{BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Term},
     lineage::{Generation, Lineage},
     meta_block::MetaBlock,
     metadata,
-    superblock::{PeerRecord, StoredDisk, Superblock},
+    superblock::{Device, PeerRecord, StoredDisk, Superblock},
 };
 
 /// What a block holds: the number of the write that put it there, 0 for none.
@@ -296,6 +296,7 @@ fn superblock(number: usize, blocks: u64) -> Superblock {
         size_blocks: blocks,
         max_size_blocks: blocks,
         term: Term(u64::from(first)),
+        epoch: Epoch(0),
         lineage: Lineage::new(first.then_some(generation).into_iter().collect()),
         disk: if first {
             StoredDisk::UpToDate
@@ -305,8 +306,11 @@ fn superblock(number: usize, blocks: u64) -> Superblock {
         primary: false,
         active: false,
         host: BootId(0),
+        binding: None,
         unconfirmed: false,
         suspect: false,
+        rewound: false,
+        device: Device::default(),
         peers: vec![PeerRecord::new(NodeId(1 - number as u8))],
         spare_slots: 0,
     }

@@ -582,7 +582,7 @@ impl World {
                     name(number)
                 ));
             }
-            Action::Reply { .. } | Action::Report(_) => {}
+            Action::Bound(_) | Action::Reply { .. } | Action::Report(_) => {}
             Action::Halt { .. } => self.die(number, false),
         }
         Ok(())

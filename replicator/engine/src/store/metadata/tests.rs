@@ -3,9 +3,9 @@
 use std::fs;
 
 use twindisk_format::{
-    ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Term},
+    ids::{BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Term},
     lineage::{Generation, Lineage},
-    superblock::{PeerRecord, StoredDisk},
+    superblock::{Device, PeerRecord, StoredDisk},
 };
 
 use super::*;
@@ -21,6 +21,7 @@ fn superblock(max_size_blocks: u64) -> Superblock {
         size_blocks: max_size_blocks,
         max_size_blocks,
         term: Term(3),
+        epoch: Epoch(1),
         lineage: Lineage::new(vec![Generation {
             term: Term(3),
             id: GenerationId(4),
@@ -30,8 +31,11 @@ fn superblock(max_size_blocks: u64) -> Superblock {
         primary: true,
         active: true,
         host: BootId(0),
+        binding: None,
         unconfirmed: false,
         suspect: false,
+        rewound: false,
+        device: Device::default(),
         peers: vec![PeerRecord::new(NodeId(2))],
         spare_slots: 1,
     }

@@ -15,31 +15,67 @@ fn receipts() -> impl Strategy<Value = Option<Receipt>> {
         ReceiptKind::Arbiter,
         ReceiptKind::Operator,
     ]);
-    prop::option::of((kinds, any::<u8>(), any::<u64>(), any::<u64>()).prop_map(
-        |(kind, about, term, boot)| Receipt {
+    prop::option::of((kinds, any::<u8>(), any::<[u64; 3]>()).prop_map(
+        |(kind, about, [term, epoch, boot])| Receipt {
             kind,
             about: NodeId(about),
             term: Term(term),
+            epoch: Epoch(epoch),
             boot: BootId(boot),
         },
     ))
 }
 
+fn standings() -> impl Strategy<Value = Standing> {
+    prop::sample::select(vec![Standing::Out, Standing::Joining, Standing::In])
+}
+
+fn conflicts() -> impl Strategy<Value = Option<Conflict>> {
+    let kinds = prop::sample::select(vec![
+        ConflictKind::SplitBrain,
+        ConflictKind::Unrelated,
+        ConflictKind::Rewound,
+    ]);
+    prop::option::of((kinds, any::<u64>()).prop_map(|(kind, newest)| Conflict {
+        kind,
+        newest: GenerationId(newest),
+    }))
+}
+
+fn ties() -> impl Strategy<Value = Tie> {
+    prop_oneof![
+        Just(Tie::Size),
+        Just(Tie::Inside),
+        any::<u64>().prop_map(Tie::Mark),
+        any::<u64>().prop_map(Tie::Identity),
+    ]
+}
+
 fn peers() -> impl Strategy<Value = Vec<PeerRecord>> {
     let numbers = prop::collection::btree_set(1..=u8::MAX, 0..=MAX_PEERS);
     let records = prop::collection::vec(
-        (prop::option::of(any::<u64>()), any::<bool>(), receipts()),
+        (
+            prop::option::of(any::<u64>()),
+            standings(),
+            receipts(),
+            conflicts(),
+            any::<u64>(),
+        ),
         MAX_PEERS,
     );
     (numbers, records).prop_map(|(numbers, records)| {
         let zipped = numbers.into_iter().zip(records);
         zipped
-            .map(|(node, (base, in_sync, receipt))| PeerRecord {
-                node: NodeId(node),
-                base: base.map(GenerationId),
-                in_sync,
-                receipt,
-            })
+            .map(
+                |(node, (base, standing, receipt, conflict, seen))| PeerRecord {
+                    node: NodeId(node),
+                    base: base.map(GenerationId),
+                    standing,
+                    receipt,
+                    conflict,
+                    seen: Moment(seen),
+                },
+            )
             .collect()
     })
 }
@@ -50,6 +86,7 @@ prop_compose! {
         size in 0..=MAX_DEVICE_BLOCKS,
         more in 0..1u64 << 30,
         term: u64,
+        epoch: u64,
         lineage in lineages(),
         disk in disks(),
         primary: bool,
@@ -57,6 +94,9 @@ prop_compose! {
         host: u64,
         unconfirmed: bool,
         suspect: bool,
+        rewound: bool,
+        binding: Option<(u64, u64)>,
+        device in (ties(), any::<u64>()),
         peers in peers(),
         spare: prop::sample::Index,
     ) -> Superblock {
@@ -68,13 +108,20 @@ prop_compose! {
             size_blocks: size,
             max_size_blocks: (size + more).min(MAX_DEVICE_BLOCKS),
             term: Term(term),
+            epoch: Epoch(epoch),
             unconfirmed: unconfirmed && lineage.newest().is_some(),
             suspect,
+            rewound,
+            device: Device { tie: device.0, blocks: device.1 },
             lineage,
             disk,
             primary,
             active,
             host: BootId(host),
+            binding: binding.filter(|_| term > 0).map(|(at, id)| Binding {
+                term: Term(at % term + 1),
+                id: GenerationId(id),
+            }),
             peers,
         }
     }
@@ -115,17 +162,21 @@ fn impossible_values_are_refused_by_name() {
         size_blocks: 10,
         max_size_blocks: 20,
         term: Term(3),
+        epoch: Epoch(1),
         lineage: Lineage::default(),
         unconfirmed: false,
         suspect: false,
+        rewound: false,
+        device: Device::default(),
         disk: StoredDisk::UpToDate,
         primary: false,
         active: false,
         host: BootId(0),
+        binding: None,
         peers: vec![],
         spare_slots: 0,
     };
-    let why = |change: fn(&mut SuperblockLayout)| {
+    let why = |change: &dyn Fn(&mut SuperblockLayout)| {
         let mut layout = plain.to_layout();
         change(&mut layout);
         let Err(Fault::Impossible { what }) = Superblock::from_layout(&layout, plain.resource)
@@ -134,27 +185,48 @@ fn impossible_values_are_refused_by_name() {
         };
         what
     };
-    assert!(why(|layout| layout.size_blocks = U64::new(21)).contains("above the largest"));
-    assert!(why(|layout| layout.max_size_blocks = U64::new(1 << 39)).contains("1 PiB"));
-    assert!(why(|layout| layout.disk = 0).contains("disk state"));
-    assert!(why(|layout| layout.flags = 16).contains("flag"));
-    assert!(why(|layout| layout.flags = 4).contains("unconfirmed"));
-    assert!(why(|layout| layout.peer_count = 8).contains("more peers"));
-    assert!(why(|layout| layout.peer_count = 1).contains("own number"));
-    assert!(why(|layout| layout.spare_slots = 8).contains("more peer slots"));
-    assert!(why(|layout| layout.ancestor_count = U16::new(257)).contains("more ancestors"));
-    assert!(why(|layout| layout.ancestor_count = U16::new(1)).contains("generations would fit"));
-    assert!(why(|layout| layout.ancestors[3] = U64::new(1)).contains("unused ancestor"));
-    assert!(why(|layout| layout.generation_count = 65).contains("more generations"));
-    assert!(why(|layout| layout.reserved[9] = 1).contains("reserved"));
-    assert!(why(|layout| layout.peers[6].flags = 1).contains("unused peer"));
-    assert!(why(|layout| layout.generations[0].node = 1).contains("unused generation"));
+    assert!(why(&|layout| layout.size_blocks = U64::new(21)).contains("above the largest"));
+    assert!(why(&|layout| layout.max_size_blocks = U64::new(1 << 39)).contains("1 PiB"));
+    assert!(why(&|layout| layout.disk = 0).contains("disk state"));
+    assert!(why(&|layout| layout.flags = 32).contains("flag"));
+    assert!(why(&|layout| layout.flags = 4).contains("unconfirmed"));
+    assert!(why(&|layout| layout.peer_count = 8).contains("more peers"));
+    assert!(why(&|layout| layout.peer_count = 1).contains("own number"));
+    assert!(why(&|layout| layout.spare_slots = 8).contains("more peer slots"));
+    assert!(why(&|layout| layout.ancestor_count = U16::new(193)).contains("more ancestors"));
+    assert!(why(&|layout| layout.ancestor_count = U16::new(1)).contains("generations would fit"));
+    assert!(why(&|layout| layout.ancestors[3] = U64::new(1)).contains("unused ancestor"));
+    assert!(why(&|layout| layout.generation_count = 65).contains("more generations"));
+    assert!(why(&|layout| layout.reserved[9] = 1).contains("reserved"));
+    assert!(why(&|layout| layout.tie_reserved[1] = 1).contains("reserved"));
+    assert!(why(&|layout| layout.tie_kind = 4).contains("known by"));
+    assert!(why(&|layout| layout.tie = U64::new(1)).contains("where none is used"));
+    assert!(why(&|layout| layout.peers[6].flags = 1).contains("unused peer"));
+    let conflict = |kind: u8, newest: u64| {
+        move |layout: &mut SuperblockLayout| {
+            layout.peer_count = 1;
+            layout.peers[0].node = 4;
+            layout.peers[0].conflict = kind;
+            layout.peers[0].conflict_newest = U64::new(newest);
+        }
+    };
+    assert!(why(&conflict(4, 1)).contains("conflict is unknown"));
+    assert!(why(&conflict(0, 1)).contains("no kind"));
+    assert!(why(&|layout| layout.generations[0].node = 1).contains("unused generation"));
+    assert!(why(&|layout| layout.binding_id = U64::new(1)).contains("no term"));
+    assert!(why(&|layout| layout.binding_term = U64::new(4)).contains("still to come"));
     let twins = |layout: &mut SuperblockLayout| {
         layout.peer_count = 2;
         layout.peers[0].node = 4;
         layout.peers[1].node = 4;
     };
-    assert!(why(twins).contains("same number"));
+    assert!(why(&twins).contains("same number"));
+    let strange = |layout: &mut SuperblockLayout| {
+        layout.peer_count = 1;
+        layout.peers[0].node = 4;
+        layout.peers[0].standing = 3;
+    };
+    assert!(why(&strange).contains("in-sync set"));
 }
 
 #[test]
@@ -166,13 +238,17 @@ fn a_peer_takes_a_spare_slot_and_moves_nothing() {
         size_blocks: 10,
         max_size_blocks: 20,
         term: Term(3),
+        epoch: Epoch(1),
         lineage: Lineage::default(),
         disk: StoredDisk::UpToDate,
         primary: false,
         active: false,
         host: BootId(0),
+        binding: None,
         unconfirmed: false,
         suspect: false,
+        rewound: false,
+        device: Device::default(),
         peers: vec![PeerRecord::new(NodeId(2))],
         spare_slots: 1,
     };
