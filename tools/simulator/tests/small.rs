@@ -25,7 +25,6 @@ fn deliberate_bugs_break_one() {
         Mutant::ForgetUnstable,
         Mutant::PromoteInconsistent,
         Mutant::PromoteOutdated,
-        Mutant::PromoteWithoutRight,
         Mutant::BootUpToDate,
         Mutant::ReceiptIsForEver,
     ];
