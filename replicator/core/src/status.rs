@@ -48,6 +48,17 @@ pub struct Status {
     pub warnings: Vec<String>,
 }
 
+impl Status {
+    /// Who was primary last, as far as this node knows, and in which term: of the newest generation.
+    #[must_use]
+    pub fn led(&self) -> Option<(u8, u64)> {
+        let mut parts = self.generation.as_deref()?.split('/');
+        let term = parts.next()?.parse().ok()?;
+        let node = parts.nth(1)?.parse().ok()?;
+        Some((node, term))
+    }
+}
+
 /// One peer as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -77,6 +88,12 @@ pub struct PeerStatus {
     pub unstable_bytes: u64,
     /// Mutations sent to it and not yet answered.
     pub in_flight: u64,
+    /// Age of the oldest request that it has not answered, milliseconds; 0 when it has answered all.
+    #[serde(default)]
+    pub oldest_ms: u64,
+    /// This node does not read from it at the moment: its own disk takes nothing more.
+    #[serde(default)]
+    pub unread: bool,
     /// A right about it that is in force.
     pub receipt: Option<ReceiptStatus>,
     /// A resync or verify with it that is under way.
