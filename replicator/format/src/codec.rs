@@ -96,7 +96,7 @@ fn within_limits(message: &ControlMessage) -> Result<(), CodecError> {
     at_most(parts.runs, MAX_RUNS, "runs")?;
     at_most(parts.why.len(), MAX_WHY_BYTES, "bytes of reason")?;
     at_most(parts.in_sync.len(), MAX_PEERS + 1, "nodes in sync")?;
-    at_most(parts.joining.len(), MAX_PEERS + 1, "nodes joining")?;
+    at_most(parts.joining.len(), MAX_PEERS + 1, "nodes beside them")?;
     at_most(parts.generations.len(), MAX_LINEAGE, "generations")
 }
 
@@ -124,12 +124,14 @@ impl<'a> Parts<'a> {
             ControlMessage::State(PeerState {
                 lineage,
                 in_sync,
+                copies,
                 runs,
                 ..
             }) => Self {
                 generations: lineage.generations(),
-                runs: runs.len(),
                 in_sync,
+                joining: copies,
+                runs: runs.len(),
                 ..Self::default()
             },
             ControlMessage::Membership(Membership {
