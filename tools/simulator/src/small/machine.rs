@@ -311,6 +311,7 @@ fn superblock(number: usize, blocks: u64) -> Superblock {
         suspect: false,
         rewound: false,
         device: Device::default(),
+        runs: Vec::new(),
         peers: vec![PeerRecord::new(NodeId(1 - number as u8))],
         spare_slots: 0,
     }
