@@ -115,7 +115,10 @@ impl World {
             ExportState::Open { size_blocks } => {
                 let before = self.nodes[number].export.replace(*size_blocks);
                 match before {
-                    None => self.check_opening(number),
+                    None => {
+                        self.check_opening(number);
+                        self.check_clients_of_role(number);
+                    }
                     Some(before) => self.check_added(number, before..*size_blocks),
                 }
                 self.check_served(number);

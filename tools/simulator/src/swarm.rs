@@ -5,6 +5,9 @@ use core::time::Duration;
 
 use twindisk_core::{Mutant, OnDiskError, OnPeerLoss, Protocol, Timings};
 
+use twindisk_fencing_core::Profile;
+
+pub use crate::agents::{AgentWorld, FenceDevice, ServiceTimes};
 use crate::rng::Rng;
 
 /// Nanoseconds of a millisecond.
@@ -57,19 +60,10 @@ pub struct Swarm {
     pub duration: u64,
     /// Planned faults that are left out, by their number: what a shorter story does without.
     pub skip: Vec<u32>,
-    /// Agents decide instead of an operator, with this fence device.
-    pub agents: Option<FenceDevice>,
+    /// Agents decide instead of an operator, in these surroundings.
+    pub agents: Option<AgentWorld>,
     /// The deliberate bug that the cores have.
     pub mutant: Option<Mutant>,
-}
-
-/// A fence device; times in nanoseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct FenceDevice {
-    /// How long a shot takes, and to read the power.
-    pub latency: u64,
-    /// It does not answer before.
-    pub dead_until: u64,
 }
 
 /// What clients do.
@@ -307,18 +301,15 @@ impl Swarm {
         if swarm.protocol == Protocol::A {
             swarm.protocol = Protocol::C;
         }
-        let latency = rng.pick(&[20 * MS, 200 * MS, SEC, 3 * SEC]);
         swarm.duration += rng.between(0, 15) * SEC;
-        let dead_until = if rng.chance(250) {
-            rng.between(SEC, swarm.duration)
-        } else {
-            0
-        };
-        swarm.agents = Some(FenceDevice {
-            latency,
-            dead_until,
-        });
-        if rng.chance(250) {
+        let mut world = AgentWorld::draw(&mut rng, swarm.duration);
+        let hangs = rng.chance(250);
+        if hangs {
+            world.profile = Profile::Fast; // The times of hangs are made for it.
+        }
+        swarm.duration += 8 * (world.slowness() - 1) * SEC;
+        swarm.agents = Some(world);
+        if hangs {
             swarm.hang(&mut rng);
         }
         swarm
