@@ -37,6 +37,8 @@ use crate::{
 
 /// Reports that are kept for `status`.
 const TOLD: usize = 100;
+/// An agent that is being stopped looks at its replicas once more for at most so long.
+const LAST_LOOK: Duration = Duration::from_millis(500);
 /// Between two meals of a watchdog.
 const FEED: Duration = Duration::from_secs(1);
 /// Of the time after which a silent peer is dead: between two rounds of pings, and for each. One that fails must be over
@@ -151,6 +153,7 @@ async fn live(settings: Settings, sealer: Sealer, twindisk: Vec<String>) -> Resu
         let host = Host {
             resource: resource.name.clone(),
             node: settings.name.clone(),
+            term: 0,
             programs: Programs::new(twindisk.clone()),
         };
         let services = resource.services.as_ref()?;
@@ -390,8 +393,8 @@ impl Driver {
             }
             Action::Order(resource, order) => self.order(resource, order),
             Action::Kill { resource, run } => self.kill(resource, run),
-            Action::StartServices(resource) => self.services(resource, true),
-            Action::StopServices(resource) => self.services(resource, false),
+            Action::StartServices { resource, term } => self.services(resource, Some(term)),
+            Action::StopServices(resource) => self.services(resource, None),
             Action::Report {
                 level,
                 resource,
@@ -441,7 +444,8 @@ impl Driver {
         });
     }
 
-    fn services(&self, resource: usize, start: bool) {
+    /// Up, for this term of the role; or down.
+    fn services(&self, resource: usize, term: Option<u64>) {
         let inputs = self.inputs.clone();
         let Some(stack) = self.stacks[resource].clone() else {
             let _ = inputs.send(Input::Services {
@@ -452,11 +456,12 @@ impl Driver {
         };
         spawn_local(async move {
             let mut stack = stack.lock().await;
-            let result = if start {
-                stack.start().await.map_err(|error| error.to_string())
-            } else {
-                let stopped = stack.stop(twindisk_services::Role::Standby).await;
-                stopped.map_err(|error| error.to_string())
+            let result = match term {
+                Some(term) => stack.start(term).await.map_err(|error| error.to_string()),
+                None => {
+                    let stopped = stack.stop(twindisk_services::Role::Standby).await;
+                    stopped.map_err(|error| error.to_string())
+                }
             };
             let _ = inputs.send(Input::Services { resource, result });
         });
@@ -484,6 +489,21 @@ impl Driver {
 
     /// Says goodbye: nobody is to shoot because of the silence that follows.
     async fn leave(&mut self) {
+        // The last word counts for as long as this agent is away: what the replicas and services are now.
+        let mut watch = replica::Watch::default();
+        let look = watch.look(&self.settings.control_socket);
+        if let Ok(look) = tokio::time::timeout(LAST_LOOK, look).await {
+            for (resource, view) in news::views(&self.settings, &look) {
+                let looking = self.agent.borrow().looking(resource);
+                if let Some(view) = view {
+                    self.take(Input::Replica {
+                        resource,
+                        looking,
+                        view,
+                    });
+                }
+            }
+        }
         let now = self.now();
         let left = self
             .agent

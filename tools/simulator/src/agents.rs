@@ -371,7 +371,7 @@ impl World {
             }
             Action::Order(_, order) => self.agent_orders(number, order),
             Action::Kill { run, .. } => self.kill_process(number, run),
-            Action::StartServices(_) => self.work_on_services(number, true),
+            Action::StartServices { .. } => self.work_on_services(number, true),
             Action::StopServices(_) => self.work_on_services(number, false),
             Action::Report { level, what, .. } => {
                 let mark = if level == Level::Info { "--" } else { "**" };
