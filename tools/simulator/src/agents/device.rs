@@ -79,12 +79,12 @@ impl World {
         let node = &self.agents().nodes[number];
         let victim = name(1 - number);
         let intended = node.memory.intents.iter().any(|one| one.node == victim);
-        let reason = node.seen.as_ref().is_some_and(|view| {
-            !view.linked
-                && match view.role {
-                    Role::Primary => view.suspended && view.peer_in_sync,
-                    Role::Standby => view.up_to_date && view.peer_in_sync && !view.can_promote,
-                }
+        let reason = node.seen.as_ref().is_some_and(|view| match view.role {
+            Role::Primary => !view.linked && view.suspended && view.peer_in_sync,
+            // It lacks a right, or the peer's services of an earlier time are not known to be down (R17).
+            Role::Standby => {
+                view.up_to_date && (view.can_promote || view.peer_in_sync && !view.linked)
+            }
         });
         let calm = !node.memory.maintenance;
         let shooter = name(number);
