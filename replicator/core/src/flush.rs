@@ -104,7 +104,10 @@ impl Replica {
             let target = self.flush_peer(slot);
             flush.targets[slot.index()] = target;
             let waits = !self.mutant(Mutant::FlushWithoutPeers);
-            if self.peer(slot).sent.stable < target && self.store.peer(slot).in_sync && waits {
+            if self.peer(slot).sent.stable < target
+                && self.store.peer(slot).standing.is_counted()
+                && waits
+            {
                 flush.waiting.insert(slot);
             }
         }

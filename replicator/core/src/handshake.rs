@@ -348,7 +348,11 @@ impl Replica {
                 true
             }
             // Its release takes it out of the set first: see `membership`.
-            LeadStep::Ready if self.store.peer(slot).in_sync || self.change.is_some() => false,
+            LeadStep::Ready
+                if self.store.peer(slot).standing.is_counted() || self.change.is_some() =>
+            {
+                false
+            }
             LeadStep::Ready => {
                 let Some(link) = self.peer(slot).link else {
                     return false;

@@ -204,7 +204,8 @@ impl Replica {
             }
             self.send_mutation(slot, seq, range, How { fua, resync: false }, body);
             self.mutations[index].outstanding.insert(slot);
-            if self.store.peer(slot).in_sync && !self.mutant(Mutant::AckWithoutPeers) {
+            if self.store.peer(slot).standing.is_counted() && !self.mutant(Mutant::AckWithoutPeers)
+            {
                 self.mutations[index].waiting.insert(slot);
             }
         }

@@ -178,7 +178,7 @@ impl Replica {
         let next = self.slots().find(|slot| {
             !tried.contains(*slot)
                 && self.peer(*slot).phase == Phase::Established
-                && self.store.peer(*slot).in_sync
+                && self.store.peer(*slot).standing.is_counted()
         });
         let Some(slot) = next else {
             return self.nobody_to_read_from(index);

@@ -125,7 +125,7 @@ impl<T> Store<T> {
     /// The peers of the in-sync set.
     pub(crate) fn in_sync(&self) -> SlotSet {
         self.slots()
-            .filter(|slot| self.peer(*slot).in_sync)
+            .filter(|slot| self.peer(*slot).standing.is_counted())
             .collect()
     }
 

@@ -49,7 +49,7 @@ impl Replica {
         self.slots()
             .filter(|slot| {
                 let node = self.peer(*slot).node;
-                self.store.peer(*slot).in_sync
+                self.store.peer(*slot).standing.is_counted()
                     || told.is_some_and(|said| said.in_sync.contains(&node))
             })
             .collect()
