@@ -6,6 +6,7 @@ use crate::{
     Action, Beat, BeatResource, Config, Level, Memory, Operator, Role, Services, Serving, Time,
     fence::{Fencing, RETRY},
     memory::term_of,
+    mutants::{Mutant, Mutated},
     peer::Peer,
     resource::Resource,
 };
@@ -39,6 +40,7 @@ pub struct Agent {
     pub(crate) leaving: bool,
     alarmed: Vec<bool>,
     actions: VecDeque<Action>,
+    pub(crate) mutated: Mutated,
 }
 
 /// A memory that could not be stored.
@@ -83,6 +85,7 @@ impl Agent {
             beat_now: false,
             leaving: false,
             actions: VecDeque::new(),
+            mutated: Mutated::default(),
             config,
         }
     }
@@ -335,7 +338,9 @@ impl Agent {
         let state = &self.resources[resource];
         let view = state.view.as_ref();
         let has_services = self.config.resources[resource].has_services;
-        let services = if has_services {
+        let unknown_is_down =
+            state.services == Services::Unknown && self.mutant(Mutant::UnknownIsDown);
+        let services = if has_services && !unknown_is_down {
             state.services
         } else {
             Services::Down

@@ -5,6 +5,7 @@
 use crate::{
     Action, Agent, Level, ReplicaView, Role, Services, Time,
     memory::{set_term, term_of},
+    mutants::Mutant,
     resource::Resource,
 };
 
@@ -34,6 +35,7 @@ impl Agent {
     /// Services have come up or gone down, or could not.
     pub fn handle_services(&mut self, now: Time, resource: usize, result: Result<(), String>) {
         self.advance(now);
+        let failed_stop_is_down = self.mutant(Mutant::FailedStopIsDown);
         let state = &mut self.resources[resource];
         let starting = match state.services {
             Services::Starting => true,
@@ -42,6 +44,10 @@ impl Agent {
         };
         match result {
             Ok(()) if starting => state.services = Services::Up,
+            Err(_) if !starting && failed_stop_is_down => {
+                state.services = Services::Down;
+                self.belong(resource, None);
+            }
             Ok(()) => {
                 state.services = Services::Down;
                 self.belong(resource, None);
@@ -153,6 +159,7 @@ impl Agent {
     /// R17: nothing runs on this node that was a client of an earlier time of the role.
     pub(crate) fn own_services_fit(&self, resource: usize, view: &ReplicaView) -> bool {
         !self.config.resources[resource].has_services
+            || self.mutant(Mutant::IgnoreOwnServices)
             || self.resources[resource].services == Services::Down
             || self.is_same_tenure(resource, view)
     }
@@ -166,6 +173,7 @@ impl Agent {
         };
         let freed = term_of(&self.memory.freed, &config.name);
         !config.has_services
+            || self.mutant(Mutant::IgnorePeersServices)
             || led.node == self.config.node // They were down when this node was promoted.
             || self.peers[config.peer].proof.is_some()
             || self.resources[resource].right.is_some() // Fenced since it was lost, or released by its agent.

@@ -1,6 +1,9 @@
 //! A standby that is to go on: when it asks the peer's agent to let go, when the peer has to be off, when it is promoted.
 
-use crate::{Agent, BeatResource, Order, ReplicaView, Role, Services, Serving, resource::Reason};
+use crate::{
+    Agent, BeatResource, Order, ReplicaView, Role, Services, Serving, mutants::Mutant,
+    resource::Reason,
+};
 
 impl Agent {
     /// Why `peer` has to be fenced now, as far as this node knows.
@@ -14,7 +17,8 @@ impl Agent {
 
     /// Why `peer` would have to be off, whoever sees to that.
     pub(crate) fn reasons_to_be_off(&self, peer: usize) -> Vec<Reason> {
-        if self.memory.maintenance || self.leaving {
+        let maintenance = self.memory.maintenance && !self.mutant(Mutant::FireInMaintenance);
+        if maintenance || self.leaving {
             return Vec::new();
         }
         (0..self.resources.len())
@@ -202,7 +206,8 @@ impl Agent {
             Some(_) => Some(false),
         };
         let has_services = self.config.resources[resource].has_services;
-        if has_services && state.services != Services::Down {
+        let with_services = self.mutant(Mutant::ReleaseWithServices);
+        if has_services && state.services != Services::Down && !with_services {
             self.hold(resource, false); // They go down first: the other node starts them right after.
             return Answer::Waits;
         }

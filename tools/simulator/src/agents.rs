@@ -22,6 +22,7 @@ use replica::{Errand, Question};
 use services::{Services, Work};
 
 use crate::{
+    bug::Mutant,
     checker::Violation,
     node::{Power, name},
     swarm::{MS, SEC},
@@ -195,9 +196,11 @@ impl World {
             max_failovers: world.max_failovers,
             failover_window: 3600,
         };
+        let mutant = self.swarm.mutant.and_then(Mutant::of_agents);
         let latency = world.device.latency / MS;
         let node = &mut self.agents().nodes[number];
-        let mut agent = Agent::new(now, config, node.memory.clone(), boot, wall);
+        let agent = Agent::new(now, config, node.memory.clone(), boot, wall);
+        let mut agent = agent.with_mutant(mutant);
         agent.handle_monitor(now, 0, Ok(latency));
         node.agent = Some(agent);
         node.run += 1;

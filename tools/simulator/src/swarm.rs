@@ -3,12 +3,12 @@
 
 use core::time::Duration;
 
-use twindisk_core::{Mutant, OnDiskError, OnPeerLoss, Protocol, Timings};
+use twindisk_core::{OnDiskError, OnPeerLoss, Protocol, Timings};
 
 use twindisk_fencing_core::Profile;
 
 pub use crate::agents::{AgentWorld, FenceDevice, ServiceTimes};
-use crate::rng::Rng;
+use crate::{bug::Mutant, rng::Rng};
 
 /// Nanoseconds of a millisecond.
 pub const MS: u64 = 1_000_000;

@@ -113,32 +113,6 @@ impl AgentWorld {
         world
     }
 
-    /// Nothing goes wrong: for scenarios.
-    pub(crate) const fn calm() -> Self {
-        Self {
-            profile: Profile::Fast,
-            device: FenceDevice {
-                latency: 200 * MS,
-                slow: 0,
-                dead_until: 0,
-                dead_for: None,
-                shared: false,
-                lies: 0,
-                wakes: 0,
-            },
-            services: ServiceTimes {
-                takes: 50 * MS,
-                fail_start: 0,
-                fail_stop: 0,
-            },
-            store_faults: 0,
-            pings: true,
-            isolations: 0,
-            orders: 0,
-            max_failovers: 1000,
-        }
-    }
-
     /// How much slower its times are than the fastest profile's.
     pub(crate) const fn slowness(&self) -> u64 {
         match self.profile {
