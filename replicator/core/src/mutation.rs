@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// One mutation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Mutation {
     pub(crate) origin: Origin,
     pub(crate) body: Body,

@@ -43,7 +43,7 @@ enum Purpose {
 }
 
 /// A range that could not be read here is written again with what a peer has.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Repair {
     range: BlockRange,
     lock: Option<LockId>,
@@ -52,7 +52,7 @@ pub(crate) struct Repair {
 }
 
 /// A peer's read that is served from here.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ServedRead {
     slot: Slot,
     link: LinkId,

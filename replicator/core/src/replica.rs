@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// One node's part of one resource.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replica {
     pub(crate) config: Config,
     pub(crate) boot: BootId,

@@ -182,6 +182,9 @@ impl World {
                 self.check_order(number, range);
             }
             self.deliver(number, Event::DiskDone { op, result });
+            if let DiskIo::Write { range, .. } | DiskIo::Zero { range, .. } = under_way.io {
+                self.check_alone_in(number, range.start * SECTORS..range.end() * SECTORS);
+            }
         }
     }
 

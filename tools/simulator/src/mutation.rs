@@ -164,6 +164,7 @@ fn first_failing(mutant: Option<Mutant>, play: Play, seeds: Range<u64>) -> Optio
         deadline: None,
         failures: 1,
         mutant,
+        alone: twindisk_simulator::swarm::ASK_ALONE,
     });
     results.failing.into_iter().next()
 }

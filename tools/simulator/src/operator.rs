@@ -256,7 +256,7 @@ impl World {
         (primary, command)
     }
 
-    /// Switches off every node that `survivor` has lost.
+    /// Switches off every node that `survivor` has lost and says to need a right about.
     fn fence_for(&mut self, survivor: usize, status: Option<&Status>) {
         let Some(status) = status else {
             return;
@@ -264,10 +264,11 @@ impl World {
         let victims: Vec<usize> = peers(survivor, self.nodes.len())
             .zip(&status.peers)
             .filter(|(_, peer)| {
-                matches!(
+                let lost = matches!(
                     peer.connection,
                     ConnectionState::Connecting | ConnectionState::Standalone
-                )
+                );
+                lost && peer.in_sync && peer.receipt.is_none()
             })
             .map(|(peer, _)| peer)
             .collect();

@@ -38,7 +38,9 @@ impl World {
             let story = format!("{} fires twice at the same time", name(number));
             return self.violate(Violation::new("R6", story));
         }
-        let delay = self.dice.agent.between(MS, 100 * MS);
+        let die = &mut self.dice.agent;
+        let most = if die.chance(400) { 600 } else { 50 };
+        let delay = die.between(MS, most * MS);
         self.agent_later(delay, number, AgentEv::Fire { run });
     }
 
