@@ -6,7 +6,7 @@ use crate::{
     Action, Beat, BeatResource, Config, Level, Memory, Operator, Role, Services, Serving, Time,
     fence::{Fencing, RETRY},
     memory::term_of,
-    mutants::{Mutant, Mutated},
+    mutants::Mutated,
     peer::Peer,
     resource::Resource,
 };
@@ -338,9 +338,7 @@ impl Agent {
         let state = &self.resources[resource];
         let view = state.view.as_ref();
         let has_services = self.config.resources[resource].has_services;
-        let unknown_is_down =
-            state.services == Services::Unknown && self.mutant(Mutant::UnknownIsDown);
-        let services = if has_services && !unknown_is_down {
+        let services = if has_services {
             state.services
         } else {
             Services::Down

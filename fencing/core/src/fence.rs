@@ -258,7 +258,7 @@ impl Agent {
                 until,
                 failed,
                 table,
-            } if !table.is_open(until, now) && !self.mutant(Mutant::RetryInAnyPlace) => {
+            } if !table.is_open(until, now) => {
                 let until = self.next_slot(peer, table, 0);
                 self.peers[peer].fencing = Fencing::Waiting {
                     until,
@@ -301,7 +301,7 @@ impl Agent {
     /// When this node may fire, at least so many milliseconds from now.
     fn next_slot(&self, peer: usize, table: Timetable, wait: u64) -> Time {
         let place = self.place_in_race(peer, table.delay);
-        if self.mutant(Mutant::NoPlaceInRace) || wait > 0 && self.mutant(Mutant::RetryInAnyPlace) {
+        if self.mutant(Mutant::NoPlaceInRace) {
             return self.now.after(wait);
         }
         table.next(place, self.now.after(wait))

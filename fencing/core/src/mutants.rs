@@ -55,32 +55,18 @@ mutants! {
     FireBeforeIntentStored: "R6",
     /// The intent to fire is forgotten when the shot is fired, not when its end is known.
     ForgetIntentEarly: "R6",
-    /// A shot is fired in maintenance.
-    FireInMaintenance: "R6",
     /// A shot that failed is taken for one that hit.
     FailedShotIsProof: "R2",
     /// A standby does not wait in the race.
     NoPlaceInRace: "R7",
-    /// A shot that failed is fired again at once, whoever's turn it is.
-    RetryInAnyPlace: "R7",
     /// A process is killed that stands still for a moment.
     HastyKill: "section 9",
 
     // Services.
-    /// A node releases itself although its services run.
-    ReleaseWithServices: "R12",
     /// The role is handed over although services run.
     HandOverWithServices: "R12",
-    /// Services that did not go down are taken to be down.
-    FailedStopIsDown: "R12",
-    /// An agent that was started anew takes services that it has not looked at to be down.
-    UnknownIsDown: "R12",
     /// A node is promoted although the services of the other one are not known to be down.
     IgnorePeersServices: "R12",
-    /// A node is promoted although services of an earlier term run on it.
-    IgnoreOwnServices: "R17",
-    /// A status that is older than the answer to an order is believed.
-    BelieveOldStatus: "R12",
 }
 
 /// The bug that an agent has, if any.

@@ -105,8 +105,7 @@ impl Agent {
         view: Option<ReplicaView>,
     ) {
         self.advance(now);
-        let believe = self.mutant(Mutant::BelieveOldStatus);
-        if looking.0 < self.resources[resource].answered && !believe {
+        if looking.0 < self.resources[resource].answered {
             return;
         }
         let state = &mut self.resources[resource];

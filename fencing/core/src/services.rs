@@ -35,7 +35,6 @@ impl Agent {
     /// Services have come up or gone down, or could not.
     pub fn handle_services(&mut self, now: Time, resource: usize, result: Result<(), String>) {
         self.advance(now);
-        let failed_stop_is_down = self.mutant(Mutant::FailedStopIsDown);
         let state = &mut self.resources[resource];
         let starting = match state.services {
             Services::Starting => true,
@@ -44,10 +43,6 @@ impl Agent {
         };
         match result {
             Ok(()) if starting => state.services = Services::Up,
-            Err(_) if !starting && failed_stop_is_down => {
-                state.services = Services::Down;
-                self.belong(resource, None);
-            }
             Ok(()) => {
                 state.services = Services::Down;
                 self.belong(resource, None);
@@ -159,7 +154,6 @@ impl Agent {
     /// R17: nothing runs on this node that was a client of an earlier time of the role.
     pub(crate) fn own_services_fit(&self, resource: usize, view: &ReplicaView) -> bool {
         !self.config.resources[resource].has_services
-            || self.mutant(Mutant::IgnoreOwnServices)
             || self.resources[resource].services == Services::Down
             || self.is_same_tenure(resource, view)
     }

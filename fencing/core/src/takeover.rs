@@ -17,8 +17,7 @@ impl Agent {
 
     /// Why `peer` would have to be off, whoever sees to that.
     pub(crate) fn reasons_to_be_off(&self, peer: usize) -> Vec<Reason> {
-        let maintenance = self.memory.maintenance && !self.mutant(Mutant::FireInMaintenance);
-        if maintenance || self.leaving {
+        if self.memory.maintenance || self.leaving {
             return Vec::new();
         }
         (0..self.resources.len())
@@ -206,8 +205,7 @@ impl Agent {
             Some(_) => Some(false),
         };
         let has_services = self.config.resources[resource].has_services;
-        let with_services = self.mutant(Mutant::ReleaseWithServices);
-        if has_services && state.services != Services::Down && !with_services {
+        if has_services && state.services != Services::Down {
             self.hold(resource, false); // They go down first: the other node starts them right after.
             return Answer::Waits;
         }
