@@ -1,9 +1,6 @@
 //! A standby that is to go on: when it asks the peer's agent to let go, when the peer has to be off, when it is promoted.
 
-use crate::{
-    Agent, BeatResource, Order, ReplicaView, Role, Services, Serving, mutants::Mutant,
-    resource::Reason,
-};
+use crate::{Agent, BeatResource, Order, ReplicaView, Role, Services, Serving, resource::Reason};
 
 impl Agent {
     /// Why `peer` has to be fenced now, as far as this node knows.
