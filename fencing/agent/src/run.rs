@@ -16,9 +16,7 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 use twindisk_control::config::{Config, Node};
-use twindisk_fencing_core::{
-    Action, Agent, Beat, Level, Looking, Operator, Order, ReplicaView, Time,
-};
+use twindisk_fencing_core::{Action, Agent, Beat, Level, Looking, Order, ReplicaView, Time};
 use twindisk_services::{Host, Programs, Stack};
 use twindisk_stonith::{Confirmations, Fencer, SearchPath};
 
@@ -37,8 +35,6 @@ use crate::{
 
 /// Reports that are kept for `status`.
 const TOLD: usize = 100;
-/// An agent that is being stopped looks at its replicas once more for at most so long.
-const LAST_LOOK: Duration = Duration::from_millis(500);
 /// Between two meals of a watchdog.
 const FEED: Duration = Duration::from_secs(1);
 /// Of the time after which a silent peer is dead: between two rounds of pings, and for each. One that fails must be over
@@ -299,7 +295,7 @@ impl Driver {
         opened.map(Some)
     }
 
-    fn take(&mut self, input: Input) {
+    pub(crate) fn take(&mut self, input: Input) {
         let now = self.now();
         self.tally.input(&input);
         let mut agent = self.agent.borrow_mut();
@@ -328,7 +324,7 @@ impl Driver {
         }
     }
 
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         loop {
             let action = self.agent.borrow_mut().poll_action();
             let Some(action) = action else { return };
@@ -485,39 +481,5 @@ impl Driver {
             resource,
             what,
         });
-    }
-
-    /// Says goodbye: nobody is to shoot because of the silence that follows.
-    async fn leave(&mut self) {
-        // The last word counts for as long as this agent is away: what the replicas and services are now.
-        let mut watch = replica::Watch::default();
-        let look = watch.look(&self.settings.control_socket);
-        if let Ok(look) = tokio::time::timeout(LAST_LOOK, look).await {
-            for (resource, view) in news::views(&self.settings, &look) {
-                let looking = self.agent.borrow().looking(resource);
-                if let Some(view) = view {
-                    self.take(Input::Replica {
-                        resource,
-                        looking,
-                        view,
-                    });
-                }
-            }
-        }
-        let now = self.now();
-        let left = self
-            .agent
-            .borrow_mut()
-            .handle_operator(now, Operator::Leave);
-        if let Err(why) = left {
-            warn!("{why}");
-        }
-        self.settle();
-        info!(
-            node = self.settings.name,
-            "the agent stops; its services and replicas go on"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let _ = std::fs::remove_file(&self.settings.socket);
     }
 }

@@ -15,8 +15,8 @@ case $1 in
 start)
     sleep 0.2
     for other in "$dir"/up-on-*; do
-        # What has no power runs nothing.
-        [ ! -e "$dir/power/${other##*/up-on-}.off" ] || continue
+        # What was switched off runs nothing any more.
+        ! grep -qsx "${other##*/up-on-} off" "$dir/power/asked" || continue
         [ ! -e "$other" ] || [ "$other" = "$here" ] || echo "BOTH" >>"$dir/history"
     done
     : >"$here"
@@ -52,9 +52,10 @@ impl Marker {
         format!("services = [{{ name = \"marker\", {start}, {stop}, {status} }}]")
     }
 
-    /// It knows from now on which node was switched off.
+    /// It knows from now on which nodes were switched off.
     pub(crate) fn sees(&self, switch: &Switch) {
-        let power = switch.program().parent().expect("it lies in a folder");
+        let program = switch.program();
+        let power = program.parent().expect("it lies in a folder");
         symlink(power, self.0.with_file_name("power")).expect("our own folder");
     }
 
