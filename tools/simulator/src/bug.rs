@@ -54,7 +54,9 @@ impl Mutant {
         self.of_agents().is_some()
     }
 
-    pub(crate) const fn of_replicas(self) -> Option<OfReplica> {
+    /// The one that replicas have.
+    #[must_use]
+    pub const fn of_replicas(self) -> Option<OfReplica> {
         match self {
             Self::Replica(mutant) => Some(mutant),
             Self::Agent(_) => None,

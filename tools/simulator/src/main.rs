@@ -139,7 +139,7 @@ fn small_worlds(states: usize, mutant: Option<Mutant>) -> ExitCode {
         .into_iter()
         .chain(small::worlds::long())
     {
-        world.bounds.mutant = mutant;
+        world.bounds.mutant = mutant.and_then(Mutant::of_replicas);
         let began = Instant::now();
         let found = small::explore(&world.bounds, states);
         println!(
