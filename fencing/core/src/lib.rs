@@ -12,15 +12,21 @@ mod event;
 mod fence;
 mod hang;
 mod memory;
+mod mutants;
 mod peer;
 mod resource;
+mod services;
 mod status;
+mod takeover;
 #[cfg(test)]
 mod tests;
+mod unserved;
 
 pub use agent::Agent;
 pub use beat::{Beat, BeatResource, Serving};
 pub use config::{Config, HungIo, PeerConfig, Profile, ResourceConfig};
-pub use event::{Action, Level, Looking, Operator, Order, ReplicaView, Role, Services, Time};
-pub use memory::{Failover, Intent, Memory};
+pub use event::{Action, Led, Level, Looking, Operator, Order, ReplicaView, Role, Services, Time};
+pub use memory::{Failover, Intent, Memory, TermOf};
+#[cfg(feature = "mutants")]
+pub use mutants::Mutant;
 pub use status::{AgentStatus, PathStatus, PeerSummary, ResourceSummary};

@@ -6,17 +6,18 @@ use slab::Slab;
 use twindisk_format::{
     control::PeerState,
     frame::{Envelope, Frame},
-    ids::{BlockRange, BootId, GenerationId, Seq, Slot, SlotSet, Term},
+    ids::{BlockRange, BootId, Epoch, GenerationId, Seq, Slot, SlotSet, Term},
     layout::Layout,
     lineage::Generation,
     metadata::Loaded,
-    superblock::{StoredDisk, Superblock},
+    superblock::{Standing, StoredDisk, Superblock},
 };
 
 use crate::{
     Action, BufId, ClientRequest, CommandId, Config, DiskDone, DiskIo, DiskState, Event,
     ExportState, Latency, LinkId, OpId, PeerLatency, Report, Role, Time,
     activity::ActivityLog,
+    backoff::Backoff,
     bitmap::Bitmap,
     flush::{ClientFlush, Flusher},
     jobs::Job,
@@ -76,6 +77,10 @@ pub struct Replica {
     /// The change of the in-sync set that is being stored.
     pub(crate) change: Option<Change>,
     pub(crate) changes: u64,
+    /// The newest number of an in-sync set that this node has given.
+    pub(crate) proposed: Epoch,
+    /// The peer that was granted a term, until it says what came of that.
+    pub(crate) granted: Option<Slot>,
     /// The generation whose confirmation is being stored.
     pub(crate) confirming: Option<GenerationId>,
     pub(crate) suspended: Option<Suspended>,
@@ -288,6 +293,9 @@ impl Replica {
                 told: None,
                 said: None,
                 heard: now,
+                answered: None,
+                pings: VecDeque::new(),
+                backoff: Backoff::default(),
                 confirmed: None,
                 pending: None,
                 stable_when_lost: Seq(0),
@@ -337,6 +345,8 @@ impl Replica {
             seq: Seq(0),
             change: None,
             changes: 0,
+            proposed: Epoch(0),
+            granted: None,
             confirming: None,
             suspended: None,
             job: None,
@@ -364,10 +374,12 @@ impl Replica {
 
     /// Takes something that happened. Follow it with `poll_action` until that is empty.
     pub fn handle(&mut self, now: Time, event: Event) {
+        let gap = now.since(self.now);
         self.now = self.now.max(now);
         if self.halted {
             return;
         }
+        self.forgive(gap);
         match event {
             Event::Client(request) => self.client_request(request, self.now),
             Event::ConnectionClosed { connection } => self.connection_closed(connection),
@@ -375,6 +387,11 @@ impl Replica {
             Event::MetaDone { op, result } => self.meta_done(op, result.map_err(|e| e.to_string())),
             Event::LinkUp { peer, link } => self.link_up(peer, link),
             Event::LinkDown { peer, link, why } => self.link_down(peer, link, &why),
+            Event::Reading {
+                peer,
+                link,
+                reading,
+            } => self.reading(peer, link, reading),
             Event::Frame {
                 peer,
                 link,
@@ -500,9 +517,6 @@ impl Replica {
         let now = self.now;
         let peer = &mut self.peers[slot.index()];
         peer.heard = now;
-        if let Some(link) = &mut peer.link {
-            link.pinged = false;
-        }
         self.heard_term(slot, envelope.term, &envelope.frame);
         if self.peer(slot).link.is_none_or(|link| link.closing) {
             // This node has just stepped down, and meets everybody afresh.
@@ -548,7 +562,7 @@ impl Replica {
             Frame::Differ { tag, mask } => self.sweep_compared(slot, tag, mask),
             Frame::Bits { first, words } => self.receive_bits(slot, first, &words),
             Frame::Ping => self.send(slot, Frame::Pong),
-            Frame::Pong => {}
+            Frame::Pong => self.ponged(slot),
             Frame::Control(message) => self.control(slot, term, message),
         }
     }
@@ -686,7 +700,10 @@ impl Replica {
         if superblock.disk != StoredDisk::Failed {
             in_sync.push(superblock.node);
         }
+        let copies = superblock.peers.iter();
+        let copies = copies.filter(|peer| peer.standing == Standing::Copy);
         PeerState {
+            copies: copies.map(|peer| peer.node).collect(),
             boot: self.boot,
             primary: self.role == Role::Primary,
             disk: if self.disk_attached() {

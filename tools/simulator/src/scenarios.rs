@@ -4,6 +4,7 @@
 //! this project's own history. The README beside this crate says which scenario stands for which of them.
 
 mod disks;
+mod epochs;
 mod latency;
 mod moments;
 mod network;
@@ -13,6 +14,7 @@ mod rights;
 mod roles;
 mod size;
 mod split_brain;
+mod stalls;
 mod three;
 
 use crate::{run::Outcome, swarm::Seed, trace::Telling};
@@ -36,7 +38,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 11] = [
+    let subjects: [(&str, &[(&str, Run)]); 13] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
@@ -46,8 +48,10 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("latency", latency::ALL),
         ("resync", resync::ALL),
         ("size", size::ALL),
+        ("stalls", stalls::ALL),
         ("split brain", split_brain::ALL),
         ("three nodes", three::ALL),
+        ("epochs", epochs::ALL),
     ];
     subjects.into_iter().flat_map(|(subject, list)| {
         list.iter()
