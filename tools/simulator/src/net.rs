@@ -47,6 +47,8 @@ pub(crate) struct Side {
     pub(crate) sent: VecDeque<Sent>,
     /// When the last of them arrives, if nothing holds it up.
     pub(crate) last_arrival: u64,
+    /// When the wire is free of what it has sent.
+    pub(crate) wire_free: u64,
     /// Arrivals that came due while the way was blocked.
     pub(crate) held: u32,
     /// What this side sends travels as bytes.
@@ -74,6 +76,7 @@ impl Side {
             draining: false,
             sent: VecDeque::new(),
             last_arrival: 0,
+            wire_free: 0,
             held: 0,
             chain: None,
         }
