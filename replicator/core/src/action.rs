@@ -1,7 +1,10 @@
 //! Everything a replica asks its driver for.
 
+use core::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use twindisk_format::{
+    binding::Binding,
     frame::Envelope,
     ids::{BlockRange, Slot},
     meta_block::MetaBlock,
@@ -72,6 +75,9 @@ pub enum Action {
     /// Open or close the device to clients. When it closes, connections to it are shut down; nothing in flight on
     /// them is completed any more.
     Export(ExportState),
+    /// Clients that are bound to this, and no others, may have the device when it is open, besides those that are bound
+    /// to nothing (R17). Told at the start and whenever it changes, always before the device opens.
+    Bound(Option<Binding>),
     /// The answer to a command.
     Reply {
         /// Which.
@@ -176,10 +182,12 @@ pub enum DiskIo {
 pub enum LinkIntent {
     /// Have one, and keep trying.
     Connect,
-    /// Drop the one there is, and try again at your pace.
+    /// Drop the one there is, and try again at your pace, but neither dial nor accept before `wait` is over.
     Reconnect {
         /// For the log.
         why: String,
+        /// Zero, unless connections to this peer have come to nothing lately.
+        wait: Duration,
     },
     /// Drop the one there is once everything queued on it is sent, and have none until `Connect`.
     Disconnect {

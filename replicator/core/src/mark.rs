@@ -77,6 +77,12 @@ names! {
             PrimaryMakesEqual: "the primary has to make two standbys equal",
             BroughtUpByAnother: "another node is bringing this one up to date",
         }
+        "bound clients" {
+            BindingKept: "a promotion serves those of before: nobody else wrote meanwhile",
+            BindingElsewhere: "ended: data that another node wrote comes here",
+            BindingLostPower: "ended: what was not flushed may be gone with the power",
+            BindingForced: "ended: promoted by force",
+        }
         "request refused" {
             NotPrimary: "this node is not primary",
             GivingUp: "this node is giving up its role",
@@ -148,6 +154,12 @@ names! {
             Silent: "it was silent for too long",
             Undecided: "nothing came of comparing for too long",
             Unanswered: "it left a request unanswered",
+            NotRead: "this side could not read from it for too long",
+        }
+        "silence" {
+            Unread: "not counted while this side does not read",
+            StoodStill: "not counted for the time that this node itself stood still",
+            BackOff: "the next connection waits: those before it came to nothing",
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     Action, BufId, ClientRequest, CommandId, Config, DiskDone, DiskIo, DiskState, Event,
     ExportState, Latency, LinkId, OpId, PeerLatency, Report, Role, Time,
     activity::ActivityLog,
+    backoff::Backoff,
     bitmap::Bitmap,
     flush::{ClientFlush, Flusher},
     jobs::Job,
@@ -261,6 +262,10 @@ impl Replica {
             // It may lack a promise that this node has given. Peers are told that this is stored, so it must be.
             store.change(|superblock| superblock.disk = StoredDisk::Outdated);
         }
+        if metadata.superblock_doubtful && store.get().binding.is_some() {
+            // The newer copy may have said that it is over.
+            store.change(|superblock| superblock.binding = None);
+        }
         let superblock = store.get();
         let al = ActivityLog::new(layout, superblock.resource, metadata.al.pages);
         let mut bitmaps = metadata.bitmaps.into_iter();
@@ -284,6 +289,9 @@ impl Replica {
                 told: None,
                 said: None,
                 heard: now,
+                answered: None,
+                pings: VecDeque::new(),
+                backoff: Backoff::default(),
                 confirmed: None,
                 pending: None,
                 stable_when_lost: Seq(0),
@@ -360,10 +368,12 @@ impl Replica {
 
     /// Takes something that happened. Follow it with `poll_action` until that is empty.
     pub fn handle(&mut self, now: Time, event: Event) {
+        let gap = now.since(self.now);
         self.now = self.now.max(now);
         if self.halted {
             return;
         }
+        self.forgive(gap);
         match event {
             Event::Client(request) => self.client_request(request, self.now),
             Event::ConnectionClosed { connection } => self.connection_closed(connection),
@@ -371,6 +381,11 @@ impl Replica {
             Event::MetaDone { op, result } => self.meta_done(op, result.map_err(|e| e.to_string())),
             Event::LinkUp { peer, link } => self.link_up(peer, link),
             Event::LinkDown { peer, link, why } => self.link_down(peer, link, &why),
+            Event::Reading {
+                peer,
+                link,
+                reading,
+            } => self.reading(peer, link, reading),
             Event::Frame {
                 peer,
                 link,
@@ -496,9 +511,6 @@ impl Replica {
         let now = self.now;
         let peer = &mut self.peers[slot.index()];
         peer.heard = now;
-        if let Some(link) = &mut peer.link {
-            link.pinged = false;
-        }
         self.heard_term(slot, envelope.term, &envelope.frame);
         if self.peer(slot).link.is_none_or(|link| link.closing) {
             // This node has just stepped down, and meets everybody afresh.
@@ -544,7 +556,7 @@ impl Replica {
             Frame::Differ { tag, mask } => self.sweep_compared(slot, tag, mask),
             Frame::Bits { first, words } => self.receive_bits(slot, first, &words),
             Frame::Ping => self.send(slot, Frame::Pong),
-            Frame::Pong => {}
+            Frame::Pong => self.ponged(slot),
             Frame::Control(message) => self.control(slot, term, message),
         }
     }

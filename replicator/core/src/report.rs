@@ -5,6 +5,7 @@ use twindisk_format::ids::Slot;
 use crate::{
     Activity, DiskState, OnPeerLoss, PeerStatus, Progress, ReceiptStatus, Role, Status, Suspension,
     Time,
+    mutants::Mutant,
     mutation::Stage,
     peer::{FollowStep, Phase},
     replica::Replica,
@@ -23,6 +24,7 @@ impl Replica {
             disk_why: (!self.disk_is_up_to_date()).then(|| self.disk_why.clone()),
             size_bytes: superblock.size_blocks * 4096,
             export_open: self.export_open,
+            binding: superblock.binding,
             suspended: self.suspended.as_ref().map(|suspended| Suspension {
                 why: suspended.why.clone(),
                 release: suspended.release.clone(),
@@ -44,7 +46,7 @@ impl Replica {
                 .collect(),
             activity: self.activity(now),
             latency: self.latency.clone(),
-            warnings: self.warnings(),
+            warnings: self.warnings(now),
         }
     }
 
@@ -71,6 +73,8 @@ impl Replica {
             dirty_bytes: peer.bitmap.dirty() * 4096,
             unstable_bytes: peer.sent.unstable_blocks * 4096,
             in_flight: peer.sent.in_flight,
+            oldest_ms: peer.sent.oldest().map_or(0, |since| millis(now, since)),
+            unread: peer.link.is_some_and(|link| link.paused.is_some()),
             receipt: record
                 .receipt
                 .filter(|_| self.receipt_holds(slot))
@@ -161,8 +165,8 @@ impl Replica {
         }
     }
 
-    fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+    fn warnings(&self, now: Time) -> Vec<String> {
+        let mut warnings = self.stalls(now);
         if self.config.on_peer_loss == OnPeerLoss::Continue {
             warnings.push(
                 "on-peer-loss = \"continue\" is UNSAFE: a primary goes on without proof that no \
@@ -202,6 +206,21 @@ impl Replica {
             assert!(self.export_open, "a primary serves");
         } else {
             assert!(!self.export_open, "only a primary serves");
+        }
+        if let Some(binding) = superblock.binding {
+            let generations = superblock.lineage.generations().iter();
+            let mut since = generations.skip_while(|generation| generation.id != binding.id);
+            assert!(
+                since.all(|generation| generation.node == superblock.node)
+                    || self.mutant(Mutant::ServeClientsOfTheRoleBefore),
+                "R17: nobody else has written since the role began to which clients are bound"
+            );
+        } else {
+            assert_eq!(
+                self.role,
+                Role::Standby,
+                "R17: clients of a primary can be bound"
+            );
         }
         for peer in &self.peers {
             let mut last = None;

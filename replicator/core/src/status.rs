@@ -1,6 +1,7 @@
 //! What a replica says of itself. Field names are stable: the CLI, HTTP and tests all read this.
 
 use serde::{Deserialize, Serialize};
+use twindisk_format::binding::Binding;
 
 use crate::{Latency, OnPeerLoss, PeerLatency, Protocol};
 
@@ -20,6 +21,10 @@ pub struct Status {
     pub size_bytes: u64,
     /// Clients may open the device.
     pub export_open: bool,
+    /// `TERM-ID` of the role that clients of the export `RESOURCE@TERM-ID` are bound to; `None` when all such clients of
+    /// this node have been overtaken by what another one wrote.
+    #[serde(default)]
+    pub binding: Option<Binding>,
     /// Set while I/O waits.
     pub suspended: Option<Suspension>,
     /// The newest generation: `term/id/node`, or `None` when there is no data yet.
@@ -72,6 +77,12 @@ pub struct PeerStatus {
     pub unstable_bytes: u64,
     /// Mutations sent to it and not yet answered.
     pub in_flight: u64,
+    /// Age of the oldest request that it has not answered, milliseconds; 0 when it has answered all.
+    #[serde(default)]
+    pub oldest_ms: u64,
+    /// This node does not read from it at the moment: its own disk takes nothing more.
+    #[serde(default)]
+    pub unread: bool,
     /// A right about it that is in force.
     pub receipt: Option<ReceiptStatus>,
     /// A resync or verify with it that is under way.

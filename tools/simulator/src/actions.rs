@@ -1,7 +1,10 @@
 //! What a core asks for, done: the part of an engine, with a checker looking over its shoulder.
 
 use twindisk_core::{Action, ConnectionState, Event, ExportState, LinkId, RequestId};
-use twindisk_format::frame::{Envelope, Frame};
+use twindisk_format::{
+    binding::Binding,
+    frame::{Envelope, Frame},
+};
 
 use crate::{
     checker::{Violation, book::Rights, promises},
@@ -44,7 +47,7 @@ impl World {
                 payload,
             } => {
                 let peer = self.peer_in(number, peer);
-                self.check_frame(number, link, &envelope);
+                self.check_frame(number, (peer, link), &envelope);
                 let control = matches!(envelope.frame, Frame::Control(_));
                 self.send(number, (peer, link), envelope, payload);
                 if control {
@@ -62,12 +65,14 @@ impl World {
             Action::Release { buf } => {
                 let result = self.nodes[number].bufs.release(buf);
                 self.contract(number, result);
+                self.read_on(number);
             }
             Action::Link { peer, intent } => {
                 let peer = self.peer_in(number, peer);
                 self.link_intent(number, peer, &intent);
             }
             Action::Export(state) => self.export(number, &state),
+            Action::Bound(binding) => self.bound(number, binding),
             Action::Reply { id, result } => {
                 self.replied(number, id, result.map(drop));
             }
@@ -115,7 +120,10 @@ impl World {
             ExportState::Open { size_blocks } => {
                 let before = self.nodes[number].export.replace(*size_blocks);
                 match before {
-                    None => self.check_opening(number),
+                    None => {
+                        self.check_opening(number);
+                        self.check_bound(number);
+                    }
                     Some(before) => self.check_added(number, before..*size_blocks),
                 }
                 self.check_served(number);
@@ -129,8 +137,32 @@ impl World {
         self.interesting(number);
     }
 
+    fn bound(&mut self, number: usize, binding: Option<Binding>) {
+        let node = &mut self.nodes[number];
+        let changed = node.binding != binding;
+        node.binding = binding;
+        if node.export.is_some() && changed {
+            let story = format!("{} binds its clients anew while they work", name(number));
+            self.violate(Violation::new("R17", story));
+        }
+    }
+
+    /// R17 for a node whose device opens.
+    fn check_bound(&mut self, number: usize) {
+        let node = &self.nodes[number];
+        let Some(binding) = node.binding else {
+            let story = format!("{} opens its device and binds nobody", name(number));
+            return self.violate(Violation::new("R17", story));
+        };
+        let disk = (!node.diskless).then_some(&node.disk);
+        let next_write = self.book.next_write();
+        let result = self.bindings.opens(binding, next_write, (&self.book, disk));
+        self.check(result);
+    }
+
     /// What a node says must be so, and be stored.
-    fn check_frame(&mut self, number: usize, link: LinkId, envelope: &Envelope) {
+    fn check_frame(&mut self, number: usize, to: (usize, LinkId), envelope: &Envelope) {
+        let (peer, link) = to;
         let result = match &envelope.frame {
             Frame::Control(message) => {
                 let durable = self.nodes[number].meta.superblock();
@@ -143,6 +175,9 @@ impl World {
         };
         self.check(result);
         self.heard.speaks(number, envelope.term.0);
+        if envelope.frame == Frame::Ping {
+            self.heard.asks(self.now, number, peer);
+        }
     }
 
     /// R2 and S3 for a node that was promoted.
@@ -371,5 +406,6 @@ const fn kind_of(action: &Action) -> u64 {
         Action::SaveBlocks { .. } => 11,
         Action::Report(_) => 12,
         Action::Halt { .. } => 13,
+        Action::Bound(_) => 14,
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Pair {
     pub(crate) link: Option<Link>,
     /// Until when frames from side i are held up; `u64::MAX`: until healed.
     pub(crate) blocked: [u64; 2],
+    /// Side i neither dials nor accepts before.
+    pub(crate) not_before: [u64; 2],
     /// An attempt to connect is scheduled.
     pub(crate) dialing: bool,
 }
@@ -49,7 +51,9 @@ pub(crate) struct Side {
     pub(crate) last_arrival: u64,
     /// When the wire is free of what it has sent.
     pub(crate) wire_free: u64,
-    /// Arrivals that came due while the way was blocked.
+    /// It does not read: there is no buffer for what comes next.
+    pub(crate) paused: bool,
+    /// Arrivals that came due while the way was blocked, or the other side did not read.
     pub(crate) held: u32,
     /// What this side sends travels as bytes.
     pub(crate) chain: Option<Chain>,
@@ -74,6 +78,7 @@ impl Side {
             up: false,
             down: false,
             draining: false,
+            paused: false,
             sent: VecDeque::new(),
             last_arrival: 0,
             wire_free: 0,

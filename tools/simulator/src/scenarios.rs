@@ -13,6 +13,7 @@ mod rights;
 mod roles;
 mod size;
 mod split_brain;
+mod stalls;
 mod three;
 
 use crate::{run::Outcome, swarm::Seed, trace::Telling};
@@ -36,7 +37,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 11] = [
+    let subjects: [(&str, &[(&str, Run)]); 12] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
@@ -46,6 +47,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("latency", latency::ALL),
         ("resync", resync::ALL),
         ("size", size::ALL),
+        ("stalls", stalls::ALL),
         ("split brain", split_brain::ALL),
         ("three nodes", three::ALL),
     ];

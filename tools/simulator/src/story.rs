@@ -1,6 +1,6 @@
 //! Events and actions in words, short enough to read a thousand of.
 
-use twindisk_core::{Action, ClientOp, DiskDone, DiskIo, Event, ExportState, LinkIntent};
+use twindisk_core::{Action, ClientOp, DiskDone, DiskIo, Event, ExportState, LinkIntent, Reading};
 use twindisk_format::{
     control::{ControlMessage, PeerState},
     frame::{Envelope, Frame},
@@ -32,6 +32,11 @@ pub(crate) fn event(event: &Event) -> String {
         Event::LinkDown { peer, link, why } => {
             format!("link {} to slot {peer} is down: {why}", link.0)
         }
+        Event::Reading {
+            peer,
+            link,
+            reading,
+        } => format!("reading from slot {peer} by link {}: {reading:?}", link.0),
         Event::Frame {
             peer,
             link,
@@ -78,6 +83,8 @@ pub(crate) fn action(action: &Action) -> String {
             format!("opens the device ({size_blocks} blocks)")
         }
         Action::Export(ExportState::Closed { why }) => format!("closes the device: {why}"),
+        Action::Bound(Some(binding)) => format!("serves who is bound to {binding}"),
+        Action::Bound(None) => "serves nobody of a former time".into(),
         Action::Reply { id, result } => match result {
             Ok(reply) => format!("answers command {}: {}", id.0, reply.message),
             Err(refusal) => format!(
@@ -261,6 +268,14 @@ pub(crate) const fn event_kind(event: &Event) -> &'static str {
         Event::MetaDone { result: Err(_), .. } => "metadata not written",
         Event::LinkUp { .. } => "link up",
         Event::LinkDown { .. } => "link down",
+        Event::Reading {
+            reading: Reading::Paused,
+            ..
+        } => "reading paused",
+        Event::Reading {
+            reading: Reading::Resumed,
+            ..
+        } => "reading resumed",
         Event::Frame { .. } => "frame",
         Event::Sent { .. } => "sent",
         Event::Command { .. } => "command",
@@ -297,6 +312,8 @@ pub(crate) const fn action_kind(action: &Action) -> &'static str {
         },
         Action::Export(ExportState::Open { .. }) => "open the device",
         Action::Export(ExportState::Closed { .. }) => "close the device",
+        Action::Bound(Some(_)) => "bind clients",
+        Action::Bound(None) => "end what clients are bound to",
         Action::Reply { result: Ok(_), .. } => "obey a command",
         Action::Reply { result: Err(_), .. } => "refuse a command",
         Action::ProbeCapacity { .. } => "probe the capacity",

@@ -5,6 +5,7 @@ use std::{
     collections::VecDeque,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -20,7 +21,10 @@ use twindisk_format::{
     limits::BLOCK_BYTES,
 };
 
-use super::events::{Events, Happened};
+use super::{
+    events::{Events, Happened},
+    exports::Bound,
+};
 use crate::{
     config::{Member, Resource},
     limits,
@@ -38,6 +42,7 @@ pub(crate) struct Replica {
     pub(crate) peers: Vec<Peer>,
     sender: InputSender,
     export: RefCell<ExportState>,
+    bound: Cell<Bound>,
     halted: RefCell<Option<String>>,
     halt: Notify,
     opened: Notify,
@@ -51,6 +56,8 @@ pub(crate) struct Peer {
     pub(crate) name: String,
     wanted: Cell<bool>,
     linked: Cell<bool>,
+    /// No connection is made or taken before: those before it came to nothing.
+    not_before: Cell<Option<Instant>>,
     changed: Notify,
 }
 
@@ -63,13 +70,22 @@ impl Peer {
             name,
             wanted: Cell::new(false),
             linked: Cell::new(false),
+            not_before: Cell::new(None),
             changed: Notify::new(),
         }
     }
 
-    /// Whether the replica wants a connection to it at all.
+    /// Whether the replica takes a connection to it now.
     pub(crate) fn wanted(&self) -> bool {
-        self.wanted.get()
+        self.wanted.get() && self.waits_for().is_zero()
+    }
+
+    /// How long it is to be left alone.
+    pub(crate) fn waits_for(&self) -> Duration {
+        let until = self.not_before.get();
+        until.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        })
     }
 
     /// Whether a connection is to be made now.
@@ -114,6 +130,7 @@ impl Replica {
             export: RefCell::new(ExportState::Closed {
                 why: "this node is standby: only the primary serves clients".to_owned(),
             }),
+            bound: Cell::new(Bound::NotKnown),
             halted: RefCell::default(),
             halt: Notify::new(),
             opened: Notify::new(),
@@ -129,6 +146,11 @@ impl Replica {
     /// What clients may have now.
     pub(crate) fn export(&self) -> ExportState {
         self.export.borrow().clone()
+    }
+
+    /// To what clients may be bound now.
+    pub(crate) const fn bound(&self) -> Bound {
+        self.bound.get()
     }
 
     /// Why it has stopped, if it has.
@@ -234,8 +256,15 @@ impl Replica {
             Notice::Link { peer, intent } => {
                 if let Some(peer) = self.peer(peer) {
                     match intent {
-                        LinkIntent::Connect => peer.set(true, peer.linked.get()),
-                        LinkIntent::Reconnect { .. } => peer.set(true, false),
+                        LinkIntent::Connect => {
+                            // An operator who asks for it does not wait.
+                            peer.not_before.set(None);
+                            peer.set(true, peer.linked.get());
+                        }
+                        LinkIntent::Reconnect { wait, .. } => {
+                            peer.not_before.set(Some(Instant::now() + wait));
+                            peer.set(true, false);
+                        }
                         LinkIntent::Disconnect { .. } => peer.set(false, false),
                     }
                 }
@@ -259,6 +288,9 @@ impl Replica {
                 }
                 *self.export.borrow_mut() = state;
                 self.opened.notify_one();
+            }
+            Notice::Bound(binding) => {
+                self.bound.set(binding.map_or(Bound::None, Bound::To));
             }
             Notice::Halted { why } => {
                 events.emit(name, &Happened::Halted { why: why.clone() });
