@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use twindisk_core::{ConnectionState, DiskState, Role, Status};
-use twindisk_fencing_core::ReplicaView;
+use twindisk_fencing_core::{Led, ReplicaView};
 
 /// What came of asking a process for the status of a resource.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ fn view(run: u64, status: &Status, peer: u8) -> Option<ReplicaView> {
         term: status.term,
         up_to_date: status.disk == DiskState::UpToDate,
         can_promote: status.promote_needs.is_empty(),
+        needs: status.promote_needs.clone(),
+        led: status.led().map(|(node, term)| Led { node, term }),
         open: status.export_open,
         suspended: status.suspended.is_some(),
         linked: !matches!(
