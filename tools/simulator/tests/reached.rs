@@ -1,7 +1,7 @@
 //! Every row of the table is reached, and every scenario holds.
 
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -74,7 +74,7 @@ fn every_row_is_reached_and_every_scenario_holds() {
 /// Ends the test, with a name, when a core goes round in circles: nothing else can end that.
 #[derive(Default)]
 struct Watchdog {
-    begun: Mutex<BTreeMap<ThreadId, (String, Instant)>>,
+    begun: Mutex<HashMap<ThreadId, (String, Instant)>>,
     at_work: AtomicU64,
     started: AtomicBool,
 }
