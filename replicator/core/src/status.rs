@@ -52,11 +52,16 @@ impl Status {
     /// Who was primary last, as far as this node knows, and in which term: of the newest generation.
     #[must_use]
     pub fn led(&self) -> Option<(u8, u64)> {
-        let mut parts = self.generation.as_deref()?.split('/');
-        let term = parts.next()?.parse().ok()?;
-        let node = parts.nth(1)?.parse().ok()?;
-        Some((node, term))
+        self.generation.as_deref().and_then(led_of)
     }
+}
+
+/// Node and term of a generation, `term/id/node`.
+fn led_of(generation: &str) -> Option<(u8, u64)> {
+    let mut parts = generation.split('/');
+    let term = parts.next()?.parse().ok()?;
+    let node = parts.nth(1)?.parse().ok()?;
+    Some((node, term))
 }
 
 /// One peer as this node sees it.
@@ -225,4 +230,19 @@ pub enum ConnectionState {
     SplitBrain,
     /// Connected; the two have nothing in common and refuse to mix.
     Unrelated,
+}
+
+#[cfg(test)]
+mod tests {
+    use twindisk_format::ids::{NodeId, Term};
+
+    use super::*;
+
+    #[test]
+    fn who_was_primary_last_is_read_as_it_is_written() {
+        // As `status` writes it: an agent that could not read it would take nobody for the primary of before (R12).
+        let written = format!("{}/{:016x}/{}", Term(7), 0x1f2e_u64, NodeId(2));
+        assert_eq!(led_of(&written), Some((2, 7)));
+        assert_eq!(led_of("7/1f2e"), None);
+    }
 }
