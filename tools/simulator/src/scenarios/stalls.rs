@@ -88,7 +88,7 @@ fn slow_disk_backs_off(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::new(swarm, telling);
     script.serve(20);
     let trouble = &mut script.world.nodes[1].trouble;
-    (trouble.slow_until, trouble.slowness) = (script.world.now + 20 * SEC, 3000);
+    (trouble.slow_until, trouble.slowness) = (script.world.now + 20 * SEC, 1000);
     script.load(60);
     script.pass(10_000);
     script.expect_decided(Mark::Unanswered);
