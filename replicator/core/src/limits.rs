@@ -28,8 +28,8 @@ pub const UNDECIDED_REQUEST_TIMEOUTS: u32 = 8;
 pub const MAX_TERM_JUMP: u64 = 1 << 32;
 
 /// While writes come, a superblock is written once in such a time, so that its count tells how old a replica is. A replica
-/// that was rolled back by less may not be noticed; a write of 4 KiB in that time costs nothing.
-pub const MOMENT_INTERVAL: Duration = Duration::from_secs(1);
+/// that was rolled back by less may not be noticed; five writes of 4 KiB a second cost little.
+pub const MOMENT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Superblock writes that may lie between what is known of a replica and what is said of it: a thousand a second for 34
 /// years. More is a broken peer, and a count at its end could never grow again.
