@@ -1,7 +1,7 @@
 //! What a replica says of itself. Field names are stable: the CLI, HTTP and tests all read this.
 
 use serde::{Deserialize, Serialize};
-use twindisk_format::binding::Binding;
+use twindisk_format::{binding::Binding, superblock::Standing};
 
 use crate::{Latency, OnPeerLoss, PeerLatency, Protocol};
 
@@ -85,8 +85,14 @@ pub struct PeerStatus {
     pub role: Option<Role>,
     /// Its disk, when connected (or as last known).
     pub disk: Option<DiskState>,
-    /// It belongs to the in-sync set.
+    /// It is counted on: a right about it is needed to go on without it.
     pub in_sync: bool,
+    /// Out of the in-sync set, joining it, or in it.
+    #[serde(default)]
+    pub standing: Standing,
+    /// Why it is not in yet although it is equal, and what would take it in.
+    #[serde(default)]
+    pub joining_why: Option<String>,
     /// Bytes dirty for it here.
     pub dirty_bytes: u64,
     /// Bytes sent to it and not yet known to be stable there.

@@ -4,6 +4,7 @@
 //! this project's own history. The README beside this crate says which scenario stands for which of them.
 
 mod disks;
+mod epochs;
 mod latency;
 mod moments;
 mod network;
@@ -37,7 +38,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 12] = [
+    let subjects: [(&str, &[(&str, Run)]); 13] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
@@ -50,6 +51,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("stalls", stalls::ALL),
         ("split brain", split_brain::ALL),
         ("three nodes", three::ALL),
+        ("epochs", epochs::ALL),
     ];
     subjects.into_iter().flat_map(|(subject, list)| {
         list.iter()

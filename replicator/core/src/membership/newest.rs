@@ -4,7 +4,7 @@
 use twindisk_format::{
     ids::{NodeId, Slot, SlotSet},
     lineage::Relation,
-    superblock::StoredDisk,
+    superblock::{Standing, StoredDisk},
 };
 
 use crate::{DiskState, Role, mutants::Mutant, mutation::Stage, peer::Phase, replica::Replica};
@@ -93,6 +93,14 @@ impl Replica {
         }
         nodes.sort_unstable();
         nodes
+    }
+
+    /// Nodes that are counted on, but have not said that they have everything.
+    pub(crate) fn joining_nodes(&self) -> Vec<NodeId> {
+        self.slots()
+            .filter(|slot| self.store.peer(*slot).standing == Standing::Joining)
+            .map(|slot| self.peer(slot).node)
+            .collect()
     }
 
     /// The peers that have everything that this node has, but for what is on its way.
