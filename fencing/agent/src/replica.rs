@@ -146,7 +146,8 @@ pub(crate) fn view(pid: u32, resource: &ResourceStatus, peer: u8) -> Option<Repl
         run: u64::from(pid),
         role: role(status.role),
         term: status.term,
-        up_to_date: status.disk == DiskState::UpToDate,
+        // R16: nobody is asked to step aside for what is not written yet.
+        up_to_date: status.disk == DiskState::UpToDate && !status.still_writing,
         can_promote: status.promote_needs.is_empty(),
         open: status.export_open,
         suspended: status.suspended.is_some(),

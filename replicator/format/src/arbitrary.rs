@@ -138,7 +138,7 @@ fn node_sets() -> impl Strategy<Value = Vec<NodeId>> {
 prop_compose! {
     fn peer_states()(
         boot: u64,
-        flags: [bool; 6],
+        flags: [bool; 7],
         disk in disks(),
         lineage in lineages(),
         in_sync in node_sets(),
@@ -155,6 +155,7 @@ prop_compose! {
             unconfirmed: flags[3],
             suspect: flags[4],
             lost_power: flags[5],
+            unwritten: flags[6],
             in_sync,
             dirty_blocks: sizes[0],
             base: base.map(GenerationId),

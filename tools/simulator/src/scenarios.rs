@@ -4,6 +4,7 @@
 //! this project's own history. The README beside this crate says which scenario stands for which of them.
 
 mod disks;
+mod failed_disks;
 mod latency;
 mod moments;
 mod network;
@@ -36,13 +37,14 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 11] = [
+    let subjects: [(&str, &[(&str, Run)]); 12] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
         ("moments", moments::ALL),
         ("network", network::ALL),
         ("disks", disks::ALL),
+        ("failed disks", failed_disks::ALL),
         ("latency", latency::ALL),
         ("resync", resync::ALL),
         ("size", size::ALL),
