@@ -24,7 +24,7 @@ crash ROUNDS="100":
 
 # a kernel of its own: unplugged, and with disks that are recorded, fail or lie
 vm:
-    cargo test -p twindisk --test vm_unplug --test vm_log_writes --test vm_flakey -- --nocapture --test-threads=1
+    cargo test -p twindisk --test vm_unplug --test vm_log_writes --test vm_flakey --test vm_services -- --nocapture --test-threads=1
 
 # the architecture as a test
 tidy:

@@ -9,10 +9,10 @@ use twindisk_core::{
     RequestId, Start, Status, Time, Timings,
 };
 use twindisk_format::{
-    ids::{BlockRange, BootId, ClusterId, GenerationId, NodeId, ResourceId, Slot, Term},
+    ids::{BlockRange, BootId, ClusterId, GenerationId, Moment, NodeId, ResourceId, Slot, Term},
     lineage::{Generation, Lineage},
     metadata,
-    superblock::{PeerRecord, StoredDisk, Superblock},
+    superblock::{Device, PeerRecord, StoredDisk, Superblock},
 };
 
 /// A primary and its standby, in sync.
@@ -245,11 +245,15 @@ fn replica(number: u8, blocks: u64, al_extents: usize, now: Time) -> Replica {
         host: BootId(0),
         unconfirmed: false,
         suspect: false,
+        rewound: false,
+        device: Device::default(),
         peers: vec![PeerRecord {
             node: peer,
             base: Some(generation.id),
             in_sync: true,
             receipt: None,
+            conflict: None,
+            seen: Moment(0),
         }],
         spare_slots: 0,
     };

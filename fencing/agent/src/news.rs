@@ -1,13 +1,16 @@
 //! What brings news to the core: heartbeats, replicas, fence devices.
 
 use std::{
+    cell::RefCell,
     rc::Rc,
     time::{Duration, SystemTime},
 };
 
 use tokio::{net::UdpSocket, sync::mpsc, time::interval};
 use tracing::debug;
+use twindisk_fencing_core::{Agent, Looking};
 use twindisk_stonith::{Fencer, Power};
+use twindisk_view as view;
 
 use crate::{
     config::Settings,
@@ -50,6 +53,7 @@ pub(crate) async fn hear(
 /// What the replicas say.
 pub(crate) async fn watch(
     settings: Rc<Settings>,
+    agent: Rc<RefCell<Agent>>,
     inputs: mpsc::UnboundedSender<Input>,
     serve: tokio::sync::watch::Sender<Serve>,
 ) {
@@ -58,24 +62,27 @@ pub(crate) async fn watch(
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        let begun: Vec<Looking> = (0..settings.resources.len())
+            .map(|resource| agent.borrow().looking(resource))
+            .collect();
         let look = watch.look(&settings.control_socket).await;
-        for (at, resource) in settings.resources.iter().enumerate() {
+        for (at, (resource, looking)) in settings.resources.iter().zip(begun).enumerate() {
             let peer = settings.peers[resource.peer].node;
-            let view = match &look {
-                Look::Silent => continue,
-                Look::Gone => None,
+            let said = match &look {
+                Look::Silent => view::Look::Silent,
+                Look::Gone => view::Look::Gone,
                 Look::Said(status) => {
-                    let one = status
-                        .resources
-                        .iter()
-                        .find(|one| one.name == resource.name);
-                    if one.is_some_and(replica::is_stuck) {
-                        continue;
-                    }
-                    one.and_then(|one| replica::view(status.pid, one, peer))
+                    let mut named = status.resources.iter();
+                    replica::said_of(status.pid, named.find(|one| one.name == resource.name))
                 }
             };
-            let _ = inputs.send(Input::Replica { resource: at, view });
+            if let Some(view) = view::news(&said, peer) {
+                let _ = inputs.send(Input::Replica {
+                    resource: at,
+                    looking,
+                    view,
+                });
+            }
         }
         serve.send_modify(|serve| serve.look(look));
     }

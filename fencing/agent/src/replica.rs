@@ -15,8 +15,7 @@ use twindisk_control::{
     limits::MAX_LINE_BYTES,
     protocol::{Answer, Ask, NodeStatus, Request, ResourceStatus, VERSION},
 };
-use twindisk_core::{ConnectionState, DiskState, Role};
-use twindisk_fencing_core::ReplicaView;
+use twindisk_view as view;
 
 /// How long `twindisk serve` has to answer a question about its state.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -128,39 +127,20 @@ async fn exchange(stream: &mut BufReader<UnixStream>, ask: Ask) -> io::Result<An
     Ok(serde_json::from_slice(&answer)?)
 }
 
-/// Whether the process answered for a replica that runs and did not: its thread is stuck, and nothing is gone.
-pub(crate) fn is_stuck(resource: &ResourceStatus) -> bool {
-    resource.running && resource.replica.is_none()
-}
-
-/// A resource as the core wants to see it; `None` if its replica does not run.
-pub(crate) fn view(pid: u32, resource: &ResourceStatus, peer: u8) -> Option<ReplicaView> {
-    let status = resource.replica.as_ref()?;
-    let peer = status.peers.iter().find(|one| one.node == peer)?;
-    let role = |role: Role| match role {
-        Role::Primary => twindisk_fencing_core::Role::Primary,
-        Role::Standby => twindisk_fencing_core::Role::Standby,
-    };
-    let activity = status.activity;
-    Some(ReplicaView {
-        run: u64::from(pid),
-        role: role(status.role),
-        term: status.term,
-        // R16: nobody is asked to step aside for what is not written yet.
-        up_to_date: status.disk == DiskState::UpToDate && !status.still_writing,
-        can_promote: status.promote_needs.is_empty(),
-        open: status.export_open,
-        suspended: status.suspended.is_some(),
-        linked: !matches!(
-            peer.connection,
-            ConnectionState::Connecting | ConnectionState::Standalone
-        ),
-        met: peer.met,
-        peer_role: peer.role.map(role),
-        peer_in_sync: peer.in_sync,
-        progress: activity.reads + activity.writes + activity.flushes,
-        oldest_ms: activity.disk_oldest_ms,
-    })
+/// What the process's answer says of one of its resources; one that it does not name has no replica.
+pub(crate) fn said_of(pid: u32, resource: Option<&ResourceStatus>) -> view::Look<'_> {
+    match resource {
+        Some(resource) => match &resource.replica {
+            Some(status) => view::Look::Said {
+                run: u64::from(pid),
+                status,
+            },
+            // The process answered for a replica that runs and did not: its thread is stuck, and nothing is gone.
+            None if resource.running => view::Look::Silent,
+            None => view::Look::Gone,
+        },
+        None => view::Look::Gone,
+    }
 }
 
 #[cfg(test)]
@@ -179,10 +159,11 @@ mod tests {
             why: Some("its I/O loop is stuck".into()),
             replica: None,
         };
-        assert!(is_stuck(&resource));
+        let told = |resource: &ResourceStatus| view::news(&said_of(1, Some(resource)), 2);
+        assert_eq!(told(&resource), None, "nothing new is known");
         resource.running = false;
-        assert!(!is_stuck(&resource), "it has stopped");
-        assert_eq!(view(1, &resource, 2), None);
+        assert_eq!(told(&resource), Some(None), "it has stopped");
+        assert_eq!(view::news(&said_of(1, None), 2), Some(None));
     }
 
     #[tokio::test]

@@ -16,7 +16,9 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 use twindisk_control::config::{Config, Node};
-use twindisk_fencing_core::{Action, Agent, Beat, Level, Operator, Order, ReplicaView, Time};
+use twindisk_fencing_core::{
+    Action, Agent, Beat, Level, Looking, Operator, Order, ReplicaView, Time,
+};
 use twindisk_services::{Host, Programs, Stack};
 use twindisk_stonith::{Confirmations, Fencer, SearchPath};
 
@@ -66,6 +68,7 @@ pub(crate) enum Input {
     },
     Replica {
         resource: usize,
+        looking: Looking,
         view: Option<ReplicaView>,
     },
     Ordered {
@@ -250,6 +253,7 @@ impl Driver {
         }
         spawn_local(news::watch(
             self.settings.clone(),
+            self.agent.clone(),
             self.inputs.clone(),
             self.serve.clone(),
         ));
@@ -305,7 +309,11 @@ impl Driver {
                     );
                 }
             }
-            Input::Replica { resource, view } => agent.handle_replica(now, resource, view),
+            Input::Replica {
+                resource,
+                looking,
+                view,
+            } => agent.handle_replica(now, resource, looking, view),
             Input::Ordered { resource, result } => agent.handle_ordered(now, resource, result),
             Input::Fenced { peer, result } => agent.handle_fenced(now, peer, result),
             Input::Power { peer, on } => agent.handle_power(now, peer, on),

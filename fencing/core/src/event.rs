@@ -63,6 +63,11 @@ pub struct ReplicaView {
     pub oldest_ms: u64,
 }
 
+/// When the driver began to look at a replica: a status and the answer to an order come over two connections, and either
+/// may overtake the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looking(pub(crate) u64);
+
 /// What a replica is told to do. One at a time and resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {

@@ -21,6 +21,6 @@ mod tests;
 pub use agent::Agent;
 pub use beat::{Beat, BeatResource, Serving};
 pub use config::{Config, HungIo, PeerConfig, Profile, ResourceConfig};
-pub use event::{Action, Level, Operator, Order, ReplicaView, Role, Services, Time};
+pub use event::{Action, Level, Looking, Operator, Order, ReplicaView, Role, Services, Time};
 pub use memory::{Failover, Intent, Memory};
 pub use status::{AgentStatus, PathStatus, PeerSummary, ResourceSummary};

@@ -1,7 +1,8 @@
 //! A resource with two nodes, as this one sees it: what it needs, and what it may do.
 
 use crate::{
-    Action, Agent, BeatResource, Failover, Level, Order, ReplicaView, Role, Services, Serving, Time,
+    Action, Agent, BeatResource, Failover, Level, Looking, Order, ReplicaView, Role, Services,
+    Serving, Time,
 };
 
 /// Before an order that failed is given once more, milliseconds.
@@ -29,6 +30,8 @@ pub(crate) struct Resource {
     pub(crate) killed: bool,
     /// What it was told and has not answered.
     pub(crate) order: Option<Order>,
+    /// Orders that were answered: what was asked of the replica before the last answer is older than that.
+    answered: u64,
     not_before: Time,
     /// Since when the two replicas are not connected.
     pub(crate) lost: Option<Time>,
@@ -77,9 +80,25 @@ impl Resource {
 }
 
 impl Agent {
-    /// The local replica has said something of itself, or its process is gone.
-    pub fn handle_replica(&mut self, now: Time, resource: usize, view: Option<ReplicaView>) {
+    /// The driver is about to ask the local replica what it is.
+    #[must_use]
+    pub fn looking(&self, resource: usize) -> Looking {
+        Looking(self.resources[resource].answered)
+    }
+
+    /// The local replica has said something of itself, or its process is gone. What was asked before an order was answered
+    /// may be what the replica was before it was carried out: it says nothing.
+    pub fn handle_replica(
+        &mut self,
+        now: Time,
+        resource: usize,
+        looking: Looking,
+        view: Option<ReplicaView>,
+    ) {
         self.advance(now);
+        if looking.0 < self.resources[resource].answered {
+            return;
+        }
         let state = &mut self.resources[resource];
         let before = std::mem::replace(&mut state.view, view);
         (state.known, state.seen) = (true, true);
@@ -138,6 +157,7 @@ impl Agent {
         let Some(order) = self.resources[resource].order.take() else {
             return;
         };
+        self.resources[resource].answered += 1;
         let outdating = std::mem::take(&mut self.resources[resource].outdating);
         if let Err(why) = result {
             let words = match order {

@@ -65,6 +65,10 @@ impl Replica {
             ControlMessage::Resized { size_blocks } => self.peer_resized(slot, size_blocks),
             ControlMessage::Discard => self.discard_asked(slot),
             ControlMessage::Goodbye { why } => self.goodbye(slot, &why),
+            ControlMessage::Moment { moment } => self.store.note(|superblock| {
+                let seen = &mut superblock.peers[slot.index()].seen;
+                *seen = moment.max(*seen);
+            }),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use twindisk_format::{
-    ids::{Slot, SlotSet},
+    ids::{Moment, Slot, SlotSet},
     layout::Layout,
     meta_block::MetaBlock,
     superblock::{PeerRecord, Superblock},
@@ -47,6 +47,11 @@ impl<T> Store<T> {
     pub(crate) fn change(&mut self, change: impl FnOnce(&mut Superblock)) {
         change(&mut self.superblock);
         self.changes += 1;
+    }
+
+    /// Changes something that the next write may bring along, and that is worth none of its own.
+    pub(crate) fn note(&mut self, change: impl FnOnce(&mut Superblock)) {
+        change(&mut self.superblock);
     }
 
     /// Does `then` once everything changed so far is stored.
@@ -107,6 +112,14 @@ impl<T> Store<T> {
 
     pub(crate) fn peer(&self, slot: Slot) -> &PeerRecord {
         &self.superblock.peers[slot.index()]
+    }
+
+    /// How often the superblock on the disk was written.
+    pub(crate) const fn moment(&self) -> Moment {
+        Moment(match self.writing {
+            Some(_) => self.counter - 1,
+            None => self.counter,
+        })
     }
 
     /// The peers of the in-sync set.

@@ -5,7 +5,7 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use crate::{
     control::{ControlMessage, Membership, PeerState},
     frame::{BITS_WORDS, BlockMask, Envelope, Frame, How},
-    ids::{BlockRange, BootId, GenerationId, NodeId, Seq, Term},
+    ids::{BlockRange, BootId, GenerationId, Moment, NodeId, Seq, Term},
     limits::{MAX_DATA_BLOCKS, MAX_DEVICE_BLOCKS, MAX_PEERS, MAX_ZERO_BLOCKS},
     lineage::{Generation, Lineage, MAX_LINEAGE},
     superblock::StoredDisk,
@@ -98,6 +98,9 @@ pub(crate) fn control_messages() -> impl Strategy<Value = ControlMessage> {
         number().prop_map(|size_blocks| M::Resized { size_blocks }),
         Just(M::Discard),
         why().prop_map(|why| M::Goodbye { why }),
+        number().prop_map(|moment| M::Moment {
+            moment: Moment(moment)
+        }),
     ]
 }
 
@@ -138,11 +141,11 @@ fn node_sets() -> impl Strategy<Value = Vec<NodeId>> {
 prop_compose! {
     fn peer_states()(
         boot: u64,
-        flags: [bool; 7],
+        flags: [bool; 8],
         disk in disks(),
         lineage in lineages(),
         in_sync in node_sets(),
-        sizes: [u64; 3],
+        sizes: [u64; 5],
         base in option::of(any::<u64>()),
     ) -> PeerState {
         PeerState {
@@ -155,7 +158,10 @@ prop_compose! {
             unconfirmed: flags[3],
             suspect: flags[4],
             lost_power: flags[5],
-            unwritten: flags[6],
+            unwritten: flags[7],
+            rewound: flags[6],
+            moment: Moment(sizes[3]),
+            seen: Moment(sizes[4]),
             in_sync,
             dirty_blocks: sizes[0],
             base: base.map(GenerationId),

@@ -149,7 +149,8 @@ impl<'a> Parts<'a> {
             | ControlMessage::DiskFailed { .. }
             | ControlMessage::Resize { .. }
             | ControlMessage::Resized { .. }
-            | ControlMessage::Discard => Self::default(),
+            | ControlMessage::Discard
+            | ControlMessage::Moment { .. } => Self::default(),
         }
     }
 }

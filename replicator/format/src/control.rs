@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 
 use crate::{
-    ids::{BootId, GenerationId, NodeId, Seq, Term},
+    ids::{BootId, GenerationId, Moment, NodeId, Seq, Term},
     lineage::Lineage,
     superblock::StoredDisk,
 };
@@ -92,6 +92,11 @@ pub enum ControlMessage {
         /// For the log.
         why: String,
     },
+    /// The sender's metadata was written so often: it will never say less again.
+    Moment {
+        /// What is stored.
+        moment: Moment,
+    },
 }
 
 /// What a replica tells a peer when they meet.
@@ -105,6 +110,13 @@ pub struct PeerState {
     pub disk: StoredDisk,
     /// Equal hashes of it prove nothing: see [`Superblock::suspect`](crate::superblock::Superblock::suspect).
     pub suspect: bool,
+    /// It was rolled back, and not every block of it was compared since: see
+    /// [`Superblock::rewound`](crate::superblock::Superblock::rewound).
+    pub rewound: bool,
+    /// How often its metadata was written.
+    pub moment: Moment,
+    /// How often the receiver's was, as far as the sender knows.
+    pub seen: Moment,
     /// Its disk may be given to clients now (UpToDate, not only Consistent).
     pub up_to_date: bool,
     /// It was not stopped cleanly and has not been compared since.

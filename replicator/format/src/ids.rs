@@ -42,6 +42,10 @@ number! {
     BootId(u64)
 }
 number! {
+    /// How often a replica's superblock was written: grows with each write, and goes back only with the metadata.
+    Moment(u64)
+}
+number! {
     /// Hash of the cluster's name: peers of another cluster are refused.
     ClusterId(u128)
 }

@@ -19,8 +19,8 @@ pub const MAX_ZERO_BLOCKS: u32 = 16_384;
 pub const MAX_GENERATIONS: usize = 64;
 
 /// Most generations remembered before those, by their name alone: a node that was away for so many changes of the
-/// in-sync set is still known to be behind. They fill what a superblock has left.
-pub const MAX_ANCESTORS: usize = 256;
+/// in-sync set is still known to be behind. They fill what a superblock has left, but for a reserve.
+pub const MAX_ANCESTORS: usize = 192;
 
 /// Most bytes of one encoded control message.
 pub const MAX_CONTROL_BYTES: usize = 64 * 1024;

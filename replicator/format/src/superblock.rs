@@ -1,12 +1,14 @@
 //! The superblock's contents: everything about a replica that must survive its process (DESIGN section 5).
 
 pub(crate) mod bytes;
+mod identity;
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+pub use self::identity::{Conflict, ConflictKind, Device, Tie};
 use crate::{
-    ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Term},
+    ids::{BootId, ClusterId, GenerationId, Moment, NodeId, ResourceId, Term},
     lineage::Lineage,
 };
 
@@ -35,6 +37,11 @@ pub struct Superblock {
     /// It has failed since every block of it was last written: what is read from it may be in a cache that no later
     /// flush will write, so that equal hashes prove nothing.
     pub suspect: bool,
+    /// It was found to be older than a peer knows it to have been: no bitmap knows what it lacks, every block of it is
+    /// compared before it counts again.
+    pub rewound: bool,
+    /// The backing device that this metadata belongs to.
+    pub device: Device,
     /// This node was primary when this was written (a crash of a primary is told by it).
     pub primary: bool,
     /// The replica took part since this was written; cleared by a clean stop only.
@@ -94,6 +101,10 @@ pub struct PeerRecord {
     pub in_sync: bool,
     /// A right about this peer that is in force.
     pub receipt: Option<Receipt>,
+    /// Both have data that the other one lacks, and no person has decided yet whose counts (R11).
+    pub conflict: Option<Conflict>,
+    /// The peer's metadata was known to have been written so often. If it ever says less, it was rolled back.
+    pub seen: Moment,
 }
 
 impl PeerRecord {
@@ -105,6 +116,8 @@ impl PeerRecord {
             base: None,
             in_sync: false,
             receipt: None,
+            conflict: None,
+            seen: Moment(0),
         }
     }
 }

@@ -15,9 +15,14 @@ use twindisk_format::{
     codec,
     control::{ControlMessage, Membership, PeerState},
     frame::{BlockMask, Envelope, Frame, How},
-    ids::{BlockRange, BootId, ClusterId, GenerationId, NodeId, ResourceId, Seq, Slot, Term},
+    ids::{
+        BlockRange, BootId, ClusterId, GenerationId, Moment, NodeId, ResourceId, Seq, Slot, Term,
+    },
     lineage::{Generation, Lineage},
-    superblock::{PeerRecord, Receipt, ReceiptKind, StoredDisk, Superblock},
+    superblock::{
+        Conflict, ConflictKind, Device, PeerRecord, Receipt, ReceiptKind, StoredDisk, Superblock,
+        Tie,
+    },
     wire::{ChainDecoder, ChainEncoder},
 };
 
@@ -73,6 +78,11 @@ fn superblock() -> Superblock {
         unconfirmed: false,
         disk: StoredDisk::Outdated,
         suspect: true,
+        rewound: true,
+        device: Device {
+            tie: Tie::Mark(0x0a0b_0c0d_0e0f_1011),
+            blocks: 0x0001_8000,
+        },
         primary: true,
         active: true,
         host: BootId(6),
@@ -82,6 +92,11 @@ fn superblock() -> Superblock {
                 base: Some(GenerationId(0x3333_3333_3333_3333)),
                 in_sync: true,
                 receipt: None,
+                conflict: Some(Conflict {
+                    kind: ConflictKind::Rewound,
+                    newest: GenerationId(0x4444_4444_4444_4444),
+                }),
+                seen: Moment(0x0303),
             },
             PeerRecord {
                 node: NodeId(3),
@@ -93,6 +108,8 @@ fn superblock() -> Superblock {
                     term: Term(4),
                     boot: BootId(0x0b00_7000_0000_0001),
                 }),
+                conflict: None,
+                seen: Moment(0),
             },
         ],
         spare_slots: 0,
@@ -137,6 +154,9 @@ fn control_messages() -> Vec<ControlMessage> {
             primary: true,
             disk: StoredDisk::UpToDate,
             suspect: false,
+            rewound: false,
+            moment: Moment(700),
+            seen: Moment(600),
             up_to_date: true,
             crashed: false,
             lost_power: false,
@@ -190,6 +210,9 @@ fn control_messages() -> Vec<ControlMessage> {
         M::Resized { size_blocks: 2 },
         M::Discard,
         M::Goodbye { why: why() },
+        M::Moment {
+            moment: Moment(700),
+        },
     ]
 }
 
@@ -216,6 +239,7 @@ const fn name_of(message: &ControlMessage) -> &'static str {
         M::Resized { .. } => "resized",
         M::Discard => "discard",
         M::Goodbye { .. } => "goodbye",
+        M::Moment { .. } => "moment",
     }
 }
 

@@ -4,11 +4,15 @@
 mod hang;
 mod replica;
 
-use twindisk_core::{CommandId, Role};
+use std::collections::BTreeMap;
+
+use twindisk_core::{CommandId, Role, Time as CoreTime};
 use twindisk_fencing_core::{
-    Action, Agent, Beat, Config, HungIo, Level, Memory, Order, PeerConfig, Profile, ResourceConfig,
-    Time,
+    Action, Agent, Beat, Config, HungIo, Level, Memory, PeerConfig, Profile, ReplicaView,
+    ResourceConfig, Time,
 };
+
+use replica::{Errand, Question};
 
 use crate::{
     checker::Violation,
@@ -22,13 +26,16 @@ use crate::{
 /// Paths between two agents. Cuts of the replication network take the first one, and every other cut takes both.
 const PATHS: usize = 2;
 
-/// How often an agent looks at its replica.
-const LOOK: u64 = 20 * MS;
-
 /// The agents of a cluster of two.
 #[derive(Debug)]
 pub(crate) struct Agents {
     nodes: Vec<Node>,
+    /// Between two looks at a replica, at least.
+    look_every: u64,
+    /// Orders that were given.
+    errands: u64,
+    /// Who has asked for which command: the node, the run of its agent, and the number of the order.
+    asked: BTreeMap<CommandId, (usize, u64, u64)>,
     /// How long the fence device takes for a shot, and to read the power.
     latency: u64,
     /// It does not answer until then.
@@ -44,8 +51,10 @@ struct Node {
     /// Grows with each start and end.
     run: u64,
     memory: Memory,
-    /// What was ordered, of which run of the process, and by which command.
-    order: Option<(Order, u64, Option<CommandId>)>,
+    /// The order that it waits for.
+    order: Option<u64>,
+    /// When it looks at the clock next.
+    tick_at: u64,
     services: bool,
 }
 
@@ -61,8 +70,25 @@ struct Shot {
 pub(crate) enum AgentEv {
     /// It comes back.
     Start,
-    /// It looks at the clock and at its replica.
+    /// It looks at the clock.
+    Tick { run: u64 },
+    /// It asks what its replica is.
     Look { run: u64 },
+    /// The question reaches the process.
+    Read { question: Question },
+    /// The answer reaches the agent; `None`: the process is gone.
+    Seen {
+        question: Question,
+        view: Option<Box<ReplicaView>>,
+    },
+    /// An order reaches the process.
+    Obey { errand: Box<Errand> },
+    /// The answer reaches the agent.
+    Ordered {
+        run: u64,
+        serial: u64,
+        result: Result<(), String>,
+    },
     /// A beat arrives.
     Beat { path: usize, beat: Box<Beat> },
     /// What it wanted stored is.
@@ -88,10 +114,14 @@ impl Agents {
             run: 0,
             memory: Memory::default(),
             order: None,
+            tick_at: u64::MAX,
             services: false,
         };
         Self {
             nodes: (0..2).map(node).collect(),
+            look_every: Profile::Fast.interval() / 4 * MS,
+            errands: 0,
+            asked: BTreeMap::new(),
             latency: device.latency,
             device_dead_until: device.dead_until,
             shots: Vec::new(),
@@ -145,9 +175,11 @@ impl World {
         agent.handle_monitor(now, 0, Ok(latency));
         node.agent = Some(agent);
         node.run += 1;
+        node.tick_at = u64::MAX;
         let run = node.run;
         tell!(self, "{}: its agent starts", name(number));
         self.agent_later(0, number, AgentEv::Look { run });
+        self.set_agent_timer(number);
     }
 
     /// A node has lost its power, or its agent dies.
@@ -178,7 +210,7 @@ impl World {
     /// Something happens to the agent of a node.
     pub(crate) fn agent_event(&mut self, number: usize, event: AgentEv) {
         let now = self.agent_time(number);
-        let wall = self.now / SEC;
+        let (at, wall) = (self.now, self.now / SEC);
         let current = self.agents().nodes[number].run;
         match event {
             AgentEv::Start => return self.start_agent(number),
@@ -193,14 +225,30 @@ impl World {
                     agent.handle_stored(now, version, Ok(()));
                 }
             }
-            AgentEv::Look { run } if run == current => {
+            AgentEv::Tick { run } if run == current => {
+                if self.agents().nodes[number].tick_at > at {
+                    return;
+                }
                 self.check_services();
-                self.look(number, now);
-                if let Some(agent) = &mut self.agents().nodes[number].agent {
+                let node = &mut self.agents().nodes[number];
+                node.tick_at = u64::MAX;
+                if let Some(agent) = &mut node.agent {
                     agent.handle_time(now, wall);
                 }
-                self.agent_later(LOOK, number, AgentEv::Look { run });
             }
+            AgentEv::Look { run } if run == current => return self.ask_status(number),
+            AgentEv::Read { question } if question.run == current => {
+                return self.read_status(number, question);
+            }
+            AgentEv::Seen { question, view } if question.run == current => {
+                self.see_status(number, question, view);
+            }
+            AgentEv::Obey { errand } => return self.obey(number, *errand),
+            AgentEv::Ordered {
+                run,
+                serial,
+                result,
+            } if run == current => self.ordered(number, serial, result),
             AgentEv::Beat { path, beat } => {
                 if let Some(agent) = &mut self.agents().nodes[number].agent {
                     let _ = agent.handle_beat(now, 0, path, &beat);
@@ -257,6 +305,23 @@ impl World {
         }
         for action in actions {
             self.agent_acts(number, action);
+        }
+        self.set_agent_timer(number);
+    }
+
+    fn set_agent_timer(&mut self, number: usize) {
+        let clock = self.nodes[number].clock;
+        let now = self.now;
+        let node = &mut self.agents().nodes[number];
+        let Some(agent) = &node.agent else {
+            return;
+        };
+        let deadline = CoreTime(agent.next_deadline().0 * MS);
+        let at = clock.global(deadline).max(now);
+        if at < node.tick_at || node.tick_at < now {
+            node.tick_at = at;
+            let run = node.run;
+            self.agent_later(at - now, number, AgentEv::Tick { run });
         }
     }
 

@@ -9,7 +9,7 @@ use twindisk_format::{
     ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Slot, Term},
     limits::MAX_DATA_BLOCKS,
     lineage::{Generation, Lineage},
-    superblock::{PeerRecord, StoredDisk, Superblock},
+    superblock::{Device, PeerRecord, StoredDisk, Superblock},
 };
 
 use crate::{
@@ -274,6 +274,8 @@ pub(crate) fn superblock(number: usize, swarm: &Swarm) -> Superblock {
         host: BootId(0),
         unconfirmed: false,
         suspect: false,
+        rewound: false,
+        device: Device::default(),
         peers: peers(number, swarm.nodes)
             .map(|peer| PeerRecord::new(NodeId(peer as u8)))
             .collect(),

@@ -76,6 +76,7 @@ impl World {
                 format!("{} answers {id:?} twice or unasked", name(number)),
             ));
         }
+        self.replied_to_agent(id, &answer);
         self.operator.answers.insert(id, answer);
     }
 

@@ -142,6 +142,7 @@ impl World {
         node.last_loss = self.now;
         self.lose_clients(number);
         self.operator.forget_node(number);
+        self.break_orders(number);
         self.break_links_of(number, why);
     }
 

@@ -344,6 +344,7 @@ const fn frame_kind(frame: &Frame) -> &'static str {
             ControlMessage::Resized { .. } => "send: Resized",
             ControlMessage::Discard => "send: Discard",
             ControlMessage::Goodbye { .. } => "send: Goodbye",
+            ControlMessage::Moment { .. } => "send: Moment",
         },
     }
 }

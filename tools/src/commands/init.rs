@@ -14,7 +14,7 @@ use twindisk_format::{
     ids::{BootId, GenerationId, Term},
     limits::{BLOCK_BYTES, MAX_DEVICE_BLOCKS, MAX_PEERS},
     lineage::{Generation, Lineage},
-    superblock::{PeerRecord, StoredDisk, Superblock},
+    superblock::{Device, PeerRecord, StoredDisk, Superblock},
 };
 
 use crate::{ask::Where, exit::Failure, input::size};
@@ -184,6 +184,8 @@ fn superblock(plan: &Plan<'_>, device: &Backing) -> Result<Superblock, Failure> 
         host: BootId(0),
         unconfirmed: false,
         suspect: false,
+        rewound: false,
+        device: Device::default(),
         peers,
         spare_slots: u8::try_from(spare_slots).map_err(Failure::error)?,
     })

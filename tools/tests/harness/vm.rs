@@ -17,10 +17,13 @@ use nix::{
 use super::{LOOK, eventually, process::program};
 
 /// Programs that machines need on the host.
-pub(crate) const PROGRAMS: &[&str] = &["linux.uml", "busybox", "ip"];
+pub(crate) const PROGRAMS: &[&str] = &["linux.uml", "busybox", "ip", "cc"];
 
 /// Where the Debian package puts the modules, in a folder named by the version.
 const MODULES: &str = "/usr/lib/uml/modules";
+
+/// What is loaded before the kernel's own libraries, in the folder of the machines.
+const PRELOAD: &str = "xstate.so";
 
 /// Machines that share a folder and, if there are two, a link.
 pub(crate) struct Lab {
@@ -65,6 +68,7 @@ impl Lab {
             .expect("the package user-mode-linux has modules")
             .path();
         let ports = free_udp_ports();
+        compile_preload(dir.path());
         let machines = (1..=count)
             .map(|number| {
                 for (index, bytes) in disks.iter().enumerate() {
@@ -144,6 +148,21 @@ fn disk(dir: &Path, number: usize, index: usize) -> PathBuf {
     dir.join(format!("disk{number}.{index}"))
 }
 
+/// Makes what the kernel needs on processors with AMX, and what changes nothing on others: `tools/vm/xstate.c` says why.
+fn compile_preload(dir: &Path) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("vm/xstate.c");
+    let compiled = super::programs::command("cc")
+        .args(["-shared", "-fPIC", "-O2", "-o"])
+        .args([&dir.join(PRELOAD), &source])
+        .output()
+        .expect("cc runs");
+    assert!(
+        compiled.status.success(),
+        "{}",
+        String::from_utf8_lossy(&compiled.stderr)
+    );
+}
+
 fn free_udp_ports() -> [u16; 2] {
     // Held together, so that they differ.
     let sockets = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a free port"));
@@ -162,6 +181,7 @@ impl Machine {
         let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("vm");
         let mut kernel = Command::new("linux.uml");
         kernel
+            .env("LD_PRELOAD", self.job.join(PRELOAD))
             .arg(format!("umid={}", self.name()))
             .arg(format!("uml_dir={}/", self.job.display()))
             .args(["mem=768M", "rootfstype=hostfs", "rootflags=/", "ro"])

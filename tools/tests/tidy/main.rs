@@ -27,6 +27,16 @@ const LONGER: &[(&str, usize, &str)] = &[
         "the replica's state and the one place where events come in",
     ),
     (
+        "fencing/core/src/resource.rs",
+        520,
+        "a resource with two nodes: what it needs, and what it may do",
+    ),
+    (
+        "fencing/agent/src/run.rs",
+        510,
+        "the process: what comes in, and what is done",
+    ),
+    (
         "tools/simulator/src/links.rs",
         700,
         "a link from the first word to its end, with everything that can happen to it",
@@ -54,6 +64,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("fencing/core", &[]),
     ("fencing/stonith", &[]),
     ("fencing/services", &[]),
+    ("fencing/view", &["twindisk-core", "twindisk-fencing-core"]),
     (
         "fencing/agent",
         &[
@@ -63,11 +74,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "twindisk-format",
             "twindisk-services",
             "twindisk-stonith",
+            "twindisk-view",
         ],
     ),
     (
         "tools/simulator",
-        &["twindisk-core", "twindisk-fencing-core", "twindisk-format"],
+        &[
+            "twindisk-core",
+            "twindisk-fencing-core",
+            "twindisk-format",
+            "twindisk-view",
+        ],
     ),
     (
         "tools",
@@ -107,6 +124,11 @@ const PURE: &[Pure] = &[
     },
     Pure {
         place: "fencing/core/src",
+        except: &[],
+        never: OUTSIDE_WORLD,
+    },
+    Pure {
+        place: "fencing/view/src",
         except: &[],
         never: OUTSIDE_WORLD,
     },

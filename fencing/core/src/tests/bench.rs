@@ -227,7 +227,9 @@ impl Bench {
     }
 
     pub(super) fn view_of(&mut self, resource: usize, view: Option<ReplicaView>) {
-        self.agent.handle_replica(self.time(), resource, view);
+        let looking = self.agent.looking(resource);
+        self.agent
+            .handle_replica(self.time(), resource, looking, view);
         self.settle();
     }
 

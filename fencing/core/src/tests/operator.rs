@@ -110,6 +110,22 @@ fn a_switchover_takes_the_services_down_and_then_hands_over() {
 }
 
 #[test]
+fn a_status_that_was_asked_for_before_the_handover_starts_nothing() {
+    let mut bench = serving();
+    bench.ask(Operator::Switchover(0)).expect("possible");
+    bench.services(Ok(()));
+    bench.acts();
+    let looking = bench.agent.looking(0);
+    bench.obeyed();
+    let (now, old) = (bench.time(), primary());
+    bench.agent.handle_replica(now, 0, looking, Some(old));
+    bench.settle();
+    assert_eq!(bench.acts(), [], "it is primary no more");
+    bench.view(standby());
+    assert_eq!(bench.acts(), []);
+}
+
+#[test]
 fn a_switchover_without_services_hands_over_at_once() {
     let mut bench = Bench::primary();
     bench.ask(Operator::Switchover(0)).expect("possible");

@@ -156,7 +156,8 @@ impl Driver {
             Event::View(at, view) => {
                 self.moves(at, view.as_ref());
                 self.views[at].clone_from(&view);
-                self.agent.handle_replica(now, at, view);
+                let looking = self.agent.looking(at);
+                self.agent.handle_replica(now, at, looking, view);
             }
             Event::Stored(worked) => {
                 if let Some(memory) = self.storing.take() {

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use twindisk_format::{
-    ids::{BootId, GenerationId, Term},
+    ids::{BootId, GenerationId, Moment, Term},
     lineage::Lineage,
 };
 
@@ -33,6 +33,9 @@ fn state(generations: &[u64]) -> PeerState {
         lineage,
         unconfirmed: false,
         suspect: false,
+        rewound: false,
+        moment: Moment(0),
+        seen: Moment(0),
         in_sync: vec![ONE, TWO],
         dirty_blocks: 0,
         size_blocks: 100,

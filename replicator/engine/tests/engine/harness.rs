@@ -23,9 +23,9 @@ use twindisk_engine::{
 };
 use twindisk_format::{
     auth::Session,
-    ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Slot, Term},
+    ids::{BootId, ClusterId, GenerationId, Moment, NodeId, ResourceId, Slot, Term},
     lineage::{Generation, Lineage},
-    superblock::{PeerRecord, StoredDisk, Superblock},
+    superblock::{Device, PeerRecord, StoredDisk, Superblock},
 };
 use twindisk_nbd::{
     Export, Handshake, Outcome,
@@ -100,6 +100,8 @@ impl Node {
             lineage: Lineage::new(vec![GENERATION]),
             unconfirmed: false,
             suspect: false,
+            rewound: false,
+            device: Device::default(),
             disk: StoredDisk::UpToDate,
             primary: false,
             active: false,
@@ -112,6 +114,8 @@ impl Node {
                     base: Some(GENERATION.id),
                     in_sync: true,
                     receipt: None,
+                    conflict: None,
+                    seen: Moment(0),
                 })
                 .collect(),
             spare_slots: 0,

@@ -83,8 +83,8 @@ fn parts_above_their_limits_are_refused() {
         dirty: false,
     });
     // variant, term, number of generations (a marker and 16 bits), so many times three bytes, flag
-    assert_eq!(bytes[2..5], [251, 64, 1]);
-    bytes[3] = 65;
+    assert_eq!(bytes[2..5], [251, 0, 1]);
+    bytes[3] = 1;
     bytes.splice(5..5, [1, 1, 1]);
     let error = CodecError::AboveLimit {
         what: "generations",

@@ -13,7 +13,7 @@ use crate::{
     activity_log::AlPage,
     bitmap::{encode_bitmap_page, page_words},
     meta_block::{Fault, MetaBlock, Place},
-    superblock::{StoredDisk, Superblock},
+    superblock::{Device, StoredDisk, Superblock, Tie},
 };
 
 /// Reads everything and lists every block that is not as it should be.
@@ -118,7 +118,11 @@ impl fmt::Display for Dump {
         if superblock.suspect {
             write!(f, ", has failed since every block was last written")?;
         }
+        if superblock.rewound {
+            write!(f, ", was rolled back and not compared since")?;
+        }
         writeln!(f)?;
+        writeln!(f, "device          {}", device_name(superblock.device))?;
         writeln!(f, "was primary     {}", yes_no(superblock.primary))?;
         writeln!(f, "stopped cleanly {}", yes_no(!superblock.active))?;
         writeln!(f, "host's boot     {:016x}", superblock.host.0)?;
@@ -146,6 +150,16 @@ impl fmt::Display for Dump {
                     ", {:?} receipt about node {} in term {} (boot {:016x})",
                     receipt.kind, receipt.about, receipt.term, receipt.boot.0
                 )?;
+            }
+            if let Some(conflict) = peer.conflict {
+                write!(
+                    f,
+                    ", CONFLICT ({:?}) with its generation {:016x}",
+                    conflict.kind, conflict.newest.0
+                )?;
+            }
+            if peer.seen.0 > 0 {
+                write!(f, ", seen written {} times", peer.seen)?;
             }
             writeln!(f)?;
         }
@@ -254,6 +268,16 @@ const fn disk_name(disk: StoredDisk) -> &'static str {
         StoredDisk::Inconsistent => "Inconsistent",
         StoredDisk::Outdated => "Outdated",
         StoredDisk::UpToDate => "UpToDate",
+    }
+}
+
+fn device_name(device: Device) -> String {
+    let blocks = device.blocks;
+    match device.tie {
+        Tie::Size => format!("{blocks} blocks, known by nothing else"),
+        Tie::Inside => format!("{blocks} blocks, this metadata on it"),
+        Tie::Mark(mark) => format!("{blocks} blocks, marked {mark:016x}"),
+        Tie::Identity(hash) => format!("{blocks} blocks, identity {hash:016x}"),
     }
 }
 

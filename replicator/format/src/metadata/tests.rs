@@ -8,11 +8,11 @@ use super::*;
 use crate::{
     activity_log::EXTENTS_PER_PAGE,
     bitmap::{BITS_PER_PAGE, page_words},
-    ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Slot, Term},
+    ids::{BootId, ClusterId, GenerationId, Moment, NodeId, ResourceId, Slot, Term},
     limits::EXTENT_BLOCKS,
     lineage::{Generation, Lineage},
     meta_block::FoundPlace,
-    superblock::{PeerRecord, Receipt, ReceiptKind, StoredDisk},
+    superblock::{Device, PeerRecord, Receipt, ReceiptKind, StoredDisk},
 };
 
 /// One page of activity log, three of bitmap.
@@ -35,6 +35,8 @@ fn superblock() -> Superblock {
         }]),
         unconfirmed: false,
         suspect: false,
+        rewound: false,
+        device: Device::default(),
         disk: StoredDisk::UpToDate,
         primary: true,
         host: BootId(0),
@@ -49,6 +51,8 @@ fn superblock() -> Superblock {
                 term: Term(4),
                 boot: BootId(9),
             }),
+            conflict: None,
+            seen: Moment(0),
         }],
         spare_slots: 0,
     }

@@ -2,12 +2,14 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use zerocopy::{
-    FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, LE, U16, U32, U64, U128, Unaligned,
+    FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, LE, U16, U64, U128, Unaligned,
 };
 
-use super::{PeerRecord, Receipt, ReceiptKind, StoredDisk, Superblock};
+use super::{
+    Conflict, ConflictKind, Device, PeerRecord, Receipt, ReceiptKind, StoredDisk, Superblock, Tie,
+};
 use crate::{
-    ids::{BootId, ClusterId, GenerationId, NodeId, Term},
+    ids::{BootId, ClusterId, GenerationId, Moment, NodeId, Term},
     limits::{MAX_ANCESTORS, MAX_DEVICE_BLOCKS, MAX_GENERATIONS, MAX_PEERS},
     lineage::{Generation, Lineage},
     meta_block::{BODY_BYTES, Body, Fault, MetaBlock, Place, open, seal},
@@ -52,12 +54,17 @@ impl Superblock {
         layout.max_size_blocks = U64::new(self.max_size_blocks);
         layout.term = U64::new(self.term.0);
         layout.host = U64::new(self.host.0);
+        let (tie_kind, tie) = encode_tie(self.device.tie);
+        layout.tie_kind = tie_kind;
+        layout.tie = U64::new(tie);
+        layout.device_blocks = U64::new(self.device.blocks);
         layout.node = self.node.0;
         layout.disk = encode_disk(self.disk);
         layout.flags = flag(self.primary, FLAG_PRIMARY)
             | flag(self.active, FLAG_ACTIVE)
             | flag(self.unconfirmed, FLAG_UNCONFIRMED)
-            | flag(self.suspect, FLAG_SUSPECT);
+            | flag(self.suspect, FLAG_SUSPECT)
+            | flag(self.rewound, FLAG_REWOUND);
         assert!(
             self.peers.len() <= MAX_PEERS,
             "{} peers in a superblock",
@@ -96,12 +103,9 @@ impl Superblock {
             size_blocks <= max_size_blocks,
             "the size is above the largest size",
         )?;
+        ensure(layout.flags & !FLAGS == 0, "an unknown flag is set")?;
         ensure(
-            layout.flags & !(FLAG_PRIMARY | FLAG_ACTIVE | FLAG_UNCONFIRMED | FLAG_SUSPECT) == 0,
-            "an unknown flag is set",
-        )?;
-        ensure(
-            layout.reserved.iter().all(|byte| *byte == 0),
+            layout.reserved.iter().all(|byte| *byte == 0) && layout.tie_reserved == [0; 7],
             "reserved bytes are not zero",
         )?;
 
@@ -128,6 +132,11 @@ impl Superblock {
             unconfirmed,
             disk: decode_disk(layout.disk)?,
             suspect: layout.flags & FLAG_SUSPECT != 0,
+            rewound: layout.flags & FLAG_REWOUND != 0,
+            device: Device {
+                tie: decode_tie(layout.tie_kind, layout.tie.get())?,
+                blocks: layout.device_blocks.get(),
+            },
             primary: layout.flags & FLAG_PRIMARY != 0,
             active: layout.flags & FLAG_ACTIVE != 0,
             host: BootId(layout.host.get()),
@@ -220,6 +229,11 @@ fn encode_peer(peer: &PeerRecord) -> PeerLayout {
         layout.receipt_term = U64::new(receipt.term.0);
         layout.receipt_boot = U64::new(receipt.boot.0);
     }
+    if let Some(conflict) = peer.conflict {
+        layout.conflict = encode_conflict_kind(conflict.kind);
+        layout.conflict_newest = U64::new(conflict.newest.0);
+    }
+    layout.seen = U64::new(peer.seen.0);
     layout
 }
 
@@ -229,7 +243,7 @@ fn decode_peer(layout: &PeerLayout) -> Result<PeerRecord, Fault> {
         "a peer's flag is unknown",
     )?;
     ensure(
-        layout.reserved.get() == 0,
+        layout.reserved == [0; 3],
         "a peer's reserved bytes are not zero",
     )?;
     let has_base = layout.flags & PEER_HAS_BASE != 0;
@@ -243,7 +257,59 @@ fn decode_peer(layout: &PeerLayout) -> Result<PeerRecord, Fault> {
         base: has_base.then_some(GenerationId(base)),
         in_sync: layout.flags & PEER_IN_SYNC != 0,
         receipt: decode_receipt(layout)?,
+        conflict: decode_conflict(layout)?,
+        seen: Moment(layout.seen.get()),
     })
+}
+
+fn decode_conflict(layout: &PeerLayout) -> Result<Option<Conflict>, Fault> {
+    let newest = GenerationId(layout.conflict_newest.get());
+    let kind = match layout.conflict {
+        0 => {
+            ensure(newest.0 == 0, "a conflict has contents but no kind")?;
+            return Ok(None);
+        }
+        1 => ConflictKind::SplitBrain,
+        2 => ConflictKind::Unrelated,
+        3 => ConflictKind::Rewound,
+        _ => {
+            return Err(Fault::Impossible {
+                what: "the kind of a conflict is unknown",
+            });
+        }
+    };
+    Ok(Some(Conflict { kind, newest }))
+}
+
+const fn encode_conflict_kind(kind: ConflictKind) -> u8 {
+    match kind {
+        ConflictKind::SplitBrain => 1,
+        ConflictKind::Unrelated => 2,
+        ConflictKind::Rewound => 3,
+    }
+}
+
+const fn encode_tie(tie: Tie) -> (u8, u64) {
+    match tie {
+        Tie::Size => (0, 0),
+        Tie::Inside => (1, 0),
+        Tie::Mark(mark) => (2, mark),
+        Tie::Identity(hash) => (3, hash),
+    }
+}
+
+fn decode_tie(kind: u8, value: u64) -> Result<Tie, Fault> {
+    match kind {
+        0 | 1 => {
+            ensure(value == 0, "a device has a mark where none is used")?;
+            Ok(if kind == 0 { Tie::Size } else { Tie::Inside })
+        }
+        2 => Ok(Tie::Mark(value)),
+        3 => Ok(Tie::Identity(value)),
+        _ => Err(Fault::Impossible {
+            what: "what the device is known by is unknown",
+        }),
+    }
 }
 
 fn decode_receipt(layout: &PeerLayout) -> Result<Option<Receipt>, Fault> {
@@ -323,6 +389,10 @@ pub(crate) struct SuperblockLayout {
     pub(crate) max_size_blocks: U64<LE>,
     pub(crate) term: U64<LE>,
     pub(crate) host: U64<LE>,
+    pub(crate) tie: U64<LE>,
+    pub(crate) device_blocks: U64<LE>,
+    pub(crate) tie_kind: u8,
+    pub(crate) tie_reserved: [u8; 7],
     pub(crate) node: u8,
     pub(crate) disk: u8,
     pub(crate) flags: u8,
@@ -343,10 +413,13 @@ pub(crate) struct PeerLayout {
     pub(crate) flags: u8,
     pub(crate) receipt_kind: u8,
     pub(crate) receipt_about: u8,
-    pub(crate) reserved: U32<LE>,
+    pub(crate) conflict: u8,
+    pub(crate) reserved: [u8; 3],
     pub(crate) base: U64<LE>,
     pub(crate) receipt_term: U64<LE>,
     pub(crate) receipt_boot: U64<LE>,
+    pub(crate) conflict_newest: U64<LE>,
+    pub(crate) seen: U64<LE>,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -362,12 +435,14 @@ const FLAG_PRIMARY: u8 = 1;
 const FLAG_ACTIVE: u8 = 2;
 const FLAG_UNCONFIRMED: u8 = 4;
 const FLAG_SUSPECT: u8 = 8;
+const FLAG_REWOUND: u8 = 16;
+const FLAGS: u8 = FLAG_PRIMARY | FLAG_ACTIVE | FLAG_UNCONFIRMED | FLAG_SUSPECT | FLAG_REWOUND;
 const PEER_HAS_BASE: u8 = 1;
 const PEER_IN_SYNC: u8 = 2;
 const RESERVED_BYTES: usize =
-    BODY_BYTES - 56 - MAX_PEERS * 32 - MAX_GENERATIONS * 24 - MAX_ANCESTORS * 8;
+    BODY_BYTES - 80 - MAX_PEERS * 48 - MAX_GENERATIONS * 24 - MAX_ANCESTORS * 8;
 
-const _: () = assert!(size_of::<PeerLayout>() == 32);
+const _: () = assert!(size_of::<PeerLayout>() == 48);
 const _: () = assert!(size_of::<GenerationLayout>() == 24);
 const _: () = assert!(size_of::<SuperblockLayout>() == size_of::<Body>());
 const _: () = assert!(MAX_GENERATIONS <= 255); // counted in a byte

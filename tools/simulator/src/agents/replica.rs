@@ -1,124 +1,252 @@
-//! What an agent sees of its replica, and tells it.
+//! What an agent learns of its replica, and tells it: two connections to its process, as in production. A status may be
+//! old when it arrives, overtake an answer or be overtaken by it, or not come at all.
 
-use twindisk_core::{Command, ConnectionState, DiskState, Role, Status};
-use twindisk_fencing_core::{Order, ReplicaView, Time};
-use twindisk_format::superblock::{ReceiptKind, StoredDisk};
+use std::collections::BTreeMap;
 
+use twindisk_core::{Command, CommandId, Refusal};
+use twindisk_fencing_core::{Looking, Order, ReplicaView};
+use twindisk_format::{
+    ids::BootId,
+    superblock::{ReceiptKind, StoredDisk},
+};
+use twindisk_view::{Look, news};
+
+use super::AgentEv;
 use crate::{
     node::{name, slot_of},
+    swarm::{MS, SEC, US},
     trace::tell,
     world::World,
 };
 
-impl World {
-    pub(super) fn agent_orders(&mut self, number: usize, order: Order) {
-        let about = slot_of(number, 1 - number);
-        let command = match &order {
-            Order::Promote => Some(Command::Promote { force: None }),
-            Order::ReceiptFenced { detail, met } => Some(Command::Receipt {
-                about,
-                kind: ReceiptKind::Fence,
-                detail: detail.clone(),
-                met: Some(*met),
-            }),
-            Order::ReceiptReleased { detail, met } => Some(Command::Receipt {
-                about,
-                kind: ReceiptKind::Release,
-                detail: detail.clone(),
-                met: Some(*met),
-            }),
-            Order::Outdate { offline: false } => Some(Command::Outdate),
-            Order::Outdate { offline: true } => None,
-            Order::HandOver => Some(Command::Switchover { to: Some(about) }),
-        };
-        let id = match command {
-            Some(command) if self.nodes[number].replica.is_some() => {
-                Some(self.command(number, command))
-            }
-            Some(_) => None,
-            None => {
-                self.outdate_offline(number);
-                None
-            }
-        };
-        let run = self.nodes[number].run;
-        self.agents().nodes[number].order = Some((order, run, id));
-    }
+/// How long a process has to answer a question about its state.
+const PATIENCE: u64 = 2 * SEC;
+/// How long it has to carry out an order.
+const ORDER_PATIENCE: u64 = 30 * SEC;
 
-    fn outdate_offline(&mut self, number: usize) {
-        if self.nodes[number].replica.is_none() {
-            tell!(self, "{}: its agent records it as outdated", name(number));
-            self.nodes[number].meta.edit(|superblock| {
-                superblock.disk = superblock.disk.min(StoredDisk::Outdated);
-            });
-        }
-    }
-
-    /// Hands the agent what its replica says, and the answers to what it was told.
-    pub(super) fn look(&mut self, number: usize, now: Time) {
-        let run = self.nodes[number].run;
-        if self.nodes[number].stopped_until > self.now {
-            return; // It says nothing.
-        }
-        let view = self.nodes[number]
-            .status(self.now)
-            .map(|status| seen(run, &status));
-        let gone = view.is_none();
-        let answer = match &self.agents().nodes[number].order {
-            None => None,
-            Some((Order::Outdate { offline: true }, ..)) if gone => Some(Ok(())),
-            Some((_, _, None)) => Some(Err("its process is gone".to_owned())),
-            Some((_, asked, Some(_))) if gone || *asked != run => {
-                Some(Err("its process has died".to_owned()))
-            }
-            Some((_, _, Some(id))) => {
-                let id = *id;
-                self.answer(id).map(|obeyed| {
-                    if obeyed {
-                        Ok(())
-                    } else {
-                        Err(self
-                            .refusal(id)
-                            .map_or_else(String::new, |refusal| refusal.why.clone()))
-                    }
-                })
-            }
-        };
-        let node = &mut self.agents().nodes[number];
-        let Some(agent) = &mut node.agent else {
-            return;
-        };
-        agent.handle_replica(now, 0, view);
-        if let Some(result) = answer {
-            node.order = None;
-            agent.handle_ordered(now, 0, result);
-        }
-    }
+/// A status that is under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question {
+    /// The agent's run.
+    pub(super) run: u64,
+    /// When it was asked for.
+    asked: u64,
+    /// What the agent noted then.
+    looking: Looking,
 }
 
-fn seen(run: u64, status: &Status) -> ReplicaView {
-    let role = |role: Role| match role {
-        Role::Primary => twindisk_fencing_core::Role::Primary,
-        Role::Standby => twindisk_fencing_core::Role::Standby,
-    };
-    let peer = &status.peers[0];
-    ReplicaView {
-        run,
-        role: role(status.role),
-        term: status.term,
-        // R16: nobody is asked to step aside for what is not written yet.
-        up_to_date: status.disk == DiskState::UpToDate && !status.still_writing,
-        can_promote: status.promote_needs.is_empty(),
-        open: status.export_open,
-        suspended: status.suspended.is_some(),
-        linked: !matches!(
-            peer.connection,
-            ConnectionState::Connecting | ConnectionState::Standalone
-        ),
-        met: peer.met,
-        peer_role: peer.role.map(role),
-        peer_in_sync: peer.in_sync,
-        progress: status.activity.reads + status.activity.writes + status.activity.flushes,
-        oldest_ms: status.activity.disk_oldest_ms,
+/// An order that is under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Errand {
+    /// The agent's run.
+    run: u64,
+    /// No two orders have the same.
+    serial: u64,
+    /// The boot of the machine: what was under way when the power went is carried out by nobody.
+    host: BootId,
+    order: Order,
+}
+
+impl World {
+    /// How long something takes from the agent to the process, or back: now and then for ever so long.
+    fn way(&mut self) -> u64 {
+        let die = &mut self.dice.agent;
+        if !self.healed && die.chance(20) {
+            return die.between(2 * MS, 300 * MS);
+        }
+        die.between(20 * US, 2 * MS)
+    }
+
+    /// The agent asks its replica what it is.
+    pub(super) fn ask_status(&mut self, number: usize) {
+        let node = &self.agents().nodes[number];
+        let Some(agent) = &node.agent else {
+            return;
+        };
+        let (run, looking) = (node.run, agent.looking(0));
+        let question = Question {
+            run,
+            asked: self.now,
+            looking,
+        };
+        let delay = self.way();
+        self.agent_later(delay, number, AgentEv::Read { question });
+    }
+
+    /// The question reaches the process, which answers if it does anything.
+    pub(super) fn read_status(&mut self, number: usize, question: Question) {
+        let Question { run, asked, .. } = question;
+        let again = self.agents().look_every;
+        let node = &self.nodes[number];
+        let stopped = node.stopped_until;
+        if stopped > self.now {
+            if stopped < asked + PATIENCE {
+                return self.agent_later(stopped - self.now, number, AgentEv::Read { question });
+            }
+            let rest = (asked + PATIENCE).saturating_sub(self.now);
+            return self.agent_later(rest, number, AgentEv::Look { run });
+        }
+        let status = node.status(self.now);
+        let lost = !self.healed && self.dice.agent.chance(5);
+        let look = match &status {
+            Some(_) if lost => Look::Silent,
+            Some(status) => Look::Said {
+                run: self.nodes[number].run,
+                status,
+            },
+            None => Look::Gone,
+        };
+        match news(&look, 1 - number as u8) {
+            Some(view) => {
+                let (delay, view) = (self.way(), view.map(Box::new));
+                self.agent_later(delay, number, AgentEv::Seen { question, view });
+            }
+            None => self.agent_later(again, number, AgentEv::Look { run }),
+        }
+    }
+
+    /// The agent hears what its replica is, or was when it answered.
+    pub(super) fn see_status(
+        &mut self,
+        number: usize,
+        question: Question,
+        view: Option<Box<ReplicaView>>,
+    ) {
+        let Question {
+            run,
+            asked,
+            looking,
+        } = question;
+        let now = self.agent_time(number);
+        let next = (asked + self.agents().look_every).saturating_sub(self.now);
+        if let Some(agent) = &mut self.agents().nodes[number].agent {
+            agent.handle_replica(now, 0, looking, view.map(|view| *view));
+        }
+        self.agent_later(next, number, AgentEv::Look { run });
+    }
+
+    /// The agent tells its replica something.
+    pub(super) fn agent_orders(&mut self, number: usize, order: Order) {
+        let host = self.nodes[number].host;
+        let offline = order == Order::Outdate { offline: true };
+        let agents = self.agents();
+        agents.errands += 1;
+        let serial = agents.errands;
+        let node = &mut agents.nodes[number];
+        let run = node.run;
+        node.order = Some(serial);
+        let errand = Box::new(Errand {
+            run,
+            serial,
+            host,
+            order,
+        });
+        let mut delay = self.way();
+        if offline {
+            delay += self.dice.agent.between(2 * MS, 40 * MS); // A program is started for it.
+        }
+        self.agent_later(delay, number, AgentEv::Obey { errand });
+        let result = Err(format!("no answer within {} s", ORDER_PATIENCE / SEC));
+        let late = AgentEv::Ordered {
+            run,
+            serial,
+            result,
+        };
+        self.agent_later(ORDER_PATIENCE, number, late);
+    }
+
+    /// An order reaches the process, or the metadata. The agent may be gone by now: nobody takes it back.
+    pub(super) fn obey(&mut self, number: usize, errand: Errand) {
+        if errand.host != self.nodes[number].host {
+            return;
+        }
+        let about = slot_of(number, 1 - number);
+        let receipt = |kind, detail, met| Command::Receipt {
+            about,
+            kind,
+            detail,
+            met: Some(met),
+        };
+        let command = match errand.order {
+            Order::Promote => Command::Promote { force: None },
+            Order::ReceiptFenced { detail, met } => receipt(ReceiptKind::Fence, detail, met),
+            Order::ReceiptReleased { detail, met } => receipt(ReceiptKind::Release, detail, met),
+            Order::Outdate { offline: false } => Command::Outdate,
+            Order::Outdate { offline: true } => {
+                let result = self.outdate_offline(number);
+                return self.answer_order(number, (errand.run, errand.serial), result);
+            }
+            Order::HandOver => Command::Switchover { to: Some(about) },
+        };
+        let asker = (number, errand.run, errand.serial);
+        if self.nodes[number].replica.is_none() {
+            let result = Err("twindisk serve does not answer".to_owned());
+            return self.answer_order(number, (errand.run, errand.serial), result);
+        }
+        let id = self.command(number, command);
+        self.agents().asked.insert(id, asker);
+    }
+
+    fn outdate_offline(&mut self, number: usize) -> Result<(), String> {
+        if self.nodes[number].replica.is_some() {
+            return Err("its metadata is in use".to_owned());
+        }
+        tell!(self, "{}: its agent records it as outdated", name(number));
+        self.nodes[number].meta.edit(|superblock| {
+            superblock.disk = superblock.disk.min(StoredDisk::Outdated);
+        });
+        Ok(())
+    }
+
+    fn answer_order(&mut self, number: usize, of: (u64, u64), result: Result<(), String>) {
+        let delay = self.way();
+        let (run, serial) = of;
+        let answer = AgentEv::Ordered {
+            run,
+            serial,
+            result,
+        };
+        self.agent_later(delay, number, answer);
+    }
+
+    /// A replica has answered a command: one of an agent's, perhaps.
+    pub(crate) fn replied_to_agent(&mut self, id: CommandId, answer: &Result<(), Refusal>) {
+        let asker = self
+            .agents
+            .as_mut()
+            .and_then(|agents| agents.asked.remove(&id));
+        if let Some((number, run, serial)) = asker {
+            let result = answer.clone().map_err(|refusal| refusal.why);
+            self.answer_order(number, (run, serial), result);
+        }
+    }
+
+    /// The process of a node is gone: the connections to it break.
+    pub(crate) fn break_orders(&mut self, number: usize) {
+        let Some(agents) = &mut self.agents else {
+            return;
+        };
+        let (broken, others) = std::mem::take(&mut agents.asked)
+            .into_iter()
+            .partition(|(_, (node, ..))| *node == number);
+        agents.asked = others;
+        let broken: BTreeMap<CommandId, (usize, u64, u64)> = broken;
+        for (_, run, serial) in broken.into_values() {
+            let result = Err("twindisk serve does not answer: the connection broke".to_owned());
+            self.answer_order(number, (run, serial), result);
+        }
+    }
+
+    /// The agent hears what came of an order.
+    pub(super) fn ordered(&mut self, number: usize, serial: u64, result: Result<(), String>) {
+        let now = self.agent_time(number);
+        let node = &mut self.agents().nodes[number];
+        if node.order != Some(serial) {
+            return;
+        }
+        node.order = None;
+        if let Some(agent) = &mut node.agent {
+            agent.handle_ordered(now, 0, result);
+        }
     }
 }

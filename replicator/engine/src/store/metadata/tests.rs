@@ -5,7 +5,7 @@ use std::fs;
 use twindisk_format::{
     ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Term},
     lineage::{Generation, Lineage},
-    superblock::{PeerRecord, StoredDisk},
+    superblock::{Device, PeerRecord, StoredDisk},
 };
 
 use super::*;
@@ -32,6 +32,8 @@ fn superblock(max_size_blocks: u64) -> Superblock {
         host: BootId(0),
         unconfirmed: false,
         suspect: false,
+        rewound: false,
+        device: Device::default(),
         peers: vec![PeerRecord::new(NodeId(2))],
         spare_slots: 1,
     }

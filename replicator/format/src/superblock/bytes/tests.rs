@@ -25,21 +25,52 @@ fn receipts() -> impl Strategy<Value = Option<Receipt>> {
     ))
 }
 
+fn conflicts() -> impl Strategy<Value = Option<Conflict>> {
+    let kinds = prop::sample::select(vec![
+        ConflictKind::SplitBrain,
+        ConflictKind::Unrelated,
+        ConflictKind::Rewound,
+    ]);
+    prop::option::of((kinds, any::<u64>()).prop_map(|(kind, newest)| Conflict {
+        kind,
+        newest: GenerationId(newest),
+    }))
+}
+
+fn ties() -> impl Strategy<Value = Tie> {
+    prop_oneof![
+        Just(Tie::Size),
+        Just(Tie::Inside),
+        any::<u64>().prop_map(Tie::Mark),
+        any::<u64>().prop_map(Tie::Identity),
+    ]
+}
+
 fn peers() -> impl Strategy<Value = Vec<PeerRecord>> {
     let numbers = prop::collection::btree_set(1..=u8::MAX, 0..=MAX_PEERS);
     let records = prop::collection::vec(
-        (prop::option::of(any::<u64>()), any::<bool>(), receipts()),
+        (
+            prop::option::of(any::<u64>()),
+            any::<bool>(),
+            receipts(),
+            conflicts(),
+            any::<u64>(),
+        ),
         MAX_PEERS,
     );
     (numbers, records).prop_map(|(numbers, records)| {
         let zipped = numbers.into_iter().zip(records);
         zipped
-            .map(|(node, (base, in_sync, receipt))| PeerRecord {
-                node: NodeId(node),
-                base: base.map(GenerationId),
-                in_sync,
-                receipt,
-            })
+            .map(
+                |(node, (base, in_sync, receipt, conflict, seen))| PeerRecord {
+                    node: NodeId(node),
+                    base: base.map(GenerationId),
+                    in_sync,
+                    receipt,
+                    conflict,
+                    seen: Moment(seen),
+                },
+            )
             .collect()
     })
 }
@@ -57,6 +88,8 @@ prop_compose! {
         host: u64,
         unconfirmed: bool,
         suspect: bool,
+        rewound: bool,
+        device in (ties(), any::<u64>()),
         peers in peers(),
         spare: prop::sample::Index,
     ) -> Superblock {
@@ -70,6 +103,8 @@ prop_compose! {
             term: Term(term),
             unconfirmed: unconfirmed && lineage.newest().is_some(),
             suspect,
+            rewound,
+            device: Device { tie: device.0, blocks: device.1 },
             lineage,
             disk,
             primary,
@@ -118,6 +153,8 @@ fn impossible_values_are_refused_by_name() {
         lineage: Lineage::default(),
         unconfirmed: false,
         suspect: false,
+        rewound: false,
+        device: Device::default(),
         disk: StoredDisk::UpToDate,
         primary: false,
         active: false,
@@ -125,7 +162,7 @@ fn impossible_values_are_refused_by_name() {
         peers: vec![],
         spare_slots: 0,
     };
-    let why = |change: fn(&mut SuperblockLayout)| {
+    let why = |change: &dyn Fn(&mut SuperblockLayout)| {
         let mut layout = plain.to_layout();
         change(&mut layout);
         let Err(Fault::Impossible { what }) = Superblock::from_layout(&layout, plain.resource)
@@ -134,27 +171,40 @@ fn impossible_values_are_refused_by_name() {
         };
         what
     };
-    assert!(why(|layout| layout.size_blocks = U64::new(21)).contains("above the largest"));
-    assert!(why(|layout| layout.max_size_blocks = U64::new(1 << 39)).contains("1 PiB"));
-    assert!(why(|layout| layout.disk = 0).contains("disk state"));
-    assert!(why(|layout| layout.flags = 16).contains("flag"));
-    assert!(why(|layout| layout.flags = 4).contains("unconfirmed"));
-    assert!(why(|layout| layout.peer_count = 8).contains("more peers"));
-    assert!(why(|layout| layout.peer_count = 1).contains("own number"));
-    assert!(why(|layout| layout.spare_slots = 8).contains("more peer slots"));
-    assert!(why(|layout| layout.ancestor_count = U16::new(257)).contains("more ancestors"));
-    assert!(why(|layout| layout.ancestor_count = U16::new(1)).contains("generations would fit"));
-    assert!(why(|layout| layout.ancestors[3] = U64::new(1)).contains("unused ancestor"));
-    assert!(why(|layout| layout.generation_count = 65).contains("more generations"));
-    assert!(why(|layout| layout.reserved[9] = 1).contains("reserved"));
-    assert!(why(|layout| layout.peers[6].flags = 1).contains("unused peer"));
-    assert!(why(|layout| layout.generations[0].node = 1).contains("unused generation"));
+    assert!(why(&|layout| layout.size_blocks = U64::new(21)).contains("above the largest"));
+    assert!(why(&|layout| layout.max_size_blocks = U64::new(1 << 39)).contains("1 PiB"));
+    assert!(why(&|layout| layout.disk = 0).contains("disk state"));
+    assert!(why(&|layout| layout.flags = 32).contains("flag"));
+    assert!(why(&|layout| layout.flags = 4).contains("unconfirmed"));
+    assert!(why(&|layout| layout.peer_count = 8).contains("more peers"));
+    assert!(why(&|layout| layout.peer_count = 1).contains("own number"));
+    assert!(why(&|layout| layout.spare_slots = 8).contains("more peer slots"));
+    assert!(why(&|layout| layout.ancestor_count = U16::new(193)).contains("more ancestors"));
+    assert!(why(&|layout| layout.ancestor_count = U16::new(1)).contains("generations would fit"));
+    assert!(why(&|layout| layout.ancestors[3] = U64::new(1)).contains("unused ancestor"));
+    assert!(why(&|layout| layout.generation_count = 65).contains("more generations"));
+    assert!(why(&|layout| layout.reserved[9] = 1).contains("reserved"));
+    assert!(why(&|layout| layout.tie_reserved[1] = 1).contains("reserved"));
+    assert!(why(&|layout| layout.tie_kind = 4).contains("known by"));
+    assert!(why(&|layout| layout.tie = U64::new(1)).contains("where none is used"));
+    assert!(why(&|layout| layout.peers[6].flags = 1).contains("unused peer"));
+    let conflict = |kind: u8, newest: u64| {
+        move |layout: &mut SuperblockLayout| {
+            layout.peer_count = 1;
+            layout.peers[0].node = 4;
+            layout.peers[0].conflict = kind;
+            layout.peers[0].conflict_newest = U64::new(newest);
+        }
+    };
+    assert!(why(&conflict(4, 1)).contains("conflict is unknown"));
+    assert!(why(&conflict(0, 1)).contains("no kind"));
+    assert!(why(&|layout| layout.generations[0].node = 1).contains("unused generation"));
     let twins = |layout: &mut SuperblockLayout| {
         layout.peer_count = 2;
         layout.peers[0].node = 4;
         layout.peers[1].node = 4;
     };
-    assert!(why(twins).contains("same number"));
+    assert!(why(&twins).contains("same number"));
 }
 
 #[test]
@@ -173,6 +223,8 @@ fn a_peer_takes_a_spare_slot_and_moves_nothing() {
         host: BootId(0),
         unconfirmed: false,
         suspect: false,
+        rewound: false,
+        device: Device::default(),
         peers: vec![PeerRecord::new(NodeId(2))],
         spare_slots: 1,
     };
