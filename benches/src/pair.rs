@@ -9,10 +9,12 @@ use twindisk_core::{
     RequestId, Start, Status, Time, Timings,
 };
 use twindisk_format::{
-    ids::{BlockRange, BootId, ClusterId, GenerationId, Moment, NodeId, ResourceId, Slot, Term},
+    ids::{
+        BlockRange, BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, ResourceId, Slot, Term,
+    },
     lineage::{Generation, Lineage},
     metadata,
-    superblock::{Device, PeerRecord, StoredDisk, Superblock},
+    superblock::{Device, PeerRecord, Standing, StoredDisk, Superblock},
 };
 
 /// A primary and its standby, in sync.
@@ -238,6 +240,7 @@ fn replica(number: u8, blocks: u64, al_extents: usize, now: Time) -> Replica {
         size_blocks: blocks,
         max_size_blocks: blocks,
         term: Term(1),
+        epoch: Epoch(1),
         lineage: Lineage::new(vec![generation]),
         disk: StoredDisk::UpToDate,
         primary: false,
@@ -250,7 +253,7 @@ fn replica(number: u8, blocks: u64, al_extents: usize, now: Time) -> Replica {
         peers: vec![PeerRecord {
             node: peer,
             base: Some(generation.id),
-            in_sync: true,
+            standing: Standing::In,
             receipt: None,
             conflict: None,
             seen: Moment(0),

@@ -14,7 +14,7 @@ use twindisk_format::{
 };
 
 /// The extents that are active, and the pages that say so on the disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ActivityLog {
     layout: Layout,
     resource: ResourceId,
@@ -27,7 +27,7 @@ pub(crate) struct ActivityLog {
     writes: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Page {
     page: AlPage,
     /// Counts changes of `page`; which of them is on the disk, and which on its way there.
@@ -36,7 +36,7 @@ struct Page {
     writing: Option<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Extent {
     /// The version of its page that first says it is active.
     needs: u64,

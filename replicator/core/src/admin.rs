@@ -218,7 +218,9 @@ impl Replica {
             return self.release_self(After::Disconnect(slot));
         }
         let name = self.peer(slot).name.clone();
-        if self.peer(slot).phase == Phase::Established && self.store.peer(slot).in_sync {
+        if self.peer(slot).phase == Phase::Established
+            && self.store.peer(slot).standing.is_counted()
+        {
             // The standby leaves; once it has, this node goes on without it.
             let why = "the primary disconnects".to_owned();
             self.peer_mut(slot).wanted = false;
@@ -257,7 +259,7 @@ impl Replica {
                 format!("power {name} off or stop it first, then say so"),
             );
         }
-        if !self.store.peer(slot).in_sync {
+        if !self.store.peer(slot).standing.is_counted() {
             return self.refuse_command(
                 id,
                 Cause::ReceiptNotNeeded,
@@ -408,7 +410,7 @@ impl Replica {
     /// Everything that may differ is sent again: the peer leaves the in-sync set and follows anew.
     fn resync(&mut self, id: CommandId, slot: Slot, full: bool) {
         let name = self.peer(slot).name.clone();
-        if self.store.peer(slot).in_sync || self.peer(slot).link.is_none() {
+        if self.store.peer(slot).standing.is_counted() || self.peer(slot).link.is_none() {
             return self.refuse_command(
                 id,
                 Cause::ResyncNotNow,

@@ -43,7 +43,7 @@ impl Replica {
             } => {
                 self.term_requested(slot, term, &lineage, dirty);
             }
-            ControlMessage::TermGranted { term, released } => {
+            ControlMessage::TermGranted { term, released, .. } => {
                 self.term_granted(slot, term, released);
             }
             ControlMessage::TermRefused { term, why } => self.term_refused(slot, term, &why),
@@ -230,7 +230,8 @@ impl Replica {
         }
         self.fail_over_wanted = false;
         let to = self.slots().find(|slot| {
-            self.peer(*slot).phase == Phase::Established && self.store.peer(*slot).in_sync
+            self.peer(*slot).phase == Phase::Established
+                && self.store.peer(*slot).standing.is_counted()
         });
         if let Some(to) = to {
             self.begin_demotion(None, false, After::TakeOver(to));

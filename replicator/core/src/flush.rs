@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A client's flush under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ClientFlush {
     pub(crate) request: RequestId,
     pub(crate) connection: ConnectionId,
@@ -32,7 +32,7 @@ pub(crate) struct ClientFlush {
 }
 
 /// Flushes of the local disk. They are numbered; whoever needs one names the number and waits until it is done.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Flusher {
     /// Something was written since the last flush began.
     pub(crate) dirty: bool,
@@ -104,7 +104,10 @@ impl Replica {
             let target = self.flush_peer(slot);
             flush.targets[slot.index()] = target;
             let waits = !self.mutant(Mutant::FlushWithoutPeers);
-            if self.peer(slot).sent.stable < target && self.store.peer(slot).in_sync && waits {
+            if self.peer(slot).sent.stable < target
+                && self.store.peer(slot).standing.is_counted()
+                && waits
+            {
                 flush.waiting.insert(slot);
             }
         }

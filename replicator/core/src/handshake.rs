@@ -161,7 +161,7 @@ impl Replica {
         if let Some(primary) = self.follows().filter(|primary| *primary != slot && vouch) {
             self.marks.mark(Mark::PrimaryMakesEqual);
             let name = &self.peer(primary).name;
-            return Some(if self.store.peer(primary).in_sync {
+            return Some(if self.store.peer(primary).standing.is_counted() {
                 format!("{name} is primary and has to make the two equal")
             } else {
                 format!(
@@ -401,7 +401,11 @@ impl Replica {
                 true
             }
             // Its release takes it out of the set first: see `membership`.
-            LeadStep::Ready if self.store.peer(slot).in_sync || self.change.is_some() => false,
+            LeadStep::Ready
+                if self.store.peer(slot).standing.is_counted() || self.change.is_some() =>
+            {
+                false
+            }
             LeadStep::Ready => {
                 let Some(link) = self.peer(slot).link else {
                     return false;

@@ -13,7 +13,7 @@ use twindisk_format::{
 use crate::{Cause, CommandId, CommandReply, Report, Time, mark::No, replica::Replica};
 
 /// Something that is under way for an operator (or a peer).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Job {
     /// Who gets the answer.
     pub(crate) command: Option<CommandId>,
@@ -25,7 +25,7 @@ pub(crate) struct Job {
 }
 
 /// What a job waits for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Step {
     /// Promotion: everything received is being applied.
     Applying {

@@ -44,6 +44,7 @@ mod resize;
 mod roles;
 mod split_brain;
 mod standby;
+mod standing;
 mod status;
 mod store;
 mod sweep;
@@ -64,6 +65,7 @@ pub use mark::{Cause, Mark};
 #[cfg(feature = "mutants")]
 pub use mutants::Mutant;
 pub use replica::{Replica, Start};
+pub use standing::Standing;
 pub use status::{
     Activity, ConnectionState, DiskState, PeerStatus, Progress, ReceiptStatus, Role, Status,
     Suspension,

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use twindisk_format::ids::BlockRange;
 
 /// Locks on ranges of blocks, granted in order of arrival. `O` names who waits.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RangeLocks<O> {
     /// By number, which is the order of arrival. Most locks are given back in about that order too, so that taking one
     /// out moves few others; nothing is allocated once it has grown.
@@ -20,7 +20,7 @@ pub(crate) struct RangeLocks<O> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LockId(u64);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry<O> {
     range: BlockRange,
     owner: O,

@@ -14,7 +14,7 @@ use twindisk_format::{
     control::{ControlMessage, Membership},
     frame::Frame,
     ids::{GenerationId, Slot, SlotSet},
-    superblock::{ReceiptKind, StoredDisk},
+    superblock::{ReceiptKind, Standing, StoredDisk},
 };
 
 use crate::{
@@ -83,7 +83,7 @@ impl Replica {
                     ..
                 }
             );
-            complete && (confirmed || self.store.peer(*slot).in_sync)
+            complete && (confirmed || self.store.peer(*slot).standing.is_counted())
         });
         ready.is_some_and(|slot| {
             self.start_change(Kind::Join(slot));
@@ -122,13 +122,13 @@ impl Replica {
                 &self.peer(*slot).phase,
                 Phase::Leading { step: LeadStep::Ready, reason } if reason.resync
             );
-            ready && self.store.peer(*slot).in_sync && self.receipt_holds(*slot)
+            ready && self.store.peer(*slot).standing.is_counted() && self.receipt_holds(*slot)
         });
         let Some(slot) = leaving.filter(|_| self.stable_alone()) else {
             return false;
         };
         self.store
-            .change(|superblock| superblock.peers[slot.index()].in_sync = false);
+            .change(|superblock| superblock.peers[slot.index()].standing = Standing::Out);
         true
     }
 
@@ -149,12 +149,13 @@ impl Replica {
         match &kind {
             Kind::Leave(leaving, _) => self.store.change(|superblock| {
                 for slot in leaving.iter() {
-                    superblock.peers[slot.index()].in_sync = false;
+                    superblock.peers[slot.index()].standing = Standing::Out;
                     if !for_ever {
                         superblock.peers[slot.index()].receipt = None;
                     }
                 }
-                superblock.unconfirmed = superblock.peers.iter().any(|peer| peer.in_sync);
+                superblock.unconfirmed =
+                    (superblock.peers.iter()).any(|peer| peer.standing.is_counted());
             }),
             Kind::Join(slot) => self.store_join(*slot),
             Kind::Detach => {
@@ -189,7 +190,7 @@ impl Replica {
         );
         // Protocol A peers are kept equal, but never counted on (R1). Whom a primary counts on is for it to say. One that
         // is counted on since it handed over in good order leaves only by a right, like everybody: it may be promoted.
-        let counted = self.store.peer(slot).in_sync;
+        let counted = self.store.peer(slot).standing.is_counted();
         let in_sync = match self.follows() {
             Some(_) => counted,
             None => counted || self.peer(slot).protocol != Protocol::A,
@@ -202,10 +203,10 @@ impl Replica {
         };
         self.store.change(|superblock| {
             for other in others.iter() {
-                superblock.peers[other.index()].in_sync = true;
+                superblock.peers[other.index()].standing = Standing::In;
             }
             let record = &mut superblock.peers[slot.index()];
-            record.in_sync = in_sync;
+            record.standing = if in_sync { Standing::In } else { Standing::Out };
             if !for_ever {
                 record.receipt = None;
             }
@@ -258,7 +259,7 @@ impl Replica {
         let awaiting = told
             .iter()
             .filter(|_| !self.mutant(Mutant::OldConfirmationCounts))
-            .filter(|slot| self.store.peer(*slot).in_sync || Some(*slot) == joining)
+            .filter(|slot| self.store.peer(*slot).standing.is_counted() || Some(*slot) == joining)
             .collect();
         if let Some(change) = &mut self.change {
             change.stored = true;
@@ -277,7 +278,9 @@ impl Replica {
             change,
             term: superblock.term,
             lineage: superblock.lineage.clone(),
+            epoch: superblock.epoch,
             in_sync: self.in_sync_nodes(),
+            joining: Vec::new(),
             equal: self.equal_nodes(),
             newest: self.newest_seq(),
             primary: self.role == Role::Primary || promoting,

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// One mutation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Mutation {
     pub(crate) origin: Origin,
     pub(crate) body: Body,
@@ -204,7 +204,8 @@ impl Replica {
             }
             self.send_mutation(slot, seq, range, How { fua, resync: false }, body);
             self.mutations[index].outstanding.insert(slot);
-            if self.store.peer(slot).in_sync && !self.mutant(Mutant::AckWithoutPeers) {
+            if self.store.peer(slot).standing.is_counted() && !self.mutant(Mutant::AckWithoutPeers)
+            {
                 self.mutations[index].waiting.insert(slot);
             }
         }

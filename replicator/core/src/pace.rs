@@ -12,7 +12,7 @@ use core::time::Duration;
 use crate::{Time, limits::SWEEP_BLOCKS};
 
 /// When a sweep begins its next step, and how large that is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pace {
     rests_until: Time,
     /// Blocks of a turn, and what is left of them in the present one.

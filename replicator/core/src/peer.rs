@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// One peer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) node: NodeId,
     pub(crate) name: String,
@@ -119,7 +119,7 @@ pub(crate) enum FollowStep {
 }
 
 /// What was sent to a peer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Sent {
     /// In order of their sequence numbers: written there perhaps, not known to be stable.
     pub(crate) unstable: VecDeque<Unstable>,
@@ -152,7 +152,7 @@ pub(crate) struct Unstable {
 }
 
 /// What was received from a peer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Received {
     /// Mutations that are not done yet.
     pub(crate) applying: BTreeSet<Seq>,

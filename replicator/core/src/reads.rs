@@ -46,7 +46,7 @@ enum Purpose {
 }
 
 /// A range that could not be read here is written again with what a peer has.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Repair {
     range: BlockRange,
     lock: Option<LockId>,
@@ -55,7 +55,7 @@ pub(crate) struct Repair {
 }
 
 /// A peer's read that is served from here.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ServedRead {
     slot: Slot,
     link: LinkId,
@@ -211,7 +211,7 @@ impl Replica {
         let next = self.slots().find(|slot| {
             !tried.contains(*slot)
                 && self.peer(*slot).phase == Phase::Established
-                && self.store.peer(*slot).in_sync
+                && self.store.peer(*slot).standing.is_counted()
         });
         let Some(slot) = next else {
             return self.nobody_to_read_from(index);

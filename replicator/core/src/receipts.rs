@@ -16,12 +16,13 @@ impl Replica {
     /// A right about a peer, kept until the term ends.
     pub(crate) fn store_receipt(&mut self, slot: Slot, kind: ReceiptKind, detail: &str) {
         let (about, boot) = (self.peer(slot).node, self.boot);
-        let term = self.store.get().term;
+        let (term, epoch) = (self.store.get().term, self.store.get().epoch);
         self.store.change(|superblock| {
             superblock.peers[slot.index()].receipt = Some(Receipt {
                 kind,
                 about,
                 term,
+                epoch,
                 boot,
             });
         });

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// One node's part of one resource.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replica {
     pub(crate) config: Config,
     pub(crate) boot: BootId,
@@ -679,7 +679,7 @@ impl Replica {
         let mut in_sync: Vec<_> = superblock
             .peers
             .iter()
-            .filter(|peer| peer.in_sync)
+            .filter(|peer| peer.standing.is_counted())
             .map(|peer| peer.node)
             .collect();
         if superblock.disk != StoredDisk::Failed {
@@ -704,6 +704,7 @@ impl Replica {
             moment: self.store.moment(),
             seen: self.store.peer(slot).seen,
             in_sync,
+            epoch: superblock.epoch,
             dirty_blocks: self.peer(slot).bitmap.dirty(),
             base: self.store.peer(slot).base,
             size_blocks: superblock.size_blocks,

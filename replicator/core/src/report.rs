@@ -68,7 +68,7 @@ impl Replica {
                 }
             }),
             disk: self.peer_disk(slot),
-            in_sync: record.in_sync,
+            in_sync: record.standing.is_counted(),
             dirty_bytes: peer.bitmap.dirty() * 4096,
             unstable_bytes: peer.sent.unstable_blocks * 4096,
             in_flight: peer.sent.in_flight,

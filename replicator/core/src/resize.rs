@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A resize that is led from here.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Resize {
     command: CommandId,
     wanted: Option<u64>,

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// This side's changes are being copied into a file before they are given up.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Saving {
     command: Option<CommandId>,
     keep: Slot,

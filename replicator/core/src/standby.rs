@@ -154,7 +154,7 @@ impl Replica {
             } => self.peer(from).pending.is_none(),
             _ => false,
         };
-        let in_sync = self.store.peer(slot).in_sync;
+        let in_sync = self.store.peer(slot).standing.is_counted();
         if joined { !in_sync } else { slot != from }
     }
 

@@ -11,7 +11,7 @@ use twindisk_format::{
 };
 
 /// The superblock, with the changes that are not stored yet. `T` says what is to be done once a change is stored.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Store<T> {
     superblock: Superblock,
     /// Of the newest copy on the disk, or on its way there.
@@ -47,6 +47,11 @@ impl<T> Store<T> {
     pub(crate) fn change(&mut self, change: impl FnOnce(&mut Superblock)) {
         change(&mut self.superblock);
         self.changes += 1;
+    }
+
+    /// How many changes there were, and how many of them are stored.
+    pub(crate) const fn progress(&self) -> (u64, u64) {
+        (self.changes, self.stored)
     }
 
     /// Changes something that the next write may bring along, and that is worth none of its own.
@@ -125,7 +130,7 @@ impl<T> Store<T> {
     /// The peers of the in-sync set.
     pub(crate) fn in_sync(&self) -> SlotSet {
         self.slots()
-            .filter(|slot| self.peer(*slot).in_sync)
+            .filter(|slot| self.peer(*slot).standing.is_counted())
             .collect()
     }
 

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// One pass over the device, led from here.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sweep {
     /// Tells the disk operations of this sweep from those of one that was stopped.
     serial: u32,
@@ -51,7 +51,7 @@ pub(crate) enum Purpose {
     Verify { repair: bool },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Step {
     range: BlockRange,
     lock: Option<LockId>,
@@ -71,7 +71,7 @@ enum Stage {
 }
 
 /// A peer's hashes that are compared with the blocks here.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Compare {
     slot: Slot,
     link: LinkId,

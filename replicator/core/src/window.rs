@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use twindisk_format::ids::Seq;
 
 /// The mutations in flight by sequence number.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Window {
     /// Of the first entry.
     first: u64,

@@ -5,7 +5,7 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use crate::{
     control::{ControlMessage, Membership, PeerState},
     frame::{BITS_WORDS, BlockMask, Envelope, Frame, How},
-    ids::{BlockRange, BootId, GenerationId, Moment, NodeId, Seq, Term},
+    ids::{BlockRange, BootId, Epoch, GenerationId, Moment, NodeId, Seq, Term},
     limits::{MAX_DATA_BLOCKS, MAX_DEVICE_BLOCKS, MAX_PEERS, MAX_ZERO_BLOCKS},
     lineage::{Generation, Lineage, MAX_LINEAGE},
     superblock::StoredDisk,
@@ -86,7 +86,13 @@ pub(crate) fn control_messages() -> impl Strategy<Value = ControlMessage> {
             lineage,
             dirty
         }),
-        (term(), any::<bool>()).prop_map(|(term, released)| M::TermGranted { term, released }),
+        (term(), any::<[bool; 2]>()).prop_map(|(term, [released, member])| {
+            M::TermGranted {
+                term,
+                released,
+                member,
+            }
+        }),
         (term(), why()).prop_map(|(term, why)| M::TermRefused { term, why }),
         Just(M::SwitchoverRequest),
         Just(M::TakeOver),
@@ -145,7 +151,7 @@ prop_compose! {
         disk in disks(),
         lineage in lineages(),
         in_sync in node_sets(),
-        sizes: [u64; 5],
+        sizes: [u64; 6],
         base in option::of(any::<u64>()),
     ) -> PeerState {
         PeerState {
@@ -163,6 +169,7 @@ prop_compose! {
             moment: Moment(sizes[3]),
             seen: Moment(sizes[4]),
             in_sync,
+            epoch: Epoch(sizes[5]),
             dirty_blocks: sizes[0],
             base: base.map(GenerationId),
             size_blocks: sizes[1],
@@ -176,14 +183,18 @@ prop_compose! {
         change: u64,
         term: u64,
         lineage in lineages(),
+        epoch: u64,
         in_sync in node_sets(),
+        joining in node_sets(),
         equal in node_sets(),
         newest: u64,
         primary: bool,
         up_to_date: bool,
         size_blocks: u64,
     ) -> Membership {
-        let (term, newest) = (Term(term), Seq(newest));
-        Membership { change, term, lineage, in_sync, equal, newest, primary, up_to_date, size_blocks }
+        let (term, epoch, newest) = (Term(term), Epoch(epoch), Seq(newest));
+        Membership {
+            change, term, lineage, epoch, in_sync, joining, equal, newest, primary, up_to_date, size_blocks,
+        }
     }
 }

@@ -95,6 +95,7 @@ fn within_limits(message: &ControlMessage) -> Result<(), CodecError> {
     let parts = Parts::of(message);
     at_most(parts.why.len(), MAX_WHY_BYTES, "bytes of reason")?;
     at_most(parts.in_sync.len(), MAX_PEERS + 1, "nodes in sync")?;
+    at_most(parts.joining.len(), MAX_PEERS + 1, "nodes joining")?;
     at_most(parts.generations.len(), MAX_LINEAGE, "generations")
 }
 
@@ -112,6 +113,7 @@ struct Parts<'a> {
     why: &'a str,
     generations: &'a [Generation],
     in_sync: &'a [NodeId],
+    joining: &'a [NodeId],
 }
 
 impl<'a> Parts<'a> {
@@ -119,12 +121,20 @@ impl<'a> Parts<'a> {
         match message {
             ControlMessage::State(PeerState {
                 lineage, in_sync, ..
-            })
-            | ControlMessage::Membership(Membership {
-                lineage, in_sync, ..
             }) => Self {
                 generations: lineage.generations(),
                 in_sync,
+                ..Self::default()
+            },
+            ControlMessage::Membership(Membership {
+                lineage,
+                in_sync,
+                joining,
+                ..
+            }) => Self {
+                generations: lineage.generations(),
+                in_sync,
+                joining,
                 ..Self::default()
             },
             ControlMessage::TermRequest { lineage, .. } => Self {

@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 
 use crate::{
-    ids::{BootId, GenerationId, Moment, NodeId, Seq, Term},
+    ids::{BootId, Epoch, GenerationId, Moment, NodeId, Seq, Term},
     lineage::Lineage,
     superblock::StoredDisk,
 };
@@ -47,6 +47,9 @@ pub enum ControlMessage {
         term: Term,
         /// The granter recorded itself Outdated: it needs a resync.
         released: bool,
+        /// The granter has stored that it belongs to the in-sync set. One that has not can't be promoted by a right about
+        /// the candidate, whatever the candidate's set says of it (R14).
+        member: bool,
     },
     /// No.
     TermRefused {
@@ -129,8 +132,10 @@ pub struct PeerState {
     pub lineage: Lineage,
     /// It has begun the newest generation of it and completed no write in it.
     pub unconfirmed: bool,
-    /// Its in-sync set, itself among them.
+    /// Its in-sync set, itself among them, and those that are joining it.
     pub in_sync: Vec<NodeId>,
+    /// The number of that set.
+    pub epoch: Epoch,
     /// Blocks it holds dirty for the receiver.
     pub dirty_blocks: u64,
     /// What those bits count from.
@@ -150,8 +155,13 @@ pub struct Membership {
     pub term: Term,
     /// Lineage from now on.
     pub lineage: Lineage,
-    /// Nodes in sync, the leader among them unless its disk has failed.
+    /// Number of the in-sync set from now on.
+    pub epoch: Epoch,
+    /// Nodes in sync, the leader among them unless its disk has failed, and those that are joining.
     pub in_sync: Vec<NodeId>,
+    /// Of those, nodes that have not said yet that they have everything: each is told only when all others have stored it
+    /// (R14). The receiver is never among them.
+    pub joining: Vec<NodeId>,
     /// Nodes that are equal to the leader but for what is on its way to them. A node of the in-sync set that is lost just
     /// now is not among them.
     pub equal: Vec<NodeId>,

@@ -60,10 +60,10 @@ fn byte_tables_are_true() {
     check_layout!("Sector", Sector: data block_crc crc);
     check_layout!("Header", Header: magic version kind lane index counter resource reserved);
     check_layout!("Superblock", SuperblockLayout:
-        cluster size_blocks max_size_blocks term host tie device_blocks tie_kind tie_reserved node disk flags peer_count generation_count
+        cluster size_blocks max_size_blocks term host epoch tie device_blocks tie_kind tie_reserved node disk flags peer_count generation_count
         spare_slots ancestor_count peers generations ancestors reserved);
     check_layout!("Peer record", PeerLayout:
-        node flags receipt_kind receipt_about conflict reserved base receipt_term receipt_boot
+        node flags receipt_kind receipt_about conflict standing reserved base receipt_term receipt_epoch receipt_boot
         conflict_newest seen);
     check_layout!("Generation", GenerationLayout: term id node reserved);
     check_layout!("Hello", HelloLayout: magic oldest newest reserved nonce);

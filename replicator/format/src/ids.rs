@@ -34,6 +34,10 @@ number! {
     Term(u64)
 }
 number! {
+    /// Number of an in-sync set: every change of it makes a new one (R14).
+    Epoch(u64)
+}
+number! {
     /// Position of a mutation or flush in the primary's stream. Unique within a term; gaps are legal.
     Seq(u64)
 }
@@ -60,6 +64,14 @@ number! {
 
 impl Term {
     /// The term after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl Epoch {
+    /// The epoch after this one.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::identity::{Conflict, ConflictKind, Device, Tie};
 use crate::{
-    ids::{BootId, ClusterId, GenerationId, Moment, NodeId, ResourceId, Term},
+    ids::{BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, ResourceId, Term},
     lineage::Lineage,
 };
 
@@ -27,6 +27,8 @@ pub struct Superblock {
     pub max_size_blocks: u64,
     /// The highest term this node has accepted or promised (R4).
     pub term: Term,
+    /// Number of the in-sync set that `peers` say (R14). In the lineage's newest generation a higher one is newer.
+    pub epoch: Epoch,
     /// Whose writes the backing device contains.
     pub lineage: Lineage,
     /// This node has begun the newest generation, and has completed no write in it: the members of its in-sync set may
@@ -97,8 +99,8 @@ pub struct PeerRecord {
     /// The generation that the slot's dirty bits count from: the newest one which the peer was known to have whole.
     /// `None`: never in sync, every block must be compared.
     pub base: Option<GenerationId>,
-    /// The peer belongs to the in-sync set of the newest generation (R1).
-    pub in_sync: bool,
+    /// Whether the peer belongs to the in-sync set of the newest generation (R1, R14).
+    pub standing: Standing,
     /// A right about this peer that is in force.
     pub receipt: Option<Receipt>,
     /// Both have data that the other one lacks, and no person has decided yet whose counts (R11).
@@ -114,10 +116,49 @@ impl PeerRecord {
         Self {
             node,
             base: None,
-            in_sync: false,
+            standing: Standing::Out,
             receipt: None,
             conflict: None,
             seen: Moment(0),
+        }
+    }
+}
+
+/// How a peer stands to the in-sync set.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Encode,
+    Decode,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// It does not belong to it, and is counted on for nothing.
+    #[default]
+    Out,
+    /// It is being taken in and may have been told so, or may not: nobody is promoted, and no primary goes on, without a
+    /// right about it; and that it has everything is not known.
+    Joining,
+    /// It belongs to it, and has said so.
+    In,
+}
+
+impl Standing {
+    /// Whether a right about the peer is needed to go on without it.
+    #[must_use]
+    pub const fn is_counted(self) -> bool {
+        match self {
+            Self::Out => false,
+            Self::Joining | Self::In => true,
         }
     }
 }
@@ -131,6 +172,8 @@ pub struct Receipt {
     pub about: NodeId,
     /// The term in which it was granted; it is void in any other.
     pub term: Term,
+    /// The epoch of the in-sync set in which it was granted; it is void in any other (R14).
+    pub epoch: Epoch,
     /// The boot of the node that holds it: a `Fence` receipt dies with it, since the peer may have been started and
     /// may have fenced this node in between.
     pub boot: BootId,

@@ -16,12 +16,13 @@ use twindisk_format::{
     control::{ControlMessage, Membership, PeerState},
     frame::{BlockMask, Envelope, Frame, How},
     ids::{
-        BlockRange, BootId, ClusterId, GenerationId, Moment, NodeId, ResourceId, Seq, Slot, Term,
+        BlockRange, BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, ResourceId, Seq, Slot,
+        Term,
     },
     lineage::{Generation, Lineage},
     superblock::{
-        Conflict, ConflictKind, Device, PeerRecord, Receipt, ReceiptKind, StoredDisk, Superblock,
-        Tie,
+        Conflict, ConflictKind, Device, PeerRecord, Receipt, ReceiptKind, Standing, StoredDisk,
+        Superblock, Tie,
     },
     wire::{ChainDecoder, ChainEncoder},
 };
@@ -74,6 +75,7 @@ fn superblock() -> Superblock {
         size_blocks: 0x0001_0000,
         max_size_blocks: 0x0002_0000,
         term: Term(4),
+        epoch: Epoch(7),
         lineage: lineage(),
         unconfirmed: false,
         disk: StoredDisk::Outdated,
@@ -90,7 +92,7 @@ fn superblock() -> Superblock {
             PeerRecord {
                 node: NodeId(2),
                 base: Some(GenerationId(0x3333_3333_3333_3333)),
-                in_sync: true,
+                standing: Standing::In,
                 receipt: None,
                 conflict: Some(Conflict {
                     kind: ConflictKind::Rewound,
@@ -101,11 +103,12 @@ fn superblock() -> Superblock {
             PeerRecord {
                 node: NodeId(3),
                 base: None,
-                in_sync: false,
+                standing: Standing::Joining,
                 receipt: Some(Receipt {
                     kind: ReceiptKind::Arbiter,
                     about: NodeId(3),
                     term: Term(4),
+                    epoch: Epoch(7),
                     boot: BootId(0x0b00_7000_0000_0001),
                 }),
                 conflict: None,
@@ -164,6 +167,7 @@ fn control_messages() -> Vec<ControlMessage> {
             lineage: lineage(),
             unconfirmed: true,
             in_sync: vec![NodeId(1), NodeId(2)],
+            epoch: Epoch(8),
             dirty_blocks: 300,
             base: Some(GenerationId(9)),
             size_blocks: 70_000,
@@ -176,7 +180,9 @@ fn control_messages() -> Vec<ControlMessage> {
             change: 2,
             term: Term(4),
             lineage: lineage(),
-            in_sync: vec![NodeId(1)],
+            epoch: Epoch(8),
+            in_sync: vec![NodeId(1), NodeId(3)],
+            joining: vec![NodeId(3)],
             equal: vec![NodeId(2)],
             newest: Seq(9),
             primary: true,
@@ -192,6 +198,7 @@ fn control_messages() -> Vec<ControlMessage> {
         M::TermGranted {
             term: Term(5),
             released: false,
+            member: true,
         },
         M::TermRefused {
             term: Term(6),

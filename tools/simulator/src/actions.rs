@@ -265,6 +265,7 @@ impl World {
                     .collect();
                 let result = self.book.ack(self.now, write, &disks, rights);
                 self.check(result);
+                self.acknowledged_alone(self.book.sectors_of(write));
             }
             Kind::Write { write } => {
                 let now = self.now;

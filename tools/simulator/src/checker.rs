@@ -1,5 +1,6 @@
 //! What must hold, whoever crashes when: the rules S1 to S7 of DESIGN section 3.2, each named where it is checked.
 
+pub(crate) mod alone;
 pub(crate) mod book;
 pub(crate) mod differences;
 pub(crate) mod heard;

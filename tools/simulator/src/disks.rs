@@ -181,6 +181,9 @@ impl World {
                 self.check_order(number, range);
             }
             self.deliver(number, Event::DiskDone { op, result });
+            if let DiskIo::Write { range, .. } | DiskIo::Zero { range, .. } = under_way.io {
+                self.check_alone_in(number, range.start * SECTORS..range.end() * SECTORS);
+            }
         }
     }
 
@@ -266,7 +269,8 @@ impl World {
             return;
         }
         let leavers = before.peers.iter().zip(&after.peers);
-        let leavers = leavers.filter(|(old, new)| old.in_sync && !new.in_sync);
+        let leavers =
+            leavers.filter(|(old, new)| old.standing.is_counted() && !new.standing.is_counted());
         let newest = |superblock: &Superblock| superblock.lineage.newest().map(|newest| newest.id);
         if leavers.clone().next().is_some() && newest(before) == newest(after) {
             let story = format!(

@@ -11,7 +11,7 @@ use twindisk_simulator::{
     Mutant, Outcome, Telling,
     coverage::Coverage,
     run_swarm, scenarios,
-    swarm::{Seed, Swarm},
+    swarm::{ASK_ALONE, Seed, Swarm},
 };
 
 use workers::Play;
@@ -71,6 +71,9 @@ struct Arguments {
     /// Pairs with agents in place of the operator.
     #[arg(long)]
     agents: bool,
+    /// Ask every node all the time: if all others were fenced now, would it serve, and does it hold everything?
+    #[arg(long, value_name = "BOOL", default_value_t = ASK_ALONE, action = clap::ArgAction::Set)]
+    alone: bool,
     /// Run seeds for another process of this program.
     #[arg(long, hide = true)]
     worker: bool,
@@ -95,7 +98,7 @@ fn main() -> ExitCode {
     };
     if arguments.worker {
         let seeds = arguments.start..arguments.start + arguments.seeds;
-        workers::work(seeds, arguments.play(), mutant);
+        workers::work(seeds, arguments.play(), mutant, arguments.alone);
         return ExitCode::SUCCESS;
     }
     if arguments.mutants {
@@ -104,7 +107,13 @@ fn main() -> ExitCode {
     match (&arguments.scenario, arguments.seed) {
         (Some(name), number) => {
             let number = number.unwrap_or(1);
-            scenario(name, Seed { number, mutant }, &arguments)
+            let alone = arguments.alone;
+            let seed = Seed {
+                number,
+                mutant,
+                alone,
+            };
+            scenario(name, seed, &arguments)
         }
         (None, Some(seed)) => one(seed, mutant, &arguments),
         (None, None) => many(mutant, &arguments),
@@ -165,6 +174,7 @@ fn one(seed: u64, mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
         Swarm::draw(seed)
     };
     swarm.mutant = mutant;
+    swarm.alone = arguments.alone;
     if arguments.draw {
         println!("{swarm:#?}");
     }
@@ -225,6 +235,7 @@ fn many(mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
         failures: arguments.failures,
         play: arguments.play(),
         mutant,
+        alone: arguments.alone,
     };
     let mut results = workers::run_all(&orders);
     let minutes = began.elapsed().as_secs_f64() / 60.0;

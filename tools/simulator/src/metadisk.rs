@@ -18,6 +18,8 @@ const SUPERBLOCK_COPIES: u64 = 2;
 pub(crate) struct MetaDisk {
     blocks: BTreeMap<u64, Box<MetaBlock>>,
     in_flight: BTreeMap<OpId, (u64, Box<MetaBlock>)>,
+    /// How often the superblock was changed.
+    changes: u64,
 }
 
 impl MetaDisk {
@@ -26,6 +28,7 @@ impl MetaDisk {
         Self {
             blocks: metadata::create(superblock).collect(),
             in_flight: BTreeMap::new(),
+            changes: 0,
         }
     }
 
@@ -49,6 +52,11 @@ impl MetaDisk {
         newest.map(|(superblock, _)| superblock)
     }
 
+    /// How often what a starting process would find of the superblock has changed.
+    pub(crate) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// Changes the superblock while no process has it, as `twindisk outdate --offline` does.
     pub(crate) fn edit(&mut self, change: impl FnOnce(&mut Superblock)) {
         let newest = [self.copy(0), self.copy(1)]
@@ -57,6 +65,7 @@ impl MetaDisk {
             .max_by_key(|(_, counter)| *counter);
         if let Some((mut superblock, counter)) = newest {
             change(&mut superblock);
+            self.changes += 1;
             let block = Layout::superblock_block(counter + 1);
             self.blocks.insert(block, superblock.encode(counter + 1));
         }
@@ -92,6 +101,7 @@ impl MetaDisk {
     /// Ends a write.
     pub(crate) fn complete(&mut self, op: OpId) {
         if let Some((block, data)) = self.in_flight.remove(&op) {
+            self.changes += u64::from(block < SUPERBLOCK_COPIES);
             self.blocks.insert(block, data);
         }
     }
@@ -120,6 +130,7 @@ impl MetaDisk {
             SUPERBLOCK_COPIES
         };
         let block = rng.between(first, self.blocks.len() as u64 - 1);
+        self.changes += u64::from(block < SUPERBLOCK_COPIES);
         if let Some(data) = self.blocks.get_mut(&block) {
             let at = rng.index(data.len());
             data[at] ^= 1 << rng.below(8);
@@ -141,6 +152,7 @@ impl MetaDisk {
     }
 
     fn tear(&mut self, block: u64, data: &MetaBlock, rng: &mut Rng) {
+        self.changes += u64::from(block < SUPERBLOCK_COPIES);
         let Some(old) = self.blocks.get_mut(&block) else {
             return;
         };

@@ -143,6 +143,7 @@ fn first_failing(
         deadline: None,
         failures: 1,
         mutant,
+        alone: twindisk_simulator::swarm::ASK_ALONE,
     });
     results.failing.into_iter().next()
 }

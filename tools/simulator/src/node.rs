@@ -6,7 +6,7 @@ use twindisk_core::{
     BufId, Config, ConnectionState, DiskIo, DiskState, OpId, PeerConfig, Replica, Status, Time,
 };
 use twindisk_format::{
-    ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Slot, Term},
+    ids::{BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Slot, Term},
     limits::MAX_DATA_BLOCKS,
     lineage::{Generation, Lineage},
     superblock::{Device, PeerRecord, StoredDisk, Superblock},
@@ -263,6 +263,7 @@ pub(crate) fn superblock(number: usize, swarm: &Swarm) -> Superblock {
         size_blocks: swarm.size_blocks,
         max_size_blocks: swarm.size_blocks + swarm.spare_blocks,
         term: Term(u64::from(first)),
+        epoch: Epoch(0),
         lineage: Lineage::new(first.then_some(generation).into_iter().collect()),
         disk: if first {
             StoredDisk::UpToDate

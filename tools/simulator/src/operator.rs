@@ -255,7 +255,7 @@ impl World {
         (primary, command)
     }
 
-    /// Switches off every node that `survivor` has lost.
+    /// Switches off every node that `survivor` has lost and says to need a right about.
     fn fence_for(&mut self, survivor: usize, status: Option<&Status>) {
         let Some(status) = status else {
             return;
@@ -263,10 +263,11 @@ impl World {
         let victims: Vec<usize> = peers(survivor, self.nodes.len())
             .zip(&status.peers)
             .filter(|(_, peer)| {
-                matches!(
+                let lost = matches!(
                     peer.connection,
                     ConnectionState::Connecting | ConnectionState::Standalone
-                )
+                );
+                lost && peer.in_sync && peer.receipt.is_none()
             })
             .map(|(peer, _)| peer)
             .collect();

@@ -161,6 +161,7 @@ impl World {
     fn take_stock(&mut self, number: usize) {
         self.check_image(number);
         self.check_differences();
+        self.ask_alone(number);
     }
 
     /// S4 for a node that is down, unless its metadata says that it holds nothing useful.

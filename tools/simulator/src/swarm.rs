@@ -61,6 +61,8 @@ pub struct Swarm {
     pub agents: Option<FenceDevice>,
     /// The deliberate bug that the cores have.
     pub mutant: Option<Mutant>,
+    /// Every node is asked all the time what it would do if all others were fenced.
+    pub alone: bool,
 }
 
 /// A fence device; times in nanoseconds.
@@ -211,6 +213,9 @@ impl Faults {
     }
 }
 
+/// Whether nodes are asked what they would do alone, unless somebody says otherwise.
+pub const ASK_ALONE: bool = false;
+
 /// What a scenario is given: its dice, and the deliberate bug of its cores.
 #[derive(Clone, Copy, Debug)]
 pub struct Seed {
@@ -218,6 +223,8 @@ pub struct Seed {
     pub number: u64,
     /// The bug, if any.
     pub mutant: Option<Mutant>,
+    /// See [`Swarm::alone`].
+    pub alone: bool,
 }
 
 impl From<u64> for Seed {
@@ -225,6 +232,7 @@ impl From<u64> for Seed {
         Self {
             number,
             mutant: None,
+            alone: ASK_ALONE,
         }
     }
 }
@@ -235,7 +243,7 @@ impl Swarm {
     pub fn draw(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x5157_4152_4d00_0000);
         let rng = &mut rng;
-        let nodes = if rng.chance(180) { 3 } else { 2 };
+        let nodes = if rng.chance(400) { 3 } else { 2 };
         let protocol = match rng.below(10) {
             0 => Protocol::A,
             1 | 2 => Protocol::B,
@@ -290,6 +298,7 @@ impl Swarm {
             skip: Vec::new(),
             agents: None,
             mutant: None,
+            alone: ASK_ALONE,
             load,
             disk: DiskTimes {
                 io: rng.pick(&[20 * US, 100 * US, MS]),
@@ -361,6 +370,7 @@ impl Swarm {
     pub fn calm(seed: Seed) -> Self {
         let mut swarm = Self::draw(seed.number);
         swarm.mutant = seed.mutant;
+        swarm.alone = seed.alone;
         swarm.nodes = 2;
         swarm.first = 0;
         swarm.size_blocks = 64;

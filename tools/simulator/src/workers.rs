@@ -48,16 +48,22 @@ impl Play {
         }
     }
 
-    fn live(self, seed: u64, mutant: Option<Mutant>) -> Outcome {
+    fn live(self, seed: u64, mutant: Option<Mutant>, alone: bool) -> Outcome {
         let mut swarm = match self {
             Self::Swarm => Swarm::draw(seed),
             Self::Agents => Swarm::draw_with_agents(seed),
             Self::Scenario(scenario) => {
                 let number = seed;
-                return (scenario.run)(Seed { number, mutant }, Telling::Silent);
+                let seed = Seed {
+                    number,
+                    mutant,
+                    alone,
+                };
+                return (scenario.run)(seed, Telling::Silent);
             }
         };
         swarm.mutant = mutant;
+        swarm.alone = alone;
         run_swarm(swarm, Telling::Silent)
     }
 }
@@ -72,6 +78,8 @@ pub(crate) struct Orders {
     pub(crate) play: Play,
     /// A deliberate bug in every core.
     pub(crate) mutant: Option<Mutant>,
+    /// Nodes are asked what they would do alone.
+    pub(crate) alone: bool,
 }
 
 /// What came of it.
@@ -85,7 +93,7 @@ pub(crate) struct Results {
 }
 
 /// Runs seeds for the process that started this one; says on standard output how it goes.
-pub(crate) fn work(seeds: Range<u64>, play: Play, mutant: Option<Mutant>) {
+pub(crate) fn work(seeds: Range<u64>, play: Play, mutant: Option<Mutant>, alone: bool) {
     std::panic::set_hook(Box::new(|info| {
         let text = info.to_string().replace('\n', " ");
         say(&format!("panic {text}"));
@@ -93,7 +101,7 @@ pub(crate) fn work(seeds: Range<u64>, play: Play, mutant: Option<Mutant>) {
     let mut coverage = Coverage::default();
     for seed in seeds {
         say(&format!("begin {seed}"));
-        let outcome = play.live(seed, mutant);
+        let outcome = play.live(seed, mutant, alone);
         coverage.merge(&outcome.coverage);
         if let Some(violation) = outcome.violation {
             say(&format!(
@@ -189,6 +197,7 @@ fn run_chunk((first, count): (u64, u64), orders: &Orders, results: &Mutex<Result
             "--seeds".to_owned(),
             (end - from).to_string(),
         ];
+        arguments.extend(["--alone".to_owned(), orders.alone.to_string()]);
         arguments.extend(orders.play.arguments());
         if let Some(mutant) = orders.mutant {
             arguments.extend(["--mutant".to_owned(), mutant.name().to_owned()]);

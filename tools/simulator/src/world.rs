@@ -9,7 +9,7 @@ use twindisk_core::{Command, Event, LinkId, OpId, Replica};
 
 use crate::{
     agents::{AgentEv, Agents},
-    checker::{Violation, book::Book, heard::Heard, terms::Terms},
+    checker::{Violation, alone::Alone, book::Book, heard::Heard, terms::Terms},
     client::Clients,
     content::SECTORS,
     coverage::Coverage,
@@ -41,6 +41,7 @@ pub struct World {
     pub(crate) book: Book,
     pub(crate) terms: Terms,
     pub(crate) heard: Heard,
+    pub(crate) alone: Alone,
     pub(crate) dice: Dice,
     pub(crate) trace: Trace,
     pub(crate) coverage: Coverage,
@@ -222,6 +223,7 @@ impl World {
             ),
             terms: Terms::default(),
             heard: Heard::new(swarm.nodes),
+            alone: Alone::new(swarm.nodes),
             trace: Trace::new(telling),
             coverage: Coverage::default(),
             violation: None,
@@ -349,6 +351,7 @@ impl World {
             self.act(number, action);
         }
         self.set_timer(number);
+        self.ask_alone(number);
     }
 
     fn set_timer(&mut self, number: usize) {

@@ -11,7 +11,7 @@ use twindisk_control::{
 };
 use twindisk_engine::store::{Access, Backing, Metadata, StoreError};
 use twindisk_format::{
-    ids::{BootId, GenerationId, Term},
+    ids::{BootId, Epoch, GenerationId, Term},
     limits::{BLOCK_BYTES, MAX_DEVICE_BLOCKS, MAX_PEERS},
     lineage::{Generation, Lineage},
     superblock::{Device, PeerRecord, StoredDisk, Superblock},
@@ -177,6 +177,7 @@ fn superblock(plan: &Plan<'_>, device: &Backing) -> Result<Superblock, Failure> 
         size_blocks,
         max_size_blocks,
         term,
+        epoch: Epoch(0),
         lineage: Lineage::new(lineage),
         disk,
         primary: false,

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use twindisk_format::{
-    ids::{BootId, GenerationId, Moment, Term},
+    ids::{BootId, Epoch, GenerationId, Moment, Term},
     lineage::Lineage,
 };
 
@@ -37,6 +37,7 @@ fn state(generations: &[u64]) -> PeerState {
         moment: Moment(0),
         seen: Moment(0),
         in_sync: vec![ONE, TWO],
+        epoch: Epoch(1),
         dirty_blocks: 0,
         size_blocks: 100,
         capacity_blocks: 100,

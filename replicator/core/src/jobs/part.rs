@@ -23,7 +23,10 @@ impl Replica {
         let counted_on = self
             .follows()
             .is_some_and(|primary| !whom.contains(primary));
-        let useful = !counted_on && whom.iter().any(|slot| self.store.peer(slot).in_sync);
+        let useful = !counted_on
+            && whom
+                .iter()
+                .any(|slot| self.store.peer(slot).standing.is_counted());
         if !useful || self.metadata_failed || self.store.get().disk != StoredDisk::UpToDate {
             return self.parted(after);
         }

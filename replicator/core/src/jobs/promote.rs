@@ -5,7 +5,7 @@ use twindisk_format::{
     frame::Frame,
     ids::{Slot, SlotSet, Term},
     lineage::{Lineage, Relation},
-    superblock::StoredDisk,
+    superblock::{Standing, StoredDisk},
 };
 
 use super::{Job, Step};
@@ -151,9 +151,14 @@ impl Replica {
                 next: format!("look at `twindisk status`; {name} is being promoted"),
             }));
         }
+        let member = self.stored_up_to_date();
         self.send(
             slot,
-            Frame::Control(ControlMessage::TermGranted { term, released }),
+            Frame::Control(ControlMessage::TermGranted {
+                term,
+                released,
+                member,
+            }),
         );
     }
 
@@ -246,7 +251,7 @@ impl Replica {
             .slots()
             .filter(|slot| {
                 self.peer(*slot).phase == Phase::Established
-                    && self.store.peer(*slot).in_sync
+                    && self.store.peer(*slot).standing.is_counted()
                     && !released.contains(*slot)
                     && self.peer(*slot).bitmap.dirty() == 0
             })
@@ -288,7 +293,9 @@ impl Replica {
             superblock.active = true;
             superblock.disk = StoredDisk::UpToDate;
             for (index, record) in superblock.peers.iter_mut().enumerate() {
-                record.in_sync &= Slot::new(index).is_some_and(|slot| staying.contains(slot));
+                if Slot::new(index).is_none_or(|slot| !staying.contains(slot)) {
+                    record.standing = Standing::Out;
+                }
                 if !for_ever {
                     record.receipt = None;
                 }
@@ -364,7 +371,8 @@ impl Replica {
     fn reconnect_released(&mut self) {
         for slot in self.slots() {
             let peer = self.peer(slot);
-            let counted = self.store.peer(slot).in_sync || peer.protocol == Protocol::A;
+            let counted =
+                self.store.peer(slot).standing.is_counted() || peer.protocol == Protocol::A;
             let equal = counted && peer.bitmap.dirty() == 0;
             if peer.undecided() || peer.phase == Phase::Established && !equal {
                 self.drop_link(slot, Mark::MeetAsPrimary, "meeting it again as primary");

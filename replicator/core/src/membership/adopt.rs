@@ -6,7 +6,7 @@ use twindisk_format::{
     frame::Frame,
     ids::Slot,
     lineage::Relation,
-    superblock::StoredDisk,
+    superblock::{Standing, StoredDisk},
 };
 
 use crate::{
@@ -181,12 +181,16 @@ impl Replica {
                 };
             }
             for (index, record) in superblock.peers.iter_mut().enumerate() {
-                record.in_sync = membership.in_sync.contains(&record.node);
-                if record.in_sync && !for_ever {
+                record.standing = if membership.in_sync.contains(&record.node) {
+                    Standing::In
+                } else {
+                    Standing::Out
+                };
+                if record.standing.is_counted() && !for_ever {
                     record.receipt = None;
                 }
                 if membership.equal.contains(&record.node)
-                    || index == slot.index() && record.in_sync
+                    || index == slot.index() && record.standing.is_counted()
                 {
                     record.base = newest;
                 } else if index == slot.index() {
@@ -195,7 +199,7 @@ impl Replica {
                 }
             }
         });
-        if !self.store.peer(slot).in_sync {
+        if !self.store.peer(slot).standing.is_counted() {
             self.peer_mut(slot).bitmap.set_all();
         }
         for other in self.slots().filter(|other| *other != slot) {

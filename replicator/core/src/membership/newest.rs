@@ -4,7 +4,7 @@
 use twindisk_format::{
     ids::{NodeId, Slot, SlotSet},
     lineage::Relation,
-    superblock::StoredDisk,
+    superblock::{Standing, StoredDisk},
 };
 
 use crate::{DiskState, Role, mutants::Mutant, mutation::Stage, peer::Phase, replica::Replica};
@@ -49,7 +49,7 @@ impl Replica {
         self.slots()
             .filter(|slot| {
                 let node = self.peer(*slot).node;
-                self.store.peer(*slot).in_sync
+                self.store.peer(*slot).standing.is_counted()
                     || told.is_some_and(|said| said.in_sync.contains(&node))
             })
             .collect()
@@ -88,6 +88,7 @@ impl Replica {
             || self.mutant(Mutant::DetachForNobody)
             || in_sync
                 .iter()
+                .filter(|slot| self.store.peer(*slot).standing == Standing::In)
                 .any(|slot| self.peer(slot).phase == Phase::Established)
     }
 

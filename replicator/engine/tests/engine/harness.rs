@@ -23,9 +23,9 @@ use twindisk_engine::{
 };
 use twindisk_format::{
     auth::Session,
-    ids::{BootId, ClusterId, GenerationId, Moment, NodeId, ResourceId, Slot, Term},
+    ids::{BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, ResourceId, Slot, Term},
     lineage::{Generation, Lineage},
-    superblock::{Device, PeerRecord, StoredDisk, Superblock},
+    superblock::{Device, PeerRecord, Standing, StoredDisk, Superblock},
 };
 use twindisk_nbd::{
     Export, Handshake, Outcome,
@@ -97,6 +97,7 @@ impl Node {
             size_blocks: self.blocks,
             max_size_blocks: self.blocks,
             term: GENERATION.term,
+            epoch: Epoch(1),
             lineage: Lineage::new(vec![GENERATION]),
             unconfirmed: false,
             suspect: false,
@@ -112,7 +113,7 @@ impl Node {
                 .map(|&peer| PeerRecord {
                     node: NodeId(peer),
                     base: Some(GENERATION.id),
-                    in_sync: true,
+                    standing: Standing::In,
                     receipt: None,
                     conflict: None,
                     seen: Moment(0),

@@ -13,7 +13,7 @@ use crate::{
     activity_log::AlPage,
     bitmap::{encode_bitmap_page, page_words},
     meta_block::{Fault, MetaBlock, Place},
-    superblock::{Device, StoredDisk, Superblock, Tie},
+    superblock::{Device, Standing, StoredDisk, Superblock, Tie},
 };
 
 /// Reads everything and lists every block that is not as it should be.
@@ -141,14 +141,16 @@ impl fmt::Display for Dump {
                 Some(base) => write!(f, " since generation {:016x}", base.0)?,
                 None => write!(f, ", never in sync")?,
             }
-            if peer.in_sync {
-                write!(f, ", in sync")?;
+            match peer.standing {
+                Standing::Out => {}
+                Standing::Joining => write!(f, ", joining the in-sync set")?,
+                Standing::In => write!(f, ", in sync")?,
             }
             if let Some(receipt) = peer.receipt {
                 write!(
                     f,
-                    ", {:?} receipt about node {} in term {} (boot {:016x})",
-                    receipt.kind, receipt.about, receipt.term, receipt.boot.0
+                    ", {:?} receipt about node {} in term {}, epoch {} (boot {:016x})",
+                    receipt.kind, receipt.about, receipt.term, receipt.epoch, receipt.boot.0
                 )?;
             }
             if let Some(conflict) = peer.conflict {

@@ -8,11 +8,11 @@ use super::*;
 use crate::{
     activity_log::EXTENTS_PER_PAGE,
     bitmap::{BITS_PER_PAGE, page_words},
-    ids::{BootId, ClusterId, GenerationId, Moment, NodeId, ResourceId, Slot, Term},
+    ids::{BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, ResourceId, Slot, Term},
     limits::EXTENT_BLOCKS,
     lineage::{Generation, Lineage},
     meta_block::FoundPlace,
-    superblock::{Device, PeerRecord, Receipt, ReceiptKind, StoredDisk},
+    superblock::{Device, PeerRecord, Receipt, ReceiptKind, Standing, StoredDisk},
 };
 
 /// One page of activity log, three of bitmap.
@@ -28,6 +28,7 @@ fn superblock() -> Superblock {
         size_blocks: SIZE,
         max_size_blocks: MAX_SIZE,
         term: Term(4),
+        epoch: Epoch(3),
         lineage: Lineage::new(vec![Generation {
             term: Term(4),
             id: GenerationId(0xabcd),
@@ -44,11 +45,12 @@ fn superblock() -> Superblock {
         peers: vec![PeerRecord {
             node: NodeId(2),
             base: Some(GenerationId(0xabcd)),
-            in_sync: false,
+            standing: Standing::Out,
             receipt: Some(Receipt {
                 kind: ReceiptKind::Fence,
                 about: NodeId(2),
                 term: Term(4),
+                epoch: Epoch(3),
                 boot: BootId(9),
             }),
             conflict: None,

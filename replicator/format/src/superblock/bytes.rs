@@ -6,10 +6,11 @@ use zerocopy::{
 };
 
 use super::{
-    Conflict, ConflictKind, Device, PeerRecord, Receipt, ReceiptKind, StoredDisk, Superblock, Tie,
+    Conflict, ConflictKind, Device, PeerRecord, Receipt, ReceiptKind, Standing, StoredDisk,
+    Superblock, Tie,
 };
 use crate::{
-    ids::{BootId, ClusterId, GenerationId, Moment, NodeId, Term},
+    ids::{BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, Term},
     limits::{MAX_ANCESTORS, MAX_DEVICE_BLOCKS, MAX_GENERATIONS, MAX_PEERS},
     lineage::{Generation, Lineage},
     meta_block::{BODY_BYTES, Body, Fault, MetaBlock, Place, open, seal},
@@ -54,6 +55,7 @@ impl Superblock {
         layout.max_size_blocks = U64::new(self.max_size_blocks);
         layout.term = U64::new(self.term.0);
         layout.host = U64::new(self.host.0);
+        layout.epoch = U64::new(self.epoch.0);
         let (tie_kind, tie) = encode_tie(self.device.tie);
         layout.tie_kind = tie_kind;
         layout.tie = U64::new(tie);
@@ -128,6 +130,7 @@ impl Superblock {
             size_blocks,
             max_size_blocks,
             term: Term(layout.term.get()),
+            epoch: Epoch(layout.epoch.get()),
             lineage,
             unconfirmed,
             disk: decode_disk(layout.disk)?,
@@ -221,12 +224,14 @@ fn decode_lineage(layout: &SuperblockLayout) -> Result<Lineage, Fault> {
 fn encode_peer(peer: &PeerRecord) -> PeerLayout {
     let mut layout = PeerLayout::new_zeroed();
     layout.node = peer.node.0;
-    layout.flags = flag(peer.base.is_some(), PEER_HAS_BASE) | flag(peer.in_sync, PEER_IN_SYNC);
+    layout.flags = flag(peer.base.is_some(), PEER_HAS_BASE);
+    layout.standing = encode_standing(peer.standing);
     layout.base = U64::new(peer.base.map_or(0, |base| base.0));
     if let Some(receipt) = peer.receipt {
         layout.receipt_kind = encode_receipt_kind(receipt.kind);
         layout.receipt_about = receipt.about.0;
         layout.receipt_term = U64::new(receipt.term.0);
+        layout.receipt_epoch = U64::new(receipt.epoch.0);
         layout.receipt_boot = U64::new(receipt.boot.0);
     }
     if let Some(conflict) = peer.conflict {
@@ -239,11 +244,11 @@ fn encode_peer(peer: &PeerRecord) -> PeerLayout {
 
 fn decode_peer(layout: &PeerLayout) -> Result<PeerRecord, Fault> {
     ensure(
-        layout.flags & !(PEER_HAS_BASE | PEER_IN_SYNC) == 0,
+        layout.flags & !PEER_HAS_BASE == 0,
         "a peer's flag is unknown",
     )?;
     ensure(
-        layout.reserved == [0; 3],
+        layout.reserved == [0; 2],
         "a peer's reserved bytes are not zero",
     )?;
     let has_base = layout.flags & PEER_HAS_BASE != 0;
@@ -255,7 +260,7 @@ fn decode_peer(layout: &PeerLayout) -> Result<PeerRecord, Fault> {
     Ok(PeerRecord {
         node: NodeId(layout.node),
         base: has_base.then_some(GenerationId(base)),
-        in_sync: layout.flags & PEER_IN_SYNC != 0,
+        standing: decode_standing(layout.standing)?,
         receipt: decode_receipt(layout)?,
         conflict: decode_conflict(layout)?,
         seen: Moment(layout.seen.get()),
@@ -317,6 +322,7 @@ fn decode_receipt(layout: &PeerLayout) -> Result<Option<Receipt>, Fault> {
         0 => {
             let empty = layout.receipt_about == 0
                 && layout.receipt_term.get() == 0
+                && layout.receipt_epoch.get() == 0
                 && layout.receipt_boot.get() == 0;
             ensure(empty, "a receipt has contents but no kind")?;
             return Ok(None);
@@ -335,6 +341,7 @@ fn decode_receipt(layout: &PeerLayout) -> Result<Option<Receipt>, Fault> {
         kind,
         about: NodeId(layout.receipt_about),
         term: Term(layout.receipt_term.get()),
+        epoch: Epoch(layout.receipt_epoch.get()),
         boot: BootId(layout.receipt_boot.get()),
     }))
 }
@@ -354,6 +361,25 @@ const fn encode_disk(disk: StoredDisk) -> u8 {
         StoredDisk::Inconsistent => 2,
         StoredDisk::Outdated => 3,
         StoredDisk::UpToDate => 4,
+    }
+}
+
+const fn encode_standing(standing: Standing) -> u8 {
+    match standing {
+        Standing::Out => 0,
+        Standing::Joining => 1,
+        Standing::In => 2,
+    }
+}
+
+fn decode_standing(number: u8) -> Result<Standing, Fault> {
+    match number {
+        0 => Ok(Standing::Out),
+        1 => Ok(Standing::Joining),
+        2 => Ok(Standing::In),
+        _ => Err(Fault::Impossible {
+            what: "how a peer stands to the in-sync set is unknown",
+        }),
     }
 }
 
@@ -389,6 +415,7 @@ pub(crate) struct SuperblockLayout {
     pub(crate) max_size_blocks: U64<LE>,
     pub(crate) term: U64<LE>,
     pub(crate) host: U64<LE>,
+    pub(crate) epoch: U64<LE>,
     pub(crate) tie: U64<LE>,
     pub(crate) device_blocks: U64<LE>,
     pub(crate) tie_kind: u8,
@@ -414,9 +441,11 @@ pub(crate) struct PeerLayout {
     pub(crate) receipt_kind: u8,
     pub(crate) receipt_about: u8,
     pub(crate) conflict: u8,
-    pub(crate) reserved: [u8; 3],
+    pub(crate) standing: u8,
+    pub(crate) reserved: [u8; 2],
     pub(crate) base: U64<LE>,
     pub(crate) receipt_term: U64<LE>,
+    pub(crate) receipt_epoch: U64<LE>,
     pub(crate) receipt_boot: U64<LE>,
     pub(crate) conflict_newest: U64<LE>,
     pub(crate) seen: U64<LE>,
@@ -438,11 +467,10 @@ const FLAG_SUSPECT: u8 = 8;
 const FLAG_REWOUND: u8 = 16;
 const FLAGS: u8 = FLAG_PRIMARY | FLAG_ACTIVE | FLAG_UNCONFIRMED | FLAG_SUSPECT | FLAG_REWOUND;
 const PEER_HAS_BASE: u8 = 1;
-const PEER_IN_SYNC: u8 = 2;
 const RESERVED_BYTES: usize =
-    BODY_BYTES - 80 - MAX_PEERS * 48 - MAX_GENERATIONS * 24 - MAX_ANCESTORS * 8;
+    BODY_BYTES - 88 - MAX_PEERS * 56 - MAX_GENERATIONS * 24 - MAX_ANCESTORS * 8;
 
-const _: () = assert!(size_of::<PeerLayout>() == 48);
+const _: () = assert!(size_of::<PeerLayout>() == 56);
 const _: () = assert!(size_of::<GenerationLayout>() == 24);
 const _: () = assert!(size_of::<SuperblockLayout>() == size_of::<Body>());
 const _: () = assert!(MAX_GENERATIONS <= 255); // counted in a byte

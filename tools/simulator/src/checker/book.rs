@@ -317,6 +317,41 @@ impl Book {
         Ok(())
     }
 
+    /// Whether a sector that holds `value` has all that was acknowledged. What was only seen before that may go when
+    /// who showed it does.
+    pub(crate) fn has_acknowledged(&self, sector: u64, value: u64) -> Result<(), String> {
+        let book = self.sectors.get(&sector);
+        book.map_or(Ok(()), |book| {
+            match book.lacks(value, |version| version.acked != NEVER) {
+                None => Ok(()),
+                Some(_) => Err(book.complaint(value)),
+            }
+        })
+    }
+
+    /// The same if these nodes lost now what they hold.
+    pub(crate) fn may_hold_after(
+        &self,
+        now: u64,
+        sector: u64,
+        value: u64,
+        losses: impl Iterator<Item = (usize, Held)>,
+    ) -> Result<(), String> {
+        let Some(mut book) = self.sectors.get(&sector).cloned() else {
+            return Ok(());
+        };
+        for (node, held) in losses {
+            book.lose(now, node, held);
+        }
+        book.may_hold(value)
+    }
+
+    /// The sectors of a write.
+    pub(crate) fn sectors_of(&self, write: u64) -> core::ops::Range<u64> {
+        let write = self.writes.get(&write);
+        write.map_or(0..0, |write| write.first..write.first + write.count)
+    }
+
     /// Everything known of the written sectors.
     pub(crate) fn sectors(&self) -> impl Iterator<Item = (u64, &SectorBook)> {
         self.sectors.iter().map(|(sector, book)| (*sector, book))

@@ -48,9 +48,16 @@ pub(crate) fn check_message(
         ControlMessage::Released | ControlMessage::Ready { released: true } => {
             ("R3", durable.disk != StoredDisk::UpToDate)
         }
-        ControlMessage::TermGranted { term, released } => (
+        ControlMessage::TermGranted {
+            term,
+            released,
+            member,
+        } => (
             "R2",
-            durable.term >= *term && (!released || durable.disk != StoredDisk::UpToDate),
+            durable.term >= *term
+                && (!released || durable.disk != StoredDisk::UpToDate)
+                // R14: who says that it is no member can't be promoted.
+                && (*member || durable.disk != StoredDisk::UpToDate),
         ),
         ControlMessage::DiskFailed { stored: true } => ("R1", durable.disk == StoredDisk::Failed),
         ControlMessage::ResyncBegun => ("S4", durable.disk == StoredDisk::Inconsistent),

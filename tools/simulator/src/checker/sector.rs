@@ -315,19 +315,27 @@ impl SectorBook {
 
     /// What a medium that holds `value` durably lacks of what is `stable`.
     pub(crate) fn lacks(&self, value: u64, stable: impl Fn(&Version) -> bool) -> Option<&Version> {
-        let covered = |other: &Version| stable(other) && !other.maybe_lost;
-        let fine = self
-            .versions
-            .iter()
-            .any(|version| version.value == value && !self.is_overwritten(version, covered));
-        if fine {
-            return None;
-        }
-        self.versions.iter().rev().find(|other| covered(other))
+        // They stand in the order of their invocations: the last two that count decide.
+        let newest_first = || self.versions.iter().enumerate().rev();
+        let mut covered = newest_first()
+            .filter(|(_, other)| stable(other) && !other.maybe_lost)
+            .take(2);
+        let (last, newest) = covered.next()?;
+        let mut older = None;
+        let fine = newest_first().any(|(at, version)| {
+            let mut before = || *older.get_or_insert_with(|| covered.next());
+            version.value == value
+                && if at == last {
+                    before().is_none_or(|(_, other)| version.end > other.invoke)
+                } else {
+                    version.end > newest.invoke
+                }
+        });
+        (!fine).then_some(newest)
     }
 
     /// A sentence about why `value` is wrong.
-    fn complaint(&self, value: u64) -> String {
+    pub(super) fn complaint(&self, value: u64) -> String {
         let list: Vec<String> = self
             .versions
             .iter()

@@ -153,7 +153,8 @@ fn no_split_brain_to_decide(seed: Seed, telling: Telling) -> Outcome {
 
 /// Two nodes with data of their own and nothing in common: neither touches the other. Initialised anew, one follows.
 fn strangers(seed: Seed, telling: Telling) -> Outcome {
-    let swarm = Swarm::calm(seed);
+    let mut swarm = Swarm::calm(seed);
+    swarm.alone = false; // Two devices in one book: each holds what was acknowledged at its own.
     let fresh = MetaDisk::new(&superblock(1, &swarm));
     let mut other = swarm.clone();
     other.first = 1;

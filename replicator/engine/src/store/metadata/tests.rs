@@ -3,7 +3,7 @@
 use std::fs;
 
 use twindisk_format::{
-    ids::{BootId, ClusterId, GenerationId, NodeId, ResourceId, Term},
+    ids::{BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Term},
     lineage::{Generation, Lineage},
     superblock::{Device, PeerRecord, StoredDisk},
 };
@@ -21,6 +21,7 @@ fn superblock(max_size_blocks: u64) -> Superblock {
         size_blocks: max_size_blocks,
         max_size_blocks,
         term: Term(3),
+        epoch: Epoch(1),
         lineage: Lineage::new(vec![Generation {
             term: Term(3),
             id: GenerationId(4),

@@ -15,14 +15,19 @@ fn receipts() -> impl Strategy<Value = Option<Receipt>> {
         ReceiptKind::Arbiter,
         ReceiptKind::Operator,
     ]);
-    prop::option::of((kinds, any::<u8>(), any::<u64>(), any::<u64>()).prop_map(
-        |(kind, about, term, boot)| Receipt {
+    prop::option::of((kinds, any::<u8>(), any::<[u64; 3]>()).prop_map(
+        |(kind, about, [term, epoch, boot])| Receipt {
             kind,
             about: NodeId(about),
             term: Term(term),
+            epoch: Epoch(epoch),
             boot: BootId(boot),
         },
     ))
+}
+
+fn standings() -> impl Strategy<Value = Standing> {
+    prop::sample::select(vec![Standing::Out, Standing::Joining, Standing::In])
 }
 
 fn conflicts() -> impl Strategy<Value = Option<Conflict>> {
@@ -51,7 +56,7 @@ fn peers() -> impl Strategy<Value = Vec<PeerRecord>> {
     let records = prop::collection::vec(
         (
             prop::option::of(any::<u64>()),
-            any::<bool>(),
+            standings(),
             receipts(),
             conflicts(),
             any::<u64>(),
@@ -62,10 +67,10 @@ fn peers() -> impl Strategy<Value = Vec<PeerRecord>> {
         let zipped = numbers.into_iter().zip(records);
         zipped
             .map(
-                |(node, (base, in_sync, receipt, conflict, seen))| PeerRecord {
+                |(node, (base, standing, receipt, conflict, seen))| PeerRecord {
                     node: NodeId(node),
                     base: base.map(GenerationId),
-                    in_sync,
+                    standing,
                     receipt,
                     conflict,
                     seen: Moment(seen),
@@ -81,6 +86,7 @@ prop_compose! {
         size in 0..=MAX_DEVICE_BLOCKS,
         more in 0..1u64 << 30,
         term: u64,
+        epoch: u64,
         lineage in lineages(),
         disk in disks(),
         primary: bool,
@@ -101,6 +107,7 @@ prop_compose! {
             size_blocks: size,
             max_size_blocks: (size + more).min(MAX_DEVICE_BLOCKS),
             term: Term(term),
+            epoch: Epoch(epoch),
             unconfirmed: unconfirmed && lineage.newest().is_some(),
             suspect,
             rewound,
@@ -150,6 +157,7 @@ fn impossible_values_are_refused_by_name() {
         size_blocks: 10,
         max_size_blocks: 20,
         term: Term(3),
+        epoch: Epoch(1),
         lineage: Lineage::default(),
         unconfirmed: false,
         suspect: false,
@@ -205,6 +213,12 @@ fn impossible_values_are_refused_by_name() {
         layout.peers[1].node = 4;
     };
     assert!(why(&twins).contains("same number"));
+    let strange = |layout: &mut SuperblockLayout| {
+        layout.peer_count = 1;
+        layout.peers[0].node = 4;
+        layout.peers[0].standing = 3;
+    };
+    assert!(why(&strange).contains("in-sync set"));
 }
 
 #[test]
@@ -216,6 +230,7 @@ fn a_peer_takes_a_spare_slot_and_moves_nothing() {
         size_blocks: 10,
         max_size_blocks: 20,
         term: Term(3),
+        epoch: Epoch(1),
         lineage: Lineage::default(),
         disk: StoredDisk::UpToDate,
         primary: false,
