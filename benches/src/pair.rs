@@ -219,6 +219,7 @@ impl Pair {
                 | Action::Reply { .. }
                 | Action::ProbeCapacity { .. }
                 | Action::SaveBlocks { .. }
+                | Action::Bound(_)
                 | Action::Report(_) => continue,
             };
             self.events.push_back(answer);
@@ -246,6 +247,7 @@ fn replica(number: u8, blocks: u64, al_extents: usize, now: Time) -> Replica {
         primary: false,
         active: false,
         host: BootId(0),
+        binding: None,
         unconfirmed: false,
         suspect: false,
         rewound: false,

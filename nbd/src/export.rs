@@ -22,6 +22,11 @@ pub struct Export {
     pub block_sizes: BlockSizes,
     /// Whether a client may have it now.
     pub availability: Availability,
+    /// It is one more name of an export that is there too: the empty name never means it, and it is listed only while a
+    /// client may have it.
+    pub alias: bool,
+    /// What is said of a name `NAME@…` with this export's name, when there is no such export.
+    pub unserved: Unserved,
 }
 
 impl Export {
@@ -45,6 +50,8 @@ impl Export {
             capabilities: Capabilities::default(),
             block_sizes: BlockSizes::default(),
             availability: Availability::Available,
+            alias: false,
+            unserved: Unserved::Unknown,
         })
     }
 
@@ -89,12 +96,25 @@ impl Export {
 /// export) the only one there is.
 #[must_use]
 pub fn find_export<'a>(exports: &'a [Export], name: &str) -> Option<&'a Export> {
-    match (exports.iter().find(|export| export.name == name), exports) {
-        (Some(export), _) => Some(export),
-        (None, [only]) if name.is_empty() => Some(only),
-        (None, _) => None,
+    let named = exports.iter().find(|export| export.name == name);
+    if named.is_some() || !name.is_empty() {
+        return named;
     }
+    let mut own_names = exports.iter().filter(|export| !export.alias);
+    own_names.next().filter(|_| own_names.next().is_none())
 }
+
+/// Why there is no export `name`, if it is `NAME@…` of one that is there.
+pub(crate) fn why_unserved<'a>(exports: &'a [Export], name: &str) -> &'a Unserved {
+    let of = name.split_once(VERSION_SEPARATOR).map(|(of, _)| of);
+    exports
+        .iter()
+        .find(|export| !export.alias && Some(export.name()) == of)
+        .map_or(&Unserved::Unknown, |export| &export.unserved)
+}
+
+/// Between the name of an export and the state of it that a client means.
+pub(crate) const VERSION_SEPARATOR: char = '@';
 
 /// Optional abilities of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,6 +218,18 @@ pub enum Availability {
     Refused(String),
     /// It is going away, and why (demotion, shutdown). Answered as `ERR_SHUTDOWN`.
     ShuttingDown(String),
+}
+
+/// What is said of `NAME@…` when only `NAME` is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Unserved {
+    /// That there is no such export: `ERR_UNKNOWN`.
+    #[default]
+    Unknown,
+    /// That it is over, or is none, and why. `ERR_UNKNOWN`: asking again is in vain.
+    Gone(String),
+    /// Not now, and why: `ERR_POLICY`.
+    NotNow(String),
 }
 
 /// An export that the protocol cannot express.

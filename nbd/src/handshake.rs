@@ -4,7 +4,7 @@
 use thiserror::Error;
 
 use crate::bytes::{Reader, printable};
-use crate::export::{Availability, Export, find_export};
+use crate::export::{Availability, Export, Unserved, find_export, why_unserved};
 use crate::limits;
 use crate::options::{self, InfoRequest, MetaOption, MetaRequest, OptionError};
 use crate::protocol::{self, handshake_flag, option, option_reply};
@@ -301,7 +301,9 @@ impl Handshake {
         if !body.is_empty() {
             return Err(OptionError::invalid("LIST takes no data"));
         }
-        for export in exports {
+        let had =
+            |export: &&Export| !export.alias || export.availability == Availability::Available;
+        for export in exports.iter().filter(had) {
             options::put_server(&mut self.output, option::LIST, export);
         }
         Ok(())
@@ -408,10 +410,19 @@ impl Stage {
 
 fn find_available<'e>(exports: &'e [Export], name: &str) -> Result<&'e Export, OptionError> {
     let Some(export) = find_export(exports, name) else {
-        return Err(OptionError::new(
-            option_reply::ERR_UNKNOWN,
-            format!("no export {:?} here", printable(name.as_bytes(), 256)),
-        ));
+        let shown = printable(name.as_bytes(), 256);
+        return Err(match why_unserved(exports, name) {
+            Unserved::Unknown => OptionError::new(
+                option_reply::ERR_UNKNOWN,
+                format!("no export {shown:?} here"),
+            ),
+            Unserved::Gone(why) => {
+                OptionError::new(option_reply::ERR_UNKNOWN, format!("{shown}: {why}"))
+            }
+            Unserved::NotNow(why) => {
+                OptionError::new(option_reply::ERR_POLICY, format!("{shown}: {why}"))
+            }
+        });
     };
     match &export.availability {
         Availability::Available => Ok(export),

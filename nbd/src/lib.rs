@@ -25,7 +25,9 @@ mod options;
 mod request;
 
 pub use errno::Errno;
-pub use export::{Availability, BlockSizes, Capabilities, Export, InvalidExport, find_export};
+pub use export::{
+    Availability, BlockSizes, Capabilities, Export, InvalidExport, Unserved, find_export,
+};
 pub use handshake::{Handshake, HandshakeError, Outcome};
 pub use request::{
     BadMagic, CloseReason, Command, ContextId, Cookie, Header, Negotiated, Rejected, ReplyStyle,

@@ -86,6 +86,13 @@ fn one(text: &mut String, resource: &ResourceStatus) {
         for uri in &resource.nbd {
             let _ = writeln!(text, "    open at {uri}");
         }
+        if let Some(bound) = &resource.bound_export {
+            let _ = writeln!(
+                text,
+                "    for clients that connect again by themselves: {bound} instead of {}",
+                resource.name
+            );
+        }
     }
     if let Some(suspension) = &replica.suspended {
         let _ = writeln!(

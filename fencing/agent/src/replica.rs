@@ -155,6 +155,7 @@ mod tests {
             io: String::new(),
             metadata: String::new(),
             nbd: Vec::new(),
+            bound_export: None,
             running: true,
             why: Some("its I/O loop is stuck".into()),
             replica: None,

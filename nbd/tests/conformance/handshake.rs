@@ -3,7 +3,10 @@
 
 use crate::common::*;
 use twindisk_nbd::protocol::{info, option, option_reply as rep};
-use twindisk_nbd::{BlockSizes, Export, HandshakeError, Negotiated, Outcome, ReplyStyle, limits};
+use twindisk_nbd::{
+    Availability, BlockSizes, Export, HandshakeError, Negotiated, Outcome, ReplyStyle, Unserved,
+    limits,
+};
 
 fn transmission(export: &str) -> Option<Outcome> {
     Some(Outcome::Transmission(Negotiated {
@@ -194,6 +197,75 @@ fn refused_exports_are_answered_with_their_reason() {
     }
 }
 
+/// An export with one more name, and what is said of others like it.
+fn versions(unserved: Unserved) -> Vec<Export> {
+    let mut exports = disk();
+    exports[0].unserved = unserved;
+    let mut now = Export::new("disk0@4-aa", 1 << 20).unwrap();
+    now.alias = true;
+    exports.push(now);
+    exports
+}
+
+#[test]
+fn another_name_of_an_export_is_an_export_and_never_the_default() {
+    let exports = versions(Unserved::Unknown);
+    let conversation = converse(
+        &client(&[option(option::GO, &info_body("", &[]))]),
+        &exports,
+    );
+    assert_eq!(conversation.outcome, transmission("disk0"));
+    let go = option(option::GO, &info_body("disk0@4-aa", &[]));
+    let conversation = converse(&client(&[go]), &exports);
+    assert_eq!(conversation.outcome, transmission("disk0@4-aa"));
+    assert_eq!(answers(&[option(option::LIST, b"")], &exports).len(), 3);
+    let mut closed = exports;
+    for export in &mut closed {
+        export.availability = Availability::Refused("standby".to_owned());
+    }
+    // The name is right, but nobody can have it now: only its own name is listed.
+    assert_eq!(answers(&[option(option::LIST, b"")], &closed).len(), 2);
+    let asked = final_answer(
+        &[option(option::GO, &info_body("disk0@4-aa", &[]))],
+        &closed,
+    );
+    assert_eq!(asked, (rep::ERR_POLICY, "standby".to_owned()));
+}
+
+#[test]
+fn a_name_that_is_over_is_unknown_for_ever_and_says_why() {
+    for number in [option::INFO, option::GO] {
+        for (unserved, kind, text) in [
+            (
+                Unserved::Unknown,
+                rep::ERR_UNKNOWN,
+                "no export \"disk0@3-bb\" here",
+            ),
+            (
+                Unserved::Gone("it is over".into()),
+                rep::ERR_UNKNOWN,
+                "disk0@3-bb: it is over",
+            ),
+            (
+                Unserved::NotNow("wait".into()),
+                rep::ERR_POLICY,
+                "disk0@3-bb: wait",
+            ),
+        ] {
+            let asked = [option(number, &info_body("disk0@3-bb", &[]))];
+            let found = final_answer(&asked, &versions(unserved.clone()));
+            assert_eq!(found, (kind, text.to_owned()));
+            // Of an export that is not there nothing is said.
+            let asked = [option(number, &info_body("other@3-bb", &[]))];
+            let found = final_answer(&asked, &versions(unserved));
+            assert_eq!(
+                found,
+                (rep::ERR_UNKNOWN, "no export \"other@3-bb\" here".to_owned())
+            );
+        }
+    }
+}
+
 #[test]
 fn info_bodies_that_are_cut_or_too_long_are_invalid() {
     let whole = info_body("disk0", &[info::NAME, info::BLOCK_SIZE]);
@@ -375,7 +447,7 @@ fn exports_are_looked_up_as_they_are_at_that_moment() {
     let go = option(option::GO, &info_body("standby", &[]));
     handshake.handle_bytes(&client(std::slice::from_ref(&go)), &exports);
     assert_eq!(handshake.outcome(), None);
-    exports[1].availability = twindisk_nbd::Availability::Available;
+    exports[1].availability = Availability::Available;
     handshake.handle_bytes(&go, &exports);
     assert_eq!(handshake.outcome(), transmission("standby").as_ref());
     assert_eq!(handshake.handle_bytes(b"later", &exports), 0);

@@ -235,6 +235,10 @@ pub struct ResourceStatus {
     pub metadata: String,
     /// Where clients reach it while it is primary.
     pub nbd: Vec<String>,
+    /// The name `RESOURCE@TERM-ID` by which a client has the device only as long as no other node writes to it: for
+    /// clients that connect again by themselves. `None` when there is no such role, or it is not known.
+    #[serde(default)]
+    pub bound_export: Option<String>,
     /// Clients that were handed over and have not been seen to leave are not counted: this is whether it runs.
     pub running: bool,
     /// Why it does not run or does not answer.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use twindisk_format::{
+    binding::Binding,
     frame::Envelope,
     ids::{BlockRange, Slot},
     meta_block::MetaBlock,
@@ -72,6 +73,9 @@ pub enum Action {
     /// Open or close the device to clients. When it closes, connections to it are shut down; nothing in flight on
     /// them is completed any more.
     Export(ExportState),
+    /// Clients that are bound to this, and no others, may have the device when it is open, besides those that are bound
+    /// to nothing (R17). Told at the start and whenever it changes, always before the device opens.
+    Bound(Option<Binding>),
     /// The answer to a command.
     Reply {
         /// Which.

@@ -47,6 +47,7 @@ impl Replica {
         }
         if forget_unconfirmed(&mut mine, &mut state) {
             let (lineage, unconfirmed) = (mine.lineage.clone(), mine.unconfirmed);
+            self.bound_by(&lineage);
             self.store.change(|superblock| {
                 superblock.lineage = lineage;
                 superblock.unconfirmed = unconfirmed;
@@ -210,6 +211,7 @@ impl Replica {
     fn adopt_lineage(&mut self, slot: Slot) {
         if let Some(said) = &self.peer(slot).said {
             let lineage = said.lineage.clone();
+            self.bound_by(&lineage);
             self.store.change(|superblock| {
                 superblock.lineage = lineage;
                 superblock.unconfirmed = false;
@@ -253,6 +255,8 @@ impl Replica {
             },
             reason.why,
         );
+        // R17: stored before the leader hears that it may begin.
+        self.bound_by_leader(slot);
         if reason.resync {
             self.part_from_others(slot);
             self.outdate(&format!("{} has newer data", self.peer(slot).name.clone()));

@@ -13,6 +13,7 @@
 mod action;
 mod activity;
 mod admin;
+mod binding;
 mod bitmap;
 mod bitmap_store;
 mod client;

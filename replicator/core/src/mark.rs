@@ -78,6 +78,12 @@ names! {
             BroughtUpByAnother: "another node is bringing this one up to date",
             StillWriting: "who leads is still writing what it has received",
         }
+        "bound clients" {
+            BindingKept: "a promotion serves those of before: nobody else wrote meanwhile",
+            BindingElsewhere: "ended: data that another node wrote comes here",
+            BindingLostPower: "ended: what was not flushed may be gone with the power",
+            BindingForced: "ended: promoted by force",
+        }
         "request refused" {
             NotPrimary: "this node is not primary",
             GivingUp: "this node is giving up its role",

@@ -135,6 +135,10 @@ mutants! {
     PromoteInconsistent: "R3",
     /// A node is promoted without a right about its missing peers.
     PromoteWithoutRight: "R2",
+    /// Clients of a role that ended are served again when it comes back, whatever others wrote meanwhile.
+    ServeClientsOfTheRoleBefore: "R17",
+    /// Clients are served again after a loss of power that may have taken what they had written.
+    ServeClientsOfBeforePowerLoss: "R17",
     /// A disk is UpToDate at boot, compared with nobody.
     BootUpToDate: "R5",
     /// A receipt is good for ever: in later terms, after a restart, and when the peer has come back.

@@ -262,6 +262,10 @@ impl Replica {
             // It may lack a promise that this node has given. Peers are told that this is stored, so it must be.
             store.change(|superblock| superblock.disk = StoredDisk::Outdated);
         }
+        if metadata.superblock_doubtful && store.get().binding.is_some() {
+            // The newer copy may have said that it is over.
+            store.change(|superblock| superblock.binding = None);
+        }
         let superblock = store.get();
         let al = ActivityLog::new(layout, superblock.resource, metadata.al.pages);
         let mut bitmaps = metadata.bitmaps.into_iter();

@@ -5,6 +5,7 @@ use twindisk_format::ids::Slot;
 use crate::{
     Activity, DiskState, OnPeerLoss, PeerStatus, Progress, ReceiptStatus, Role, Status, Suspension,
     Time,
+    mutants::Mutant,
     mutation::Stage,
     peer::{FollowStep, Phase},
     replica::Replica,
@@ -23,6 +24,7 @@ impl Replica {
             disk_why: (!self.disk_is_up_to_date()).then(|| self.disk_why.clone()),
             size_bytes: superblock.size_blocks * 4096,
             export_open: self.export_open,
+            binding: superblock.binding,
             suspended: self.suspended.as_ref().map(|suspended| Suspension {
                 why: suspended.why.clone(),
                 release: suspended.release.clone(),
@@ -203,6 +205,21 @@ impl Replica {
             assert!(self.export_open, "a primary serves");
         } else {
             assert!(!self.export_open, "only a primary serves");
+        }
+        if let Some(binding) = superblock.binding {
+            let generations = superblock.lineage.generations().iter();
+            let mut since = generations.skip_while(|generation| generation.id != binding.id);
+            assert!(
+                since.all(|generation| generation.node == superblock.node)
+                    || self.mutant(Mutant::ServeClientsOfTheRoleBefore),
+                "R17: nobody else has written since the role began to which clients are bound"
+            );
+        } else {
+            assert_eq!(
+                self.role,
+                Role::Standby,
+                "R17: clients of a primary can be bound"
+            );
         }
         for peer in &self.peers {
             let mut last = None;

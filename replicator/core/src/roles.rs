@@ -53,6 +53,8 @@ impl Replica {
                 intent: LinkIntent::Connect,
             });
         }
+        self.bound_after_crash();
+        self.tell_binding();
         let term = self.store.get().term.0;
         self.report(Report::Role {
             role: Role::Standby,

@@ -158,6 +158,8 @@ impl Replica {
                     superblock.lineage.cut_after(last_common);
                     superblock.unconfirmed = false;
                 });
+                let left = self.store.get().lineage.clone();
+                self.bound_by(&left);
                 self.outdate("its changes were given up");
                 self.store.then(Then::Discarded { slot: keep });
             }

@@ -1,6 +1,7 @@
 //! What a replica says of itself. Field names are stable: the CLI, HTTP and tests all read this.
 
 use serde::{Deserialize, Serialize};
+use twindisk_format::binding::Binding;
 
 use crate::{Latency, OnPeerLoss, PeerLatency, Protocol};
 
@@ -20,6 +21,10 @@ pub struct Status {
     pub size_bytes: u64,
     /// Clients may open the device.
     pub export_open: bool,
+    /// `TERM-ID` of the role that clients of the export `RESOURCE@TERM-ID` are bound to; `None` when all such clients of
+    /// this node have been overtaken by what another one wrote.
+    #[serde(default)]
+    pub binding: Option<Binding>,
     /// Set while I/O waits.
     pub suspended: Option<Suspension>,
     /// The newest generation: `term/id/node`, or `None` when there is no data yet.

@@ -5,7 +5,10 @@ use std::{os::fd::OwnedFd, path::PathBuf, time::Duration};
 use twindisk_core::{
     Command, CommandReply, Config, ExportState, LinkIntent, Refusal, Report, Status,
 };
-use twindisk_format::ids::{BootId, Slot};
+use twindisk_format::{
+    binding::Binding,
+    ids::{BootId, Slot},
+};
 
 use crate::store::IoMode;
 
@@ -83,6 +86,8 @@ pub struct NbdConnection {
     pub socket: OwnedFd,
     /// What was negotiated.
     pub negotiated: twindisk_nbd::Negotiated,
+    /// The role that it is bound to, when it asked for one: in another it is sent away (R17).
+    pub bound: Option<Binding>,
     /// Bytes that were read past the negotiation: the first requests.
     pub leftover: Vec<u8>,
 }
@@ -128,6 +133,8 @@ pub enum Notice {
     },
     /// Clients may connect, or not.
     Export(ExportState),
+    /// Who is bound to this role, and no other, may connect besides those that are bound to none.
+    Bound(Option<Binding>),
     /// The replica has stopped; the thread is about to end.
     Halted {
         /// Why.

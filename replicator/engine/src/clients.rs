@@ -16,7 +16,7 @@ use std::{collections::VecDeque, os::fd::AsRawFd};
 use io_uring::opcode;
 use tracing::{debug, info};
 use twindisk_core::{Event, ExportState, Failure, RequestId, Time};
-use twindisk_format::limits::BLOCK_BYTES;
+use twindisk_format::{binding::Binding, limits::BLOCK_BYTES};
 use twindisk_nbd::Export;
 
 use self::{
@@ -53,6 +53,7 @@ pub(crate) struct Clients {
     waiting: VecDeque<u32>,
     export: Export,
     open: bool,
+    binding: Option<Binding>,
     /// Connections to be looked at before the thread sleeps.
     dirty: Vec<u32>,
     /// Some connection may be closing.
@@ -67,6 +68,7 @@ impl Clients {
             waiting: VecDeque::new(),
             export: Export::new("", 0).expect("an empty name is legal"),
             open: false,
+            binding: None,
             dirty: Vec::new(),
             closing: false,
         }
@@ -81,6 +83,11 @@ impl Clients {
     pub(crate) fn add(&mut self, client: NbdConnection, context: &mut Context<'_>) {
         if !self.open {
             info!("a client came after the device was closed: sent away");
+            return;
+        }
+        if client.bound.is_some() && client.bound != self.binding {
+            // R17: the role went and came back between its negotiation and now.
+            info!("a client came that is bound to a role that is over: sent away");
             return;
         }
         if self.connections.room() == 0 {
@@ -131,6 +138,11 @@ impl Clients {
         if let Some(request) = self.requests.forgotten(part) {
             self.answer(request, context);
         }
+    }
+
+    /// To which role clients may be bound from now on. It changes only while the device is closed.
+    pub(crate) const fn set_binding(&mut self, binding: Option<Binding>) {
+        self.binding = binding;
     }
 
     /// Opens or closes the device.

@@ -61,7 +61,7 @@ fn byte_tables_are_true() {
     check_layout!("Header", Header: magic version kind lane index counter resource reserved);
     check_layout!("Superblock", SuperblockLayout:
         cluster size_blocks max_size_blocks term host epoch tie device_blocks tie_kind tie_reserved node disk flags peer_count generation_count
-        spare_slots ancestor_count peers generations ancestors reserved);
+        spare_slots ancestor_count peers generations ancestors binding_term binding_id reserved);
     check_layout!("Peer record", PeerLayout:
         node flags receipt_kind receipt_about conflict standing reserved base receipt_term receipt_epoch receipt_boot
         conflict_newest seen);

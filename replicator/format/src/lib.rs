@@ -19,6 +19,7 @@ pub mod activity_log;
 #[cfg(test)]
 mod arbitrary;
 pub mod auth;
+pub mod binding;
 pub mod bitmap;
 pub mod checksum;
 pub mod codec;

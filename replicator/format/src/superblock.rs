@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::identity::{Conflict, ConflictKind, Device, Tie};
 use crate::{
+    binding::Binding,
     ids::{BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, ResourceId, Term},
     lineage::Lineage,
 };
@@ -51,6 +52,9 @@ pub struct Superblock {
     /// The boot of the host on which it took part: what an earlier process wrote is in the disk's cache at least, as
     /// long as this is still the host's.
     pub host: BootId,
+    /// Since when nobody but this node has written to the backing device as primary, if that is known (R17): clients of
+    /// that time may come back, whatever was promoted and demoted here in between.
+    pub binding: Option<Binding>,
     /// One record per peer, in slot order.
     pub peers: Vec<PeerRecord>,
     /// Slots behind them that no peer has yet. Their number and that of the peers make a sum that `init` fixes.

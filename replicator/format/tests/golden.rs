@@ -10,6 +10,7 @@ use std::{env, fmt::Write, fs, path::PathBuf};
 use twindisk_format::{
     activity_log::AlPage,
     auth::{Dialer, Link, Listener, Local, Secret, Session},
+    binding::Binding,
     bitmap::{decode_bitmap_page, encode_bitmap_page},
     checksum::{block_crc, payload_crc},
     codec,
@@ -88,6 +89,10 @@ fn superblock() -> Superblock {
         primary: true,
         active: true,
         host: BootId(6),
+        binding: Some(Binding {
+            term: Term(1),
+            id: GenerationId(0x1111_1111_1111_1111),
+        }),
         peers: vec![
             PeerRecord {
                 node: NodeId(2),

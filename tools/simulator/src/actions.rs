@@ -1,7 +1,10 @@
 //! What a core asks for, done: the part of an engine, with a checker looking over its shoulder.
 
 use twindisk_core::{Action, ConnectionState, Event, ExportState, LinkId, RequestId};
-use twindisk_format::frame::{Envelope, Frame};
+use twindisk_format::{
+    binding::Binding,
+    frame::{Envelope, Frame},
+};
 
 use crate::{
     checker::{Violation, book::Rights, promises},
@@ -68,6 +71,7 @@ impl World {
                 self.link_intent(number, peer, &intent);
             }
             Action::Export(state) => self.export(number, &state),
+            Action::Bound(binding) => self.bound(number, binding),
             Action::Reply { id, result } => {
                 self.replied(number, id, result.map(drop));
             }
@@ -115,7 +119,10 @@ impl World {
             ExportState::Open { size_blocks } => {
                 let before = self.nodes[number].export.replace(*size_blocks);
                 match before {
-                    None => self.check_opening(number),
+                    None => {
+                        self.check_opening(number);
+                        self.check_bound(number);
+                    }
                     Some(before) => self.check_added(number, before..*size_blocks),
                 }
                 self.check_served(number);
@@ -127,6 +134,29 @@ impl World {
             }
         }
         self.interesting(number);
+    }
+
+    fn bound(&mut self, number: usize, binding: Option<Binding>) {
+        let node = &mut self.nodes[number];
+        let changed = node.binding != binding;
+        node.binding = binding;
+        if node.export.is_some() && changed {
+            let story = format!("{} binds its clients anew while they work", name(number));
+            self.violate(Violation::new("R17", story));
+        }
+    }
+
+    /// R17 for a node whose device opens.
+    fn check_bound(&mut self, number: usize) {
+        let node = &self.nodes[number];
+        let Some(binding) = node.binding else {
+            let story = format!("{} opens its device and binds nobody", name(number));
+            return self.violate(Violation::new("R17", story));
+        };
+        let disk = (!node.diskless).then_some(&node.disk);
+        let next_write = self.book.next_write();
+        let result = self.bindings.opens(binding, next_write, (&self.book, disk));
+        self.check(result);
     }
 
     /// What a node says must be so, and be stored.
@@ -373,5 +403,6 @@ const fn kind_of(action: &Action) -> u64 {
         Action::SaveBlocks { .. } => 11,
         Action::Report(_) => 12,
         Action::Halt { .. } => 13,
+        Action::Bound(_) => 14,
     }
 }

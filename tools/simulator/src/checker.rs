@@ -2,6 +2,7 @@
 
 pub(crate) mod alone;
 pub(crate) mod book;
+pub(crate) mod bound;
 pub(crate) mod differences;
 pub(crate) mod heard;
 pub(crate) mod image;

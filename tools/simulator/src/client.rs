@@ -252,6 +252,7 @@ impl World {
         self.clients.issued += 1;
         if let Kind::Write { write } = kind {
             tell!(self, "r{} is write {write}", id.0);
+            self.bindings.wrote(write, self.nodes[place.node].binding);
         }
         self.clients.list[client].under_way += 1;
         self.clients.requests.insert(

@@ -6,6 +6,7 @@ use twindisk_core::{
     BufId, Config, ConnectionState, DiskIo, DiskState, OpId, PeerConfig, Replica, Status, Time,
 };
 use twindisk_format::{
+    binding::Binding,
     ids::{BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Slot, Term},
     limits::MAX_DATA_BLOCKS,
     lineage::{Generation, Lineage},
@@ -37,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) clock: Clock,
     /// Set while clients may connect: size in blocks.
     pub(crate) export: Option<u64>,
+    /// The role that its clients are bound to.
+    pub(crate) binding: Option<Binding>,
     /// Which peers (by node) the core wants to be connected to.
     pub(crate) wants: Vec<bool>,
     /// Until when it stands still, its agent with it.
@@ -170,6 +173,7 @@ impl Node {
             meta_ops: BTreeMap::new(),
             clock,
             export: None,
+            binding: None,
             wants: vec![false; swarm.nodes],
             paused_until: 0,
             stopped_until: 0,
@@ -273,6 +277,7 @@ pub(crate) fn superblock(number: usize, swarm: &Swarm) -> Superblock {
         primary: false,
         active: false,
         host: BootId(0),
+        binding: None,
         unconfirmed: false,
         suspect: false,
         rewound: false,

@@ -78,6 +78,8 @@ pub(crate) fn action(action: &Action) -> String {
             format!("opens the device ({size_blocks} blocks)")
         }
         Action::Export(ExportState::Closed { why }) => format!("closes the device: {why}"),
+        Action::Bound(Some(binding)) => format!("serves who is bound to {binding}"),
+        Action::Bound(None) => "serves nobody of a former time".into(),
         Action::Reply { id, result } => match result {
             Ok(reply) => format!("answers command {}: {}", id.0, reply.message),
             Err(refusal) => format!(
@@ -298,6 +300,8 @@ pub(crate) const fn action_kind(action: &Action) -> &'static str {
         },
         Action::Export(ExportState::Open { .. }) => "open the device",
         Action::Export(ExportState::Closed { .. }) => "close the device",
+        Action::Bound(Some(_)) => "bind clients",
+        Action::Bound(None) => "end what clients are bound to",
         Action::Reply { result: Ok(_), .. } => "obey a command",
         Action::Reply { result: Err(_), .. } => "refuse a command",
         Action::ProbeCapacity { .. } => "probe the capacity",

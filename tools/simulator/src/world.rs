@@ -9,7 +9,7 @@ use twindisk_core::{Command, Event, LinkId, OpId, Replica};
 
 use crate::{
     agents::{AgentEv, Agents},
-    checker::{Violation, alone::Alone, book::Book, heard::Heard, terms::Terms},
+    checker::{Violation, alone::Alone, book::Book, bound::Bindings, heard::Heard, terms::Terms},
     client::Clients,
     content::SECTORS,
     coverage::Coverage,
@@ -40,6 +40,7 @@ pub struct World {
     pub(crate) nemesis: Nemesis,
     pub(crate) book: Book,
     pub(crate) terms: Terms,
+    pub(crate) bindings: Bindings,
     pub(crate) heard: Heard,
     pub(crate) alone: Alone,
     pub(crate) dice: Dice,
@@ -222,6 +223,7 @@ impl World {
                 swarm.lossy,
             ),
             terms: Terms::default(),
+            bindings: Bindings::default(),
             heard: Heard::new(swarm.nodes),
             alone: Alone::new(swarm.nodes),
             trace: Trace::new(telling),

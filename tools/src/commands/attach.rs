@@ -2,15 +2,17 @@
 
 use std::{
     fs,
-    os::unix::process::CommandExt,
+    os::unix::{net::UnixDatagram, process::CommandExt},
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
+use twindisk_format::binding::Binding;
 use twindisk_nbd::{
-    attach::{AttachOptions, BackendId, Kernel, LinkEvent, LinkEvents},
-    client::Uri,
+    attach::{AttachError, AttachOptions, BackendId, Kernel, LinkEvent, LinkEvents},
+    client::{ClientError, Uri},
+    protocol::option_reply,
 };
 
 use crate::{
@@ -20,7 +22,9 @@ use crate::{
 };
 
 /// The kernel takes the connection over; a supervisor replaces it when it dies (a restart of `twindisk serve`), and
-/// the users of the device only see a pause.
+/// the users of the device only see a pause. When another node has written to the resource meanwhile, the device is
+/// disconnected instead: its users, whose caches are older than the data, get I/O errors (exit code 11 of the supervisor,
+/// which writes to the system's log, too).
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The resource
@@ -38,8 +42,11 @@ pub(crate) struct Args {
     #[arg(long)]
     foreground: bool,
     /// Only supervise a device that is attached already
-    #[arg(long, hide = true, requires = "device")]
+    #[arg(long, hide = true, requires_all = ["device", "bound"])]
     supervise: bool,
+    /// The role in which it was attached
+    #[arg(long, hide = true, value_name = "TERM-ID")]
+    bound: Option<Binding>,
 }
 
 /// Unmount it and stop its users first: what is in flight fails.
@@ -64,12 +71,18 @@ const LOOK: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
     let context = place.load()?;
-    let uri = uri(&context, &args.resource)?;
+    let bound = match args.bound {
+        Some(bound) => bound,
+        None => now(&context, &args.resource)?,
+    };
+    // R17: a name that is refused for ever once somebody else may have written.
+    let export = bound.export_of(&args.resource);
+    let uri = uri(&context, &args.resource, &export)?;
     let mut options = AttachOptions {
         index: args.device,
         connections: usize::from(args.connections),
         dead_connection_timeout: Some(args.dead_timeout),
-        backend: Some(backend(&context, &args.resource)?),
+        backend: Some(backend(&context, &export)?),
         ..AttachOptions::default()
     };
     let mut kernel = Kernel::open().map_err(Failure::error)?;
@@ -91,7 +104,7 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
     if args.foreground {
         return supervise(&mut kernel, attached.index, &uri, &options);
     }
-    leave_supervisor(&context, args, attached.index)
+    leave_supervisor(&context, args, attached.index, bound)
 }
 
 pub(crate) fn detach(args: &DetachArgs) -> Result<(), Failure> {
@@ -134,10 +147,60 @@ fn supervise(
             Some(LinkEvent::Lost) => true,
             None => false,
         };
-        if dead && !reconnect(kernel, index, uri, options)? {
-            return Ok(());
+        match if dead {
+            reconnect(kernel, index, uri, options)?
+        } else {
+            Reconnected::Again
+        } {
+            Reconnected::Again => {}
+            Reconnected::Gone => return Ok(()),
+            Reconnected::Over(why) => return end(kernel, index, why),
         }
     }
+}
+
+/// What came of a dead connection.
+enum Reconnected {
+    /// There is another one.
+    Again,
+    /// The device is gone: somebody has detached it.
+    Gone,
+    /// The device is not to be had any more, and why.
+    Over(String),
+}
+
+/// R17: who waits gets errors, not a device whose contents its caches contradict.
+fn end(kernel: &mut Kernel, index: u32, why: String) -> Result<(), Failure> {
+    say(&format!(
+        "/dev/nbd{index}: disconnected, its users get I/O errors: {why}"
+    ));
+    kernel.detach(index).map_err(Failure::error)?;
+    Err(Failure::Refused {
+        why,
+        next: format!(
+            "stop what uses /dev/nbd{index} and unmount it; then attach it anew where the resource is primary"
+        ),
+    })
+}
+
+/// The server says that the role which the device was attached in will never be served again.
+fn is_over(error: &AttachError) -> bool {
+    let AttachError::Client(ClientError::Refused { reply, .. }) = error else {
+        return false;
+    };
+    *reply == option_reply::ERR_UNKNOWN
+}
+
+/// Also to the system's log: a supervisor that was left behind has no terminal.
+fn say(text: &str) {
+    eprintln!("{text}");
+    let line = format!("<28>twindisk[{}]: {text}", std::process::id());
+    let sent = UnixDatagram::unbound().and_then(|log| {
+        log.set_nonblocking(true)?;
+        log.send_to(line.as_bytes(), "/dev/log")
+    });
+    // A host without a log keeps none.
+    let _ = sent;
 }
 
 /// Tries until it works, or the device is gone. The kernel has the last word: after its dead-connection timeout it
@@ -147,18 +210,21 @@ fn reconnect(
     index: u32,
     uri: &Uri,
     options: &AttachOptions,
-) -> Result<bool, Failure> {
+) -> Result<Reconnected, Failure> {
     let mut said = false;
     let dead = Instant::now();
     loop {
         match kernel.reattach(index, uri, options) {
             Ok(_) => {
-                eprintln!("/dev/nbd{index}: connected again");
-                return Ok(true);
+                say(&format!("/dev/nbd{index}: connected again"));
+                return Ok(Reconnected::Again);
             }
+            Err(error) if is_over(&error) => return Ok(Reconnected::Over(error.to_string())),
             Err(error) if !said => {
                 said = true;
-                eprintln!("/dev/nbd{index}: the connection is dead, I/O waits: {error}");
+                say(&format!(
+                    "/dev/nbd{index}: the connection is dead, I/O waits: {error}"
+                ));
             }
             Err(_) => {}
         }
@@ -168,19 +234,25 @@ fn reconnect(
             .iter()
             .any(|device| device.index == index && device.connected)
         {
-            return Ok(false);
+            return Ok(Reconnected::Gone);
         }
     }
 }
 
 /// A process of its own, without terminal and out of this one's group.
-fn leave_supervisor(context: &Context, args: &Args, index: u32) -> Result<(), Failure> {
+fn leave_supervisor(
+    context: &Context,
+    args: &Args,
+    index: u32,
+    bound: Binding,
+) -> Result<(), Failure> {
     let program = std::env::current_exe().map_err(Failure::error)?;
     Command::new(program)
         .arg("attach")
         .arg(&args.resource)
         .arg(index.to_string())
         .arg("--supervise")
+        .args(["--bound", &bound.to_string()])
         .args(["--connections", &args.connections.to_string()])
         .args(["--dead-timeout", &format!("{}ms", args.dead_timeout.as_millis())])
         .arg("--config")
@@ -199,7 +271,23 @@ fn leave_supervisor(context: &Context, args: &Args, index: u32) -> Result<(), Fa
         })
 }
 
-fn uri(context: &Context, resource: &str) -> Result<Uri, Failure> {
+/// The role in which this node serves the resource now.
+fn now(context: &Context, resource: &str) -> Result<Binding, Failure> {
+    context.pick(Some(resource))?;
+    let status = context.client()?.status(Some(resource))?;
+    let replica = (status.resources.into_iter())
+        .find(|found| found.name == resource)
+        .and_then(|found| found.replica)
+        .filter(|replica| replica.export_open);
+    replica
+        .and_then(|replica| replica.binding)
+        .ok_or_else(|| Failure::Refused {
+            why: format!("node {} does not serve {resource} now", context.node.name),
+            next: "only the primary serves; `twindisk status` shows which node is".to_owned(),
+        })
+}
+
+fn uri(context: &Context, resource: &str, export: &str) -> Result<Uri, Failure> {
     let (_, member) = context.pick(Some(resource))?;
     let listener = member.nbd.first().or_else(|| context.node.nbd.first());
     let listener = listener.ok_or_else(|| {
@@ -208,13 +296,13 @@ fn uri(context: &Context, resource: &str) -> Result<Uri, Failure> {
             context.node.name
         ))
     })?;
-    listener.uri(resource).parse().map_err(Failure::error)
+    listener.uri(export).parse().map_err(Failure::error)
 }
 
-/// What the kernel compares before it lets a connection be replaced: another resource can never slip in.
-fn backend(context: &Context, resource: &str) -> Result<BackendId, Failure> {
-    BackendId::new(format!("twindisk:{}:{resource}", context.config.cluster))
-        .map_err(Failure::error)
+/// What the kernel compares before it lets a connection be replaced: another resource, or another role of this one, can
+/// never slip in.
+fn backend(context: &Context, export: &str) -> Result<BackendId, Failure> {
+    BackendId::new(format!("twindisk:{}:{export}", context.config.cluster)).map_err(Failure::error)
 }
 
 fn index(text: &str) -> Result<u32, String> {
@@ -222,4 +310,27 @@ fn index(text: &str) -> Result<u32, String> {
     number
         .parse()
         .map_err(|_| format!("{text:?} is no nbd device: write /dev/nbd0 or 0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_name_that_is_over_ends_a_device() {
+        let refused = |reply| {
+            AttachError::Client(ClientError::Refused {
+                option: "GO",
+                reply,
+                message: String::new(),
+            })
+        };
+        assert!(is_over(&refused(option_reply::ERR_UNKNOWN)));
+        // A server that restarts, a standby, one that has not read its metadata yet: the device waits.
+        for reply in [option_reply::ERR_POLICY, option_reply::ERR_SHUTDOWN] {
+            assert!(!is_over(&refused(reply)));
+        }
+        assert!(!is_over(&AttachError::Client(ClientError::Closed("x"))));
+        assert!(!is_over(&AttachError::Busy { index: 0 }));
+    }
 }

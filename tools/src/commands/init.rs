@@ -183,6 +183,7 @@ fn superblock(plan: &Plan<'_>, device: &Backing) -> Result<Superblock, Failure> 
         primary: false,
         active: false,
         host: BootId(0),
+        binding: None,
         unconfirmed: false,
         suspect: false,
         rewound: false,

@@ -6,6 +6,7 @@ mod harness;
 
 mod alone;
 mod bad_input;
+mod bound;
 mod command_line;
 mod failover;
 mod growth;

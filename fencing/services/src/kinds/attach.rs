@@ -79,7 +79,7 @@ impl Attach {
 
     /// The resource of the server that the device is attached to; empty where nobody knows. `pid` is there while the
     /// device is attached; `backend` (since Linux 5.14) is what `twindisk attach` told the kernel,
-    /// `twindisk:CLUSTER:RESOURCE` (drivers/block/nbd.c).
+    /// `twindisk:CLUSTER:RESOURCE@TERM-ID` (drivers/block/nbd.c).
     fn attached_to(&self) -> Result<Option<String>, Problem> {
         let read = |name| match fs::read_to_string(self.sysfs.join(name)) {
             Ok(text) => Ok(Some(text)),
@@ -93,7 +93,9 @@ impl Attach {
             return Ok(None);
         }
         let backend = read("backend")?.unwrap_or_default();
-        let resource = backend.trim().rsplit(':').next().unwrap_or_default();
+        let export = backend.trim().rsplit(':').next().unwrap_or_default();
+        // Behind it stands the role in which it was attached.
+        let resource = export.split('@').next().unwrap_or_default();
         Ok(Some(resource.to_owned()))
     }
 

@@ -5,7 +5,9 @@ use std::rc::Rc;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::{
-    ServeError, control, make_folder,
+    ServeError, control,
+    exports::NotStarted,
+    make_folder,
     nbd::{self, Negotiating, Served},
     node::Node,
     sockets::{self, BoundUnix},
@@ -98,12 +100,21 @@ impl Listeners {
     pub(super) fn accept_clients(&mut self, node: &Node) {
         let negotiating = Rc::new(Negotiating::new(node.config.nbd_max_connections));
         for (socket, serves) in self.nbd.drain(..) {
+            let not_started = node.failed.iter().filter(|failed| match &serves {
+                Serves::All => true,
+                Serves::One(name) => failed.name == *name,
+            });
+            let not_started = not_started.map(|failed| NotStarted {
+                name: failed.name.clone(),
+                why: failed.why.clone().unwrap_or_default(),
+            });
             let replicas = node.replicas.iter().filter(|replica| match &serves {
                 Serves::All => true,
                 Serves::One(name) => replica.name() == name,
             });
             let served = Served {
                 replicas: replicas.cloned().collect(),
+                not_started: not_started.collect(),
                 negotiating: Rc::clone(&negotiating),
             };
             match socket {

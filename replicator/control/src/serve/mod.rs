@@ -3,6 +3,7 @@
 mod auth;
 mod control;
 mod events;
+mod exports;
 mod listeners;
 mod nbd;
 mod node;
@@ -214,6 +215,7 @@ fn begin(
                     io: member.map_or_else(String::new, |member| member.io.to_string()),
                     metadata: member.map_or_else(String::new, node::metadata_text),
                     nbd: Vec::new(),
+                    bound_export: None,
                     running: false,
                     why: Some(why),
                     replica: None,
@@ -294,9 +296,9 @@ async fn until_end(node: &Rc<Node>, with_stdio: bool) -> Result<End, ServeError>
             source,
         })?;
         client_gone = ended;
-        let replicas = node.replicas.clone();
+        let served = nbd::Served::only(node.replicas.clone());
         tokio::task::spawn_local(async move {
-            if let Err(error) = nbd::negotiate(socket, &replicas).await {
+            if let Err(error) = nbd::negotiate(socket, &served).await {
                 tracing::info!(%error, "the client on standard input did not get through");
             }
         });

@@ -7,12 +7,13 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     time::timeout,
 };
-use twindisk_core::ExportState;
 use twindisk_engine::{Input, NbdConnection};
-use twindisk_format::limits::BLOCK_BYTES;
-use twindisk_nbd::{Availability, Export, Handshake, Outcome};
+use twindisk_nbd::{Handshake, Outcome};
 
-use super::replica::Replica;
+use super::{
+    exports::{NotStarted, exports, resource_of},
+    replica::Replica,
+};
 use crate::limits;
 
 /// What a listener serves, and how many clients it may have.
@@ -20,8 +21,21 @@ use crate::limits;
 pub(crate) struct Served {
     /// The resources, each an export of its name.
     pub(crate) replicas: Vec<Rc<Replica>>,
+    /// Those that could not be started.
+    pub(crate) not_started: Rc<[NotStarted]>,
     /// Shared by all listeners of the node.
     pub(crate) negotiating: Rc<Negotiating>,
+}
+
+impl Served {
+    /// These, and for one client that needs no place.
+    pub(crate) fn only(replicas: Vec<Rc<Replica>>) -> Self {
+        Self {
+            replicas,
+            not_started: Rc::from([]),
+            negotiating: Rc::new(Negotiating::new(0)),
+        }
+    }
 }
 
 /// Clients in their negotiation, counted: those handed over are counted by the engine.
@@ -95,7 +109,7 @@ fn begin<S: ClientSocket>(socket: S, from: String, served: &Served) {
         let _place = place;
         let outcome = timeout(
             twindisk_nbd::limits::HANDSHAKE_TIMEOUT,
-            negotiate(socket, &served.replicas),
+            negotiate(socket, &served),
         );
         match outcome.await {
             Ok(Ok(())) => {}
@@ -106,10 +120,7 @@ fn begin<S: ClientSocket>(socket: S, from: String, served: &Served) {
 }
 
 /// From the greeting to the hand-over.
-pub(crate) async fn negotiate<S: ClientSocket>(
-    mut socket: S,
-    replicas: &[Rc<Replica>],
-) -> io::Result<()> {
+pub(crate) async fn negotiate<S: ClientSocket>(mut socket: S, served: &Served) -> io::Result<()> {
     let mut handshake = Handshake::new();
     let mut buffer = vec![0; limits::NBD_READ_BYTES];
     let leftover = loop {
@@ -121,7 +132,7 @@ pub(crate) async fn negotiate<S: ClientSocket>(
             return Ok(());
         }
         let bytes = buffer.get(..read).unwrap_or_default();
-        let taken = handshake.handle_bytes(bytes, &exports(replicas));
+        let taken = handshake.handle_bytes(bytes, &exports(&served.replicas, &served.not_started));
         if handshake.outcome().is_some() {
             break bytes.get(taken..).unwrap_or_default().to_vec();
         }
@@ -131,13 +142,14 @@ pub(crate) async fn negotiate<S: ClientSocket>(
     }
     match handshake.outcome() {
         Some(Outcome::Transmission(negotiated)) => {
-            let found = replicas
-                .iter()
-                .find(|replica| replica.name() == negotiated.export)
+            let (resource, bound) = resource_of(&negotiated.export);
+            let found = (served.replicas.iter())
+                .find(|replica| replica.name() == resource)
                 .ok_or_else(|| io::Error::other("the export is gone"))?;
             let connection = NbdConnection {
                 socket: socket.into_fd()?,
                 negotiated: negotiated.clone(),
+                bound,
                 leftover,
             };
             found.send(Input::Nbd(connection)).map_err(io::Error::other)
@@ -145,29 +157,6 @@ pub(crate) async fn negotiate<S: ClientSocket>(
         Some(Outcome::HardClose(error)) => Err(io::Error::other(error.to_string())),
         Some(Outcome::Aborted) | None => Ok(()),
     }
-}
-
-/// The exports as they are now. Reads on a standby are not served either: they could be older than what the primary
-/// has acknowledged (R9).
-fn exports(replicas: &[Rc<Replica>]) -> Vec<Export> {
-    replicas
-        .iter()
-        .filter_map(|replica| {
-            let (size, availability) = match replica.export() {
-                ExportState::Open { size_blocks } => {
-                    (size_blocks * BLOCK_BYTES as u64, Availability::Available)
-                }
-                ExportState::Closed { why } if replica.halted().is_some() => {
-                    (0, Availability::ShuttingDown(why))
-                }
-                ExportState::Closed { why } => (0, Availability::Refused(why)),
-            };
-            let mut export = Export::new(replica.name(), size).ok()?;
-            export.description = format!("Twindisk resource {}", replica.name());
-            export.availability = availability;
-            Some(export)
-        })
-        .collect()
 }
 
 /// A socket that can be taken out of the runtime.

@@ -233,6 +233,8 @@ impl Node {
 
     async fn resource_status(&self, replica: &Replica) -> ResourceStatus {
         let answer = replica.status().await;
+        let replica_status = answer.as_ref().ok();
+        let binding = replica_status.and_then(|status| status.binding);
         let listeners = self.config.nbd.iter().chain(&replica.member.nbd);
         ResourceStatus {
             name: replica.name().to_owned(),
@@ -242,6 +244,7 @@ impl Node {
             nbd: listeners
                 .map(|listener| listener.uri(replica.name()))
                 .collect(),
+            bound_export: binding.map(|binding| binding.export_of(replica.name())),
             running: replica.halted().is_none(),
             why: answer.as_ref().err().cloned(),
             replica: answer.ok(),

@@ -20,7 +20,10 @@ use twindisk_format::{
     limits::BLOCK_BYTES,
 };
 
-use super::events::{Events, Happened};
+use super::{
+    events::{Events, Happened},
+    exports::Bound,
+};
 use crate::{
     config::{Member, Resource},
     limits,
@@ -38,6 +41,7 @@ pub(crate) struct Replica {
     pub(crate) peers: Vec<Peer>,
     sender: InputSender,
     export: RefCell<ExportState>,
+    bound: Cell<Bound>,
     halted: RefCell<Option<String>>,
     halt: Notify,
     opened: Notify,
@@ -114,6 +118,7 @@ impl Replica {
             export: RefCell::new(ExportState::Closed {
                 why: "this node is standby: only the primary serves clients".to_owned(),
             }),
+            bound: Cell::new(Bound::NotKnown),
             halted: RefCell::default(),
             halt: Notify::new(),
             opened: Notify::new(),
@@ -129,6 +134,11 @@ impl Replica {
     /// What clients may have now.
     pub(crate) fn export(&self) -> ExportState {
         self.export.borrow().clone()
+    }
+
+    /// To what clients may be bound now.
+    pub(crate) const fn bound(&self) -> Bound {
+        self.bound.get()
     }
 
     /// Why it has stopped, if it has.
@@ -259,6 +269,9 @@ impl Replica {
                 }
                 *self.export.borrow_mut() = state;
                 self.opened.notify_one();
+            }
+            Notice::Bound(binding) => {
+                self.bound.set(binding.map_or(Bound::None, Bound::To));
             }
             Notice::Halted { why } => {
                 events.emit(name, &Happened::Halted { why: why.clone() });

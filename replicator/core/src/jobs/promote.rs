@@ -10,7 +10,7 @@ use twindisk_format::{
 
 use super::{Job, Step};
 use crate::{
-    Cause, CommandReply, DiskState, ExportState, LinkId, Mark, Protocol, Report, Role,
+    Cause, CommandReply, DiskState, ExportState, LinkId, Mark, Protocol, Report, Role, binding,
     mark::No,
     membership::Kind,
     mutants::Mutant,
@@ -278,11 +278,13 @@ impl Replica {
         for slot in released.iter() {
             self.peer_left(slot, "it has to be resynced from the new primary");
         }
+        let held = self.binding_held(force.is_some());
         if let Some(reason) = force {
             let what = format!("promoted by force: {reason}");
             self.report(Report::Warning { what });
         }
         let generation = self.new_generation(term);
+        let binding = binding::at_promotion(held, generation);
         self.before_promotion = Some(self.store.get().clone());
         let for_ever = self.mutant(Mutant::ReceiptIsForEver);
         self.store.change(|superblock| {
@@ -290,6 +292,7 @@ impl Replica {
             superblock.lineage.begin(generation);
             superblock.unconfirmed = staying != SlotSet::EMPTY;
             superblock.primary = true;
+            superblock.binding = Some(binding);
             superblock.active = true;
             superblock.disk = StoredDisk::UpToDate;
             for (index, record) in superblock.peers.iter_mut().enumerate() {
@@ -350,6 +353,7 @@ impl Replica {
             term,
             why: "promoted".into(),
         });
+        self.tell_binding();
         let size_blocks = self.size_blocks();
         self.set_export(ExportState::Open { size_blocks });
         for peer in &mut self.peers {

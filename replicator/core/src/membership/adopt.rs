@@ -199,6 +199,7 @@ impl Replica {
                 }
             }
         });
+        self.bound_by(&membership.lineage);
         if !self.store.peer(slot).standing.is_counted() {
             self.peer_mut(slot).bitmap.set_all();
         }

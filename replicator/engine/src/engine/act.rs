@@ -35,6 +35,10 @@ impl Engine {
                 clients.set_export(&state, &mut context);
                 self.host.notice(Notice::Export(state));
             }
+            Action::Bound(binding) => {
+                self.clients().0.set_binding(binding);
+                self.host.notice(Notice::Bound(binding));
+            }
             Action::Reply { id, result } => {
                 // An answer that nobody waits for would be a bug of the core; it harms nobody.
                 if let Some(done) = self.commands.remove(&id) {

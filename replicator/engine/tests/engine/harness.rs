@@ -107,6 +107,7 @@ impl Node {
             primary: false,
             active: false,
             host: BootId(0),
+            binding: None,
             peers: self
                 .peers
                 .iter()
@@ -328,6 +329,7 @@ fn negotiate<S: Read + Write + Into<OwnedFd>>(mut socket: S, export: &Export) ->
             None => {}
             Some(Outcome::Transmission(negotiated)) => {
                 return NbdConnection {
+                    bound: None,
                     negotiated: negotiated.clone(),
                     socket: socket.into(),
                     leftover,

@@ -41,6 +41,7 @@ fn superblock() -> Superblock {
         disk: StoredDisk::UpToDate,
         primary: true,
         host: BootId(0),
+        binding: None,
         active: true,
         peers: vec![PeerRecord {
             node: NodeId(2),

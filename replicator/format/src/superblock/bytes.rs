@@ -10,6 +10,7 @@ use super::{
     Superblock, Tie,
 };
 use crate::{
+    binding::Binding,
     ids::{BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, Term},
     limits::{MAX_ANCESTORS, MAX_DEVICE_BLOCKS, MAX_GENERATIONS, MAX_PEERS},
     lineage::{Generation, Lineage},
@@ -80,6 +81,10 @@ impl Superblock {
         for (bytes, ancestor) in layout.ancestors.iter_mut().zip(ancestors) {
             *bytes = U64::new(ancestor.id.0);
         }
+        if let Some(binding) = self.binding {
+            layout.binding_term = U64::new(binding.term.0);
+            layout.binding_id = U64::new(binding.id.0);
+        }
         for (bytes, peer) in layout.peers.iter_mut().zip(&self.peers) {
             *bytes = encode_peer(peer);
         }
@@ -143,6 +148,7 @@ impl Superblock {
             primary: layout.flags & FLAG_PRIMARY != 0,
             active: layout.flags & FLAG_ACTIVE != 0,
             host: BootId(layout.host.get()),
+            binding: decode_binding(layout)?,
             peers,
             spare_slots: layout.spare_slots,
         })
@@ -219,6 +225,22 @@ fn decode_lineage(layout: &SuperblockLayout) -> Result<Lineage, Fault> {
         node: NodeId(generation.node),
     });
     Ok(Lineage::new(ancestors.chain(generations).collect()))
+}
+
+fn decode_binding(layout: &SuperblockLayout) -> Result<Option<Binding>, Fault> {
+    let (term, id) = (layout.binding_term.get(), layout.binding_id.get());
+    if term == 0 {
+        ensure(id == 0, "a role has a generation but no term")?;
+        return Ok(None);
+    }
+    ensure(
+        term <= layout.term.get(),
+        "the role began in a term that is still to come",
+    )?;
+    Ok(Some(Binding {
+        term: Term(term),
+        id: GenerationId(id),
+    }))
 }
 
 fn encode_peer(peer: &PeerRecord) -> PeerLayout {
@@ -430,6 +452,8 @@ pub(crate) struct SuperblockLayout {
     pub(crate) peers: [PeerLayout; MAX_PEERS],
     pub(crate) generations: [GenerationLayout; MAX_GENERATIONS],
     pub(crate) ancestors: [U64<LE>; MAX_ANCESTORS],
+    pub(crate) binding_term: U64<LE>,
+    pub(crate) binding_id: U64<LE>,
     pub(crate) reserved: [u8; RESERVED_BYTES],
 }
 
@@ -468,7 +492,7 @@ const FLAG_REWOUND: u8 = 16;
 const FLAGS: u8 = FLAG_PRIMARY | FLAG_ACTIVE | FLAG_UNCONFIRMED | FLAG_SUSPECT | FLAG_REWOUND;
 const PEER_HAS_BASE: u8 = 1;
 const RESERVED_BYTES: usize =
-    BODY_BYTES - 88 - MAX_PEERS * 56 - MAX_GENERATIONS * 24 - MAX_ANCESTORS * 8;
+    BODY_BYTES - 104 - MAX_PEERS * 56 - MAX_GENERATIONS * 24 - MAX_ANCESTORS * 8;
 
 const _: () = assert!(size_of::<PeerLayout>() == 56);
 const _: () = assert!(size_of::<GenerationLayout>() == 24);

@@ -427,6 +427,7 @@ impl WhatIf {
             | Action::Forget { .. }
             | Action::Release { .. }
             | Action::Link { .. }
+            | Action::Bound(_)
             | Action::Report(_) => {}
         }
     }

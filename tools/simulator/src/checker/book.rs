@@ -78,6 +78,11 @@ impl Book {
         write
     }
 
+    /// The name of the next write.
+    pub(crate) const fn next_write(&self) -> u64 {
+        self.next_write
+    }
+
     /// The write is acknowledged. R1: the nodes of `must` hold it on their disks; those of `received` hold it for sure.
     pub(crate) fn ack(
         &mut self,

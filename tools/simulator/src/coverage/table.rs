@@ -317,6 +317,8 @@ const SEEN: &[(&str, &[&str])] = &[
             "link: disconnect",
             "open the device",
             "close the device",
+            "bind clients",
+            "end what clients are bound to",
             "obey a command",
             "refuse a command",
             "probe the capacity",

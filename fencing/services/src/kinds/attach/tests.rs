@@ -24,7 +24,7 @@ impl Scene {
         let sysfs = folder.path().join("nbd7");
         fs::create_dir(&sysfs).unwrap();
         let script = format!(
-            "cd {}; case $1 in attach) echo 1 >pid; echo twindisk:here:$2 >backend; echo $* >asked;; detach) rm pid backend; echo $* >asked;; esac",
+            "cd {}; case $1 in attach) echo 1 >pid; echo twindisk:here:$2@4-1f2e3d4c5b6a7988 >backend; echo $* >asked;; detach) rm pid backend; echo $* >asked;; esac",
             sysfs.display()
         );
         let twindisk = ["/bin/sh", "-c", &script, "twindisk"]

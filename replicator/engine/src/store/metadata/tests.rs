@@ -31,6 +31,7 @@ fn superblock(max_size_blocks: u64) -> Superblock {
         primary: true,
         active: true,
         host: BootId(0),
+        binding: None,
         unconfirmed: false,
         suspect: false,
         rewound: false,

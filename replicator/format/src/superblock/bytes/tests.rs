@@ -95,6 +95,7 @@ prop_compose! {
         unconfirmed: bool,
         suspect: bool,
         rewound: bool,
+        binding: Option<(u64, u64)>,
         device in (ties(), any::<u64>()),
         peers in peers(),
         spare: prop::sample::Index,
@@ -117,6 +118,10 @@ prop_compose! {
             primary,
             active,
             host: BootId(host),
+            binding: binding.filter(|_| term > 0).map(|(at, id)| Binding {
+                term: Term(at % term + 1),
+                id: GenerationId(id),
+            }),
             peers,
         }
     }
@@ -167,6 +172,7 @@ fn impossible_values_are_refused_by_name() {
         primary: false,
         active: false,
         host: BootId(0),
+        binding: None,
         peers: vec![],
         spare_slots: 0,
     };
@@ -207,6 +213,8 @@ fn impossible_values_are_refused_by_name() {
     assert!(why(&conflict(4, 1)).contains("conflict is unknown"));
     assert!(why(&conflict(0, 1)).contains("no kind"));
     assert!(why(&|layout| layout.generations[0].node = 1).contains("unused generation"));
+    assert!(why(&|layout| layout.binding_id = U64::new(1)).contains("no term"));
+    assert!(why(&|layout| layout.binding_term = U64::new(4)).contains("still to come"));
     let twins = |layout: &mut SuperblockLayout| {
         layout.peer_count = 2;
         layout.peers[0].node = 4;
@@ -236,6 +244,7 @@ fn a_peer_takes_a_spare_slot_and_moves_nothing() {
         primary: false,
         active: false,
         host: BootId(0),
+        binding: None,
         unconfirmed: false,
         suspect: false,
         rewound: false,
