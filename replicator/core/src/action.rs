@@ -1,5 +1,7 @@
 //! Everything a replica asks its driver for.
 
+use core::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use twindisk_format::{
     binding::Binding,
@@ -180,10 +182,12 @@ pub enum DiskIo {
 pub enum LinkIntent {
     /// Have one, and keep trying.
     Connect,
-    /// Drop the one there is, and try again at your pace.
+    /// Drop the one there is, and try again at your pace, but neither dial nor accept before `wait` is over.
     Reconnect {
         /// For the log.
         why: String,
+        /// Zero, unless connections to this peer have come to nothing lately.
+        wait: Duration,
     },
     /// Drop the one there is once everything queued on it is sent, and have none until `Connect`.
     Disconnect {

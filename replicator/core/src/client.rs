@@ -207,12 +207,23 @@ impl Replica {
             && self.missing().is_empty()
     }
 
-    /// R9: a frozen primary may answer reads while every missing peer was heard recently.
+    /// R9: a frozen primary may answer reads while every missing peer was there recently. That counts from the sending
+    /// of what it answered: an answer may have been on its way, or lain in a buffer here, for long.
     fn lease_holds(&self) -> bool {
+        let lease = self.config.timings.read_lease;
+        let arrival = self.mutant(Mutant::LeaseFromArrival);
+        let renewed = |slot| {
+            let peer = self.peer(slot);
+            if arrival {
+                Some(peer.heard)
+            } else {
+                peer.answered
+            }
+        };
         self.mutant(Mutant::ReadAfterLease)
             || self.role == Role::Primary
                 && self.missing().iter().all(|slot| {
-                    self.now.since(self.peer(slot).heard) < self.config.timings.read_lease
+                    renewed(slot).is_some_and(|renewed| self.now.since(renewed) < lease)
                 })
     }
 

@@ -73,6 +73,16 @@ pub enum Event {
         /// For the log: what ended it.
         why: String,
     },
+    /// The driver has stopped reading from a connection for want of buffers, or reads on. A new one
+    /// is read from.
+    Reading {
+        /// Which peer.
+        peer: Slot,
+        /// The connection.
+        link: LinkId,
+        /// Whether it reads.
+        reading: Reading,
+    },
     /// A frame arrived; its checksums and the chain are verified. `payload` holds the block data of `Write` and
     /// `ReadReply`.
     Frame {
@@ -113,6 +123,15 @@ pub enum Event {
     },
     /// The moment named by `next_deadline` has come.
     Tick,
+}
+
+/// Whether a driver takes what a peer sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Not now: there is no buffer for what comes next, since the disk has not taken what came before.
+    Paused,
+    /// It goes on.
+    Resumed,
 }
 
 /// A part of a client's request.

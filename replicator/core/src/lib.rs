@@ -13,6 +13,7 @@
 mod action;
 mod activity;
 mod admin;
+mod backoff;
 mod binding;
 mod bitmap;
 mod bitmap_store;
@@ -43,6 +44,7 @@ mod replica;
 mod report;
 mod resize;
 mod roles;
+mod silence;
 mod split_brain;
 mod standby;
 mod standing;
@@ -58,7 +60,7 @@ pub use command::{Command, CommandReply, Refusal, RefusalCode};
 pub use config::{Config, OnDiskError, OnPeerLoss, PeerConfig, Protocol, Timings};
 pub use event::{
     BufId, ClientOp, ClientRequest, CommandId, ConnectionId, DiskDone, DiskError, Event, Failure,
-    Fill, LinkId, OpId, RequestId,
+    Fill, LinkId, OpId, Reading, RequestId,
 };
 pub use histogram::Histogram;
 pub use latency::{Latency, PeerLatency, Stages};

@@ -21,5 +21,15 @@ pub const HASH_FIRST_BLOCKS: u64 = 65_536;
 /// rest on something that is no longer so.
 pub const UNDECIDED_REQUEST_TIMEOUTS: u32 = 8;
 
+/// A connection that stood for so many request timeouts was a good one: the next one need not wait.
+pub const GOOD_REQUEST_TIMEOUTS: u32 = 4;
+
+/// Nothing was handled for so many ping intervals: this node stood still, since pings fall due at each.
+pub const STOOD_STILL_PINGS: u32 = 2;
+
+/// Pings that a peer may leave unanswered before no more are sent: one that goes on speaking and answers none of a
+/// thousand breaks the protocol, and must not cost memory.
+pub const MAX_UNANSWERED_PINGS: usize = 1024;
+
 /// Differences that a verify reports one by one; after that it only counts.
 pub const MAX_REPORTED_DIFFERENCES: usize = 1000;

@@ -42,9 +42,12 @@ impl Replica {
         let peer = self.peer_mut(slot);
         peer.link = Some(Link {
             id: link,
-            pinged: false,
+            up: now,
+            pinged: now,
+            paused: None,
             closing: false,
         });
+        // Silence counts from now. A connection alone answers nothing: the read lease is not renewed (R9).
         peer.heard = now;
         peer.met = peer.met.wrapping_add(1);
         peer.said = None;
@@ -96,6 +99,7 @@ impl Replica {
             _ => stable.min(peer.stable_when_lost),
         };
         peer.link = None;
+        peer.pings.clear();
         peer.pending = None;
         peer.confirmed = None;
         let mut sent = std::mem::take(&mut peer.sent);
@@ -140,9 +144,10 @@ impl Replica {
         if let Some(link) = &mut peer.link {
             link.closing = true;
         }
+        let wait = self.wait_before_reconnect(slot, mark);
         self.act(Action::Link {
             peer: slot,
-            intent: LinkIntent::Reconnect { why },
+            intent: LinkIntent::Reconnect { why, wait },
         });
     }
 

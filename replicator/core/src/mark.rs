@@ -156,6 +156,12 @@ names! {
             Silent: "it was silent for too long",
             Undecided: "nothing came of comparing for too long",
             Unanswered: "it left a request unanswered",
+            NotRead: "this side could not read from it for too long",
+        }
+        "silence" {
+            Unread: "not counted while this side does not read",
+            StoodStill: "not counted for the time that this node itself stood still",
+            BackOff: "the next connection waits: those before it came to nothing",
         }
     }
 }

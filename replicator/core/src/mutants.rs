@@ -181,6 +181,10 @@ mutants! {
     // Reads, disks, sizes, clients.
     /// A frozen primary answers reads for ever.
     ReadAfterLease: "R9",
+    /// The read lease counts from the arrival of a frame, or from a connection alone.
+    LeaseFromArrival: "R9",
+    /// A peer counts as silent while this side does not read from it.
+    CountUnreadSilence: "section 7",
     /// A primary whose disk failed goes on as if it had not.
     AckWithFailedDisk: "R1",
     /// A disk that has failed goes on as the source of resyncs and verifies.

@@ -9,8 +9,8 @@ use twindisk_format::{
 };
 
 use crate::{
-    ConnectionState, LinkId, PeerLatency, Protocol, Time, bitmap::Bitmap, compare::Reason,
-    limits::MAX_UNSTABLE, membership::PendingMembership, sweep::Sweep,
+    ConnectionState, LinkId, PeerLatency, Protocol, Time, backoff::Backoff, bitmap::Bitmap,
+    compare::Reason, limits::MAX_UNSTABLE, membership::PendingMembership, sweep::Sweep,
 };
 
 /// One peer.
@@ -35,8 +35,14 @@ pub(crate) struct Peer {
     pub(crate) waits_for_writes: bool,
     /// What it said when it connected last, kept up to date with what it said since.
     pub(crate) said: Option<PeerState>,
-    /// When it was heard last, on whatever link.
+    /// When it was heard last, or silence began to count anew: when it was connected, when this side reads on.
     pub(crate) heard: Time,
+    /// When that ping was sent which it answered last: it was there then (R9).
+    pub(crate) answered: Option<Time>,
+    /// When the pings of this link were sent that it has not answered.
+    pub(crate) pings: VecDeque<Time>,
+    /// How long the next connection is to wait.
+    pub(crate) backoff: Backoff,
     /// The term in which it last confirmed to be of the in-sync set.
     pub(crate) confirmed: Option<Term>,
     /// When it was lost: everything up to here is stable there, or was never sent.
@@ -61,8 +67,12 @@ pub(crate) struct Peer {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Link {
     pub(crate) id: LinkId,
-    /// A ping was sent since the peer was heard last.
-    pub(crate) pinged: bool,
+    /// Since when it stands.
+    pub(crate) up: Time,
+    /// When a ping was sent last.
+    pub(crate) pinged: Time,
+    /// Since when this side does not read from it.
+    pub(crate) paused: Option<Time>,
     /// The driver was asked to drop it: nothing that it still brings counts.
     pub(crate) closing: bool,
 }
@@ -260,6 +270,14 @@ impl Peer {
 }
 
 impl Sent {
+    /// Since when the oldest request has no answer.
+    pub(crate) fn oldest(&self) -> Option<Time> {
+        [self.waiting_since, self.flush_since]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
     /// A mutation was sent that must be answered.
     pub(crate) fn asked(&mut self, now: Time) {
         self.in_flight += 1;

@@ -17,6 +17,7 @@ use crate::{
     Action, BufId, ClientRequest, CommandId, Config, DiskDone, DiskIo, DiskState, Event,
     ExportState, Latency, LinkId, OpId, PeerLatency, Report, Role, Time,
     activity::ActivityLog,
+    backoff::Backoff,
     bitmap::Bitmap,
     flush::{ClientFlush, Flusher},
     jobs::Job,
@@ -290,6 +291,9 @@ impl Replica {
                 waits_for_writes: false,
                 said: None,
                 heard: now,
+                answered: None,
+                pings: VecDeque::new(),
+                backoff: Backoff::default(),
                 confirmed: None,
                 pending: None,
                 stable_when_lost: Seq(0),
@@ -366,10 +370,12 @@ impl Replica {
 
     /// Takes something that happened. Follow it with `poll_action` until that is empty.
     pub fn handle(&mut self, now: Time, event: Event) {
+        let gap = now.since(self.now);
         self.now = self.now.max(now);
         if self.halted {
             return;
         }
+        self.forgive(gap);
         match event {
             Event::Client(request) => self.client_request(request, self.now),
             Event::ConnectionClosed { connection } => self.connection_closed(connection),
@@ -377,6 +383,11 @@ impl Replica {
             Event::MetaDone { op, result } => self.meta_done(op, result.map_err(|e| e.to_string())),
             Event::LinkUp { peer, link } => self.link_up(peer, link),
             Event::LinkDown { peer, link, why } => self.link_down(peer, link, &why),
+            Event::Reading {
+                peer,
+                link,
+                reading,
+            } => self.reading(peer, link, reading),
             Event::Frame {
                 peer,
                 link,
@@ -503,9 +514,6 @@ impl Replica {
         let now = self.now;
         let peer = &mut self.peers[slot.index()];
         peer.heard = now;
-        if let Some(link) = &mut peer.link {
-            link.pinged = false;
-        }
         self.heard_term(slot, envelope.term, &envelope.frame);
         if self.peer(slot).link.is_none_or(|link| link.closing) {
             // This node has just stepped down, and meets everybody afresh.
@@ -551,7 +559,7 @@ impl Replica {
             Frame::Differ { tag, mask } => self.sweep_compared(slot, tag, mask),
             Frame::Bits { first, words } => self.receive_bits(slot, first, &words),
             Frame::Ping => self.send(slot, Frame::Pong),
-            Frame::Pong => {}
+            Frame::Pong => self.ponged(slot),
             Frame::Control(message) => self.control(slot, term, message),
         }
     }

@@ -47,7 +47,7 @@ impl Replica {
                 .collect(),
             activity: self.activity(now),
             latency: self.latency.clone(),
-            warnings: self.warnings(),
+            warnings: self.warnings(now),
         }
     }
 
@@ -74,6 +74,8 @@ impl Replica {
             dirty_bytes: peer.bitmap.dirty() * 4096,
             unstable_bytes: peer.sent.unstable_blocks * 4096,
             in_flight: peer.sent.in_flight,
+            oldest_ms: peer.sent.oldest().map_or(0, |since| millis(now, since)),
+            unread: peer.link.is_some_and(|link| link.paused.is_some()),
             receipt: record
                 .receipt
                 .filter(|_| self.receipt_holds(slot))
@@ -164,8 +166,8 @@ impl Replica {
         }
     }
 
-    fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+    fn warnings(&self, now: Time) -> Vec<String> {
+        let mut warnings = self.stalls(now);
         if self.config.on_peer_loss == OnPeerLoss::Continue {
             warnings.push(
                 "on-peer-loss = \"continue\" is UNSAFE: a primary goes on without proof that no \

@@ -81,6 +81,12 @@ pub struct PeerStatus {
     pub unstable_bytes: u64,
     /// Mutations sent to it and not yet answered.
     pub in_flight: u64,
+    /// Age of the oldest request that it has not answered, milliseconds; 0 when it has answered all.
+    #[serde(default)]
+    pub oldest_ms: u64,
+    /// This node does not read from it at the moment: its own disk takes nothing more.
+    #[serde(default)]
+    pub unread: bool,
     /// A right about it that is in force.
     pub receipt: Option<ReceiptStatus>,
     /// A resync or verify with it that is under way.

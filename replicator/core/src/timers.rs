@@ -1,8 +1,8 @@
 //! What happens because time passes: pings, lost peers, background flushes, jobs that take too long.
 
-use twindisk_format::{frame::Frame, ids::Slot};
+use twindisk_format::ids::Slot;
 
-use crate::{Mark, Time, replica::Replica};
+use crate::{Mark, Time, limits::MAX_UNANSWERED_PINGS, replica::Replica};
 
 impl Replica {
     /// Does what is due.
@@ -21,14 +21,18 @@ impl Replica {
         let Some(link) = peer.link.filter(|link| !link.closing) else {
             return;
         };
-        let silent = now.since(peer.heard);
-        let oldest = [peer.sent.waiting_since, peer.sent.flush_since]
-            .into_iter()
-            .flatten()
-            .min();
+        let silent = self.silent(slot);
+        let unread = link.paused.map(|since| now.since(since));
+        let oldest = peer.sent.oldest();
         if silent >= timings.peer_timeout {
             let why = format!("it was silent for {} ms", silent.as_millis());
             self.drop_link(slot, Mark::Silent, why);
+        } else if unread.is_some_and(|unread| unread >= timings.request_timeout) {
+            let ms = timings.request_timeout.as_millis();
+            let why = format!(
+                "this node could not read from it for {ms} ms: its own disk takes nothing more"
+            );
+            self.drop_link(slot, Mark::NotRead, why);
         } else if oldest.is_some_and(|oldest| now.since(oldest) >= timings.request_timeout) {
             let ms = timings.request_timeout.as_millis();
             let why = format!("it left a request unanswered for {ms} ms");
@@ -36,11 +40,8 @@ impl Replica {
         } else if peer.undecided() && now.since(peer.since) >= timings.undecided() {
             let why = "nothing has come of comparing: once more";
             self.drop_link(slot, Mark::Undecided, why);
-        } else if silent >= timings.ping_interval && !link.pinged {
-            if let Some(link) = &mut self.peer_mut(slot).link {
-                link.pinged = true;
-            }
-            self.send(slot, Frame::Ping);
+        } else if now.since(link.pinged) >= timings.ping_interval {
+            self.ping(slot);
         }
     }
 
@@ -48,22 +49,18 @@ impl Replica {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         let timings = self.config.timings;
-        let peers = self.peers.iter().filter_map(|peer| {
+        let peers = self.slots().filter_map(|slot| {
+            let peer = self.peer(slot);
             let link = peer.link.filter(|link| !link.closing)?;
-            let silent = peer.heard
-                + if link.pinged {
-                    timings.peer_timeout
-                } else {
-                    timings.ping_interval
-                };
-            let oldest = [peer.sent.waiting_since, peer.sent.flush_since]
-                .into_iter()
-                .flatten();
+            let silent = self.silent_until(slot)?;
+            let full = peer.pings.len() >= MAX_UNANSWERED_PINGS;
+            let ping = (!full).then_some(link.pinged + timings.ping_interval);
+            let oldest = peer.sent.oldest();
             let undecided = peer.undecided().then(|| peer.since + timings.undecided());
-            oldest
-                .map(|since| since + timings.request_timeout)
-                .chain([silent])
-                .chain(undecided)
+            let oldest = oldest.map(|since| since + timings.request_timeout);
+            [Some(silent), oldest, ping, undecided]
+                .into_iter()
+                .flatten()
                 .min()
         });
         let sweeps = self

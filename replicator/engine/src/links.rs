@@ -10,7 +10,7 @@ mod transmit;
 use std::{collections::VecDeque, time::Duration};
 
 use tracing::{info, warn};
-use twindisk_core::{BufId, Event, LinkId, LinkIntent, Time};
+use twindisk_core::{BufId, Event, LinkId, LinkIntent, Reading, Time};
 use twindisk_format::{frame::Envelope, ids::Slot, limits::MAX_PEERS};
 
 use self::link::{Link, Outgoing, State};
@@ -96,7 +96,7 @@ impl Links {
     pub(crate) fn intend(&mut self, peer: Slot, intent: &LinkIntent, context: &mut Context<'_>) {
         match intent {
             LinkIntent::Connect => {}
-            LinkIntent::Reconnect { why } => self.end(peer, Why::Asked(why.clone()), context),
+            LinkIntent::Reconnect { why, .. } => self.end(peer, Why::Asked(why.clone()), context),
             LinkIntent::Disconnect { why } => {
                 self.peers[peer.index()].next = None;
                 let now = context.now;
@@ -253,7 +253,21 @@ impl Links {
                 return;
             }
             self.waiting.pop_front();
+            self.tell_reading(slot, Reading::Resumed, context);
             self.pump(slot, context);
+        }
+    }
+
+    /// The core is told whether a peer is listened to.
+    fn tell_reading(&mut self, slot: Slot, reading: Reading, context: &mut Context<'_>) {
+        if let Some(link) = self.link(slot) {
+            let link = link.id;
+            let peer = slot;
+            context.events.push_back(Event::Reading {
+                peer,
+                link,
+                reading,
+            });
         }
     }
 

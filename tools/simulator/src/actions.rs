@@ -47,7 +47,7 @@ impl World {
                 payload,
             } => {
                 let peer = self.peer_in(number, peer);
-                self.check_frame(number, link, &envelope);
+                self.check_frame(number, (peer, link), &envelope);
                 let control = matches!(envelope.frame, Frame::Control(_));
                 self.send(number, (peer, link), envelope, payload);
                 if control {
@@ -65,6 +65,7 @@ impl World {
             Action::Release { buf } => {
                 let result = self.nodes[number].bufs.release(buf);
                 self.contract(number, result);
+                self.read_on(number);
             }
             Action::Link { peer, intent } => {
                 let peer = self.peer_in(number, peer);
@@ -160,7 +161,8 @@ impl World {
     }
 
     /// What a node says must be so, and be stored.
-    fn check_frame(&mut self, number: usize, link: LinkId, envelope: &Envelope) {
+    fn check_frame(&mut self, number: usize, to: (usize, LinkId), envelope: &Envelope) {
+        let (peer, link) = to;
         let result = match &envelope.frame {
             Frame::Control(message) => {
                 let durable = self.nodes[number].meta.superblock();
@@ -173,6 +175,9 @@ impl World {
         };
         self.check(result);
         self.heard.speaks(number, envelope.term.0);
+        if envelope.frame == Frame::Ping {
+            self.heard.asks(self.now, number, peer);
+        }
     }
 
     /// R2 and S3 for a node that was promoted.

@@ -74,6 +74,15 @@ impl Bufs {
         BufId(id)
     }
 
+    /// Blocks that hold what peers have sent.
+    pub(crate) fn received(&self) -> u64 {
+        let peers = self
+            .bufs
+            .values()
+            .filter(|buf| buf.purpose == Purpose::Peer);
+        peers.map(|buf| buf.blocks.len() as u64).sum()
+    }
+
     /// Begins a use of `blocks` blocks from `first` on.
     pub(crate) fn begin(
         &mut self,

@@ -23,6 +23,7 @@ mod nemesis;
 mod net;
 mod node;
 mod operator;
+mod pausing;
 mod process;
 mod reports;
 pub mod rng;

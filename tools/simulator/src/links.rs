@@ -23,7 +23,9 @@ impl World {
         let (pair, side) = pair_of(number, peer);
         match intent {
             LinkIntent::Connect => self.nodes[number].wants[peer] = true,
-            LinkIntent::Reconnect { .. } => {
+            LinkIntent::Reconnect { wait, .. } => {
+                let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+                self.pair_mut(pair).not_before[side] = self.now.saturating_add(wait);
                 if let Some(link) = self.standing(pair, side) {
                     self.close_side(pair, link, side, "closed to reconnect");
                 }
@@ -129,10 +131,16 @@ impl World {
             return;
         };
         let other = 1 - side;
-        if blocked || (!link.sides[other].up && !link.broken) {
+        if blocked || link.sides[other].paused || (!link.sides[other].up && !link.broken) {
             link.sides[side].held += 1;
             return;
         }
+        if self.has_no_room(pair, side) {
+            return self.pause_reading(pair, side);
+        }
+        let Some(link) = self.current_link(pair, id) else {
+            return;
+        };
         let Some(sent) = link.sides[side].sent.pop_front() else {
             return;
         };
@@ -157,7 +165,7 @@ impl World {
                 .map(|blocks| self.nodes[to].bufs.allocate(Purpose::Peer, blocks));
             self.trace.mix(to as u64 + 16);
             let term = sent.envelope.term.0;
-            self.heard.spoken(now, to, from, term);
+            self.heard.spoken(to, from, &sent.envelope);
             if let Frame::Write { seq, .. } | Frame::Zero { seq, .. } = &sent.envelope.frame {
                 self.heard.mutation(to, id, *seq, term);
             }
@@ -235,7 +243,8 @@ impl World {
         let alive = low.replica.is_some() && high.replica.is_some();
         let awake = low.awake_at() <= now && high.awake_at() <= now;
         let open = self.pairs[&pair].blocked.iter().all(|until| *until <= now);
-        if !(wanted && alive && awake && open) {
+        let patient = self.pairs[&pair].not_before.iter().all(|at| *at <= now);
+        if !(wanted && alive && awake && open && patient) {
             if alive && wanted {
                 self.want_dial(pair);
             }
@@ -421,20 +430,7 @@ impl World {
         if state.blocked[side] > now {
             return;
         }
-        if let Some(link) = &mut state.link {
-            let id = link.id;
-            let held = core::mem::take(&mut link.sides[side].held);
-            for _ in 0..held {
-                self.after(
-                    0,
-                    Ev::Arrive {
-                        pair,
-                        link: id,
-                        side,
-                    },
-                );
-            }
-        }
+        self.release_arrivals(pair, side);
         self.want_dial(pair);
     }
 
@@ -552,14 +548,14 @@ impl World {
             .then_some(link.id)
     }
 
-    fn current_link(&mut self, pair: (usize, usize), id: LinkId) -> Option<&mut Link> {
+    pub(crate) fn current_link(&mut self, pair: (usize, usize), id: LinkId) -> Option<&mut Link> {
         self.pair_mut(pair)
             .link
             .as_mut()
             .filter(|link| link.id == id)
     }
 
-    fn link_mut(&mut self, pair: (usize, usize)) -> &mut Link {
+    pub(crate) fn link_mut(&mut self, pair: (usize, usize)) -> &mut Link {
         self.pair_mut(pair)
             .link
             .as_mut()

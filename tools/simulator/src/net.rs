@@ -19,6 +19,8 @@ pub(crate) struct Pair {
     pub(crate) link: Option<Link>,
     /// Until when frames from side i are held up; `u64::MAX`: until healed.
     pub(crate) blocked: [u64; 2],
+    /// Side i neither dials nor accepts before.
+    pub(crate) not_before: [u64; 2],
     /// An attempt to connect is scheduled.
     pub(crate) dialing: bool,
 }
@@ -47,7 +49,9 @@ pub(crate) struct Side {
     pub(crate) sent: VecDeque<Sent>,
     /// When the last of them arrives, if nothing holds it up.
     pub(crate) last_arrival: u64,
-    /// Arrivals that came due while the way was blocked.
+    /// It does not read: there is no buffer for what comes next.
+    pub(crate) paused: bool,
+    /// Arrivals that came due while the way was blocked, or the other side did not read.
     pub(crate) held: u32,
     /// What this side sends travels as bytes.
     pub(crate) chain: Option<Chain>,
@@ -72,6 +76,7 @@ impl Side {
             up: false,
             down: false,
             draining: false,
+            paused: false,
             sent: VecDeque::new(),
             last_arrival: 0,
             held: 0,

@@ -41,7 +41,7 @@ impl World {
         node.saved = false;
         node.in_sync.clear();
         node.crashed = loaded.superblock.active;
-        self.heard.started(self.now, number);
+        self.heard.started(number);
         let start = Start {
             config: config(number, &self.swarm),
             boot,

@@ -14,6 +14,7 @@ mod rights;
 mod roles;
 mod size;
 mod split_brain;
+mod stalls;
 mod three;
 
 use crate::{run::Outcome, swarm::Seed, trace::Telling};
@@ -48,6 +49,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("latency", latency::ALL),
         ("resync", resync::ALL),
         ("size", size::ALL),
+        ("stalls", stalls::ALL),
         ("split brain", split_brain::ALL),
         ("three nodes", three::ALL),
     ];

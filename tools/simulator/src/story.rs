@@ -1,6 +1,6 @@
 //! Events and actions in words, short enough to read a thousand of.
 
-use twindisk_core::{Action, ClientOp, DiskDone, DiskIo, Event, ExportState, LinkIntent};
+use twindisk_core::{Action, ClientOp, DiskDone, DiskIo, Event, ExportState, LinkIntent, Reading};
 use twindisk_format::{
     control::{ControlMessage, PeerState},
     frame::{Envelope, Frame},
@@ -32,6 +32,11 @@ pub(crate) fn event(event: &Event) -> String {
         Event::LinkDown { peer, link, why } => {
             format!("link {} to slot {peer} is down: {why}", link.0)
         }
+        Event::Reading {
+            peer,
+            link,
+            reading,
+        } => format!("reading from slot {peer} by link {}: {reading:?}", link.0),
         Event::Frame {
             peer,
             link,
@@ -264,6 +269,14 @@ pub(crate) const fn event_kind(event: &Event) -> &'static str {
         Event::MetaDone { result: Err(_), .. } => "metadata not written",
         Event::LinkUp { .. } => "link up",
         Event::LinkDown { .. } => "link down",
+        Event::Reading {
+            reading: Reading::Paused,
+            ..
+        } => "reading paused",
+        Event::Reading {
+            reading: Reading::Resumed,
+            ..
+        } => "reading resumed",
         Event::Frame { .. } => "frame",
         Event::Sent { .. } => "sent",
         Event::Command { .. } => "command",

@@ -39,6 +39,8 @@ pub struct Swarm {
     pub timings: Timings,
     /// Buffers for resync.
     pub resync_bufs: u32,
+    /// Blocks that a process takes from peers before the disk has taken those before; 0: no limit.
+    pub receive_blocks: u64,
     /// Extents before cold ones leave the activity log.
     pub al_extents: usize,
     /// The disks begin with different contents instead of zeros.
@@ -291,6 +293,7 @@ impl Swarm {
             },
             timings,
             resync_bufs: rng.pick(&[1, 2, 4, 8]),
+            receive_blocks: Rng::new(seed ^ 0x5041_5553_4553).pick(&[0, 0, 8, 64, 300]),
             al_extents: rng.pick(&[1, 2, 4, 64]),
             garbage: rng.chance(300),
             lossy,
@@ -376,6 +379,7 @@ impl Swarm {
         swarm.size_blocks = 64;
         swarm.spare_blocks = 0;
         swarm.protocol = Protocol::C;
+        swarm.receive_blocks = 0;
         swarm.on_peer_loss = OnPeerLoss::Suspend;
         swarm.on_disk_error = OnDiskError::Detach;
         swarm.lossy = false;

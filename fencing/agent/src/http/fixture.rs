@@ -221,6 +221,8 @@ fn replica() -> Status {
             in_sync: true,
             dirty_bytes: 0,
             unstable_bytes: 8192,
+            oldest_ms: 0,
+            unread: false,
             in_flight: 2,
             receipt: None,
             progress: None,

@@ -68,6 +68,10 @@ pub(crate) async fn keep_dialling(
     let mut wait = limits::DIAL_MIN;
     loop {
         peer.until_missing().await;
+        if !peer.waits_for().is_zero() {
+            sleep(peer.waits_for()).await;
+            continue;
+        }
         match timeout(
             limits::CONNECT_TIMEOUT,
             dial(&replica, peer, &address, &identity),
@@ -116,11 +120,25 @@ async fn dial(
 
 async fn welcome(mut socket: TcpStream, node: &Node, identity: &Identity) -> Result<(), String> {
     prepare(&socket).map_err(|error| error.to_string())?;
-    let shared = |link: Link| node.find_peer(link.resource, link.peer).is_some();
+    // One that is to be left alone for a while is turned away before it has a connection that it would lose at once.
+    let early = Cell::new(false);
+    let shared = |link: Link| {
+        let Some((replica, index)) = node.find_peer(link.resource, link.peer) else {
+            return false;
+        };
+        let waits = |peer: &Peer| !peer.waits_for().is_zero();
+        early.set(replica.peers.get(index).is_some_and(waits));
+        !early.get()
+    };
     let proof = auth::welcome(&mut socket, identity, shared);
     let proved = timeout(limits::HANDSHAKE_TIMEOUT, proof)
         .await
-        .map_err(|_| "it did not prove itself in time".to_owned())??;
+        .map_err(|_| "it did not prove itself in time".to_owned())?;
+    if early.get() {
+        tracing::info!("a peer connects too early: connections to it have come to nothing lately");
+        return Ok(());
+    }
+    let proved = proved?;
     let (replica, index) = node
         .find_peer(proved.session.resource, proved.session.peer)
         .ok_or("it asks for a resource that is not here")?;

@@ -5,6 +5,7 @@ use std::{
     collections::VecDeque,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -55,6 +56,8 @@ pub(crate) struct Peer {
     pub(crate) name: String,
     wanted: Cell<bool>,
     linked: Cell<bool>,
+    /// No connection is made or taken before: those before it came to nothing.
+    not_before: Cell<Option<Instant>>,
     changed: Notify,
 }
 
@@ -67,13 +70,22 @@ impl Peer {
             name,
             wanted: Cell::new(false),
             linked: Cell::new(false),
+            not_before: Cell::new(None),
             changed: Notify::new(),
         }
     }
 
-    /// Whether the replica wants a connection to it at all.
+    /// Whether the replica takes a connection to it now.
     pub(crate) fn wanted(&self) -> bool {
-        self.wanted.get()
+        self.wanted.get() && self.waits_for().is_zero()
+    }
+
+    /// How long it is to be left alone.
+    pub(crate) fn waits_for(&self) -> Duration {
+        let until = self.not_before.get();
+        until.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        })
     }
 
     /// Whether a connection is to be made now.
@@ -244,8 +256,15 @@ impl Replica {
             Notice::Link { peer, intent } => {
                 if let Some(peer) = self.peer(peer) {
                     match intent {
-                        LinkIntent::Connect => peer.set(true, peer.linked.get()),
-                        LinkIntent::Reconnect { .. } => peer.set(true, false),
+                        LinkIntent::Connect => {
+                            // An operator who asks for it does not wait.
+                            peer.not_before.set(None);
+                            peer.set(true, peer.linked.get());
+                        }
+                        LinkIntent::Reconnect { wait, .. } => {
+                            peer.not_before.set(Some(Instant::now() + wait));
+                            peer.set(true, false);
+                        }
                         LinkIntent::Disconnect { .. } => peer.set(false, false),
                     }
                 }

@@ -1,7 +1,7 @@
 //! From bytes to frames: nothing reaches the core before its chain and its checksum were verified.
 
 use io_uring::opcode;
-use twindisk_core::{Event, LinkId};
+use twindisk_core::{Event, LinkId, Reading};
 use twindisk_format::{
     checksum::verify_payload,
     ids::Slot,
@@ -107,8 +107,9 @@ impl Links {
             PayloadKind::Blocks(len) => {
                 link.receiving = Receiving::NoRoom { header, len };
                 if !self.waiting.is_empty() || !self.begin_payload(slot, context) {
-                    // Reading stops here: the peer's stream fills up and slows it down.
+                    // Reading stops here: the peer's stream fills up and slows it down. Its silence counts no more.
                     self.waiting.push_back(slot);
+                    self.tell_reading(slot, Reading::Paused, context);
                     return Flow::Paused;
                 }
                 Flow::On

@@ -1,9 +1,12 @@
 //! R4 and R9: what a node has heard from its peers, and when, decides what it may still answer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use twindisk_core::LinkId;
-use twindisk_format::ids::Seq;
+use twindisk_format::{
+    frame::{Envelope, Frame},
+    ids::Seq,
+};
 
 use super::Violation;
 
@@ -17,8 +20,10 @@ pub(crate) struct Heard {
 struct Ears {
     /// The highest term that anybody spoke in.
     term: u64,
-    /// When each node was heard last.
+    /// When each node was there last, for certain: the sending of the last question that it answered.
     when: Vec<u64>,
+    /// When the questions were sent that each has not answered.
+    asked: Vec<VecDeque<u64>>,
     /// When each node was connected last.
     connected: Vec<u64>,
     /// The highest term that it spoke in itself.
@@ -32,6 +37,7 @@ impl Heard {
         let ears = Ears {
             term: 0,
             when: vec![0; nodes],
+            asked: vec![VecDeque::new(); nodes],
             connected: vec![0; nodes],
             spoke: 0,
             stale: BTreeSet::new(),
@@ -41,18 +47,20 @@ impl Heard {
         }
     }
 
-    /// A process starts: it takes its peers for heard just now.
-    pub(crate) fn started(&mut self, now: u64, node: usize) {
+    /// A process starts: it knows of nobody.
+    pub(crate) fn started(&mut self, node: usize) {
         let ears = &mut self.nodes[node];
         (ears.term, ears.spoke) = (0, 0);
         ears.stale.clear();
-        ears.when.fill(now);
+        ears.when.fill(0);
+        ears.asked.iter_mut().for_each(VecDeque::clear);
     }
 
     /// A connection to a peer stands.
     pub(crate) fn connected(&mut self, now: u64, node: usize, peer: usize) {
         let ears = &mut self.nodes[node];
-        (ears.when[peer], ears.connected[peer]) = (now, now);
+        ears.connected[peer] = now;
+        ears.asked[peer].clear();
     }
 
     /// When a node and a peer were connected last.
@@ -61,10 +69,19 @@ impl Heard {
     }
 
     /// A peer speaks.
-    pub(crate) fn spoken(&mut self, now: u64, node: usize, peer: usize, term: u64) {
+    pub(crate) fn spoken(&mut self, node: usize, peer: usize, envelope: &Envelope) {
         let ears = &mut self.nodes[node];
-        ears.term = ears.term.max(term);
-        ears.when[peer] = now;
+        ears.term = ears.term.max(envelope.term.0);
+        if envelope.frame == Frame::Pong
+            && let Some(asked) = ears.asked[peer].pop_front()
+        {
+            ears.when[peer] = asked;
+        }
+    }
+
+    /// A node asks a peer whether it is there.
+    pub(crate) fn asks(&mut self, now: u64, node: usize, peer: usize) {
+        self.nodes[node].asked[peer].push_back(now);
     }
 
     /// A node speaks.
@@ -108,7 +125,8 @@ impl Heard {
         Ok(())
     }
 
-    /// R9: a frozen node that answers a read asked for at `invoke` had heard everyone in `missing` within the lease.
+    /// R9: a frozen node that answers a read asked for at `invoke` was answered by everyone in `missing` a question
+    /// that it had sent within the lease: how long the answer was on its way, and lay there unread, does not count.
     pub(crate) fn check_lease(
         &self,
         node: usize,
@@ -121,8 +139,8 @@ impl Heard {
             // Clocks drift, by less than this.
             if invoke > heard + lease + lease / 100 + 1000 {
                 let story = format!(
-                    "node {node} is frozen and answers a read asked for at {invoke} ns although it last heard node \
-                     {peer} at {heard} ns, and its lease is of {lease} ns"
+                    "node {node} is frozen and answers a read asked for at {invoke} ns although the last question \
+                     that node {peer} has answered was sent at {heard} ns, and its lease is of {lease} ns"
                 );
                 return Err(Violation::new("R9", story));
             }
@@ -133,19 +151,29 @@ impl Heard {
 
 #[cfg(test)]
 mod tests {
+    use twindisk_format::ids::Term;
+
     use super::*;
 
     #[test]
     fn a_higher_term_ends_completions_and_silence_ends_the_lease() {
         let mut heard = Heard::new(2);
-        heard.spoken(1_000_000, 0, 1, 4);
+        let says = |frame| Envelope {
+            term: Term(4),
+            stable: Seq(0),
+            frame,
+        };
+        heard.asks(1_000_000, 0, 1);
+        heard.spoken(0, 1, &says(Frame::Ping));
+        assert!(heard.check_lease(0, 1_100_000, [1], 600_000).is_err());
+        heard.spoken(0, 1, &says(Frame::Pong));
         heard.check_term(0, 4).expect("the same term");
         assert!(heard.check_term(0, 3).is_err());
         heard
             .check_lease(0, 1_500_000, [1], 600_000)
-            .expect("heard just now");
+            .expect("answered just now");
         assert!(heard.check_lease(0, 1_700_000, [1], 600_000).is_err());
-        heard.started(2_000_000, 0);
+        heard.started(0);
         heard.check_term(0, 1).expect("a new process");
     }
 }

@@ -253,6 +253,8 @@ const SEEN: &[(&str, &[&str])] = &[
             "metadata not written",
             "link up",
             "link down",
+            "reading paused",
+            "reading resumed",
             "frame",
             "sent",
             "command",

@@ -297,6 +297,7 @@ fn outdating_without_a_disk(seed: Seed, telling: Telling) -> Outcome {
     script.load(40);
     script.wait_disk(1, DiskState::Failed);
     script.must_refuse(1, Command::Outdate, RefusalCode::Metadata);
+    script.wait_link(1, 0, twindisk_core::ConnectionState::Waiting);
     script.must_refuse(1, PROMOTE, RefusalCode::PeerIsPrimary);
     script.load_done();
     script.finish()
