@@ -1,6 +1,8 @@
 //! What the agent answers to people.
 
-use tokio::{sync::oneshot, task::spawn_local};
+use std::time::Duration;
+
+use tokio::{sync::oneshot, task::spawn_local, time::sleep};
 use twindisk_fencing_core::Operator;
 
 use crate::{
@@ -8,6 +10,9 @@ use crate::{
     run::Driver,
     socket::Question,
 };
+
+/// How often it is looked at whether the services are down.
+const YIELD_LOOK: Duration = Duration::from_millis(50);
 
 impl Driver {
     pub(crate) fn answer(&mut self, (ask, to): Question) {
@@ -18,6 +23,7 @@ impl Driver {
                 return;
             }
             AgentAsk::Test { node } => return self.test(&node, to),
+            AgentAsk::Yield => return self.yield_services(to),
             AgentAsk::Confirm { node, by } => {
                 // A shot that waits for a person is told; else the core takes the word.
                 if self.confirmations.confirm(&node, &by).is_ok() {
@@ -59,6 +65,32 @@ impl Driver {
             warnings: self.warnings.clone(),
             told: self.told.iter().cloned().collect(),
         }
+    }
+
+    /// Answers when the services are down, or are known to stay up (R12).
+    fn yield_services(&self, to: oneshot::Sender<AgentAnswer>) {
+        let agent = self.agent.clone();
+        if let Err(why) = agent
+            .borrow_mut()
+            .handle_operator(self.now(), Operator::Yield)
+        {
+            let _ = to.send(AgentAnswer::Refused(why));
+            return;
+        }
+        spawn_local(async move {
+            // Whoever asked is patient for as long as a service manager is: who has gone away needs no answer.
+            while !to.is_closed() {
+                let yielded = agent.borrow().has_yielded();
+                if let Some(result) = yielded {
+                    let _ = to.send(match result {
+                        Ok(()) => AgentAnswer::Done("no service runs on this node".to_owned()),
+                        Err(why) => AgentAnswer::Refused(why),
+                    });
+                    return;
+                }
+                sleep(YIELD_LOOK).await;
+            }
+        });
     }
 
     fn test(&self, node: &str, to: oneshot::Sender<AgentAnswer>) {

@@ -35,6 +35,8 @@ pub enum AgentAsk {
         /// Which.
         node: String,
     },
+    /// `twindisk serve` is about to be stopped: answer when all services of this node are down.
+    Yield,
     /// Give the role of a resource to the other node, services first.
     Switchover {
         /// Which; may be left out when there is only one.

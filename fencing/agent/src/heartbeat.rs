@@ -54,7 +54,7 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
 
 #[cfg(test)]
 mod tests {
-    use twindisk_fencing_core::{BeatResource, Role, Serving};
+    use twindisk_fencing_core::{BeatResource, Role, Services, Serving};
 
     use super::*;
 
@@ -78,6 +78,8 @@ mod tests {
                 progress: 9,
                 oldest_ms: 10,
                 ready: true,
+                services: Services::Up,
+                services_term: 8,
                 hung: true,
                 ask: 0,
                 released: 0,

@@ -12,6 +12,7 @@ mod config;
 mod error;
 mod heartbeat;
 mod http;
+mod leave;
 mod memory;
 mod news;
 mod orders;

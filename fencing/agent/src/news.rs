@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{net::UdpSocket, sync::mpsc, time::interval};
 use tracing::debug;
-use twindisk_fencing_core::{Agent, Looking};
+use twindisk_fencing_core::{Agent, Looking, ReplicaView};
 use twindisk_stonith::{Fencer, Power};
 use twindisk_view as view;
 
@@ -66,19 +66,10 @@ pub(crate) async fn watch(
             .map(|resource| agent.borrow().looking(resource))
             .collect();
         let look = watch.look(&settings.control_socket).await;
-        for (at, (resource, looking)) in settings.resources.iter().zip(begun).enumerate() {
-            let peer = settings.peers[resource.peer].node;
-            let said = match &look {
-                Look::Silent => view::Look::Silent,
-                Look::Gone => view::Look::Gone,
-                Look::Said(status) => {
-                    let mut named = status.resources.iter();
-                    replica::said_of(status.pid, named.find(|one| one.name == resource.name))
-                }
-            };
-            if let Some(view) = view::news(&said, peer) {
+        for ((resource, view), looking) in views(&settings, &look).into_iter().zip(begun) {
+            if let Some(view) = view {
                 let _ = inputs.send(Input::Replica {
-                    resource: at,
+                    resource,
                     looking,
                     view,
                 });
@@ -86,6 +77,25 @@ pub(crate) async fn watch(
         }
         serve.send_modify(|serve| serve.look(look));
     }
+}
+
+/// What a look says of each resource, if anything: its replica, or that there is none.
+pub(crate) fn views(settings: &Settings, look: &Look) -> Vec<(usize, Option<Option<ReplicaView>>)> {
+    let resources = settings.resources.iter().enumerate();
+    resources
+        .map(|(at, resource)| {
+            let peer = settings.peers[resource.peer].node;
+            let said = match look {
+                Look::Silent => view::Look::Silent,
+                Look::Gone => view::Look::Gone,
+                Look::Said(status) => {
+                    let mut named = status.resources.iter();
+                    replica::said_of(status.pid, named.find(|one| one.name == resource.name))
+                }
+            };
+            (at, view::news(&said, peer))
+        })
+        .collect()
 }
 
 /// Proves now and then that the fence devices of a peer answer, and learns how long they take.

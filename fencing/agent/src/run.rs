@@ -16,9 +16,7 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 use twindisk_control::config::{Config, Node};
-use twindisk_fencing_core::{
-    Action, Agent, Beat, Level, Looking, Operator, Order, ReplicaView, Time,
-};
+use twindisk_fencing_core::{Action, Agent, Beat, Level, Looking, Order, ReplicaView, Time};
 use twindisk_services::{Host, Programs, Stack};
 use twindisk_stonith::{Confirmations, Fencer, SearchPath};
 
@@ -151,6 +149,7 @@ async fn live(settings: Settings, sealer: Sealer, twindisk: Vec<String>) -> Resu
         let host = Host {
             resource: resource.name.clone(),
             node: settings.name.clone(),
+            term: 0,
             programs: Programs::new(twindisk.clone()),
         };
         let services = resource.services.as_ref()?;
@@ -296,7 +295,7 @@ impl Driver {
         opened.map(Some)
     }
 
-    fn take(&mut self, input: Input) {
+    pub(crate) fn take(&mut self, input: Input) {
         let now = self.now();
         self.tally.input(&input);
         let mut agent = self.agent.borrow_mut();
@@ -325,7 +324,7 @@ impl Driver {
         }
     }
 
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         loop {
             let action = self.agent.borrow_mut().poll_action();
             let Some(action) = action else { return };
@@ -390,8 +389,8 @@ impl Driver {
             }
             Action::Order(resource, order) => self.order(resource, order),
             Action::Kill { resource, run } => self.kill(resource, run),
-            Action::StartServices(resource) => self.services(resource, true),
-            Action::StopServices(resource) => self.services(resource, false),
+            Action::StartServices { resource, term } => self.services(resource, Some(term)),
+            Action::StopServices(resource) => self.services(resource, None),
             Action::Report {
                 level,
                 resource,
@@ -441,7 +440,8 @@ impl Driver {
         });
     }
 
-    fn services(&self, resource: usize, start: bool) {
+    /// Up, for this term of the role; or down.
+    fn services(&self, resource: usize, term: Option<u64>) {
         let inputs = self.inputs.clone();
         let Some(stack) = self.stacks[resource].clone() else {
             let _ = inputs.send(Input::Services {
@@ -452,11 +452,12 @@ impl Driver {
         };
         spawn_local(async move {
             let mut stack = stack.lock().await;
-            let result = if start {
-                stack.start().await.map_err(|error| error.to_string())
-            } else {
-                let stopped = stack.stop(twindisk_services::Role::Standby).await;
-                stopped.map_err(|error| error.to_string())
+            let result = match term {
+                Some(term) => stack.start(term).await.map_err(|error| error.to_string()),
+                None => {
+                    let stopped = stack.stop(twindisk_services::Role::Standby).await;
+                    stopped.map_err(|error| error.to_string())
+                }
             };
             let _ = inputs.send(Input::Services { resource, result });
         });
@@ -480,24 +481,5 @@ impl Driver {
             resource,
             what,
         });
-    }
-
-    /// Says goodbye: nobody is to shoot because of the silence that follows.
-    async fn leave(&mut self) {
-        let now = self.now();
-        let left = self
-            .agent
-            .borrow_mut()
-            .handle_operator(now, Operator::Leave);
-        if let Err(why) = left {
-            warn!("{why}");
-        }
-        self.settle();
-        info!(
-            node = self.settings.name,
-            "the agent stops; its services and replicas go on"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let _ = std::fs::remove_file(&self.settings.socket);
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use crate::{
-    Action, Beat, BeatResource, Config, Level, Memory, Operator, Role, Serving, Time,
+    Action, Beat, BeatResource, Config, Level, Memory, Operator, Role, Services, Serving, Time,
     fence::{Fencing, RETRY},
+    memory::term_of,
     peer::Peer,
     resource::Resource,
 };
@@ -58,7 +59,10 @@ impl Agent {
             .iter()
             .map(|peer| Peer::new(peer.paths.len()))
             .collect();
-        let resources = config.resources.iter().map(|_| Resource::default());
+        let resources = config.resources.iter().map(|one| Resource {
+            services_term: term_of(&memory.services, &one.name).unwrap_or(0),
+            ..Resource::default()
+        });
         Self {
             now,
             wall: started / 1_000_000,
@@ -107,7 +111,9 @@ impl Agent {
         self.advance(now);
         self.warn_of_silence();
         self.look_at_hangs();
+        self.end_yields();
         self.decide();
+        self.look_at_service();
     }
 
     /// A beat has arrived and its authentication is right. Says why it is not believed.
@@ -250,8 +256,10 @@ impl Agent {
                         "{name} is not connected to its standby: there is nobody to take over"
                     ));
                 }
+                self.peer_is_free(resource)?;
                 self.resources[resource].switching = true;
             }
+            Operator::Yield => self.yield_services()?,
         }
         self.decide();
         Ok(())
@@ -326,6 +334,12 @@ impl Agent {
     fn said_of(&self, resource: usize) -> BeatResource {
         let state = &self.resources[resource];
         let view = state.view.as_ref();
+        let has_services = self.config.resources[resource].has_services;
+        let services = if has_services {
+            state.services
+        } else {
+            Services::Down
+        };
         BeatResource {
             name: self.config.resources[resource].name.clone(),
             serving: match (state.seen, view) {
@@ -335,11 +349,22 @@ impl Agent {
             },
             role: view.map_or(Role::Standby, |view| view.role),
             term: view.map_or(0, |view| view.term),
-            can_promote: view.is_some_and(|view| view.can_promote && view.up_to_date),
+            can_promote: view.is_some_and(|view| {
+                view.can_promote && view.up_to_date && self.own_services_fit(resource, view)
+            }),
             progress: view.map_or(0, |view| view.progress),
             oldest_ms: state.stands_still(self.now),
             ready: self.is_ready(resource),
             hung: self.is_hung(resource),
+            services,
+            services_term: match services {
+                Services::Down => state.seen_term,
+                Services::Unknown
+                | Services::Starting
+                | Services::Up
+                | Services::Stopping
+                | Services::Failed => state.services_term,
+            },
             ask: state.ask,
             released: state.released,
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Role;
+use crate::event::{Role, Services};
 
 /// A heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +52,12 @@ pub struct BeatResource {
     /// Its I/O stands still, it was killed for that, and its process is there all the same.
     #[serde(default)]
     pub hung: bool,
+    /// Its services on the sender's node. (An agent of an earlier version does not say so.)
+    #[serde(default)]
+    pub services: Services,
+    /// The term that they belong to; if they are down: the newest in which the sender has seen its replica (R17).
+    #[serde(default)]
+    pub services_term: u64,
     /// The sender asks the receiver's replica to record itself as Outdated; a random number, or 0 for no.
     pub ask: u64,
     /// The sender's replica has done so when asked with this number.

@@ -66,6 +66,12 @@ impl Profile {
         2 * self.hang()
     }
 
+    /// A person is told when nobody has taken writes for so long, milliseconds.
+    #[must_use]
+    pub const fn unserved(self) -> u64 {
+        5 * self.dead()
+    }
+
     /// How long a process that died on a living host has to come back before its role is taken, milliseconds.
     #[must_use]
     pub const fn restart_grace(self) -> u64 {

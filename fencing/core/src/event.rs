@@ -32,6 +32,15 @@ pub enum Role {
     Standby,
 }
 
+/// Who was primary last, by the newest generation that a replica knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Led {
+    /// Its number.
+    pub node: u8,
+    /// In which term.
+    pub term: u64,
+}
+
 /// What the local replica of a resource says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaView {
@@ -45,6 +54,10 @@ pub struct ReplicaView {
     pub up_to_date: bool,
     /// It needs no right that it does not have.
     pub can_promote: bool,
+    /// What it needs else, in sentences.
+    pub needs: Vec<String>,
+    /// Who was primary last, as far as it knows.
+    pub led: Option<Led>,
     /// Its device is open to clients.
     pub open: bool,
     /// I/O waits for a replica of the in-sync set.
@@ -126,6 +139,8 @@ pub enum Operator {
     Confirm(usize),
     /// Give the role of a resource to the other node, services first.
     Switchover(usize),
+    /// `twindisk serve` is about to be stopped: bring all services down, and none up before it was started again (R12).
+    Yield,
     /// The agent is being stopped.
     Leave,
 }
@@ -173,7 +188,12 @@ pub enum Action {
         run: u64,
     },
     /// Bring the services of a resource up, then call `handle_services`.
-    StartServices(usize),
+    StartServices {
+        /// The resource.
+        resource: usize,
+        /// The term of the role that they belong to (R17).
+        term: u64,
+    },
     /// Bring them down, then call `handle_services`.
     StopServices(usize),
     /// Something that belongs into the event log.

@@ -6,9 +6,9 @@ use crate::{Action, Agent, Intent, Level, Role, Time, resource::Reason};
 const UNDAMPED: usize = 2;
 const DAMPING_WINDOW: u64 = 10 * 60 * 1000;
 const DAMPING: [u64; 3] = [5_000, 15_000, 60_000];
-/// Places in the race for the first shot.
+/// Places in the race.
 const PLACES: u64 = 6;
-/// Between attempts with a device that fails, or to store the memory.
+/// The least between attempts with a device that fails, or to store the memory.
 pub(crate) const RETRY: [u64; 5] = [1_000, 2_000, 5_000, 15_000, 60_000];
 
 /// Where a shot stands.
@@ -29,12 +29,47 @@ pub(crate) enum Fencing {
         until: Time,
         /// Attempts that failed before.
         failed: usize,
+        /// When it may fire at all.
+        table: Timetable,
     },
     /// The fence agent runs.
     Firing {
         /// Attempts that failed before.
         failed: usize,
+        /// When it may fire again.
+        table: Timetable,
     },
+}
+
+/// R7: the one time table of a race, for the first shot and for every further one: rounds of [`PLACES`] slots, each a whole
+/// delay long. A node fires only in its own slot of a round, or its retry would meet the other one in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Timetable {
+    /// When the first round began.
+    from: Time,
+    /// How long a slot is: at least twice as long as the fence device takes, milliseconds.
+    delay: u64,
+    /// How long the device takes, milliseconds.
+    latency: u64,
+}
+
+impl Timetable {
+    /// The first moment in the slot of a place that is not before `earliest`.
+    fn next(self, place: u64, earliest: Time) -> Time {
+        let round = self.delay.saturating_mul(PLACES).max(1);
+        let first = self.from.after(self.delay.saturating_mul(place));
+        let begun = earliest.since(first) / round;
+        let slot = first.after(begun.saturating_mul(round));
+        if self.is_open(slot, earliest) {
+            return slot.max(earliest);
+        }
+        slot.after(round)
+    }
+
+    /// A shot that begins so late in its slot has hit before the next slot begins, with time to spare.
+    const fn is_open(self, slot: Time, now: Time) -> bool {
+        now.since(slot) <= self.delay.saturating_sub(self.latency) / 2
+    }
 }
 
 /// A peer was powered off and read as off.
@@ -61,7 +96,7 @@ impl Agent {
     /// A shot has ended: what was done, or why it is not known to have worked.
     pub fn handle_fenced(&mut self, now: Time, peer: usize, result: Result<String, String>) {
         self.advance(now);
-        let Fencing::Firing { failed } = self.peers[peer].fencing else {
+        let Fencing::Firing { failed, table } = self.peers[peer].fencing else {
             return;
         };
         let name = self.config.peers[peer].name.clone();
@@ -82,16 +117,17 @@ impl Agent {
                 self.forget_intent(&name);
             }
             Err(why) => {
-                let wait = RETRY[failed.min(RETRY.len() - 1)];
+                let until = self.next_slot(peer, table, RETRY[failed.min(RETRY.len() - 1)]);
                 let next = format!(
                     "fencing {name} has failed: {why}. Next attempt in {} s. Nothing is promoted before it works, or before \
                      a person who has switched {name} off says so: twindisk fence confirm {name} --is-off {name}",
-                    wait / 1000
+                    until.since(now) / 1000
                 );
                 self.report(Level::Alarm, None, next);
                 self.peers[peer].fencing = Fencing::Waiting {
-                    until: now.after(wait),
+                    until,
                     failed: failed + 1,
+                    table,
                 };
             }
         }
@@ -101,7 +137,9 @@ impl Agent {
     /// The power of a peer was read, or could not be.
     pub fn handle_power(&mut self, now: Time, peer: usize, on: Option<bool>) {
         self.advance(now);
-        if let Fencing::Waiting { until, failed: 0 } = &mut self.peers[peer].fencing
+        if let Fencing::Waiting {
+            until, failed: 0, ..
+        } = &mut self.peers[peer].fencing
             && on == Some(false)
             && *until > now
         {
@@ -197,18 +235,38 @@ impl Agent {
                 true
             }
             Fencing::Storing { version, failed } if version <= self.stored => {
-                let wait = self.fence_delay(peer);
-                if wait > 0 {
+                let table = self.timetable(peer);
+                let until = self.next_slot(peer, table, self.damping(peer));
+                if until > now {
                     self.act(Action::ReadPower(peer));
                 }
                 self.peers[peer].fencing = Fencing::Waiting {
-                    until: now.after(wait),
+                    until,
                     failed,
+                    table,
                 };
                 true
             }
-            Fencing::Waiting { until, failed } if until <= now => {
-                self.peers[peer].fencing = Fencing::Firing { failed };
+            // It was kept from looking: its slot is over.
+            Fencing::Waiting {
+                until,
+                failed,
+                table,
+            } if !table.is_open(until, now) => {
+                let until = self.next_slot(peer, table, 0);
+                self.peers[peer].fencing = Fencing::Waiting {
+                    until,
+                    failed,
+                    table,
+                };
+                until <= now
+            }
+            Fencing::Waiting {
+                until,
+                failed,
+                table,
+            } if until <= now => {
+                self.peers[peer].fencing = Fencing::Firing { failed, table };
                 self.note_meetings(peer);
                 self.act(Action::Fence(peer));
                 true
@@ -219,24 +277,31 @@ impl Agent {
 
     /// R7: of two that live and have lost each other the primary fires at once, unless it has lost its clients, too.
     /// Every two places in the race are a whole delay apart.
-    fn fence_delay(&self, peer: usize) -> u64 {
+    fn timetable(&self, peer: usize) -> Timetable {
         let state = &self.peers[peer];
         let theirs = state.beat.as_ref().map_or(0, |beat| beat.fence_latency);
         let latency = state.latency.max(theirs);
-        let delay = self
-            .config
-            .profile
-            .fence_delay()
-            .max(latency.saturating_mul(2));
-        let place = self.place_in_race(peer, delay);
+        let delay = self.config.profile.fence_delay();
+        Timetable {
+            from: self.now,
+            delay: delay.max(latency.saturating_mul(2)),
+            latency,
+        }
+    }
+
+    /// When this node may fire, at least so many milliseconds from now.
+    fn next_slot(&self, peer: usize, table: Timetable, wait: u64) -> Time {
+        let place = self.place_in_race(peer, table.delay);
+        table.next(place, self.now.after(wait))
+    }
+
+    /// Fence loops are damped.
+    fn damping(&self, peer: usize) -> u64 {
         let recent = |shot: &&Time| self.now.since(**shot) < DAMPING_WINDOW;
-        let shots = state.shots.iter().filter(recent).count();
-        let damping = shots
+        let shots = self.peers[peer].shots.iter().filter(recent).count();
+        shots
             .checked_sub(UNDAMPED)
-            .map_or(0, |over| DAMPING[over.min(DAMPING.len() - 1)]);
-        // Whole rounds, so that a node that is damped does not meet the other one in its place.
-        let rounds = damping.div_ceil(delay.saturating_mul(PLACES));
-        delay.saturating_mul(place + PLACES * rounds)
+            .map_or(0, |over| DAMPING[over.min(DAMPING.len() - 1)])
     }
 
     /// How many delays this node lets pass. What a node was, the other one knows from its last beat; where both are

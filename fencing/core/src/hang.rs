@@ -54,10 +54,12 @@ impl Agent {
     pub(crate) fn is_ready(&self, resource: usize) -> bool {
         let state = &self.resources[resource];
         let decides = !self.memory.maintenance && !self.memory.blocked && !self.leaving;
-        let able = state
-            .view
-            .as_ref()
-            .is_some_and(|view| view.role == Role::Standby && view.up_to_date && view.peer_in_sync);
+        let able = state.view.as_ref().is_some_and(|view| {
+            view.role == Role::Standby
+                && view.up_to_date
+                && view.peer_in_sync
+                && self.own_services_fit(resource, view)
+        });
         decides && able && !self.is_stuck(resource)
     }
 

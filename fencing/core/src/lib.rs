@@ -14,13 +14,16 @@ mod hang;
 mod memory;
 mod peer;
 mod resource;
+mod services;
 mod status;
+mod takeover;
 #[cfg(test)]
 mod tests;
+mod unserved;
 
 pub use agent::Agent;
 pub use beat::{Beat, BeatResource, Serving};
 pub use config::{Config, HungIo, PeerConfig, Profile, ResourceConfig};
-pub use event::{Action, Level, Looking, Operator, Order, ReplicaView, Role, Services, Time};
-pub use memory::{Failover, Intent, Memory};
+pub use event::{Action, Led, Level, Looking, Operator, Order, ReplicaView, Role, Services, Time};
+pub use memory::{Failover, Intent, Memory, TermOf};
 pub use status::{AgentStatus, PathStatus, PeerSummary, ResourceSummary};

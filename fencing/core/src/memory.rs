@@ -18,6 +18,37 @@ pub struct Memory {
     pub intents: Vec<Intent>,
     /// Resources whose primary this node was last, as far as it knows.
     pub holds: Vec<String>,
+    /// Services that may run here, with the term of the role that they were started for (R17).
+    #[serde(default)]
+    pub services: Vec<TermOf>,
+    /// Resources whose services were down on the peer after it had been primary in this term (R12, R17).
+    #[serde(default)]
+    pub freed: Vec<TermOf>,
+}
+
+/// A term of a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TermOf {
+    /// Which resource.
+    pub resource: String,
+    /// Which term.
+    pub term: u64,
+}
+
+/// The term that is remembered of a resource.
+pub(crate) fn term_of(terms: &[TermOf], resource: &str) -> Option<u64> {
+    let found = terms.iter().find(|one| one.resource == resource);
+    found.map(|one| one.term)
+}
+
+/// Remembers a term of a resource, or that there is none.
+pub(crate) fn set_term(terms: &mut Vec<TermOf>, resource: &str, term: Option<u64>) {
+    terms.retain(|one| one.resource != resource);
+    terms.extend(term.map(|term| TermOf {
+        resource: resource.to_owned(),
+        term,
+    }));
 }
 
 /// This node has taken a resource over.

@@ -1,14 +1,12 @@
 //! A resource with two nodes, as this one sees it: what it needs, and what it may do.
 
 use crate::{
-    Action, Agent, BeatResource, Failover, Level, Looking, Order, ReplicaView, Role, Services,
-    Serving, Time,
+    Action, Agent, Failover, Level, Looking, Order, ReplicaView, Role, Services, Time,
+    services::Yielded, takeover::Answer,
 };
 
 /// Before an order that failed is given once more, milliseconds.
 const ORDER_RETRY: u64 = 1000;
-/// Before services that failed are tried once more, milliseconds.
-const SERVICES_RETRY: u64 = 10_000;
 
 /// Failovers that are remembered, for people to see.
 const FAILOVERS: usize = 100;
@@ -31,34 +29,44 @@ pub(crate) struct Resource {
     /// What it was told and has not answered.
     pub(crate) order: Option<Order>,
     /// Orders that were answered: what was asked of the replica before the last answer is older than that.
-    answered: u64,
-    not_before: Time,
+    pub(crate) answered: u64,
+    pub(crate) not_before: Time,
     /// Since when the two replicas are not connected.
     pub(crate) lost: Option<Time>,
-    /// Since when the peer's agent says that its replica has no process.
-    peer_gone: Option<Time>,
+    /// Since when the peer's agent says that its replica is not primary: it has no process, or is standby.
+    pub(crate) peer_idle: Option<Time>,
     /// Since when the peer's agent says that its primary hangs and can't be killed.
     pub(crate) peer_hung: Option<Time>,
     /// Since when it could be promoted.
-    promotable: Option<Time>,
+    pub(crate) promotable: Option<Time>,
     /// What gave the right to take over since the peer was lost.
-    right: Option<String>,
+    pub(crate) right: Option<String>,
     /// The number that the peer is asked with; 0: it is not asked.
     pub(crate) ask: u64,
-    asked: Time,
+    pub(crate) asked: Time,
     /// The last connection of the replicas when the peer was asked.
-    asked_met: u64,
+    pub(crate) asked_met: u64,
     /// The last connection of the replicas when the peer was fired at, or said to be off.
     pub(crate) fired_met: u64,
     /// The number of the peer's question that the local replica is being outdated for.
-    outdating: u64,
+    pub(crate) outdating: u64,
     /// The number of the peer's question for which it was.
     pub(crate) released: u64,
     /// The services of this node.
     pub(crate) services: Services,
-    services_not_before: Time,
+    /// The term of the role that they belong to, while they are not known to be down; 0: not known (R17).
+    pub(crate) services_term: u64,
+    pub(crate) services_not_before: Time,
+    /// The newest term in which the local replica was seen.
+    pub(crate) seen_term: u64,
     /// A person wants the role to go over.
     pub(crate) switching: bool,
+    /// The process is about to be stopped.
+    pub(crate) yielded: Option<Yielded>,
+    /// Since when nobody takes writes.
+    pub(crate) unserved: Option<Time>,
+    /// That was reported.
+    pub(crate) unserved_told: bool,
 }
 
 /// Why a peer is to be fenced.
@@ -72,7 +80,8 @@ impl Resource {
     /// This agent stood still: nothing that it waited for had its time.
     pub(crate) fn forgive(&mut self, now: Time) {
         self.lost = self.lost.map(|_| now);
-        self.peer_gone = self.peer_gone.map(|_| now);
+        self.peer_idle = self.peer_idle.map(|_| now);
+        self.unserved = self.unserved.map(|_| now);
         self.peer_hung = self.peer_hung.map(|_| now);
         self.asked = now;
         self.moved = now;
@@ -122,6 +131,13 @@ impl Agent {
         // What its disk was asked before its oldest operation has been answered.
         let oldest = is.filter(|_| stands).map_or(0, |is| is.oldest_ms);
         let state = &mut self.resources[resource];
+        if let Some(view) = &state.view {
+            state.seen_term = state.seen_term.max(view.term);
+            let run = view.run;
+            state.see_run(run);
+        }
+        let is = state.view.as_ref();
+        let primary = is.is_some_and(|view| view.role == Role::Primary);
         state.moved = state.moved.max(Time(now.0.saturating_sub(oldest)));
         state.lost = if linked {
             None
@@ -143,6 +159,7 @@ impl Agent {
         if linked {
             self.forget_old_proof(resource);
         }
+        self.keep_services(resource);
         if primary {
             self.hold(resource, true);
         } else if other || gave_up {
@@ -192,99 +209,6 @@ impl Agent {
         self.decide();
     }
 
-    /// Services have come up or gone down, or could not.
-    pub fn handle_services(&mut self, now: Time, resource: usize, result: Result<(), String>) {
-        self.advance(now);
-        let state = &mut self.resources[resource];
-        let starting = match state.services {
-            Services::Starting => true,
-            Services::Stopping => false,
-            _ => return,
-        };
-        match result {
-            Ok(()) if starting => state.services = Services::Up,
-            Ok(()) => state.services = Services::Down,
-            Err(why) => {
-                state.services = Services::Failed;
-                state.services_not_before = now.after(SERVICES_RETRY);
-                let words = if starting {
-                    "did not come up"
-                } else {
-                    "did not go down"
-                };
-                if !starting && state.switching {
-                    state.switching = false;
-                    let what = "the switchover is given up: its services did not go down";
-                    self.report(Level::Alarm, Some(resource), what.into());
-                }
-                self.report(
-                    Level::Alarm,
-                    Some(resource),
-                    format!("its services {words}: {why}"),
-                );
-            }
-        }
-        self.decide();
-    }
-
-    /// Why `peer` has to be fenced now, as far as this node knows.
-    pub(crate) fn fence_reasons(&self, peer: usize) -> Vec<Reason> {
-        // It said goodbye: a person is at work there, and its silence says nothing.
-        if self.peers[peer].has_left() {
-            return Vec::new();
-        }
-        self.reasons_to_be_off(peer)
-    }
-
-    /// Why `peer` would have to be off, whoever sees to that.
-    pub(crate) fn reasons_to_be_off(&self, peer: usize) -> Vec<Reason> {
-        if self.memory.maintenance || self.leaving {
-            return Vec::new();
-        }
-        let resources = self.resources.iter().enumerate();
-        resources
-            .filter(|(at, _)| self.config.resources[*at].peer == peer)
-            .filter_map(|(resource, state)| {
-                let view = state.view.as_ref()?;
-                let dead = self.config.profile.dead();
-                // One that was never heard has as long from the moment when its replica was missed.
-                let since = self.peers[peer].heard().or(state.lost);
-                let long =
-                    |since: Option<Time>| since.is_some_and(|since| self.now.since(since) >= dead);
-                // One that hears nothing takes this node for dead, and can be asked for nothing.
-                let silent = long(since) || long(self.peers[peer].deaf);
-                let config = &self.config.resources[resource];
-                let said = self.peers[peer].says(self.now, dead, &config.name);
-                let answered = said.is_some_and(|said| said.released == state.ask);
-                let mute = state.ask != 0 && !answered && self.now.since(state.asked) >= 2 * dead;
-                let hung = view.role == Role::Standby && self.has_hung_primary(resource);
-                if view.linked || !(silent || mute || hung) {
-                    return None;
-                }
-                let why = match (view.role, silent) {
-                    (Role::Primary, true) => "it was in sync and is silent on every path",
-                    (Role::Standby, true) => "it was primary and is silent on every path",
-                    (_, false) if hung => "its I/O stands still, and its process can't be killed",
-                    (_, false) => "its agent lives, and its replica is neither connected nor gone",
-                };
-                let needed = match view.role {
-                    Role::Primary => view.suspended && view.peer_in_sync,
-                    // One that releases its replica to the peer, or has just done so, does not shoot it as well.
-                    Role::Standby => {
-                        let releases = matches!(state.order, Some(Order::Outdate { .. }));
-                        state.known && !releases && self.would_take_over(view)
-                    }
-                };
-                (needed && state.right.is_none()).then_some(Reason { resource, why })
-            })
-            .collect()
-    }
-
-    /// A standby that has everything, whose primary is lost.
-    fn would_take_over(&self, view: &ReplicaView) -> bool {
-        view.up_to_date && !view.can_promote && view.peer_in_sync && !self.memory.blocked
-    }
-
     /// Takes a resource one step further.
     pub(crate) fn decide_resource(&mut self, resource: usize) {
         self.look_at_peer(resource);
@@ -299,148 +223,71 @@ impl Agent {
         }
     }
 
-    /// What the peer's agent says of its replica, and what it is asked for.
-    fn look_at_peer(&mut self, resource: usize) {
-        let config = &self.config.resources[resource];
-        let (dead, now) = (self.config.profile.dead(), self.now);
-        let said = self.peers[config.peer]
-            .says(now, dead, &config.name)
-            .cloned();
-        let state = &mut self.resources[resource];
-        let gone = said
-            .as_ref()
-            .is_some_and(|said| said.serving == Serving::No);
-        state.peer_gone = gone.then(|| state.peer_gone.unwrap_or(now));
-        let hung = said.as_ref().is_some_and(|said| {
-            said.hung && said.role == Role::Primary && said.serving == Serving::Yes
-        });
-        state.peer_hung = hung.then(|| state.peer_hung.unwrap_or(now));
-        let grace = self.config.profile.restart_grace();
-        let wants = !self.memory.maintenance
-            && state.right.is_none()
-            && said.is_some()
-            && state.view.as_ref().is_some_and(|view| match view.role {
-                _ if view.linked => false,
-                Role::Primary => view.suspended && view.peer_in_sync,
-                Role::Standby => {
-                    let gone = state.peer_gone.is_some_and(|gone| now.since(gone) >= grace);
-                    gone && view.up_to_date && !view.can_promote && !self.memory.blocked
-                }
-            });
-        let asks = state.ask != 0;
-        if wants && !asks {
-            let ask = self.number();
-            let state = &mut self.resources[resource];
-            (state.ask, state.asked) = (ask, now);
-            state.asked_met = state.view.as_ref().map_or(0, |view| view.met);
-            self.beat_now = true;
-        } else if !wants
-            || state
-                .view
-                .as_ref()
-                .is_some_and(|view| view.met != state.asked_met)
-        {
-            state.ask = 0;
-        }
-        if let Some(said) = said
-            && said.role == Role::Primary
-            && said.serving == Serving::Yes
-        {
-            self.seen_elsewhere(resource, &said);
-        }
-    }
-
-    fn seen_elsewhere(&mut self, resource: usize, said: &BeatResource) {
-        let here = self.resources[resource].view.as_ref();
-        if here.is_some_and(|view| view.role == Role::Standby && view.term <= said.term) {
-            self.hold(resource, false);
-        }
-    }
-
     fn due_order(&mut self, resource: usize) -> Option<Order> {
-        let config = &self.config.resources[resource];
-        let dead = self.config.profile.dead();
-        let peer = &self.peers[config.peer];
-        let said = peer.says(self.now, dead, &config.name);
-        let state = &self.resources[resource];
-        if let Some(said) = said
-            && said.ask != 0
-            && said.ask != state.released
-            && state.right.is_none()
-            && !matches!(peer.fencing, crate::fence::Fencing::Firing { .. })
-        {
-            let ask = said.ask;
-            let offline = match &state.view {
-                None => Some(true),
-                Some(view) if view.role == Role::Standby && !view.linked => Some(false),
-                Some(_) => None,
-            };
-            if let Some(offline) = offline {
-                if config.has_services && state.services != Services::Down {
-                    self.hold(resource, false); // They go down first: the other node starts them right after.
-                    return None;
-                }
-                self.resources[resource].outdating = ask;
-                return Some(Order::Outdate { offline });
-            }
+        match self.answer_to_ask(resource) {
+            Answer::Nothing => {}
+            Answer::Waits => return None,
+            Answer::Order(order) => return Some(order),
         }
         if self.memory.maintenance {
             return None;
         }
+        if self.resources[resource].switching {
+            return self.due_handover(resource);
+        }
+        let state = &self.resources[resource];
         let view = state.view.as_ref()?;
-        let name = &self.config.peers[config.peer].name;
-        if state.switching {
-            let down = !config.has_services || state.services == Services::Down;
-            return (down && view.role == Role::Primary).then_some(Order::HandOver);
-        }
         if !view.linked && state.right.is_none() && view.peer_in_sync {
-            let released = said.is_some_and(|said| state.ask != 0 && said.released == state.ask);
-            if released {
-                let detail = format!("{name}'s agent recorded it as outdated");
-                let met = state.asked_met;
-                return Some(Order::ReceiptReleased { detail, met });
-            }
-            let needs = match view.role {
-                Role::Primary => view.suspended,
-                Role::Standby => self.would_take_over(view),
-            };
-            let holds = needs && state.fired_met == view.met;
-            if let Some(proof) = peer.proof.as_ref().filter(|_| holds) {
-                let detail = proof.detail.clone();
-                let met = state.fired_met;
-                return Some(Order::ReceiptFenced { detail, met });
+            let receipt = self.due_receipt(resource, view);
+            if receipt.is_some() {
+                return receipt;
             }
         }
-        self.should_promote(resource, view, said)
+        self.should_promote(resource, view)
             .then_some(Order::Promote)
     }
 
-    fn should_promote(
-        &self,
-        resource: usize,
-        view: &ReplicaView,
-        said: Option<&BeatResource>,
-    ) -> bool {
+    fn due_handover(&mut self, resource: usize) -> Option<Order> {
+        let has_services = self.config.resources[resource].has_services;
         let state = &self.resources[resource];
-        let elsewhere = view.peer_role == Some(Role::Primary)
-            || said.is_some_and(|said| {
-                said.role == Role::Primary && said.serving == Serving::Yes && said.term >= view.term
-            });
-        let Some(since) = state.promotable else {
-            return false;
+        let down = !has_services || state.services == Services::Down;
+        let primary = state
+            .view
+            .as_ref()
+            .is_some_and(|view| view.role == Role::Primary);
+        if !down || !primary {
+            return None;
+        }
+        if let Err(why) = self.peer_is_free(resource) {
+            self.resources[resource].switching = false;
+            let what = format!("the switchover is given up: {why}");
+            self.report(Level::Warning, Some(resource), what);
+            return None;
+        }
+        Some(Order::HandOver)
+    }
+
+    /// What the replica is to be told of the peer: that it was released, or powered off.
+    fn due_receipt(&self, resource: usize, view: &ReplicaView) -> Option<Order> {
+        let state = &self.resources[resource];
+        let peer = self.config.resources[resource].peer;
+        let said = self.said(resource);
+        if said.is_some_and(|said| state.ask != 0 && said.released == state.ask) {
+            let name = &self.config.peers[peer].name;
+            let detail = format!("{name}'s agent recorded it as outdated");
+            let met = state.asked_met;
+            return Some(Order::ReceiptReleased { detail, met });
+        }
+        let needs = match view.role {
+            Role::Primary => view.suspended,
+            Role::Standby => self.would_take_over(resource, view),
         };
-        if view.role == Role::Primary || elsewhere {
-            return false;
-        }
-        if self.holds(resource) || state.right.is_some() {
-            return true; // It died and came back, or takes over.
-        }
-        // Nobody is primary: a cold start, or a takeover that ended half way. Who wants it so says `maintenance` first.
-        let settled = self.now.since(since) >= self.config.profile.dead();
-        let me = self.config.node;
-        let peer = self.config.peers[self.config.resources[resource].peer].node;
-        let first = !view.linked || me < peer || said.is_some_and(|said| !said.can_promote);
-        settled && first
+        let holds = needs && state.fired_met == view.met;
+        let proof = self.peers[peer].proof.as_ref().filter(|_| holds)?;
+        Some(Order::ReceiptFenced {
+            detail: proof.detail.clone(),
+            met: state.fired_met,
+        })
     }
 
     fn promoted(&mut self, resource: usize) {
@@ -480,40 +327,6 @@ impl Agent {
                 self.config.max_failovers, self.config.failover_window
             );
             self.report(Level::Alarm, Some(resource), what);
-        }
-    }
-
-    fn decide_services(&mut self, resource: usize) {
-        if !self.config.resources[resource].has_services || self.memory.maintenance || self.leaving
-        {
-            return;
-        }
-        let holds = self.holds(resource);
-        let state = &self.resources[resource];
-        let primary = |view: &ReplicaView| view.role == Role::Primary && view.open;
-        // What an order has made of the replica has to be seen first.
-        let seen = state.view.as_ref().filter(|_| state.known);
-        let here = seen.is_some_and(primary) && !state.switching;
-        // While its process comes back the services stay: their clients wait.
-        let gone = !holds || state.switching;
-        let action = match state.services {
-            Services::Down | Services::Unknown if here => {
-                Some((Services::Starting, Action::StartServices(resource)))
-            }
-            Services::Up | Services::Unknown if gone => {
-                Some((Services::Stopping, Action::StopServices(resource)))
-            }
-            Services::Failed if self.now >= state.services_not_before && here => {
-                Some((Services::Starting, Action::StartServices(resource)))
-            }
-            Services::Failed if self.now >= state.services_not_before && gone => {
-                Some((Services::Stopping, Action::StopServices(resource)))
-            }
-            _ => None,
-        };
-        if let Some((services, action)) = action {
-            self.resources[resource].services = services;
-            self.act(action);
         }
     }
 }

@@ -65,6 +65,9 @@ pub struct ResourceSummary {
     pub name: String,
     /// In a sentence.
     pub state: String,
+    /// What keeps everybody from taking writes, if nobody has for a while.
+    #[serde(default)]
+    pub missing: Option<String>,
     /// Its services on this node.
     pub services: Services,
 }
@@ -100,10 +103,15 @@ impl Agent {
         let hears = their.map_or(0, |beat| beat.hears);
         let words = match (&state.fencing, &state.proof) {
             (Fencing::Firing { .. }, _) => "being fenced".to_owned(),
-            (Fencing::Waiting { until, failed: 0 }, _) => {
+            (
+                Fencing::Waiting {
+                    until, failed: 0, ..
+                },
+                _,
+            ) => {
                 format!("to be fenced in {} ms", until.since(self.now))
             }
-            (Fencing::Waiting { until, failed }, _) => format!(
+            (Fencing::Waiting { until, failed, .. }, _) => format!(
                 "fencing has failed {failed} times; next attempt in {} ms",
                 until.since(self.now)
             ),
@@ -169,6 +177,7 @@ impl Agent {
         ResourceSummary {
             name: config.name.clone(),
             state: words,
+            missing: self.missing(at),
             services: state.services,
         }
     }

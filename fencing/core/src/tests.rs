@@ -15,3 +15,6 @@ mod rules;
 mod services;
 mod shared;
 mod shot;
+mod tenure;
+mod timetable;
+mod unserved;

@@ -103,7 +103,7 @@ impl Running {
     /// Stops it against its will.
     pub(crate) async fn force(&mut self, step: Step<'_>) -> Result<(), Problem> {
         match self {
-            Self::Attach(attach) => attach.stop(step).await,
+            Self::Attach(attach) => attach.force(step).await,
             Self::Mount(mount) => mount.force(step).await,
             Self::Unit(unit) => unit.force(step).await,
             Self::Command(command) => command.force(step).await,

@@ -75,7 +75,7 @@ fn unescape(text: &[u8]) -> PathBuf {
 }
 
 /// The number of a block device. Its node lies in /dev: asking for it touches no disk.
-fn block_device(path: &Path) -> Option<(u32, u32)> {
+pub(crate) fn block_device(path: &Path) -> Option<(u32, u32)> {
     let node = fs::metadata(path).ok()?;
     node.file_type()
         .is_block_device()

@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeSet,
     fmt, fs,
-    os::linux::fs::MetadataExt,
+    os::{linux::fs::MetadataExt, unix::fs::FileTypeExt},
     path::{Path, PathBuf},
 };
 
@@ -32,6 +32,8 @@ pub(crate) enum Pick {
     Marked(Vec<String>),
     /// Those which hold a file of one of these filesystems (device numbers): open, mapped, as working folder or root.
     Holding(BTreeSet<(u32, u32)>),
+    /// Those which have one of these block devices itself open.
+    Opening(BTreeSet<(u32, u32)>),
 }
 
 impl fmt::Display for User {
@@ -101,6 +103,7 @@ fn scan(pick: &Pick) -> Vec<User> {
             match pick {
                 Pick::Marked(marks) => carries(&folder, marks),
                 Pick::Holding(devices) => holds(&folder, devices),
+                Pick::Opening(devices) => opens(&folder, devices),
             }
         })
         .map(|pid| User {
@@ -141,6 +144,18 @@ fn holds(folder: &Path, devices: &BTreeSet<(u32, u32)>) -> bool {
     })
 }
 
+/// What it has open is asked of its file descriptors: the device's node may have any name, or be gone.
+fn opens(folder: &Path, devices: &BTreeSet<(u32, u32)>) -> bool {
+    let is_it = |link: &Path| {
+        fs::metadata(link).is_ok_and(|file| {
+            file.file_type().is_block_device()
+                && devices.contains(&crate::mounts::split(file.st_rdev()))
+        })
+    };
+    let open = fs::read_dir(folder.join("fd"));
+    open.is_ok_and(|files| files.flatten().any(|file| is_it(&file.path())))
+}
+
 /// The fourth column of a line of /proc/PID/maps, `fd:01` in hexadecimal; 00:00 is no file.
 fn mapped_device(line: &[u8]) -> Option<(u32, u32)> {
     let text = std::str::from_utf8(line).ok();
@@ -156,3 +171,49 @@ fn mapped_device(line: &[u8]) -> Option<(u32, u32)> {
 
 /// Where the name begins in /proc/PID/maps, at the earliest.
 const COLUMNS: usize = 60;
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::mounts::block_device;
+
+    /// Some block device that may be read here, as a device that somebody has open.
+    fn a_device() -> Option<PathBuf> {
+        let all = fs::read_dir("/sys/class/block").ok()?;
+        let nodes = all
+            .flatten()
+            .map(|one| Path::new("/dev").join(one.file_name()));
+        nodes
+            .filter(|node| block_device(node).is_some())
+            .find(|node| fs::File::open(node).is_ok())
+    }
+
+    #[tokio::test]
+    async fn who_has_a_block_device_open_is_found() {
+        let Some(device) = a_device() else {
+            println!("NOT TESTED: no block device can be read here");
+            return;
+        };
+        let number = block_device(&device).unwrap();
+        let open = fs::File::open(&device).unwrap();
+        let mut user = Command::new("sleep")
+            .arg("600")
+            .stdin(Stdio::from(open))
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_raw(user.id().try_into().unwrap());
+        let users = |number| async move {
+            let found = find(&Pick::Opening(BTreeSet::from([number])))
+                .await
+                .unwrap();
+            found.iter().any(|user| user.pid == pid)
+        };
+        assert!(users(number).await);
+        assert!(!users((number.0, number.1 + 1)).await, "another device");
+        user.kill().unwrap();
+        user.wait().unwrap();
+        assert!(!users(number).await);
+    }
+}

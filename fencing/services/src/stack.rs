@@ -30,6 +30,8 @@ pub struct Host {
     pub resource: String,
     /// This node's name.
     pub node: String,
+    /// The term of the role that they belong to; 0 before the first start.
+    pub term: u64,
     /// What they are run with.
     pub programs: Programs,
 }
@@ -142,7 +144,7 @@ impl Stack {
         }
     }
 
-    /// Brings everything up, in order. What is up already stays as it is.
+    /// Brings everything up, in order, for a term of the role (R17). What is up already stays as it is.
     ///
     /// When the future is dropped, the command that ran is killed with its process group; what was up before stays up,
     /// for [`Self::stop`].
@@ -151,7 +153,8 @@ impl Stack {
     ///
     /// The first service that does not come up. What this call had started, the failed service among it, is stopped
     /// again in reverse; what it had found up stays up.
-    pub async fn start(&mut self) -> Result<(), StartError> {
+    pub async fn start(&mut self, term: u64) -> Result<(), StartError> {
+        self.host.term = term;
         let mut started = Vec::new();
         for index in 0..self.services.len() {
             let Some(entry) = self.services.get_mut(index) else {
@@ -374,5 +377,6 @@ fn environment(host: &Host, service: &str, role: Role) -> Environment {
         ("TWINDISK_NODE", host.node.clone()),
         ("TWINDISK_ROLE", role.to_string()),
         ("TWINDISK_SERVICE", service.to_owned()),
+        ("TWINDISK_TERM", host.term.to_string()),
     ])
 }

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use twindisk_core::{ConnectionState, DiskState, Role, Status};
-use twindisk_fencing_core::ReplicaView;
+use twindisk_fencing_core::{Led, ReplicaView};
 
 /// What came of asking a process for the status of a resource.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ fn view(run: u64, status: &Status, peer: u8) -> Option<ReplicaView> {
         // R16: nobody is asked to step aside for what is not written yet.
         up_to_date: status.disk == DiskState::UpToDate && !status.still_writing,
         can_promote: status.promote_needs.is_empty(),
+        needs: status.promote_needs.clone(),
+        led: status.led().map(|(node, term)| Led { node, term }),
         open: status.export_open,
         suspended: status.suspended.is_some(),
         linked: !matches!(

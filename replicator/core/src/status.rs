@@ -52,6 +52,17 @@ pub struct Status {
     pub warnings: Vec<String>,
 }
 
+impl Status {
+    /// Who was primary last, as far as this node knows, and in which term: of the newest generation.
+    #[must_use]
+    pub fn led(&self) -> Option<(u8, u64)> {
+        let mut parts = self.generation.as_deref()?.split('/');
+        let term = parts.next()?.parse().ok()?;
+        let node = parts.nth(1)?.parse().ok()?;
+        Some((node, term))
+    }
+}
+
 /// One peer as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -363,8 +363,8 @@ impl World {
             }
             Action::Order(_, order) => self.agent_orders(number, order),
             Action::Kill { run, .. } => self.kill_process(number, run),
-            Action::StartServices(_) | Action::StopServices(_) => {
-                let up = matches!(action, Action::StartServices(_));
+            Action::StartServices { .. } | Action::StopServices(_) => {
+                let up = matches!(action, Action::StartServices { .. });
                 let delay = self.dice.agent.between(MS, 50 * MS);
                 self.agent_later(delay, number, AgentEv::Services { run, up });
             }

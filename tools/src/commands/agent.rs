@@ -35,6 +35,10 @@ enum What {
     },
     /// Let automatic failover go on after too many of them
     Clear,
+    /// Take the services of this node down: `twindisk serve` is about to be stopped
+    ///
+    /// They stay down until it was started again, or for 90 s. Nothing is to be done where no agent runs.
+    Yield,
 }
 
 /// A test asks every device several things, each within its own deadline.
@@ -71,6 +75,7 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
         }
         Some(What::Maintenance { on }) => AgentAsk::Maintenance { on: *on },
         Some(What::Clear) => AgentAsk::Clear,
+        Some(What::Yield) => AgentAsk::Yield,
     };
     tell(&context, &ask)
 }
@@ -206,6 +211,9 @@ pub(crate) fn table(reply: &AgentReply) -> String {
             "resource {}   {}   services {:?}",
             resource.name, resource.state, resource.services
         );
+        if let Some(missing) = &resource.missing {
+            let _ = writeln!(text, "  ! {missing}");
+        }
     }
     if let Some(last) = status.failovers.last() {
         let _ = writeln!(

@@ -25,5 +25,6 @@ mod split;
 mod strangers;
 mod switch;
 mod switched;
+mod tenure;
 mod unproven;
 mod upgrade;

@@ -2,9 +2,11 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
+
+use crate::switch::Switch;
 
 const SCRIPT: &str = r#"#!/bin/sh
 dir=$(dirname "$0")
@@ -13,6 +15,8 @@ case $1 in
 start)
     sleep 0.2
     for other in "$dir"/up-on-*; do
+        # What was switched off runs nothing any more.
+        ! grep -qsx "${other##*/up-on-} off" "$dir/power/asked" || continue
         [ ! -e "$other" ] || [ "$other" = "$here" ] || echo "BOTH" >>"$dir/history"
     done
     : >"$here"
@@ -46,6 +50,13 @@ impl Marker {
         let [start, stop, status] = ["start", "stop", "status"]
             .map(|word| format!("{word} = [\"{}\", \"{word}\"]", self.0.display()));
         format!("services = [{{ name = \"marker\", {start}, {stop}, {status} }}]")
+    }
+
+    /// It knows from now on which nodes were switched off.
+    pub(crate) fn sees(&self, switch: &Switch) {
+        let program = switch.program();
+        let power = program.parent().expect("it lies in a folder");
+        symlink(power, self.0.with_file_name("power")).expect("our own folder");
     }
 
     /// What has happened so far.

@@ -27,16 +27,6 @@ const LONGER: &[(&str, usize, &str)] = &[
         "the replica's state and the one place where events come in",
     ),
     (
-        "fencing/core/src/resource.rs",
-        520,
-        "a resource with two nodes: what it needs, and what it may do",
-    ),
-    (
-        "fencing/agent/src/run.rs",
-        510,
-        "the process: what comes in, and what is done",
-    ),
-    (
         "tools/simulator/src/links.rs",
         700,
         "a link from the first word to its end, with everything that can happen to it",

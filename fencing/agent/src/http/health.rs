@@ -97,10 +97,14 @@ pub(crate) fn judge<'v>(
     })
 }
 
-/// Whether the agent decides, and reaches `twindisk serve`.
+/// Whether the agent decides, reaches `twindisk serve`, and somebody takes the writes of each resource.
 pub(crate) fn health<'v>(view: &View<'v>) -> Health<'v> {
-    let why = faults(view);
     let reply = &view.said.reply;
+    let mut why = faults(view);
+    why.extend(reply.status.resources.iter().filter_map(|one| {
+        let missing = one.missing.as_ref()?;
+        Some(format!("{}: {missing}", one.name))
+    }));
     let alarms = reply.told.iter().filter(|told| told.level == Level::Alarm);
     let mut alarms: Vec<&Told> = alarms.rev().take(ALARMS).collect();
     alarms.reverse();

@@ -1,8 +1,8 @@
 //! An agent on a bench: it is handed what a driver would bring, and what it wants done is collected.
 
 use crate::{
-    Action, Agent, Beat, BeatResource, Config, HungIo, Level, Memory, Operator, Order, PeerConfig,
-    Profile, ReplicaView, ResourceConfig, Role, Serving, Time,
+    Action, Agent, Beat, BeatResource, Config, HungIo, Led, Level, Memory, Operator, Order,
+    PeerConfig, Profile, ReplicaView, ResourceConfig, Role, Services, Serving, Time,
 };
 
 /// Times of the profile that the bench uses.
@@ -337,6 +337,11 @@ pub(super) fn resource(name: &str) -> ResourceConfig {
     }
 }
 
+/// What starts the services of the first resource.
+pub(super) fn start(term: u64) -> Action {
+    Action::StartServices { resource: 0, term }
+}
+
 /// A standby that runs and is in sync.
 pub(super) fn said(name: &str) -> BeatResource {
     BeatResource {
@@ -349,6 +354,8 @@ pub(super) fn said(name: &str) -> BeatResource {
         oldest_ms: 0,
         ready: false,
         hung: false,
+        services: Services::Down,
+        services_term: 5,
         ask: 0,
         released: 0,
     }
@@ -362,6 +369,8 @@ pub(super) fn primary() -> ReplicaView {
         term: 5,
         up_to_date: true,
         can_promote: true,
+        needs: Vec::new(),
+        led: Some(Led { node: 1, term: 5 }),
         open: true,
         suspended: false,
         linked: true,
@@ -397,6 +406,7 @@ pub(super) fn standby() -> ReplicaView {
     ReplicaView {
         role: Role::Standby,
         can_promote: false,
+        led: Some(Led { node: 2, term: 5 }),
         open: false,
         peer_role: Some(Role::Primary),
         ..primary()

@@ -1,13 +1,17 @@
 //! What a person asks for.
 
 use super::bench::*;
-use crate::{Action, Level, Memory, Operator, Order, ReplicaView, Role, Services};
+use crate::{Action, Level, Memory, Operator, Order, ReplicaView, Role, Services, TermOf};
 
 /// A primary with services.
 fn serving() -> Bench {
     let memory = Memory {
         version: 1,
         holds: vec!["r0".into()],
+        services: vec![TermOf {
+            resource: "r0".into(),
+            term: 5,
+        }],
         ..Memory::default()
     };
     let mut bench = Bench::remembering(memory, |config| config.resources[0].has_services = true);
@@ -140,7 +144,7 @@ fn a_switchover_that_was_refused_brings_the_services_back() {
     bench.acts();
     bench.refused("not in sync");
     assert!(bench.was_told(Level::Warning, "could not be handed over: not in sync"));
-    assert_eq!(bench.acts(), [Action::StartServices(0)]);
+    assert_eq!(bench.acts(), [start(5)]);
     bench.live(10 * DEAD);
     assert_eq!(bench.acts(), [], "it is given up");
 }
@@ -153,7 +157,7 @@ fn a_switchover_whose_services_do_not_go_down_is_given_up() {
     bench.services(Err("busy"));
     assert!(bench.was_told(Level::Alarm, "the switchover is given up"));
     bench.live(10_000);
-    assert_eq!(bench.acts(), [Action::StartServices(0)]);
+    assert_eq!(bench.acts(), [start(5)]);
 }
 
 #[test]
@@ -208,6 +212,7 @@ fn a_switchover_that_its_process_did_not_survive_is_given_up() {
     bench.gone();
     let mut back = entitled();
     back.run = 2;
+    back.led = primary().led;
     bench.view(back);
     assert_eq!(
         bench.order(),
@@ -220,7 +225,7 @@ fn a_switchover_that_its_process_did_not_survive_is_given_up() {
         run: 2,
         ..primary()
     });
-    assert_eq!(bench.acts(), [Action::StartServices(0)]);
+    assert_eq!(bench.acts(), [start(5)]);
     assert!(bench.was_told(Level::Warning, "the switchover is given up"));
 }
 

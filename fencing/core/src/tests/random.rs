@@ -6,7 +6,7 @@ use super::{
     bench::*,
     rules::{Driver, Event, Said},
 };
-use crate::{Operator, ReplicaView, Role, Serving};
+use crate::{Led, Operator, ReplicaView, Role, Services, Serving};
 
 fn a_view() -> impl Strategy<Value = ReplicaView> {
     let usual = || {
@@ -27,7 +27,9 @@ fn a_view() -> impl Strategy<Value = ReplicaView> {
         oldest_ms,
         ..view
     });
-    let odd = (usual(), flags, 0..3_u64, 4..7_u64).prop_map(|(view, flags, run, term)| {
+    let led = (1..3_u8, 4..7_u64).prop_map(|(node, term)| Some(Led { node, term }));
+    let odd = (usual(), flags, 0..3_u64, 4..7_u64, led);
+    let odd = odd.prop_map(|(view, flags, run, term, led)| {
         let peer = if flags[5] {
             Role::Primary
         } else {
@@ -42,6 +44,7 @@ fn a_view() -> impl Strategy<Value = ReplicaView> {
             suspended: flags[3],
             peer_in_sync: flags[4],
             peer_role: view.linked.then_some(peer),
+            led,
             ..view
         }
     });
@@ -58,26 +61,28 @@ fn a_beat() -> impl Strategy<Value = Said> {
     let ask = prop_oneof![3 => Just(0), 1 => 1..4_u64];
     let leaving = prop_oneof![12 => Just(false), 1 => Just(true)];
     let hung = prop_oneof![3 => Just(false), 1 => Just(true)];
-    let odd = (any::<bool>(), leaving, any::<bool>(), hung);
+    let services = select(vec![Services::Down, Services::Down, Services::Up]);
+    let services = (services, 4..7_u64);
+    let odd = (any::<bool>(), leaving, any::<bool>(), hung, services);
     let parts = (run, hears, any::<bool>(), role, serving, ask, 4..7_u64, odd);
-    parts.prop_map(
-        |(run, hears, answers, role, serving, ask, term, (can_promote, leaving, ready, hung))| {
-            let mut about = said("");
-            about.role = role;
-            about.serving = serving;
-            about.ask = ask;
-            about.term = term;
-            about.can_promote = can_promote;
-            (about.ready, about.hung) = (ready, hung);
-            Said {
-                run,
-                hears,
-                answers,
-                leaving,
-                about,
-            }
-        },
-    )
+    parts.prop_map(|(run, hears, answers, role, serving, ask, term, odd)| {
+        let (can_promote, leaving, ready, hung, services) = odd;
+        let mut about = said("");
+        about.role = role;
+        (about.services, about.services_term) = services;
+        about.serving = serving;
+        about.ask = ask;
+        about.term = term;
+        about.can_promote = can_promote;
+        (about.ready, about.hung) = (ready, hung);
+        Said {
+            run,
+            hears,
+            answers,
+            leaving,
+            about,
+        }
+    })
 }
 
 /// The peer's primary hangs, or something else is said for a while.
@@ -98,6 +103,7 @@ fn an_event() -> impl Strategy<Value = Event> {
         Operator::Maintenance(false),
         Operator::Clear,
         Operator::Confirm(0),
+        Operator::Yield,
         Operator::Switchover(0),
         Operator::Switchover(1),
     ]);

@@ -306,11 +306,15 @@ fn services_go_down_before_their_replica_is_released() {
     let memory = crate::Memory {
         version: 1,
         holds: vec!["r0".into()],
+        services: vec![crate::TermOf {
+            resource: "r0".into(),
+            term: 5,
+        }],
         ..crate::Memory::default()
     };
     let mut bench = Bench::remembering(memory, |config| config.resources[0].has_services = true);
     bench.view(primary());
-    assert_eq!(bench.acts(), [Action::StartServices(0)]);
+    assert_eq!(bench.acts(), [start(5)]);
     bench.services(Ok(()));
     bench.gone();
     bench.live(GRACE);

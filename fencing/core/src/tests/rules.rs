@@ -72,6 +72,10 @@ pub(super) struct Driver {
     killed: Vec<u64>,
     asked: Vec<u64>,
     switchovers: usize,
+    /// What each replica was told of its peer since they were connected last.
+    rights: Vec<bool>,
+    /// The term for which the services of the first resource were started last.
+    started: u64,
 }
 
 impl Driver {
@@ -116,6 +120,8 @@ impl Driver {
             killed: Vec::new(),
             asked: vec![0; 2],
             switchovers: 0,
+            rights: vec![false; 2],
+            started: 0,
         }
     }
 
@@ -155,6 +161,8 @@ impl Driver {
             Event::Beat(path, said) => self.beat(path, &said),
             Event::View(at, view) => {
                 self.moves(at, view.as_ref());
+                let linked = view.as_ref().is_some_and(|view| view.linked);
+                self.rights[at] &= !linked;
                 self.views[at].clone_from(&view);
                 let looking = self.agent.looking(at);
                 self.agent.handle_replica(now, at, looking, view);
@@ -180,7 +188,8 @@ impl Driver {
             Event::Ping(answers) => self.agent.handle_ping(now, answers),
             Event::Monitored(latency) => self.agent.handle_monitor(now, 0, Ok(latency)),
             Event::Ordered(at, worked) => {
-                self.orders[at] = None;
+                let order = self.orders[at].take();
+                self.rights[at] |= worked && order.as_ref().is_some_and(is_receipt);
                 let result = if worked { Ok(()) } else { Err("no".to_owned()) };
                 self.agent.handle_ordered(now, at, result);
             }
@@ -265,8 +274,20 @@ impl Driver {
                 Role::Primary => view.suspended,
                 Role::Standby => view.up_to_date && !view.can_promote && !memory.blocked,
             };
-            needs && !view.linked && view.peer_in_sync
+            needs && !view.linked && view.peer_in_sync || self.waits_for_services(at, view)
         })
+    }
+
+    /// R12, R17: it could be promoted, and what was a client of the peer's time may still run there.
+    fn waits_for_services(&self, at: usize, view: &ReplicaView) -> bool {
+        let free = view.role == Role::Standby && view.can_promote && view.up_to_date;
+        free && !self.agent.memory.blocked && !self.peer_is_free(at, view)
+    }
+
+    fn peer_is_free(&self, at: usize, view: &ReplicaView) -> bool {
+        let led = view.led.expect("there is data");
+        let said = |term| self.agent.memory.freed.iter().any(|one| one.term >= term);
+        at == 1 || led.node == 1 || self.proven || self.rights[at] || said(led.term)
     }
 
     /// The peer is heard, hears this node, and has answered all that it was asked.
@@ -384,16 +405,18 @@ impl Driver {
                 self.may_kill(resource, run);
                 self.killed.push(run);
             }
-            Action::StartServices(at) | Action::StopServices(at) => {
+            Action::StartServices { resource: at, .. } | Action::StopServices(at) => {
                 assert_eq!(at, 0, "the other one has none");
                 assert!(
                     !std::mem::replace(&mut self.serving[at], true),
                     "one at a time"
                 );
                 assert!(!self.agent.memory.maintenance && !self.agent.leaving);
-                if matches!(action, Action::StartServices(_)) {
+                if let Action::StartServices { term, .. } = action {
                     let view = self.views[at].as_ref().expect("somebody who serves");
                     assert!(view.role == Role::Primary && view.open);
+                    assert_eq!(view.led.map(|led| led.term), Some(term));
+                    self.started = term;
                 }
             }
             other => panic!("{other:?} is of another peer"),
@@ -414,6 +437,15 @@ impl Driver {
                 let view = view.expect("a replica");
                 assert!(view.can_promote && view.up_to_date && view.role == Role::Standby);
                 assert_ne!(view.peer_role, Some(Role::Primary));
+                // R17: no client of an earlier time, neither here nor there.
+                let services = self.agent.resources[at].services;
+                let ours = view.led.filter(|led| led.node == 1);
+                let same = ours.is_some_and(|led| led.term == self.started);
+                assert!(at == 1 || services == Services::Down || same);
+                assert!(
+                    self.peer_is_free(at, view),
+                    "who was primary last is not free"
+                );
             }
             Order::ReceiptFenced { met, .. } => {
                 let view = view.expect("a replica");
@@ -444,6 +476,13 @@ impl Driver {
         }
         self.orders[at] = Some(order);
     }
+}
+
+fn is_receipt(order: &Order) -> bool {
+    matches!(
+        order,
+        Order::ReceiptFenced { .. } | Order::ReceiptReleased { .. }
+    )
 }
 
 /// A beat of the first run that is as it should be.

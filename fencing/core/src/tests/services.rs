@@ -1,12 +1,16 @@
 //! Services follow the primary role.
 
 use super::bench::*;
-use crate::{Action, Level, Memory, Operator, ReplicaView, Role, Services};
+use crate::{Action, Level, Memory, Operator, ReplicaView, Role, Services, TermOf};
 
 fn bench() -> Bench {
     let memory = Memory {
         version: 1,
         holds: vec!["r0".into()],
+        services: vec![TermOf {
+            resource: "r0".into(),
+            term: 5,
+        }],
         ..Memory::default()
     };
     Bench::remembering(memory, |config| config.resources[0].has_services = true)
@@ -16,7 +20,7 @@ fn bench() -> Bench {
 fn serving() -> Bench {
     let mut bench = bench();
     bench.view(primary());
-    assert_eq!(bench.acts(), [Action::StartServices(0)]);
+    assert_eq!(bench.acts(), [start(5)]);
     bench.services(Ok(()));
     bench.live(INTERVAL);
     assert_eq!(bench.acts(), []);
@@ -35,7 +39,7 @@ fn they_start_when_the_device_is_open() {
     bench.view(view);
     assert_eq!(bench.acts(), []);
     bench.view(primary());
-    assert_eq!(bench.acts(), [Action::StartServices(0)]);
+    assert_eq!(bench.acts(), [start(5)]);
     bench.view(primary());
     assert_eq!(bench.acts(), [], "once");
 }
@@ -59,6 +63,7 @@ fn they_stay_while_their_device_waits_or_its_process_comes_back() {
     bench.gone();
     bench.live(DEAD);
     let mut back = standby();
+    back.led = primary().led;
     back.run = 2;
     back.peer_role = Some(Role::Standby);
     bench.view(back);
@@ -79,7 +84,11 @@ fn they_go_down_when_the_role_is_lost() {
 #[test]
 fn they_go_down_when_the_other_agent_says_that_it_is_primary() {
     let mut bench = serving();
-    bench.view(ReplicaView { run: 2, ..orphan() });
+    bench.view(ReplicaView {
+        run: 2,
+        led: primary().led,
+        ..orphan()
+    });
     assert_eq!(bench.acts(), []);
     bench.said.resources[0].role = Role::Primary;
     bench.said.resources[0].term = 6;
@@ -109,7 +118,7 @@ fn those_that_do_not_come_up_are_an_alarm_and_tried_again() {
     bench.live(9_999);
     assert_eq!(bench.acts(), []);
     bench.live(1);
-    assert_eq!(bench.acts(), [Action::StartServices(0)]);
+    assert_eq!(bench.acts(), [start(5)]);
 }
 
 #[test]

@@ -1,14 +1,19 @@
 //! The resource as a block device of the kernel, through this program's own `attach` and `detach`.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::Step;
 use crate::{
     error::Problem,
-    mounts, process,
+    limits, mounts, process,
+    processes::{self, Pick},
     stack::{Host, ServiceState},
 };
 
@@ -56,8 +61,7 @@ impl Attach {
         Ok(())
     }
 
-    /// Never beneath a mounted filesystem, whose writes would fail: what is mounted must stop first. There is no harder
-    /// way to detach, so this is the forced stop too.
+    /// Never beneath a mounted filesystem, whose writes would fail: what is mounted must stop first.
     pub(super) async fn stop(&self, step: Step<'_>) -> Result<(), Problem> {
         if self.state() == ServiceState::Down {
             return Ok(());
@@ -75,6 +79,24 @@ impl Attach {
         let words = self.words(&["detach", &device]);
         process::succeed(&words, step.environment, step.left()).await?;
         Ok(())
+    }
+
+    /// Ends the processes that have the device open, then detaches it: what they would write later must not reach the
+    /// device of a later time (R17).
+    pub(super) async fn force(&self, step: Step<'_>) -> Result<(), Problem> {
+        if let Some(number) = mounts::block_device(&self.device) {
+            let pick = Pick::Opening(BTreeSet::from([number]));
+            let killed_by = Instant::now() + Duration::min(step.left(), limits::FORCE / 2);
+            let left = processes::end(&pick, true, killed_by).await;
+            if left.as_ref().is_none_or(|left| !left.is_empty()) {
+                tracing::warn!(
+                    device = %self.device.display(),
+                    users = processes::list(left.as_deref()),
+                    "the device is in use, and is detached all the same"
+                );
+            }
+        }
+        self.stop(step).await
     }
 
     /// The resource of the server that the device is attached to; empty where nobody knows. `pid` is there while the

@@ -76,7 +76,7 @@ fn the_peer_follows_an_address_that_moves() {
         inside("a", || {
             let mut stack = scene.stack(BOTH);
             block_on(async {
-                stack.start().await.unwrap();
+                stack.start(7).await.unwrap();
                 for address in [V4, V6] {
                     until("the peer does not find it on a", || {
                         talk_to(address);
@@ -100,7 +100,7 @@ fn the_peer_follows_an_address_that_moves() {
         inside("b", || {
             let mut stack = scene.stack(BOTH);
             block_on(async {
-                stack.start().await.unwrap();
+                stack.start(7).await.unwrap();
                 for address in [V4, V6] {
                     until("the peer does not follow to b", || {
                         neighbour(address).contains(B)
@@ -129,7 +129,7 @@ fn an_address_that_is_found_up_is_announced() {
         network();
         let scene = Scene::new();
         inside("b", || {
-            block_on(scene.stack(BOTH).start()).unwrap();
+            block_on(scene.stack(BOTH).start(7)).unwrap();
             for address in [V4, V6] {
                 mislead(address);
             }
@@ -137,7 +137,7 @@ fn an_address_that_is_found_up_is_announced() {
             let mut stack = scene.stack(BOTH);
             block_on(async {
                 assert_eq!(states(&stack).await, [const { ServiceState::Up }; 2]);
-                stack.start().await.unwrap();
+                stack.start(7).await.unwrap();
                 // The runtime stands still meanwhile: only what was announced at once can arrive.
                 for address in [V4, V6] {
                     let deadline = Instant::now() + LONG;
@@ -164,7 +164,7 @@ fn an_interface_that_cannot_carry_it_is_an_error() {
         inside("b", || {
             block_on(async {
                 let missing = one.replace("eth0", "eth7");
-                let error = scene.stack(&missing).start().await.unwrap_err();
+                let error = scene.stack(&missing).start(7).await.unwrap_err();
                 assert!(
                     error.to_string().contains("interface eth7 does not exist"),
                     "{error}"
@@ -172,7 +172,7 @@ fn an_interface_that_cannot_carry_it_is_an_error() {
                 assert!(error.still_up.is_empty(), "{error}");
 
                 ip("-n b link set eth0 down");
-                let error = scene.stack(one).start().await.unwrap_err();
+                let error = scene.stack(one).start(7).await.unwrap_err();
                 assert!(
                     error.to_string().contains("interface eth0 is down"),
                     "{error}"
@@ -180,7 +180,7 @@ fn an_interface_that_cannot_carry_it_is_an_error() {
                 ip("-n b link set eth0 up");
 
                 ip("-n b addr add 10.91.0.100/32 dev lo");
-                let error = scene.stack(one).start().await.unwrap_err();
+                let error = scene.stack(one).start(7).await.unwrap_err();
                 assert!(matches!(&error.problem, Problem::Occupied(_)), "{error}");
                 assert!(
                     error.to_string().contains("this node has it on lo"),

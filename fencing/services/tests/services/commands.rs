@@ -37,12 +37,12 @@ fn up_in_order_and_down_in_reverse() {
     let mut stack = scene.stack(&three(&scene));
     block_on(async {
         assert_eq!(states(&stack).await, [const { ServiceState::Down }; 3]);
-        stack.start().await.unwrap();
+        stack.start(7).await.unwrap();
         assert_eq!(states(&stack).await, [const { ServiceState::Up }; 3]);
         let started = ["a", "b", "c"].map(|name| format!("{name} start r0 alpha primary"));
         assert_eq!(scene.told(), started);
 
-        stack.start().await.unwrap();
+        stack.start(7).await.unwrap();
         assert_eq!(scene.told(), [""; 0], "started twice");
 
         stack.stop(Role::Standby).await.unwrap();
@@ -58,11 +58,11 @@ fn a_new_stack_finds_what_is_up() {
     let scene = Scene::new();
     let services = three(&scene);
     block_on(async {
-        scene.stack(&services).start().await.unwrap();
+        scene.stack(&services).start(7).await.unwrap();
         fs::remove_file(scene.path("up-b")).unwrap();
         scene.told();
         let mut again = scene.stack(&services);
-        again.start().await.unwrap();
+        again.start(7).await.unwrap();
         assert_eq!(steps(&scene), ["b start"]);
         scene.stack(&services).stop(Role::Primary).await.unwrap();
         assert_eq!(steps(&scene), ["c stop", "b stop", "a stop"]);
@@ -76,7 +76,7 @@ fn a_failed_start_takes_down_what_it_had_started() {
     fs::write(scene.path("fail-c-start"), "").unwrap();
     fs::write(scene.path("up-a"), "").unwrap();
     block_on(async {
-        let error = stack.start().await.unwrap_err();
+        let error = stack.start(7).await.unwrap_err();
         assert_eq!(error.service, "c");
         assert_eq!(error.stopped, ["b"]);
         assert!(error.still_up.is_empty(), "{error}");
@@ -102,7 +102,7 @@ fn a_failed_start_says_what_it_could_not_take_down() {
         fs::write(scene.path(name), "").unwrap();
     }
     block_on(async {
-        let error = stack.start().await.unwrap_err();
+        let error = stack.start(7).await.unwrap_err();
         assert_eq!(error.stopped, ["a"]);
         assert_eq!(error.still_up.len(), 1, "{error}");
         assert_eq!(error.still_up[0].service, "b");
@@ -116,7 +116,7 @@ fn a_start_that_brings_nothing_up_fails() {
     let mut stack = scene.stack(
         "{ name = 'x', start = ['true'], stop = ['true'], status = ['false'], start-timeout = '300ms' }",
     );
-    let error = block_on(stack.start()).unwrap_err();
+    let error = block_on(stack.start(7)).unwrap_err();
     assert!(matches!(error.problem, Problem::NotUp { .. }), "{error}");
     assert!(
         error
@@ -148,7 +148,7 @@ fn a_hanging_stop_is_forced() {
     let scene = Scene::new();
     stubborn(&scene);
     block_on(async {
-        scene.stack(STUBBORN).start().await.unwrap();
+        scene.stack(STUBBORN).start(7).await.unwrap();
         let pid = fs::read_to_string(scene.path("pid")).unwrap();
         assert!(alive(&pid));
         // Not the stack that started it: the daemon is found by what it carries.
@@ -168,7 +168,7 @@ fn a_stop_that_cannot_finish_names_what_is_up_and_stops_the_rest() {
         three(&scene)
     ));
     block_on(async {
-        stack.start().await.unwrap();
+        stack.start(7).await.unwrap();
         scene.told();
         let error = timeout(LONG, stack.stop(Role::Primary))
             .await
@@ -200,7 +200,7 @@ fn a_dropped_start_leaves_nothing_running() {
     );
     let mut stack = scene.stack(&services);
     block_on(async {
-        let mut start = Box::pin(stack.start());
+        let mut start = Box::pin(stack.start(7));
         while !scene.path("pid").exists() {
             assert!(
                 timeout(Duration::from_millis(50), &mut start)

@@ -78,17 +78,17 @@ fn mounts_once_and_unmounts() {
         let mut stack = device.stack(&scene);
         block_on(async {
             assert_eq!(states(&stack).await, [ServiceState::Down]);
-            stack.start().await.unwrap();
+            stack.start(7).await.unwrap();
             assert_eq!(states(&stack).await, [ServiceState::Up]);
             fs::write(scene.path("mnt/kept"), "data").unwrap();
             let table = fs::read_to_string("/proc/thread-self/mounts").unwrap();
             assert!(table.contains("noatime"), "{table}");
             // Once: another stack finds it, and one unmount is enough.
-            device.stack(&scene).start().await.unwrap();
+            device.stack(&scene).start(7).await.unwrap();
             stack.stop(Role::Primary).await.unwrap();
             assert_eq!(states(&stack).await, [ServiceState::Down]);
             assert!(!scene.path("mnt/kept").exists());
-            stack.start().await.unwrap();
+            stack.start(7).await.unwrap();
             assert_eq!(fs::read_to_string(scene.path("mnt/kept")).unwrap(), "data");
             stack.stop(Role::Primary).await.unwrap();
         });
@@ -105,7 +105,7 @@ fn ends_whoever_holds_the_filesystem_and_nobody_else() {
         let beneath = scene.path("mnt");
         block_on(async {
             let mut innocent = Holder::new(&scene, &beneath, "exec 3>file").await;
-            stack.start().await.unwrap();
+            stack.start(7).await.unwrap();
             let mnt = scene.path("mnt");
             let mut inside = Holder::new(&scene, &mnt, "trap '' TERM").await;
             let root = Path::new("/");
@@ -126,7 +126,7 @@ fn says_what_keeps_it_mounted() {
         let device = Loop::new(&scene);
         let mut stack = device.stack(&scene);
         block_on(async {
-            stack.start().await.unwrap();
+            stack.start(7).await.unwrap();
             let nested = scene.path("mnt/nested");
             fs::create_dir(&nested).unwrap();
             mount_tmpfs("nested", &nested);
@@ -149,7 +149,7 @@ fn leaves_another_filesystem_at_its_path_alone() {
         let mut stack = device.stack(&scene);
         mount_tmpfs("another", &scene.path("mnt"));
         block_on(async {
-            let error = stack.start().await.unwrap_err();
+            let error = stack.start(7).await.unwrap_err();
             assert!(matches!(error.problem, Problem::Occupied(_)), "{error}");
             assert!(
                 error.to_string().contains("another is mounted on"),
@@ -162,7 +162,7 @@ fn leaves_another_filesystem_at_its_path_alone() {
 
             // Over it: neither up nor down, and not to be unmounted blindly.
             tool("umount", &[scene.path("mnt").to_str().unwrap()]);
-            stack.start().await.unwrap();
+            stack.start(7).await.unwrap();
             mount_tmpfs("another", &scene.path("mnt"));
             let error = stack.stop(Role::Primary).await.unwrap_err();
             assert!(
@@ -184,7 +184,7 @@ fn says_why_it_does_not_mount() {
             "{{ mount = 'DIR/mnt', device = '{}', type = 'xfs' }}",
             device.0
         );
-        let error = block_on(scene.stack(&text).start()).unwrap_err();
+        let error = block_on(scene.stack(&text).start(7)).unwrap_err();
         let text = error.to_string();
         assert!(
             text.contains("failed (exit status: 32), it said: "),

@@ -56,6 +56,7 @@ impl Scene {
         let host = Host {
             resource: "r0".to_owned(),
             node: "alpha".to_owned(),
+            term: 0,
             programs,
         };
         Stack::new(&file.services, host)

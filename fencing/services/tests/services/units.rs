@@ -34,8 +34,8 @@ fn a_unit_is_started_once_and_stopped() {
     let scene = Scene::new();
     let mut stack = stack(&scene);
     block_on(async {
-        stack.start().await.unwrap();
-        stack.start().await.unwrap();
+        stack.start(7).await.unwrap();
+        stack.start(7).await.unwrap();
         assert_eq!(states(&stack).await, [ServiceState::Up]);
         stack.stop(Role::Primary).await.unwrap();
         stack.stop(Role::Primary).await.unwrap();
@@ -48,7 +48,7 @@ fn a_unit_that_does_not_stop_is_killed() {
     let scene = Scene::new();
     let mut stack = stack(&scene);
     block_on(async {
-        stack.start().await.unwrap();
+        stack.start(7).await.unwrap();
         fs::write(scene.path("hangs"), "").unwrap();
         scene.told();
         stack.stop(Role::Primary).await.unwrap();
@@ -67,7 +67,7 @@ fn systemd_says_why_a_unit_does_not_start() {
     let scene = Scene::new();
     let mut stack = stack(&scene);
     fs::write(scene.path("missing"), "").unwrap();
-    let error = block_on(stack.start()).unwrap_err();
+    let error = block_on(stack.start(7)).unwrap_err();
     assert!(
         matches!(&error.problem, Problem::Failed { output, .. } if output == "Unit db.service not found."),
         "{error}"

@@ -33,6 +33,7 @@ impl Scene {
         let host = Host {
             resource: "r0".to_owned(),
             node: "a".to_owned(),
+            term: 0,
             programs: Programs::new(twindisk),
         };
         let mut attach = Attach::new(Path::new("/dev/nbd7"), &host);

@@ -1,0 +1,277 @@
+//! Services of a resource: they follow the primary role, and belong to the term of it that they were started for (R12, R17).
+//! Whoever was a client of an earlier time has caches that are older than the device: it must be gone before anybody is
+//! promoted, on the node itself and on the other one.
+
+use crate::{
+    Action, Agent, Level, ReplicaView, Role, Services, Time,
+    memory::{set_term, term_of},
+    resource::Resource,
+};
+
+/// Before services that failed are tried once more, milliseconds.
+const SERVICES_RETRY: u64 = 10_000;
+
+/// `twindisk serve` has so long to be stopped once the services are down for that, milliseconds.
+const YIELD: u64 = 90_000;
+
+/// `twindisk serve` is about to be stopped, and the services go first (R12).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Yielded {
+    /// The run of the process when that was asked for.
+    run: Option<u64>,
+    /// A process that was not stopped by then goes on.
+    until: Time,
+}
+
+impl Resource {
+    /// A process of another run has taken the place of the one that was to be stopped.
+    pub(crate) fn see_run(&mut self, run: u64) {
+        self.yielded = self.yielded.filter(|yielded| yielded.run == Some(run));
+    }
+}
+
+impl Agent {
+    /// Services have come up or gone down, or could not.
+    pub fn handle_services(&mut self, now: Time, resource: usize, result: Result<(), String>) {
+        self.advance(now);
+        let state = &mut self.resources[resource];
+        let starting = match state.services {
+            Services::Starting => true,
+            Services::Stopping => false,
+            Services::Unknown | Services::Down | Services::Up | Services::Failed => return,
+        };
+        match result {
+            Ok(()) if starting => state.services = Services::Up,
+            Ok(()) => {
+                state.services = Services::Down;
+                self.belong(resource, None);
+                self.beat_now = true; // The other node may wait for it.
+            }
+            Err(why) => self.services_failed(resource, starting, &why),
+        }
+        self.decide();
+    }
+
+    fn services_failed(&mut self, resource: usize, starting: bool, why: &str) {
+        let state = &mut self.resources[resource];
+        state.services = Services::Failed;
+        state.services_not_before = self.now.after(SERVICES_RETRY);
+        let words = if starting {
+            "did not come up"
+        } else {
+            "did not go down"
+        };
+        if !starting && state.switching {
+            state.switching = false;
+            let what = "the switchover is given up: its services did not go down";
+            self.report(Level::Alarm, Some(resource), what.into());
+        }
+        let what = format!("its services {words}: {why}");
+        self.report(Level::Alarm, Some(resource), what);
+    }
+
+    /// Starts and stops them as the role asks for.
+    pub(crate) fn decide_services(&mut self, resource: usize) {
+        if !self.config.resources[resource].has_services || self.memory.maintenance || self.leaving
+        {
+            return;
+        }
+        let holds = self.holds(resource);
+        let state = &self.resources[resource];
+        let goes = state.switching || state.yielded.is_some();
+        // What an order has made of the replica has to be seen first.
+        let seen = state.view.as_ref().filter(|_| state.known);
+        let open = |view: &&ReplicaView| view.role == Role::Primary && view.open;
+        let term = seen.filter(open).map(|view| {
+            let led = view.led.map_or(view.term, |led| led.term);
+            led.max(1)
+        });
+        let term = term.filter(|_| !goes);
+        let ours = seen.is_none_or(|view| self.is_same_tenure(resource, view));
+        // While its process comes back the services stay: their clients wait.
+        let stays = holds && !goes && ours;
+        let due = self.now >= state.services_not_before;
+        let next = match (state.services, term) {
+            (Services::Down, Some(term)) => Some(Some(term)),
+            (Services::Unknown, Some(term)) if stays => Some(Some(term)),
+            (Services::Failed, Some(term)) if stays && due => Some(Some(term)),
+            (Services::Unknown | Services::Up, _) if !stays => Some(None),
+            (Services::Failed, _) if !stays && due => Some(None),
+            (Services::Down | Services::Starting | Services::Stopping, _)
+            | (Services::Unknown | Services::Up | Services::Failed, _) => None,
+        };
+        match next {
+            Some(Some(term)) => {
+                self.resources[resource].services = Services::Starting;
+                self.belong(resource, Some(term));
+                self.act(Action::StartServices { resource, term });
+            }
+            Some(None) => {
+                self.resources[resource].services = Services::Stopping;
+                self.act(Action::StopServices(resource));
+            }
+            None => {}
+        }
+    }
+
+    /// Remembers which term the services of this node belong to; `None`: they are down.
+    pub(crate) fn belong(&mut self, resource: usize, term: Option<u64>) {
+        self.resources[resource].services_term = term.unwrap_or(0);
+        let name = &self.config.resources[resource].name;
+        if term_of(&self.memory.services, name) != term {
+            let name = name.clone();
+            self.remember(|memory| set_term(&mut memory.services, &name, term));
+        }
+    }
+
+    /// R17: the role was nowhere else since the services of this node were started. The process may have died and come
+    /// back: then this node was promoted again, in the very next term.
+    fn is_same_tenure(&self, resource: usize, view: &ReplicaView) -> bool {
+        let started = self.resources[resource].services_term;
+        let Some(led) = view.led.filter(|led| led.node == self.config.node) else {
+            return false;
+        };
+        let again = view.role == Role::Primary && led.term == started + 1;
+        started != 0 && (led.term == started || again)
+    }
+
+    /// They belong to the term that their node was promoted in last, if nobody else was primary meanwhile.
+    pub(crate) fn keep_services(&mut self, resource: usize) {
+        let state = &self.resources[resource];
+        let Some(view) = state.view.as_ref() else {
+            return;
+        };
+        let term = view.led.map_or(0, |led| led.term);
+        if view.role == Role::Primary
+            && term != state.services_term
+            && self.is_same_tenure(resource, view)
+        {
+            self.belong(resource, Some(term));
+        }
+    }
+
+    /// R17: nothing runs on this node that was a client of an earlier time of the role.
+    pub(crate) fn own_services_fit(&self, resource: usize, view: &ReplicaView) -> bool {
+        !self.config.resources[resource].has_services
+            || self.resources[resource].services == Services::Down
+            || self.is_same_tenure(resource, view)
+    }
+
+    /// R12, R17: nothing runs on the peer that was a client of the role while the peer had it. A goodbye of its replica, or
+    /// one that has released itself, says nothing of that: only its agent's word counts, and its power.
+    pub(crate) fn peer_services_down(&self, resource: usize, view: &ReplicaView) -> bool {
+        let config = &self.config.resources[resource];
+        let Some(led) = view.led else {
+            return true; // Nobody ever was primary.
+        };
+        let freed = term_of(&self.memory.freed, &config.name);
+        !config.has_services
+            || led.node == self.config.node // They were down when this node was promoted.
+            || self.peers[config.peer].proof.is_some()
+            || self.resources[resource].right.is_some() // Fenced since it was lost, or released by its agent.
+            || freed.is_some_and(|term| term >= led.term)
+    }
+
+    /// What the peer's agent says of its services outlives it: it may be gone, in good order, when it matters.
+    pub(crate) fn note_freed(&mut self, resource: usize) {
+        let config = &self.config.resources[resource];
+        let (dead, state) = (self.config.profile.dead(), &self.resources[resource]);
+        let peer = &self.peers[config.peer];
+        let Some((led, said)) = state.view.as_ref().and_then(|view| view.led).zip(peer.says(
+            self.now,
+            dead,
+            &config.name,
+        )) else {
+            return;
+        };
+        // Who is just being promoted has none yet: it must have stayed so for a while, or decide nothing any more.
+        let stays = |since: Time| peer.has_left() || self.now.since(since) >= dead;
+        let settled = state.peer_idle.is_some_and(stays);
+        let of_that_term = said.serving == crate::Serving::No || said.services_term >= led.term;
+        let down = said.services == Services::Down && of_that_term;
+        let known = term_of(&self.memory.freed, &config.name).is_some_and(|term| term >= led.term);
+        if config.has_services && led.node != self.config.node && settled && down && !known {
+            let name = config.name.clone();
+            self.remember(|memory| set_term(&mut memory.freed, &name, Some(led.term)));
+        }
+    }
+
+    /// The process of the replicas is about to be stopped.
+    pub(crate) fn yield_services(&mut self) -> Result<(), String> {
+        if self.memory.maintenance || self.leaving {
+            return Err(
+                "this agent leaves services alone in maintenance, or while it is being stopped: stop them by hand first"
+                    .to_owned(),
+            );
+        }
+        let until = self.now.after(YIELD);
+        for state in &mut self.resources {
+            let run = state.view.as_ref().map(|view| view.run);
+            state.yielded = Some(Yielded { run, until });
+        }
+        Ok(())
+    }
+
+    /// Whether all services of this node are down: `None` while they are going down.
+    #[must_use]
+    pub fn has_yielded(&self) -> Option<Result<(), String>> {
+        let mut going = false;
+        let resources = self.resources.iter().zip(&self.config.resources);
+        for (state, config) in resources.filter(|(_, config)| config.has_services) {
+            match state.services {
+                Services::Down => {}
+                Services::Failed => {
+                    let why = format!(
+                        "the services of {} did not go down: `twindisk agent status` says why",
+                        config.name
+                    );
+                    return Some(Err(why));
+                }
+                Services::Unknown | Services::Starting | Services::Up | Services::Stopping => {
+                    going = true;
+                }
+            }
+        }
+        (!going).then_some(Ok(()))
+    }
+
+    /// A process that was to be stopped and was not goes on, and so do its services.
+    pub(crate) fn end_yields(&mut self) {
+        for resource in 0..self.resources.len() {
+            let state = &mut self.resources[resource];
+            let over = state.view.is_some()
+                && state
+                    .yielded
+                    .is_some_and(|yielded| yielded.until <= self.now);
+            if over {
+                state.yielded = None;
+                let what = format!(
+                    "twindisk serve was to be stopped and was not within {} s: services may run here again",
+                    YIELD / 1000
+                );
+                self.report(Level::Warning, Some(resource), what);
+            }
+        }
+    }
+
+    /// Whether the role can be handed to the peer: nothing of an earlier time runs there (R17).
+    pub(crate) fn peer_is_free(&self, resource: usize) -> Result<(), String> {
+        let config = &self.config.resources[resource];
+        if !config.has_services {
+            return Ok(());
+        }
+        let name = &self.config.peers[config.peer].name;
+        let dead = self.config.profile.dead();
+        match self.peers[config.peer].says(self.now, dead, &config.name) {
+            None => Err(format!(
+                "the agent of {name} is not heard: nobody would start the services of {} there",
+                config.name
+            )),
+            Some(said) if said.services != Services::Down => Err(format!(
+                "the services of {} are not known to be down on {name}: `twindisk agent status` there says why",
+                config.name
+            )),
+            Some(_) => Ok(()),
+        }
+    }
+}

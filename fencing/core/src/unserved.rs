@@ -1,0 +1,128 @@
+//! Nobody takes writes: after a while a person is told, with everything that is missing.
+
+use crate::{Agent, Level, ReplicaView, Role, Serving};
+
+impl Agent {
+    /// Whether somebody takes writes of a resource, as far as this node knows.
+    fn is_served(&self, resource: usize) -> bool {
+        let view = self.resources[resource].view.as_ref();
+        let here = view.is_some_and(|view| match view.role {
+            Role::Primary => view.open && !view.suspended,
+            Role::Standby => view.linked && view.peer_role == Some(Role::Primary),
+        });
+        let there = self
+            .said(resource)
+            .is_some_and(|said| said.role == Role::Primary && said.serving != Serving::No);
+        let suspended = view.is_some_and(|view| view.role == Role::Primary);
+        here || there && !suspended
+    }
+
+    pub(crate) fn look_at_service(&mut self) {
+        for resource in 0..self.resources.len() {
+            let (now, served) = (self.now, self.is_served(resource));
+            let state = &mut self.resources[resource];
+            state.unserved = (!served).then(|| state.unserved.unwrap_or(now));
+            if served && std::mem::take(&mut state.unserved_told) {
+                let what = "somebody takes writes again";
+                self.report(Level::Info, Some(resource), what.into());
+            }
+            let Some(missing) = self.missing(resource) else {
+                continue;
+            };
+            let state = &mut self.resources[resource];
+            if !std::mem::replace(&mut state.unserved_told, true) {
+                self.report(Level::Alarm, Some(resource), missing);
+            }
+        }
+    }
+
+    /// What keeps everybody from taking writes, if nobody has for a while.
+    pub(crate) fn missing(&self, resource: usize) -> Option<String> {
+        let since = self.resources[resource].unserved?;
+        let ms = self.now.since(since);
+        if ms < self.config.profile.unserved() {
+            return None;
+        }
+        Some(format!(
+            "nobody takes writes: {}",
+            self.what_is_missing(resource).join("; ")
+        ))
+    }
+
+    fn what_is_missing(&self, resource: usize) -> Vec<String> {
+        let state = &self.resources[resource];
+        let me = &self.config.name;
+        let mut missing = Vec::new();
+        if self.memory.maintenance {
+            missing.push(
+                "this agent is in maintenance and decides nothing: twindisk agent maintenance off"
+                    .to_owned(),
+            );
+        }
+        match &state.view {
+            None => missing.push(format!("`twindisk serve` does not run on {me}: start it")),
+            Some(view) => missing.extend(self.of_replica(resource, view)),
+        }
+        missing.extend(self.of_peer(resource));
+        missing
+    }
+
+    fn of_replica(&self, resource: usize, view: &ReplicaView) -> Vec<String> {
+        let config = &self.config.resources[resource];
+        let (me, peer) = (&self.config.name, &self.config.peers[config.peer].name);
+        let mut missing = Vec::new();
+        if view.role == Role::Primary {
+            missing.push(if view.suspended {
+                format!("{me} is primary, and its I/O waits for {peer}, or for a receipt about it")
+            } else {
+                format!("{me} is primary, and its device is not open yet")
+            });
+            return missing;
+        }
+        if !self.own_services_fit(resource, view) {
+            missing.push(format!(
+                "services of an earlier time are still up on {me}, whose caches are older than the device, so it is not \
+                 promoted (R17): stop them, or restart the host"
+            ));
+        }
+        if self.memory.blocked && !view.can_promote {
+            missing.push("automatic failover is blocked: twindisk agent clear".to_owned());
+        }
+        if view.can_promote && view.up_to_date {
+            if !self.peer_services_down(resource, view) {
+                missing.push(format!(
+                    "the services on {peer}, which was primary last, are not known to be down (R12): start its agent, or switch \
+                     it off and say so: twindisk fence confirm {peer} --is-off {peer}"
+                ));
+            }
+        } else {
+            let needs = if view.needs.is_empty() {
+                "its disk is not UpToDate".to_owned()
+            } else {
+                view.needs.join(", ")
+            };
+            missing.push(format!("{me} can't be promoted: {needs}"));
+        }
+        missing
+    }
+
+    fn of_peer(&self, resource: usize) -> Option<String> {
+        let at = self.config.resources[resource].peer;
+        let (peer, name) = (&self.peers[at], &self.config.peers[at].name);
+        let said = self.said(resource);
+        match said {
+            None if peer.proof.is_some() => Some(format!("{name} is off")),
+            None if peer.has_left() => Some(format!(
+                "the agent of {name} was stopped by a person: start it, or switch {name} off and say so: twindisk fence confirm \
+                 {name} --is-off {name}"
+            )),
+            None => Some(format!("{name} is not heard")),
+            Some(said) => match said.serving {
+                Serving::No => Some(format!("`twindisk serve` does not run on {name}: start it")),
+                Serving::Silent => Some(format!("`twindisk serve` on {name} does not answer")),
+                Serving::Yes => (!said.can_promote)
+                    .then(|| format!("{name} says that it can't be promoted either")),
+            },
+        }
+    }
+}
