@@ -11,12 +11,20 @@ use crate::Time;
 ///
 /// In JSON `{"up-to-us":{"64":7,"128":2},"sum-ns":512000}`: seven took at most 64 µs, two more at most 128 µs, all
 /// together 512 µs. Buckets without any are left out; `more` counts what took longer than the last bound.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Json", into = "Json")]
 pub struct Histogram {
     /// By bucket; the last one has no bound.
     counts: [u64; BOUNDS + 1],
     sum_ns: u64,
+}
+
+impl core::fmt::Debug for Histogram {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Histogram")
+            .field("count", &self.count())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Bounded buckets: up to 8 µs (below it is the loop's own time), 16 µs, … 16.8 s (above it is no latency but an outage).

@@ -30,6 +30,7 @@ pub mod rng;
 mod run;
 pub mod scenarios;
 mod script;
+pub mod small;
 mod story;
 pub mod swarm;
 mod trace;

@@ -10,7 +10,7 @@ use clap::Parser;
 use twindisk_simulator::{
     Mutant, Outcome, Telling,
     coverage::Coverage,
-    run_swarm, scenarios,
+    run_swarm, scenarios, small,
     swarm::{ASK_ALONE, Seed, Swarm},
 };
 
@@ -71,6 +71,9 @@ struct Arguments {
     /// Pairs with agents in place of the operator.
     #[arg(long)]
     agents: bool,
+    /// Walk every order of events in small worlds, of each at most so many states.
+    #[arg(long, value_name = "STATES", conflicts_with_all = ["seed", "scenario", "agents"])]
+    small: Option<usize>,
     /// Ask every node all the time: if all others were fenced now, would it serve, and does it hold everything?
     #[arg(long, value_name = "BOOL", default_value_t = ASK_ALONE, action = clap::ArgAction::Set)]
     alone: bool,
@@ -101,6 +104,9 @@ fn main() -> ExitCode {
         workers::work(seeds, arguments.play(), mutant, arguments.alone);
         return ExitCode::SUCCESS;
     }
+    if let Some(states) = arguments.small {
+        return small_worlds(states, mutant);
+    }
     if arguments.mutants {
         return mutation::find_all(arguments.start, arguments.seeds, arguments.jobs.max(1));
     }
@@ -118,6 +124,33 @@ fn main() -> ExitCode {
         (None, Some(seed)) => one(seed, mutant, &arguments),
         (None, None) => many(mutant, &arguments),
     }
+}
+
+/// Prints what became of each small world; the way to a broken rule is a list of steps.
+fn small_worlds(states: usize, mutant: Option<Mutant>) -> ExitCode {
+    let mut failing = 0;
+    for mut world in small::worlds::short()
+        .into_iter()
+        .chain(small::worlds::long())
+    {
+        world.bounds.mutant = mutant;
+        let began = Instant::now();
+        let found = small::explore(&world.bounds, states);
+        println!(
+            "{:<36} {:>9} states, {:>10} steps, longest way {:>3}, {:>5.1} s{}",
+            world.name,
+            found.states,
+            found.steps,
+            found.depth,
+            began.elapsed().as_secs_f64(),
+            if found.complete { "" } else { ", not all" },
+        );
+        if let Some((why, way)) = found.violation {
+            failing += 1;
+            println!("  BROKEN  {why}\n  {way:?}");
+        }
+    }
+    ExitCode::from(u8::from(failing > 0))
 }
 
 fn scenario(name: &str, seed: Seed, arguments: &Arguments) -> ExitCode {
