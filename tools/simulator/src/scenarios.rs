@@ -38,7 +38,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 12] = [
+    let subjects: [(&str, &[(&str, Run)]); 13] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
