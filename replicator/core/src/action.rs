@@ -256,6 +256,10 @@ pub enum Report {
     InSync {
         /// Node numbers, this node's among them unless its disk failed.
         nodes: Vec<u8>,
+        /// Nodes that are being taken in: counted on already, and not known to have everything.
+        joining: Vec<u8>,
+        /// Number of the set.
+        epoch: u64,
         /// In this term.
         term: u64,
         /// Why.

@@ -228,8 +228,10 @@ fn direction(mine: Side<'_>, theirs: Side<'_>, newest: Generation) -> (bool, Row
     // R1: the survivor has everything that the one which counted on it had acknowledged, even if it has begun to part. A
     // process that died has left what it wrote in a cache at least, a host that went down has not.
     let outlived = |survivor: Side<'_>, other: Side<'_>| {
-        let counted_on = other.state.in_sync.contains(&survivor.node);
-        counted_on && harm(survivor.state) < harm(other.state)
+        // So has a copy that was made equal while nobody was primary.
+        let has_all = other.state.in_sync.contains(&survivor.node)
+            || other.state.copies.contains(&survivor.node);
+        has_all && harm(survivor.state) < harm(other.state)
     };
     let survivor = || {
         let i_lead = outlived(mine, theirs);

@@ -10,6 +10,7 @@ use crate::{
     Cause, Mark, Role,
     jobs::{After, Step},
     mark::No,
+    membership::Entry,
     peer::Phase,
     replica::{Replica, Then},
 };
@@ -21,10 +22,12 @@ impl Replica {
         let stale = term < self.store.get().term;
         match message {
             ControlMessage::State(state) if self.peer(slot).phase == Phase::Comparing => {
+                self.granted.take_if(|grantee| *grantee == slot);
                 self.peer_state(slot, state);
             }
             ControlMessage::State(state) => {
                 let was = self.follows();
+                self.granted.take_if(|grantee| *grantee == slot);
                 self.peer_mut(slot).said = Some(state);
                 if was == Some(slot) && self.follows().is_none() {
                     // The primary's word held the others back.
@@ -43,8 +46,13 @@ impl Replica {
             } => {
                 self.term_requested(slot, term, &lineage, dirty);
             }
-            ControlMessage::TermGranted { term, released, .. } => {
-                self.term_granted(slot, term, released);
+            ControlMessage::TermGranted {
+                term,
+                released,
+                member,
+            } => {
+                let standing = if member { Entry::Member } else { Entry::Copy };
+                self.term_granted(slot, term, released, standing);
             }
             ControlMessage::TermRefused { term, why } => self.term_refused(slot, term, &why),
             ControlMessage::SwitchoverRequest => self.switchover_requested(slot),

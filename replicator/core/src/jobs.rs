@@ -7,7 +7,7 @@ mod promote;
 use twindisk_format::{
     control::ControlMessage,
     frame::Frame,
-    ids::{Slot, SlotSet, Term},
+    ids::{Epoch, Slot, SlotSet, Term},
 };
 
 use crate::{Cause, CommandId, CommandReply, Report, Time, mark::No, replica::Replica};
@@ -39,8 +39,12 @@ pub(crate) enum Step {
         /// Of those, whoever has not answered.
         waiting: SlotSet,
         released: SlotSet,
+        /// Those that are no members by their own account.
+        copies: SlotSet,
         /// The in-sync set for which the rights were looked at.
         counted: SlotSet,
+        /// And in which term and epoch.
+        asked_in: (Term, Epoch),
         force: Option<String>,
     },
     /// Promotion: the new in-sync set is being stored.
@@ -128,7 +132,8 @@ impl Replica {
         match &mut job.step {
             Step::Applying { force, handover } => {
                 let (force, handover) = (force.clone(), *handover);
-                if self.mutations.is_empty() {
+                // One change of the in-sync set at a time: a right is asked for in an epoch that stays.
+                if self.mutations.is_empty() && self.change.is_none() {
                     self.ask(force, handover)
                 } else {
                     false
@@ -161,6 +166,10 @@ impl Replica {
     /// Answers whoever asked for the job, and ends it.
     pub(crate) fn finish_job(&mut self, result: Result<CommandReply, No>) {
         let Some(job) = self.job.take() else { return };
+        if let (Step::Asking { .. }, Err(_)) = (&job.step, &result) {
+            // Whoever has granted the term waits to hear what comes of it.
+            self.tell_state();
+        }
         if let Some(id) = job.command {
             self.reply(id, result);
         } else if let Err(no) = result {

@@ -116,10 +116,17 @@ names! {
             NoRoomForSize: "there is no room for that size",
             DiscardUnable: "this node can't give up its changes now",
         }
+        "in-sync set" {
+            GrowthPutOff: "it does not grow: a member or the joiner was lost",
+            GrantEndsChange: "this node has granted a term: its own change ends",
+            GrowthWaits: "an equal copy waits for a member that is away",
+            SetGrew: "every member has stored it, the joiner last: it grows",
+        }
         "connection dropped" {
             MembershipParting: "in-sync set: this node is leaving",
             MembershipStranger: "in-sync set: a node of it is not known here",
             MembershipTerm: "in-sync set: it speaks for a lower term",
+            MembershipEpoch: "in-sync set: it speaks for an older epoch",
             MembershipUnfollowed: "in-sync set: this node does not follow it",
             MembershipLineage: "in-sync set: its lineage does not contain this node's",
             MembershipSize: "in-sync set: its device is too large",
@@ -184,6 +191,8 @@ names! {
             TermPassed: "promote: a higher term was heard",
             PromotionNotStored: "promote: the term can't be stored",
             JoinedMeanwhile: "promote: a node joined the in-sync set while peers were asked",
+            SetChanged: "promote: the in-sync set changed while peers were asked (R15)",
+            RightGone: "promote: a right was gone when it was to be used (R15)",
             DiskFailedMeanwhile: "promote: the disk failed while peers were asked",
             LostWhileAsking: "promote: a peer was lost while it was asked",
             StandbyAlready: "demote: this node is standby already",
@@ -279,6 +288,8 @@ impl Cause {
             }
             Self::LostWhileAsking
             | Self::JoinedMeanwhile
+            | Self::RightGone
+            | Self::SetChanged
             | Self::LostInHandover
             | Self::PeerTooSlow
             | Self::SteppedDown

@@ -6,6 +6,7 @@
 //! and then it is forgotten instead of being taken for a fork.
 
 mod adopt;
+mod grow;
 mod newest;
 
 pub(crate) use adopt::PendingMembership;
@@ -13,12 +14,12 @@ pub(crate) use adopt::PendingMembership;
 use twindisk_format::{
     control::{ControlMessage, Membership},
     frame::Frame,
-    ids::{GenerationId, Slot, SlotSet},
+    ids::{Epoch, GenerationId, Slot, SlotSet},
     superblock::{ReceiptKind, Standing, StoredDisk},
 };
 
 use crate::{
-    DiskState, OnPeerLoss, Protocol, Report, Role,
+    DiskState, Mark, OnPeerLoss, Protocol, Report, Role,
     mutants::Mutant,
     peer::{LeadStep, Phase},
     replica::{Replica, Then},
@@ -40,18 +41,38 @@ pub(crate) struct Change {
 pub(crate) enum Kind {
     /// These peers leave: there is a right about each.
     Leave(SlotSet, String),
-    /// This peer is equal and joins.
-    Join(Slot),
+    /// This peer is equal, and is kept so.
+    Join(Slot, Entry),
+    /// This peer, which is kept equal, is taken into the set with this number.
+    Grow(Slot, GrowStep, Epoch),
     /// This node's own disk leaves.
     Detach,
     /// This node becomes primary.
     Promote,
 }
 
+/// What a peer becomes that is equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// It is counted on.
+    Member,
+    /// A whole copy, counted on for nothing.
+    Copy,
+}
+
+/// How far the set has grown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GrowStep {
+    /// The members store it.
+    Members,
+    /// Who joins stores it.
+    Joiner,
+}
+
 impl Change {
     /// Nothing is acknowledged and no write begins until it is done.
     pub(crate) const fn freezes(&self) -> bool {
-        !matches!(self.kind, Kind::Join(_))
+        !matches!(self.kind, Kind::Join(..) | Kind::Grow(..))
     }
 }
 
@@ -85,10 +106,17 @@ impl Replica {
             );
             complete && (confirmed || self.store.peer(*slot).standing.is_counted())
         });
-        ready.is_some_and(|slot| {
-            self.start_change(Kind::Join(slot));
-            true
-        })
+        if let Some(slot) = ready {
+            let resynced =
+                matches!(self.peer(slot).phase, Phase::Leading { reason, .. } if reason.resync);
+            let entry = self.entry_of(slot, resynced);
+            if entry == Entry::Copy && !self.growth_waits_for(slot).is_empty() {
+                self.marks.mark(Mark::GrowthWaits);
+            }
+            self.start_change(Kind::Join(slot, entry));
+            return true;
+        }
+        self.begin_growth()
     }
 
     /// R1: a peer leaves the in-sync set of a primary only by a right.
@@ -117,6 +145,9 @@ impl Replica {
 
     /// A standby that leads a resync of a node which released itself: no new writes, so no new generation.
     fn leave_as_standby(&mut self) -> bool {
+        if self.granted.is_some() && !self.mutant(Mutant::GrantorLeads) {
+            return false;
+        }
         let leaving = self.slots().find(|slot| {
             let ready = matches!(
                 &self.peer(*slot).phase,
@@ -127,6 +158,8 @@ impl Replica {
         let Some(slot) = leaving.filter(|_| self.stable_alone()) else {
             return false;
         };
+        let epoch = self.next_epoch();
+        self.enter_epoch(epoch);
         self.store
             .change(|superblock| superblock.peers[slot.index()].standing = Standing::Out);
         true
@@ -136,7 +169,11 @@ impl Replica {
     pub(crate) fn start_change(&mut self, kind: Kind) {
         self.changes += 1;
         let id = self.changes;
-        if !matches!(kind, Kind::Join(_) | Kind::Promote) && !self.mutant(Mutant::NoNewGeneration) {
+        if matches!(kind, Kind::Leave(..) | Kind::Detach | Kind::Promote) {
+            let epoch = self.next_epoch();
+            self.store.change(|superblock| superblock.epoch = epoch);
+        }
+        if matches!(kind, Kind::Leave(..) | Kind::Detach) && !self.mutant(Mutant::NoNewGeneration) {
             let term = self.store.get().term.next();
             let generation = self.new_generation(term);
             self.store.change(|superblock| {
@@ -157,7 +194,7 @@ impl Replica {
                 superblock.unconfirmed =
                     (superblock.peers.iter()).any(|peer| peer.standing.is_counted());
             }),
-            Kind::Join(slot) => self.store_join(*slot),
+            Kind::Join(slot, entry) => self.store_join(*slot, *entry),
             Kind::Detach => {
                 self.store.change(|superblock| {
                     superblock.disk = StoredDisk::Failed;
@@ -165,7 +202,7 @@ impl Replica {
                     superblock.unconfirmed = members;
                 });
             }
-            Kind::Promote => {}
+            Kind::Promote | Kind::Grow(..) => {}
         }
         let promoting = kind == Kind::Promote;
         self.change = Some(Change {
@@ -182,19 +219,24 @@ impl Replica {
         }
     }
 
-    fn store_join(&mut self, slot: Slot) {
+    fn store_join(&mut self, slot: Slot, entry: Entry) {
         assert_eq!(
             self.peer(slot).bitmap.dirty(),
             0,
             "a peer joins when nothing is dirty for it"
         );
-        // Protocol A peers are kept equal, but never counted on (R1). Whom a primary counts on is for it to say. One that
-        // is counted on since it handed over in good order leaves only by a right, like everybody: it may be promoted.
-        let counted = self.store.peer(slot).standing.is_counted();
-        let in_sync = match self.follows() {
-            Some(_) => counted,
-            None => counted || self.peer(slot).protocol != Protocol::A,
-        };
+        let again = self.says_it_is_in(slot);
+        let said = self.peer(slot).said.as_ref().filter(|_| again);
+        let epoch = said
+            .map_or(Epoch(0), |said| said.epoch)
+            .max(self.store.get().epoch);
+        let newer = entry == Entry::Member && !again && self.follows().is_none();
+        let epoch = if newer { self.next_epoch() } else { epoch };
+        let follows = self.follows().is_some();
+        let waits = self.role == Role::Standby && self.peer(slot).protocol != Protocol::A;
+        if newer {
+            self.enter_epoch(epoch);
+        }
         let newest = self.knows_it_has_the_newest(slot);
         let for_ever = self.mutant(Mutant::ReceiptIsForEver);
         let others = match (self.role, self.follows()) {
@@ -202,11 +244,19 @@ impl Replica {
             _ => SlotSet::EMPTY,
         };
         self.store.change(|superblock| {
-            for other in others.iter() {
-                superblock.peers[other.index()].standing = Standing::In;
+            superblock.epoch = epoch;
+            for other in others.iter().filter(|other| *other != slot) {
+                let standing = &mut superblock.peers[other.index()].standing;
+                *standing = (*standing).max(Standing::Joining);
             }
             let record = &mut superblock.peers[slot.index()];
-            record.standing = if in_sync { Standing::In } else { Standing::Out };
+            // It counts from now on; that it has everything it has yet to say.
+            let counted = record.standing.is_counted() || entry == Entry::Member;
+            if counted && !follows && !(again && record.standing == Standing::In) {
+                record.standing = Standing::Joining;
+            } else if !counted && !follows && waits {
+                record.standing = Standing::Copy;
+            }
             if !for_ever {
                 record.receipt = None;
             }
@@ -238,10 +288,19 @@ impl Replica {
             return;
         }
         let joining = match self.change.as_ref().map(|change| &change.kind) {
-            Some(Kind::Join(slot)) => Some(*slot),
+            Some(Kind::Join(slot, _)) => Some(*slot),
+            Some(Kind::Grow(slot, GrowStep::Joiner, _)) => {
+                let slot = *slot;
+                let membership = self.membership(id, slot);
+                self.send(slot, Frame::Control(ControlMessage::Membership(membership)));
+                if let Some(change) = &mut self.change {
+                    change.stored = true;
+                    change.awaiting = [slot].into_iter().collect();
+                }
+                return;
+            }
             _ => None,
         };
-        let membership = self.membership(id);
         let told: SlotSet = self
             .slots()
             .filter(|slot| {
@@ -251,10 +310,8 @@ impl Replica {
             })
             .collect();
         for slot in told.iter() {
-            self.send(
-                slot,
-                Frame::Control(ControlMessage::Membership(membership.clone())),
-            );
+            let membership = self.membership(id, slot);
+            self.send(slot, Frame::Control(ControlMessage::Membership(membership)));
         }
         let awaiting = told
             .iter()
@@ -267,8 +324,34 @@ impl Replica {
         }
     }
 
-    fn membership(&self, change: u64) -> Membership {
+    /// What `to` is told of the set.
+    fn membership(&self, change: u64, to: Slot) -> Membership {
         let superblock = self.store.get();
+        let node = |slot: Slot| self.peer(slot).node;
+        let kind = self.change.as_ref().map(|change| &change.kind);
+        // R14: the joiner is told last, and all others before.
+        let (proposed, last) = match kind {
+            Some(Kind::Grow(slot, GrowStep::Members, epoch)) => (Some((*slot, *epoch)), false),
+            Some(Kind::Grow(slot, GrowStep::Joiner, _) | Kind::Join(slot, Entry::Member)) => {
+                (None, *slot == to)
+            }
+            _ => (None, false),
+        };
+        let told = last || self.store.peer(to).standing == Standing::In;
+        let mut in_sync = self.in_sync_nodes();
+        in_sync.retain(|other| *other != node(to) || told);
+        let mut joining: Vec<_> = self
+            .slots()
+            .filter(|slot| *slot != to && self.store.peer(*slot).standing == Standing::Joining)
+            .map(node)
+            .collect();
+        if let Some((slot, _)) = proposed
+            && !in_sync.contains(&node(slot))
+        {
+            in_sync.push(node(slot));
+            in_sync.sort_unstable();
+            joining.push(node(slot));
+        }
         // A candidate becomes primary only once its change is done; for the others it is already.
         let promoting = self
             .change
@@ -278,9 +361,9 @@ impl Replica {
             change,
             term: superblock.term,
             lineage: superblock.lineage.clone(),
-            epoch: superblock.epoch,
-            in_sync: self.in_sync_nodes(),
-            joining: Vec::new(),
+            epoch: proposed.map_or(superblock.epoch, |(_, epoch)| epoch),
+            in_sync,
+            joining,
             equal: self.equal_nodes(),
             newest: self.newest_seq(),
             primary: self.role == Role::Primary || promoting,
@@ -314,9 +397,12 @@ impl Replica {
         let Some(change) = &mut self.change else {
             return;
         };
-        change.awaiting.remove(slot);
-        if change.kind == Kind::Join(slot) {
-            self.change = None;
+        match change.kind {
+            Kind::Join(joining, _) if joining == slot => self.change = None,
+            Kind::Grow(joiner, step, _) => self.growth_lost(joiner, step, slot),
+            Kind::Join(..) | Kind::Leave(..) | Kind::Detach | Kind::Promote => {
+                change.awaiting.remove(slot);
+            }
         }
     }
 
@@ -329,16 +415,33 @@ impl Replica {
         {
             return false;
         }
+        if let Some(Kind::Grow(slot, GrowStep::Members, epoch)) =
+            self.change.as_ref().map(|change| change.kind.clone())
+        {
+            let id = self.changes;
+            self.tell_joiner(id, slot, epoch);
+            return true;
+        }
         let change = self.change.take().expect("it was just looked at");
         let why = match change.kind {
             Kind::Leave(leaving, why) => {
                 self.no_longer_wait_for(leaving);
                 why
             }
-            Kind::Join(slot) => {
+            Kind::Grow(slot, ..) => {
+                self.grown(slot);
+                format!("{} is in sync, as every member knows", self.peer(slot).name)
+            }
+            Kind::Join(slot, entry) => {
                 let newest = self.store.get().lineage.newest().map(|newest| newest.id);
-                self.store
-                    .change(|superblock| superblock.peers[slot.index()].base = newest);
+                let follows = self.follows().is_some();
+                self.store.change(|superblock| {
+                    let record = &mut superblock.peers[slot.index()];
+                    record.base = newest;
+                    if entry == Entry::Member && !follows {
+                        record.standing = Standing::In;
+                    }
+                });
                 // A crash is made good only by comparing with everybody who may have outlived it.
                 self.crashed &= !self.disk_is_up_to_date();
                 self.take_part();
@@ -356,9 +459,19 @@ impl Replica {
                 "promoted".into()
             }
         };
-        let nodes = self.in_sync_nodes().iter().map(|node| node.0).collect();
-        let term = self.store.get().term.0;
-        self.report(Report::InSync { nodes, term, why });
+        let joining = self.joining_nodes();
+        let nodes = self.in_sync_nodes().into_iter();
+        let nodes = nodes
+            .filter(|node| !joining.contains(node))
+            .map(|node| node.0);
+        let (term, epoch) = (self.store.get().term.0, self.store.get().epoch.0);
+        self.report(Report::InSync {
+            nodes: nodes.collect(),
+            joining: joining.iter().map(|node| node.0).collect(),
+            epoch,
+            term,
+            why,
+        });
         self.check_flushes();
         true
     }

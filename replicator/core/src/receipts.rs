@@ -1,7 +1,7 @@
 //! Receipts: rights about peers (DESIGN section 7). How they are kept, how long they hold, and how a peer gives one itself.
 
 use twindisk_format::{
-    ids::Slot,
+    ids::{Epoch, Slot, Term},
     superblock::{Receipt, ReceiptKind},
 };
 
@@ -40,6 +40,21 @@ impl Replica {
         receipt.is_some_and(|receipt| {
             self.mutant(Mutant::ReceiptIsForEver)
                 || receipt.term == self.store.get().term
+                    // R14: who was taken into a newer set is not spoken of by it.
+                    && (receipt.epoch == self.store.get().epoch
+                        || self.mutant(Mutant::ReceiptOfAnyEpoch))
+                    && (receipt.kind == ReceiptKind::Release || receipt.boot == self.boot)
+        })
+    }
+
+    /// R15: a receipt about this peer holds since a right was asked for in that term and epoch, which may have passed by
+    /// the asking itself.
+    pub(crate) fn receipt_held(&self, slot: Slot, (term, epoch): (Term, Epoch)) -> bool {
+        let receipt = self.store.peer(slot).receipt;
+        receipt.is_some_and(|receipt| {
+            self.mutant(Mutant::ReceiptIsForEver)
+                || (receipt.term, receipt.epoch) == (term, epoch)
+                    && self.store.get().epoch == epoch
                     && (receipt.kind == ReceiptKind::Release || receipt.boot == self.boot)
         })
     }

@@ -6,11 +6,11 @@ use slab::Slab;
 use twindisk_format::{
     control::PeerState,
     frame::{Envelope, Frame},
-    ids::{BlockRange, BootId, GenerationId, Seq, Slot, SlotSet, Term},
+    ids::{BlockRange, BootId, Epoch, GenerationId, Seq, Slot, SlotSet, Term},
     layout::Layout,
     lineage::Generation,
     metadata::Loaded,
-    superblock::{StoredDisk, Superblock},
+    superblock::{Standing, StoredDisk, Superblock},
 };
 
 use crate::{
@@ -77,6 +77,10 @@ pub struct Replica {
     /// The change of the in-sync set that is being stored.
     pub(crate) change: Option<Change>,
     pub(crate) changes: u64,
+    /// The newest number of an in-sync set that this node has given.
+    pub(crate) proposed: Epoch,
+    /// The peer that was granted a term, until it says what came of that.
+    pub(crate) granted: Option<Slot>,
     /// The generation whose confirmation is being stored.
     pub(crate) confirming: Option<GenerationId>,
     pub(crate) suspended: Option<Suspended>,
@@ -343,6 +347,8 @@ impl Replica {
             seq: Seq(0),
             change: None,
             changes: 0,
+            proposed: Epoch(0),
+            granted: None,
             confirming: None,
             suspended: None,
             job: None,
@@ -697,7 +703,10 @@ impl Replica {
         if superblock.disk != StoredDisk::Failed {
             in_sync.push(superblock.node);
         }
+        let copies = superblock.peers.iter();
+        let copies = copies.filter(|peer| peer.standing == Standing::Copy);
         PeerState {
+            copies: copies.map(|peer| peer.node).collect(),
             boot: self.boot,
             primary: self.role == Role::Primary,
             disk: if self.disk_attached() {

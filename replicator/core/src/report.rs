@@ -1,6 +1,6 @@
 //! What a replica says of itself.
 
-use twindisk_format::ids::Slot;
+use twindisk_format::{ids::Slot, superblock::Standing};
 
 use crate::{
     Activity, DiskState, OnPeerLoss, PeerStatus, Progress, ReceiptStatus, Role, Status, Suspension,
@@ -71,6 +71,8 @@ impl Replica {
             }),
             disk: self.peer_disk(slot),
             in_sync: record.standing.is_counted(),
+            standing: self.shown_standing(slot),
+            joining_why: self.joining_why(slot),
             dirty_bytes: peer.bitmap.dirty() * 4096,
             unstable_bytes: peer.sent.unstable_blocks * 4096,
             in_flight: peer.sent.in_flight,
@@ -86,6 +88,31 @@ impl Replica {
             progress: self.progress(slot, now),
             latency: peer.latency.clone(),
         }
+    }
+
+    /// How a peer stands to the set, as an operator sees it: a whole copy that is not counted on yet is joining.
+    fn shown_standing(&self, slot: Slot) -> Standing {
+        match self.store.peer(slot).standing {
+            Standing::Out | Standing::Copy if self.is_whole_copy(slot) => Standing::Joining,
+            Standing::Out | Standing::Copy => Standing::Out,
+            Standing::Joining => Standing::Joining,
+            Standing::In => Standing::In,
+        }
+    }
+
+    /// Why an equal peer is not in yet, and what would take it in.
+    pub(crate) fn joining_why(&self, slot: Slot) -> Option<String> {
+        let away = self.growth_waits_for(slot);
+        if !self.is_whole_copy(slot) || away.is_empty() {
+            return None;
+        }
+        let names: Vec<&str> = away.iter().map(|slot| &*self.peer(slot).name).collect();
+        let names = names.join(", ");
+        Some(format!(
+            "{} is equal, and is counted on once {names} of the in-sync set knows of it: that ends when {names} comes \
+             back, or with a receipt about it",
+            self.peer(slot).name
+        ))
     }
 
     /// The peer's disk, as far as it is known.
@@ -182,6 +209,7 @@ impl Replica {
             warnings
                 .push("no other node has the newest data: if this one is lost, it is lost".into());
         }
+        warnings.extend(self.slots().filter_map(|slot| self.joining_why(slot)));
         if self.role == Role::Primary && !self.disk_attached() {
             warnings.push("serving without a local disk, through the peers".into());
         }

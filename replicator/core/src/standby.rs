@@ -3,6 +3,7 @@
 use twindisk_format::{
     frame::{Frame, How},
     ids::{BlockRange, Seq, Slot, SlotSet, Term},
+    superblock::Standing,
 };
 
 use crate::{
@@ -154,7 +155,8 @@ impl Replica {
             } => self.peer(from).pending.is_none(),
             _ => false,
         };
-        let in_sync = self.store.peer(slot).standing.is_counted();
+        // One that is joining has yet to say that it has everything.
+        let in_sync = self.store.peer(slot).standing == Standing::In;
         if joined { !in_sync } else { slot != from }
     }
 

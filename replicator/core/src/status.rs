@@ -1,7 +1,7 @@
 //! What a replica says of itself. Field names are stable: the CLI, HTTP and tests all read this.
 
 use serde::{Deserialize, Serialize};
-use twindisk_format::binding::Binding;
+use twindisk_format::{binding::Binding, superblock::Standing};
 
 use crate::{Latency, OnPeerLoss, PeerLatency, Protocol};
 
@@ -56,11 +56,16 @@ impl Status {
     /// Who was primary last, as far as this node knows, and in which term: of the newest generation.
     #[must_use]
     pub fn led(&self) -> Option<(u8, u64)> {
-        let mut parts = self.generation.as_deref()?.split('/');
-        let term = parts.next()?.parse().ok()?;
-        let node = parts.nth(1)?.parse().ok()?;
-        Some((node, term))
+        self.generation.as_deref().and_then(led_of)
     }
+}
+
+/// Node and term of a generation, `term/id/node`.
+fn led_of(generation: &str) -> Option<(u8, u64)> {
+    let mut parts = generation.split('/');
+    let term = parts.next()?.parse().ok()?;
+    let node = parts.nth(1)?.parse().ok()?;
+    Some((node, term))
 }
 
 /// One peer as this node sees it.
@@ -84,8 +89,14 @@ pub struct PeerStatus {
     pub role: Option<Role>,
     /// Its disk, when connected (or as last known).
     pub disk: Option<DiskState>,
-    /// It belongs to the in-sync set.
+    /// It is counted on: a right about it is needed to go on without it.
     pub in_sync: bool,
+    /// Out of the in-sync set, joining it, or in it.
+    #[serde(default)]
+    pub standing: Standing,
+    /// Why it is not in yet although it is equal, and what would take it in.
+    #[serde(default)]
+    pub joining_why: Option<String>,
     /// Bytes dirty for it here.
     pub dirty_bytes: u64,
     /// Bytes sent to it and not yet known to be stable there.
@@ -229,4 +240,19 @@ pub enum ConnectionState {
     SplitBrain,
     /// Connected; the two have nothing in common and refuse to mix.
     Unrelated,
+}
+
+#[cfg(test)]
+mod tests {
+    use twindisk_format::ids::{NodeId, Term};
+
+    use super::*;
+
+    #[test]
+    fn who_was_primary_last_is_read_as_it_is_written() {
+        // As `status` writes it: an agent that could not read it would take nobody for the primary of before (R12).
+        let written = format!("{}/{:016x}/{}", Term(7), 0x1f2e_u64, NodeId(2));
+        assert_eq!(led_of(&written), Some((2, 7)));
+        assert_eq!(led_of("7/1f2e"), None);
+    }
 }

@@ -151,6 +151,7 @@ prop_compose! {
         disk in disks(),
         lineage in lineages(),
         in_sync in node_sets(),
+        copies in node_sets(),
         sizes: [u64; 6],
         base in option::of(any::<u64>()),
     ) -> PeerState {
@@ -170,6 +171,7 @@ prop_compose! {
             seen: Moment(sizes[4]),
             in_sync,
             epoch: Epoch(sizes[5]),
+            copies,
             dirty_blocks: sizes[0],
             base: base.map(GenerationId),
             size_blocks: sizes[1],

@@ -95,7 +95,7 @@ fn within_limits(message: &ControlMessage) -> Result<(), CodecError> {
     let parts = Parts::of(message);
     at_most(parts.why.len(), MAX_WHY_BYTES, "bytes of reason")?;
     at_most(parts.in_sync.len(), MAX_PEERS + 1, "nodes in sync")?;
-    at_most(parts.joining.len(), MAX_PEERS + 1, "nodes joining")?;
+    at_most(parts.joining.len(), MAX_PEERS + 1, "nodes beside them")?;
     at_most(parts.generations.len(), MAX_LINEAGE, "generations")
 }
 
@@ -120,13 +120,12 @@ impl<'a> Parts<'a> {
     fn of(message: &'a ControlMessage) -> Self {
         match message {
             ControlMessage::State(PeerState {
-                lineage, in_sync, ..
-            }) => Self {
-                generations: lineage.generations(),
+                lineage,
                 in_sync,
-                ..Self::default()
-            },
-            ControlMessage::Membership(Membership {
+                copies: joining,
+                ..
+            })
+            | ControlMessage::Membership(Membership {
                 lineage,
                 in_sync,
                 joining,

@@ -136,6 +136,8 @@ pub struct PeerState {
     pub in_sync: Vec<NodeId>,
     /// The number of that set.
     pub epoch: Epoch,
+    /// Nodes that it has made equal, counted on for nothing: should it lose what it has, they still have it.
+    pub copies: Vec<NodeId>,
     /// Blocks it holds dirty for the receiver.
     pub dirty_blocks: u64,
     /// What those bits count from.

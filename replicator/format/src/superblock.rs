@@ -149,6 +149,9 @@ pub enum Standing {
     /// It does not belong to it, and is counted on for nothing.
     #[default]
     Out,
+    /// It was made equal by this standby, and is counted on for nothing until every member knows. Nothing was written
+    /// since: should this node lose what it has, that copy still has it.
+    Copy,
     /// It is being taken in and may have been told so, or may not: nobody is promoted, and no primary goes on, without a
     /// right about it; and that it has everything is not known.
     Joining,
@@ -161,7 +164,7 @@ impl Standing {
     #[must_use]
     pub const fn is_counted(self) -> bool {
         match self {
-            Self::Out => false,
+            Self::Out | Self::Copy => false,
             Self::Joining | Self::In => true,
         }
     }

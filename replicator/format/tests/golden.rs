@@ -173,6 +173,7 @@ fn control_messages() -> Vec<ControlMessage> {
             unconfirmed: true,
             in_sync: vec![NodeId(1), NodeId(2)],
             epoch: Epoch(8),
+            copies: vec![NodeId(3)],
             dirty_blocks: 300,
             base: Some(GenerationId(9)),
             size_blocks: 70_000,

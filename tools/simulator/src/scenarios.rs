@@ -4,6 +4,7 @@
 //! this project's own history. The README beside this crate says which scenario stands for which of them.
 
 mod disks;
+mod epochs;
 mod failed_disks;
 mod latency;
 mod moments;
@@ -38,7 +39,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 13] = [
+    let subjects: [(&str, &[(&str, Run)]); 14] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
@@ -52,6 +53,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("stalls", stalls::ALL),
         ("split brain", split_brain::ALL),
         ("three nodes", three::ALL),
+        ("epochs", epochs::ALL),
     ];
     subjects.into_iter().flat_map(|(subject, list)| {
         list.iter()

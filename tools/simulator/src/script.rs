@@ -1,9 +1,9 @@
 //! What a hand-written scenario is written in: a calm cluster, and somebody who does things to it one after the other.
 
 use twindisk_core::{
-    Command, ConnectionState, DiskState, Mark, Protocol, RefusalCode, Role, Status,
+    Command, ConnectionState, DiskState, Mark, PeerStatus, Protocol, RefusalCode, Role, Status,
 };
-use twindisk_format::superblock::{ReceiptKind, StoredDisk};
+use twindisk_format::superblock::{ReceiptKind, Standing};
 
 use crate::{
     checker::Violation,
@@ -119,10 +119,15 @@ impl Script {
         self.wait("all in sync", |world| {
             (0..world.nodes.len()).all(|number| {
                 world.status_of(number).is_some_and(|status| {
+                    let counts = |peer: &PeerStatus| {
+                        peer.protocol == Protocol::A
+                            || peer.standing == Standing::In
+                            || status.role == Role::Standby && peer.standing == Standing::Out
+                    };
                     status
                         .peers
                         .iter()
-                        .all(|peer| peer.connection == ConnectionState::Established)
+                        .all(|peer| peer.connection == ConnectionState::Established && counts(peer))
                 })
             })
         });
@@ -317,12 +322,6 @@ impl Script {
                 .status_of(number)
                 .is_some_and(|status| status.disk == disk)
         });
-    }
-
-    /// Whether a node's metadata says that its disk is outdated.
-    pub(crate) fn stored_outdated(&self, number: usize) -> bool {
-        let superblock = self.world.nodes[number].meta.superblock();
-        superblock.is_some_and(|superblock| superblock.disk == StoredDisk::Outdated)
     }
 
     /// The process of a node dies.

@@ -219,6 +219,8 @@ fn replica() -> Status {
             role: Some(Role::Standby),
             disk: Some(DiskState::UpToDate),
             in_sync: true,
+            standing: twindisk_format::superblock::Standing::In,
+            joining_why: None,
             dirty_bytes: 0,
             unstable_bytes: 8192,
             oldest_ms: 0,

@@ -38,6 +38,7 @@ fn state(generations: &[u64]) -> PeerState {
         seen: Moment(0),
         in_sync: vec![ONE, TWO],
         epoch: Epoch(1),
+        copies: Vec::new(),
         dirty_blocks: 0,
         size_blocks: 100,
         capacity_blocks: 100,
@@ -107,6 +108,9 @@ fn whose_process_died_outlived_whose_host_went_down_even_if_it_has_begun_to_part
     assert_eq!(leads(&lost_power, &died), None);
     lost_power.in_sync = vec![TWO];
     assert_eq!(leads(&died, &lost_power), None);
+    lost_power.copies = vec![ONE];
+    assert_eq!(leads(&died, &lost_power), Some((false, false)));
+    lost_power.copies = Vec::new();
     lost_power.in_sync = vec![ONE, TWO];
     died.lost_power = true;
     assert_eq!(leads(&died, &lost_power), None);

@@ -4,12 +4,14 @@ use twindisk_format::{
     control::ControlMessage,
     frame::Frame,
     ids::{Slot, Term},
+    superblock::Standing,
 };
 
 use super::{After, Job, Step};
 use crate::{
     Cause, CommandReply, ExportState, Mark, Report, Role,
     mark::No,
+    mutants::Mutant,
     mutation::Origin,
     peer::Phase,
     replica::{Replica, Then},
@@ -38,6 +40,13 @@ impl Replica {
                 self.flush_peer(slot);
             }
             self.stable_here();
+            return false;
+        }
+        // R2: who takes over is durably in the set before the role goes: nobody takes it back then without a right.
+        if let After::TakeOver(to) = after
+            && self.store.peer(to).standing != Standing::In
+            && !self.mutant(Mutant::HandOverToAnybody)
+        {
             return false;
         }
         self.store.change(|superblock| superblock.primary = false);
@@ -91,7 +100,7 @@ impl Replica {
     }
 
     /// Tells every peer that is not in the middle of something what this node is now.
-    fn tell_state(&mut self) {
+    pub(super) fn tell_state(&mut self) {
         for slot in self.slots() {
             let at_rest = matches!(
                 self.peer(slot).phase,

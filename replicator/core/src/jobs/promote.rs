@@ -10,9 +10,9 @@ use twindisk_format::{
 
 use super::{Job, Step};
 use crate::{
-    Cause, CommandReply, DiskState, ExportState, LinkId, Mark, Protocol, Report, Role, binding,
+    Cause, CommandReply, DiskState, ExportState, LinkId, Mark, Report, Role, binding,
     mark::No,
-    membership::Kind,
+    membership::{Entry, Kind},
     mutants::Mutant,
     peer::Phase,
     replica::{Replica, Then},
@@ -52,7 +52,9 @@ impl Replica {
                 asked,
                 waiting: asked,
                 released: SlotSet::EMPTY,
+                copies: SlotSet::EMPTY,
                 counted: self.store.in_sync(),
+                asked_in: (highest, self.store.get().epoch),
                 force,
             };
         }
@@ -80,6 +82,7 @@ impl Replica {
         }
         // With a difference between the two this node can't stay in sync under the new primary.
         let released = dirty || self.peer(slot).bitmap.dirty() > 0;
+        self.leave_the_set_to(slot);
         self.store.change(|superblock| superblock.term = term);
         if released {
             self.outdate("another standby is promoted, and the two may differ");
@@ -163,13 +166,20 @@ impl Replica {
     }
 
     /// A peer has granted the term asked for.
-    pub(crate) fn term_granted(&mut self, slot: Slot, granted: Term, peer_released: bool) {
+    pub(crate) fn term_granted(
+        &mut self,
+        slot: Slot,
+        granted: Term,
+        peer_released: bool,
+        peer_standing: Entry,
+    ) {
         let Some(Job {
             step:
                 Step::Asking {
                     term,
                     waiting,
                     released,
+                    copies,
                     ..
                 },
             ..
@@ -181,6 +191,9 @@ impl Replica {
             waiting.remove(slot);
             if peer_released {
                 released.insert(slot);
+            }
+            if peer_standing == Entry::Copy {
+                copies.insert(slot);
             }
         }
     }
@@ -209,7 +222,9 @@ impl Replica {
                     term,
                     asked,
                     released,
+                    copies,
                     counted,
+                    asked_in,
                     force,
                     ..
                 },
@@ -219,7 +234,9 @@ impl Replica {
             return false;
         };
         let (term, asked, released) = (*term, *asked, *released);
-        let (counted, force) = (*counted, force.clone());
+        // R14: who was never told that it is in is no member of the new set either, before all others know it.
+        let copies = *copies;
+        let (counted, asked_in, force) = (*counted, *asked_in, force.clone());
         if self.metadata_failed || !self.disk_attached() {
             self.lost_disk_in_promotion();
             return true;
@@ -253,12 +270,14 @@ impl Replica {
                 self.peer(*slot).phase == Phase::Established
                     && self.store.peer(*slot).standing.is_counted()
                     && !released.contains(*slot)
+                    && !copies.contains(*slot)
                     && self.peer(*slot).bitmap.dirty() == 0
             })
             .collect();
         // One that has granted the term and released nothing stays in the set, or there is no promotion (R1).
         let lost = self.store.in_sync().iter().find(|slot| {
-            asked.contains(*slot) && !staying.contains(*slot) && !released.contains(*slot)
+            let accounted = staying.contains(*slot) || released.contains(*slot);
+            asked.contains(*slot) && !accounted && !(copies.contains(*slot) && self.is_here(*slot))
         });
         if let Some(slot) =
             lost.filter(|_| force.is_none() && !self.mutant(Mutant::PromoteWithoutRight))
@@ -271,6 +290,49 @@ impl Replica {
             self.finish_job(Err(No {
                 cause: Cause::LostWhileAsking,
                 why,
+                next: "try again: `twindisk promote` says what is missing now".into(),
+            }));
+            return true;
+        }
+        // R15: a right is looked at when it is used, in the term and epoch in which it was asked for.
+        if self.store.get().epoch != asked_in.1
+            && force.is_none()
+            && !self.mutant(Mutant::RightIsNotLookedAtAgain)
+        {
+            if let Some(job) = &mut self.job
+                && job.asked_by.is_some()
+            {
+                // The primary that hands over waits: once more, in the new epoch.
+                job.step = Step::Applying {
+                    force: None,
+                    handover: job.asked_by,
+                };
+                return true;
+            }
+            self.finish_job(Err(No {
+                cause: Cause::SetChanged,
+                why: "the in-sync set changed while peers were asked for the term".into(),
+                next: "try again: `twindisk promote` says what is missing now".into(),
+            }));
+            return true;
+        }
+        let gone = self.store.in_sync().iter().find(|slot| {
+            let granted =
+                staying.contains(*slot) || released.contains(*slot) || copies.contains(*slot);
+            !granted && !self.receipt_held(*slot, asked_in)
+        });
+        if let Some(slot) = gone.filter(|_| {
+            force.is_none()
+                && !self.mutant(Mutant::PromoteWithoutRight)
+                && !self.mutant(Mutant::RightIsNotLookedAtAgain)
+        }) {
+            let name = self.peer(slot).name.clone();
+            self.finish_job(Err(No {
+                cause: Cause::RightGone,
+                why: format!(
+                    "{name} may have come back, or been taken into the in-sync set, while the right to the term was \
+                     being gathered: what was known of it does not hold any more"
+                ),
                 next: "try again: `twindisk promote` says what is missing now".into(),
             }));
             return true;
@@ -296,9 +358,8 @@ impl Replica {
             superblock.active = true;
             superblock.disk = StoredDisk::UpToDate;
             for (index, record) in superblock.peers.iter_mut().enumerate() {
-                if Slot::new(index).is_none_or(|slot| !staying.contains(slot)) {
-                    record.standing = Standing::Out;
-                }
+                let stays = Slot::new(index).is_some_and(|slot| staying.contains(slot));
+                record.standing = if stays { Standing::In } else { Standing::Out };
                 if !for_ever {
                     record.receipt = None;
                 }
@@ -339,6 +400,7 @@ impl Replica {
 
     /// The new term is stored everywhere it must be: open for writing.
     pub(crate) fn promoted(&mut self) {
+        self.granted = None;
         self.role = Role::Primary;
         for slot in self.slots() {
             // What an earlier primary sent there may not be stable: the first flush covers it.
@@ -375,9 +437,7 @@ impl Replica {
     fn reconnect_released(&mut self) {
         for slot in self.slots() {
             let peer = self.peer(slot);
-            let counted =
-                self.store.peer(slot).standing.is_counted() || peer.protocol == Protocol::A;
-            let equal = counted && peer.bitmap.dirty() == 0;
+            let equal = peer.bitmap.dirty() == 0;
             if peer.undecided() || peer.phase == Phase::Established && !equal {
                 self.drop_link(slot, Mark::MeetAsPrimary, "meeting it again as primary");
             }

@@ -78,6 +78,13 @@ impl Replica {
                 membership.term, mine.term
             );
             Err((Mark::MembershipTerm, why))
+        } else if membership.epoch < mine.epoch && relation == Relation::Same {
+            // R14: what it says was so before this node was told a newer set.
+            let why = format!(
+                "it speaks for epoch {} of the in-sync set, this node is in epoch {}",
+                membership.epoch, mine.epoch
+            );
+            Err((Mark::MembershipEpoch, why))
         } else if self.role == Role::Primary || !follows {
             let why = "it sent an in-sync set although this node does not follow it";
             Err((Mark::MembershipUnfollowed, why.into()))
@@ -112,7 +119,22 @@ impl Replica {
             self.drop_link(slot, Mark::MembershipParting, why);
             return true;
         }
-        let established = self.peer(slot).phase == Phase::Established;
+        let epoch = self.store.get().epoch;
+        let newer = self.peer(slot).pending.as_ref();
+        let newer = newer.is_some_and(|p| !p.membership.primary && p.membership.epoch > epoch);
+        if newer && self.follows().is_some() {
+            // R14: what is not stored must not be taken for stored.
+            self.peer_mut(slot).pending = None;
+            let why = "whom the primary counts on is for it to say";
+            self.drop_link(slot, Mark::MembershipUnfollowed, why);
+            return true;
+        }
+        // A copy that becomes a member has everything stable first.
+        let node = self.store.get().node;
+        let pending = self.peer(slot).pending.as_ref();
+        let member = pending.is_some_and(|p| p.membership.in_sync.contains(&node));
+        let established =
+            self.peer(slot).phase == Phase::Established && (!member || self.stored_up_to_date());
         let early = self.mutant(Mutant::JoinBeforeStable);
         if !established && !early && !self.stable_before_joining(slot) {
             return false;
@@ -166,6 +188,7 @@ impl Replica {
         self.mark_leavers(slot, membership);
         self.store.change(|superblock| {
             superblock.term = membership.term;
+            superblock.epoch = membership.epoch;
             superblock.lineage = membership.lineage.clone();
             superblock.unconfirmed = false;
             if has_disk {
@@ -181,7 +204,9 @@ impl Replica {
                 };
             }
             for (index, record) in superblock.peers.iter_mut().enumerate() {
-                record.standing = if membership.in_sync.contains(&record.node) {
+                record.standing = if membership.joining.contains(&record.node) {
+                    Standing::Joining
+                } else if membership.in_sync.contains(&record.node) {
                     Standing::In
                 } else {
                     Standing::Out
@@ -205,8 +230,10 @@ impl Replica {
         }
         for other in self.slots().filter(|other| *other != slot) {
             let peer = self.peer_mut(other);
-            let equal = member && membership.equal.contains(&peer.node);
-            let in_sync = membership.in_sync.contains(&peer.node);
+            // A copy that no primary keeps equal has all that the others have.
+            let equal = (member || !membership.primary) && membership.equal.contains(&peer.node);
+            let in_sync =
+                membership.in_sync.contains(&peer.node) && !membership.joining.contains(&peer.node);
             // What a primary has on its way may be missing there still; without one nothing is on its way.
             peer.equal_at = (equal && in_sync && membership.primary)
                 .then(|| (slot, membership.newest, peer.bitmap.marked()));
@@ -219,6 +246,7 @@ impl Replica {
                 said.primary = false;
             }
         }
+        self.granted.take_if(|grantee| *grantee == slot);
         if let Some(said) = &mut self.peer_mut(slot).said {
             said.primary = membership.primary;
             said.up_to_date = membership.up_to_date;

@@ -108,6 +108,14 @@ impl Replica {
         nodes
     }
 
+    /// Nodes that are counted on, but have not said that they have everything.
+    pub(crate) fn joining_nodes(&self) -> Vec<NodeId> {
+        self.slots()
+            .filter(|slot| self.store.peer(*slot).standing == Standing::Joining)
+            .map(|slot| self.peer(slot).node)
+            .collect()
+    }
+
     /// The peers that have everything that this node has, but for what is on its way.
     pub(super) fn equal_nodes(&self) -> Vec<NodeId> {
         if self.follows().is_some() {

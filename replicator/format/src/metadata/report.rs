@@ -143,6 +143,7 @@ impl fmt::Display for Dump {
             }
             match peer.standing {
                 Standing::Out => {}
+                Standing::Copy => write!(f, ", an equal copy")?,
                 Standing::Joining => write!(f, ", joining the in-sync set")?,
                 Standing::In => write!(f, ", in sync")?,
             }

@@ -389,16 +389,18 @@ const fn encode_disk(disk: StoredDisk) -> u8 {
 const fn encode_standing(standing: Standing) -> u8 {
     match standing {
         Standing::Out => 0,
-        Standing::Joining => 1,
-        Standing::In => 2,
+        Standing::Copy => 1,
+        Standing::Joining => 2,
+        Standing::In => 3,
     }
 }
 
 fn decode_standing(number: u8) -> Result<Standing, Fault> {
     match number {
         0 => Ok(Standing::Out),
-        1 => Ok(Standing::Joining),
-        2 => Ok(Standing::In),
+        1 => Ok(Standing::Copy),
+        2 => Ok(Standing::Joining),
+        3 => Ok(Standing::In),
         _ => Err(Fault::Impossible {
             what: "how a peer stands to the in-sync set is unknown",
         }),

@@ -105,6 +105,26 @@ pub(super) const EXCEPTIONS: &[(&str, &str, Must)] = &[
         Mark::MembershipStranger,
         Must::NeverBe("the nodes of a simulated cluster have one configuration"),
     ),
+    exception(
+        Mark::MembershipEpoch,
+        Must::Luck("two standbys lead a third one at the same time"),
+    ),
+    exception(
+        Mark::GrowthPutOff,
+        Must::Luck("a member is lost between the question and its answer"),
+    ),
+    exception(
+        Mark::GrantEndsChange,
+        Must::Luck("a term is asked for while another standby changes the set"),
+    ),
+    refusal(
+        Cause::RightGone,
+        Must::Luck("a right is gone between the last grant and its use"),
+    ),
+    refusal(
+        Cause::SetChanged,
+        Must::Luck("the set changes between the question for a term and its use"),
+    ),
     refusal(
         Cause::JoinedMeanwhile,
         Must::Luck("a node joins while peers are asked for the term"),

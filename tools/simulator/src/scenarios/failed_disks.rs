@@ -6,6 +6,7 @@ use core::time::Duration;
 use twindisk_core::{
     Command, ConnectionState, DiskIo, DiskState, Mark, Protocol, RefusalCode, Role,
 };
+use twindisk_format::superblock::StoredDisk;
 
 use super::Run;
 use crate::{
@@ -255,7 +256,11 @@ fn received_is_not_written(seed: Seed, telling: Telling) -> Outcome {
     let mut script = received(seed, telling);
     script.start(0);
     let limit = script.world.now + 700 * MS;
-    script.step_until(|script| script.stored_outdated(0) || script.world.now > limit);
+    let outdated = |script: &Script| {
+        let superblock = script.world.nodes[0].meta.superblock();
+        superblock.is_some_and(|superblock| superblock.disk == StoredDisk::Outdated)
+    };
+    script.step_until(|script| outdated(script) || script.world.now > limit);
     script.crash(1);
     script.world.nodes[1].trouble = Trouble::default();
     script.pass(100);

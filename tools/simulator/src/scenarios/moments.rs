@@ -182,8 +182,11 @@ fn standbys_differ_in_what_came_last(seed: Seed, telling: Telling) -> Outcome {
         script.wait_lost(first, primary);
         script.wait_lost(second, primary);
         script.wait_link(first, second, ConnectionState::Established);
-        script.fenced(first, primary);
-        script.must(first, PROMOTE);
+        // One of them was brought up from the other, which is the one that counts until every member knows.
+        let newest = script.status(first).disk == DiskState::UpToDate;
+        let survivor = if newest { first } else { second };
+        script.fenced(survivor, primary);
+        script.must(survivor, PROMOTE);
         script.start(primary);
         script.wait_all_equal();
         script.load_done();

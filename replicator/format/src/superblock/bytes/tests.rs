@@ -27,7 +27,12 @@ fn receipts() -> impl Strategy<Value = Option<Receipt>> {
 }
 
 fn standings() -> impl Strategy<Value = Standing> {
-    prop::sample::select(vec![Standing::Out, Standing::Joining, Standing::In])
+    prop::sample::select(vec![
+        Standing::Out,
+        Standing::Copy,
+        Standing::Joining,
+        Standing::In,
+    ])
 }
 
 fn conflicts() -> impl Strategy<Value = Option<Conflict>> {
@@ -224,7 +229,7 @@ fn impossible_values_are_refused_by_name() {
     let strange = |layout: &mut SuperblockLayout| {
         layout.peer_count = 1;
         layout.peers[0].node = 4;
-        layout.peers[0].standing = 3;
+        layout.peers[0].standing = 4;
     };
     assert!(why(&strange).contains("in-sync set"));
 }

@@ -1,0 +1,248 @@
+//! R14 and R15: the in-sync set grows only when every member knows, and a right is looked at when it is used.
+
+use twindisk_core::{Command, ConnectionState, Mark, Protocol, RefusalCode, Role};
+use twindisk_format::superblock::{ReceiptKind, Standing};
+
+use super::Run;
+use crate::{
+    disk::Loss,
+    node::slot_of,
+    run::Outcome,
+    script::{PROMOTE, Script},
+    swarm::{Seed, Swarm},
+    trace::Telling,
+};
+
+pub(super) const ALL: &[(&str, Run)] = &[
+    (
+        "set-would-grow-while-a-member-goes-on-primary",
+        member_went_on_primary,
+    ),
+    (
+        "set-would-grow-while-a-member-goes-on-standby",
+        member_went_on_standby,
+    ),
+    ("equal-copy-waits-for-a-member", equal_copy_waits),
+    ("right-that-went-away", right_that_went_away),
+    ("handover-a-taken-back", handover_taken_back),
+    ("flagged-and-never-equal", flagged_and_never_equal),
+];
+
+fn three(seed: Seed, telling: Telling) -> Script {
+    let mut swarm = Swarm::calm(seed);
+    swarm.nodes = 3;
+    Script::new(swarm, telling)
+}
+
+/// Nothing passes between two nodes.
+fn cut(script: &mut Script, pair: (usize, usize)) {
+    for side in 0..2 {
+        script.world.block(pair, side, u64::MAX);
+    }
+}
+
+/// Ann is primary with bob; cid is out, comes back, and reaches ann only, which has just lost bob.
+fn grown_unheard(script: &mut Script) {
+    script.serve(30);
+    script.power_off(2, Loss::Some);
+    script.wait_lost(0, 2);
+    script.fenced(0, 2);
+    script.serve(30);
+    script.wait_lost(1, 2);
+    cut(script, (0, 1));
+    cut(script, (1, 2));
+    script.wait_lost(0, 1);
+    script.wait_lost(1, 0);
+    script.start(2);
+    script.wait_link(0, 2, ConnectionState::Established);
+    script.pass(500);
+}
+
+/// Bob goes on alone by a truthful fencing of ann. Cid has never been counted on: it is not promoted.
+fn member_went_on_primary(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    grown_unheard(&mut script);
+    script.power_off(0, Loss::Some);
+    script.fenced(1, 0);
+    script.must(1, PROMOTE);
+    script.serve(60);
+    script.power_off(1, Loss::Some);
+    script.wait_lost(2, 0);
+    for other in 0..2 {
+        // One that it does not count on needs no receipt.
+        let receipt = Command::Receipt {
+            met: None,
+            about: slot_of(2, other),
+            kind: ReceiptKind::Fence,
+            detail: "switched off".to_owned(),
+        };
+        script.command(2, receipt);
+    }
+    script.must_refuse(2, PROMOTE, RefusalCode::DiskNotUpToDate);
+    script.start(0);
+    script.start(1);
+    script.join();
+    script.wait_all_equal();
+    script.finish()
+}
+
+/// The same without a primary: a standby that leads another one takes nobody in while a member is away.
+fn member_went_on_standby(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    script.serve(30);
+    script.power_off(2, Loss::Some);
+    script.wait_lost(0, 2);
+    script.fenced(0, 2);
+    script.serve(30);
+    script.must(0, Command::Demote { abandon: false });
+    cut(&mut script, (0, 1));
+    cut(&mut script, (1, 2));
+    script.wait_lost(0, 1);
+    script.wait_lost(1, 0);
+    script.start(2);
+    script.wait_link(0, 2, ConnectionState::Established);
+    script.pass(500);
+    script.power_off(0, Loss::Some);
+    script.fenced(1, 0);
+    script.must(1, PROMOTE);
+    script.serve(60);
+    script.power_off(1, Loss::Some);
+    script.wait_lost(2, 0);
+    script.must_refuse(2, PROMOTE, RefusalCode::DiskNotUpToDate);
+    script.start(0);
+    script.start(1);
+    script.join();
+    script.wait_all_equal();
+    script.finish()
+}
+
+/// What the copy waits for is said; a right about the member that is away ends it, and so would its return.
+fn equal_copy_waits(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    grown_unheard(&mut script);
+    let status = script.status(0);
+    let peer = &status.peers[slot_of(0, 2).index()];
+    script.expect(
+        peer.standing == Standing::Joining && !peer.in_sync,
+        "cid is a whole copy that is not counted on",
+    );
+    let why = peer.joining_why.clone().unwrap_or_default();
+    script.expect(why.contains("bob"), "the status says whom it waits for");
+    script.expect_decided(Mark::GrowthWaits);
+    let by_return = seed.number % 2 == 0;
+    if by_return {
+        script.join();
+    } else {
+        script.power_off(1, Loss::Some);
+        script.fenced(0, 1);
+    }
+    script.wait("cid is taken in", |world| {
+        world.nodes[0].in_sync.contains(&2)
+    });
+    script.serve(30);
+    if !by_return {
+        script.start(1);
+        script.join();
+    }
+    script.wait_all_equal();
+    script.expect_decided(Mark::SetGrew);
+    script.finish()
+}
+
+/// Nobody is primary, bob has left in good order. Ann is asked to be primary and stands still, while cid brings bob back:
+/// what bob had said before is no right any more.
+fn right_that_went_away(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    script.serve(30);
+    script.must(0, Command::Demote { abandon: false });
+    script.pass(200);
+    script.must(1, Command::Stop);
+    script.wait("bob has stopped", |world| world.status_of(1).is_none());
+    script.start(1);
+    script.step_until(|script| {
+        let peer = script.status(1).peers[slot_of(1, 2).index()].connection;
+        peer != ConnectionState::Connecting
+    });
+    let asked = script.world.command(0, PROMOTE);
+    script.pause(0, 20);
+    script.pass_us(seed.number * 777 % 5000);
+    cut(&mut script, (0, 1));
+    script.wait("an answer", |world| world.answer(asked).is_some());
+    script.pass(300);
+    if script.world.answer(asked) == Some(true) {
+        script.expect(
+            script.status(0).in_sync != [0],
+            "cid is there, and stays in",
+        );
+        script.serve(20);
+    }
+    script.join();
+    script.somebody_primary();
+    script.serve(30);
+    script.wait_all_equal();
+    script.finish()
+}
+
+/// Protocol A: the role is handed to a standby that stands still while it stores it. Who gave it takes it back by a right
+/// only.
+fn handover_taken_back(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = Script::with_protocol(seed, Protocol::A, telling);
+    script.serve(40);
+    let to = Some(slot_of(0, 1));
+    script.world.command(0, Command::Switchover { to });
+    script.step_until(|script| {
+        let superblock = script.world.nodes[1].meta.superblock();
+        script.status(0).role == Role::Standby && superblock.is_some_and(|s| s.term.0 > 0)
+    });
+    script.pass_us(seed.number * 131 % 2000);
+    script.pause(1, 12_000);
+    script.part();
+    script.wait_lost(0, 1);
+    script.pass(200);
+    let kept = script.world.nodes[0]
+        .meta
+        .superblock()
+        .is_some_and(|superblock| superblock.peers[0].standing.is_counted());
+    script.expect(kept, "who takes over is in the set of who hands over");
+    script.must_refuse(0, PROMOTE, RefusalCode::NoRight);
+    script.pass(13_000);
+    script.join();
+    script.somebody_primary();
+    script.serve(40);
+    script.finish()
+}
+
+/// A peer is lost just when it is told that it is in: it is counted on, since it may have heard it, and is shown as joining,
+/// since it never said that it has everything.
+fn flagged_and_never_equal(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    script.serve(20);
+    for other in [1, 2] {
+        script.power_off(other, Loss::Some);
+        script.wait_lost(0, other);
+        script.fenced(0, other);
+    }
+    script.serve(20);
+    script.start(1);
+    script.step_until(|script| {
+        script.status(0).peers[slot_of(0, 1).index()].standing == Standing::Joining
+            && script.status(0).peers[slot_of(0, 1).index()].in_sync
+    });
+    script.power_off(1, Loss::All);
+    script.wait_lost(0, 1);
+    let peer = script.status(0).peers[slot_of(0, 1).index()].clone();
+    script.expect(
+        peer.standing == Standing::Joining,
+        "bob is not shown as in sync",
+    );
+    script.start(2);
+    script.wait_link(0, 2, ConnectionState::Established);
+    script.pass(300);
+    script.expect(
+        !script.world.nodes[0].in_sync.contains(&1),
+        "bob was never reported to be in sync",
+    );
+    script.start(1);
+    script.wait_all_equal();
+    script.finish()
+}
