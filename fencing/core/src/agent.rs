@@ -6,6 +6,7 @@ use crate::{
     Action, Beat, BeatResource, Config, Level, Memory, Operator, Role, Services, Serving, Time,
     fence::{Fencing, RETRY},
     memory::term_of,
+    mutants::Mutated,
     peer::Peer,
     resource::Resource,
 };
@@ -39,6 +40,7 @@ pub struct Agent {
     pub(crate) leaving: bool,
     alarmed: Vec<bool>,
     actions: VecDeque<Action>,
+    pub(crate) mutated: Mutated,
 }
 
 /// A memory that could not be stored.
@@ -83,6 +85,7 @@ impl Agent {
             beat_now: false,
             leaving: false,
             actions: VecDeque::new(),
+            mutated: Mutated::default(),
             config,
         }
     }

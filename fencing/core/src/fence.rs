@@ -1,6 +1,6 @@
 //! A shot at a peer: intent, delay, a last look at the reason, the shot, its end (R6, R7).
 
-use crate::{Action, Agent, Intent, Level, Role, Time, resource::Reason};
+use crate::{Action, Agent, Intent, Level, Role, Time, mutants::Mutant, resource::Reason};
 
 /// After so many shots within [`DAMPING_WINDOW`] each further one waits.
 const UNDAMPED: usize = 2;
@@ -90,7 +90,7 @@ impl Agent {
     #[must_use]
     pub fn still_wants(&self, peer: usize) -> bool {
         matches!(self.peers[peer].fencing, Fencing::Firing { .. })
-            && !self.fence_reasons(peer).is_empty()
+            && (self.mutant(Mutant::FireWithoutLastLook) || !self.fence_reasons(peer).is_empty())
     }
 
     /// A shot has ended: what was done, or why it is not known to have worked.
@@ -100,6 +100,10 @@ impl Agent {
             return;
         };
         let name = self.config.peers[peer].name.clone();
+        let result = match result {
+            Err(why) if self.mutant(Mutant::FailedShotIsProof) => Ok(why),
+            result => result,
+        };
         match result {
             Ok(detail) => {
                 self.report(Level::Info, None, format!("{name} is fenced: {detail}"));
@@ -234,7 +238,9 @@ impl Agent {
                 self.forget_intent(&name);
                 true
             }
-            Fencing::Storing { version, failed } if version <= self.stored => {
+            Fencing::Storing { version, failed }
+                if version <= self.stored || self.mutant(Mutant::FireBeforeIntentStored) =>
+            {
                 let table = self.timetable(peer);
                 let until = self.next_slot(peer, table, self.damping(peer));
                 if until > now {
@@ -268,6 +274,9 @@ impl Agent {
             } if until <= now => {
                 self.peers[peer].fencing = Fencing::Firing { failed, table };
                 self.note_meetings(peer);
+                if self.mutant(Mutant::ForgetIntentEarly) {
+                    self.forget_intent(&name);
+                }
                 self.act(Action::Fence(peer));
                 true
             }
@@ -292,6 +301,9 @@ impl Agent {
     /// When this node may fire, at least so many milliseconds from now.
     fn next_slot(&self, peer: usize, table: Timetable, wait: u64) -> Time {
         let place = self.place_in_race(peer, table.delay);
+        if self.mutant(Mutant::NoPlaceInRace) {
+            return self.now.after(wait);
+        }
         table.next(place, self.now.after(wait))
     }
 

@@ -3,7 +3,7 @@
 //! process that is gone. One that can't be killed (the kernel does not let go of it before its disk answers) says so in its
 //! beats, and the other node has its host fenced.
 
-use crate::{Action, Agent, HungIo, Level, Role, Time, resource::Resource};
+use crate::{Action, Agent, HungIo, Level, Role, Time, mutants::Mutant, resource::Resource};
 
 impl Resource {
     /// For how long its disk has answered nothing though it was asked, or its process has said nothing, milliseconds.
@@ -30,6 +30,11 @@ impl Agent {
     fn hangs(&self, resource: usize, ms: u64) -> bool {
         let state = &self.resources[resource];
         let view = state.view.as_ref();
+        let ms = if self.mutant(Mutant::HastyKill) {
+            self.config.profile.interval()
+        } else {
+            ms
+        };
         view.is_some_and(|view| view.role == Role::Primary) && state.stands_still(self.now) >= ms
     }
 

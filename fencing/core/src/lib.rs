@@ -12,6 +12,7 @@ mod event;
 mod fence;
 mod hang;
 mod memory;
+mod mutants;
 mod peer;
 mod resource;
 mod services;
@@ -26,4 +27,6 @@ pub use beat::{Beat, BeatResource, Serving};
 pub use config::{Config, HungIo, PeerConfig, Profile, ResourceConfig};
 pub use event::{Action, Led, Level, Looking, Operator, Order, ReplicaView, Role, Services, Time};
 pub use memory::{Failover, Intent, Memory, TermOf};
+#[cfg(feature = "mutants")]
+pub use mutants::Mutant;
 pub use status::{AgentStatus, PathStatus, PeerSummary, ResourceSummary};

@@ -2,7 +2,7 @@
 
 use crate::{
     Action, Agent, Failover, Level, Looking, Order, ReplicaView, Role, Services, Time,
-    services::Yielded, takeover::Answer,
+    mutants::Mutant, services::Yielded, takeover::Answer,
 };
 
 /// Before an order that failed is given once more, milliseconds.
@@ -128,6 +128,9 @@ impl Agent {
             && was
                 .zip(is)
                 .is_some_and(|(was, is)| was.progress == is.progress && !is.suspended);
+        // Who was just promoted may still be called a standby by what was said before: that counts from now on (R12).
+        let led = |view: &ReplicaView| view.led;
+        let led_changed = was.and_then(led) != is.and_then(led);
         // What its disk was asked before its oldest operation has been answered.
         let oldest = is.filter(|_| stands).map_or(0, |is| is.oldest_ms);
         let state = &mut self.resources[resource];
@@ -138,6 +141,9 @@ impl Agent {
         }
         let is = state.view.as_ref();
         let primary = is.is_some_and(|view| view.role == Role::Primary);
+        if led_changed {
+            state.peer_idle = state.peer_idle.map(|_| now);
+        }
         state.moved = state.moved.max(Time(now.0.saturating_sub(oldest)));
         state.lost = if linked {
             None
@@ -250,7 +256,9 @@ impl Agent {
     fn due_handover(&mut self, resource: usize) -> Option<Order> {
         let has_services = self.config.resources[resource].has_services;
         let state = &self.resources[resource];
-        let down = !has_services || state.services == Services::Down;
+        let down = !has_services
+            || state.services == Services::Down
+            || self.mutant(Mutant::HandOverWithServices);
         let primary = state
             .view
             .as_ref()

@@ -5,6 +5,7 @@
 use crate::{
     Action, Agent, Level, ReplicaView, Role, Services, Time,
     memory::{set_term, term_of},
+    mutants::Mutant,
     resource::Resource,
 };
 
@@ -166,6 +167,7 @@ impl Agent {
         };
         let freed = term_of(&self.memory.freed, &config.name);
         !config.has_services
+            || self.mutant(Mutant::IgnorePeersServices)
             || led.node == self.config.node // They were down when this node was promoted.
             || self.peers[config.peer].proof.is_some()
             || self.resources[resource].right.is_some() // Fenced since it was lost, or released by its agent.

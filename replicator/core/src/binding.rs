@@ -37,11 +37,15 @@ impl Replica {
         }
     }
 
-    /// A leader's data is about to come.
+    /// A leader's data is about to come. What this node's clients wrote may have been nowhere else (its own disk had failed),
+    /// and lost with the leader's power.
     pub(crate) fn bound_by_leader(&mut self, slot: Slot) {
         if let Some(said) = &self.peer(slot).said {
-            let lineage = said.lineage.clone();
+            let (lineage, lost_power) = (said.lineage.clone(), said.lost_power);
             self.bound_by(&lineage);
+            if lost_power && !self.mutant(Mutant::ServeClientsOfBeforePowerLoss) {
+                self.end_binding(Mark::BindingLostPower);
+            }
         }
     }
 

@@ -122,6 +122,7 @@ impl World {
                 match before {
                     None => {
                         self.check_opening(number);
+                        self.check_clients_of_role(number);
                         self.check_bound(number);
                     }
                     Some(before) => self.check_added(number, before..*size_blocks),

@@ -1,24 +1,31 @@
 //! Agents in place of the operator: the failover decisions of `fencing/core`, unchanged, beside the replicas that they
 //! look after, with two heartbeat paths and a fence device that is fast, slow, or out of order.
 
+mod device;
+mod draw;
 mod hang;
+mod orders;
 mod replica;
+mod services;
 
 use std::collections::BTreeMap;
 
 use twindisk_core::{CommandId, Role, Time as CoreTime};
 use twindisk_fencing_core::{
-    Action, Agent, Beat, Config, HungIo, Level, Memory, PeerConfig, Profile, ReplicaView,
-    ResourceConfig, Time,
+    Action, Agent, Beat, Config, HungIo, Level, Memory, PeerConfig, ReplicaView, ResourceConfig,
+    Time,
 };
 
+pub use draw::{AgentWorld, FenceDevice, ServiceTimes};
+pub(crate) use orders::Deed;
 use replica::{Errand, Question};
+use services::{Services, Work};
 
 use crate::{
+    bug::Mutant,
     checker::Violation,
-    disk::Loss,
     node::{Power, name},
-    swarm::{FenceDevice, MS, SEC},
+    swarm::{MS, SEC},
     trace::tell,
     world::{Ev, World},
 };
@@ -36,11 +43,13 @@ pub(crate) struct Agents {
     errands: u64,
     /// Who has asked for which command: the node, the run of its agent, and the number of the order.
     asked: BTreeMap<CommandId, (usize, u64, u64)>,
-    /// How long the fence device takes for a shot, and to read the power.
-    latency: u64,
-    /// It does not answer until then.
-    pub(crate) device_dead_until: u64,
-    shots: Vec<Shot>,
+    /// What they have to do with; faults in it end.
+    world: AgentWorld,
+    /// A device that both share does something until then.
+    device_busy_until: u64,
+    shots: Vec<device::Shot>,
+    /// When each node opened its device last.
+    opened: [u64; 2],
     /// Since when services run on both nodes.
     both_since: Option<u64>,
 }
@@ -55,14 +64,15 @@ struct Node {
     order: Option<u64>,
     /// When it looks at the clock next.
     tick_at: u64,
-    services: bool,
-}
-
-#[derive(Debug)]
-struct Shot {
-    fired: u64,
-    hit: u64,
-    victim: usize,
+    /// What it was told last of its replica.
+    seen: Option<ReplicaView>,
+    /// A shot is under way.
+    aims: bool,
+    /// It was told that its peer is off.
+    told_off: bool,
+    services: Services,
+    /// All its cables are cut until then.
+    isolated_until: u64,
 }
 
 /// Something that happens to agents.
@@ -91,39 +101,55 @@ pub(crate) enum AgentEv {
     },
     /// A beat arrives.
     Beat { path: usize, beat: Box<Beat> },
-    /// What it wanted stored is.
+    /// What it wanted stored is, or can't be.
     Stored { run: u64, memory: Box<Memory> },
+    /// What is to fire is ready.
+    Fire { run: u64 },
     /// A shot reaches its victim.
-    Shoot { run: u64, fired: u64 },
+    Shoot { command: device::Command },
     /// It hears what came of a shot.
-    Shot { run: u64, result: Result<(), ()> },
+    Shot {
+        run: u64,
+        result: Result<(), String>,
+    },
     /// It hears whether the peer's power is off.
     Power { run: u64 },
     /// The peer is to be switched on.
     PowerOn,
     /// The disk of a process that was killed answers: now it is gone.
     Dies { run: u64 },
-    /// Services have come up or gone down.
-    Services { run: u64, up: bool },
+    /// Services have come up or gone down, or have not.
+    Services { work: Work },
+    /// Ping targets have answered or not.
+    Ping { run: u64 },
+    /// A person does something, or cables are cut.
+    Deed { deed: Deed },
+    /// It is stopped.
+    Stop,
 }
 
 impl Agents {
-    pub(crate) fn new(device: FenceDevice) -> Self {
+    pub(crate) fn new(world: AgentWorld) -> Self {
         let node = |_| Node {
             agent: None,
             run: 0,
             memory: Memory::default(),
             order: None,
             tick_at: u64::MAX,
-            services: false,
+            seen: None,
+            aims: false,
+            told_off: false,
+            services: Services::default(),
+            isolated_until: 0,
         };
         Self {
             nodes: (0..2).map(node).collect(),
-            look_every: Profile::Fast.interval() / 4 * MS,
+            look_every: world.profile.interval() / 4 * MS,
             errands: 0,
             asked: BTreeMap::new(),
-            latency: device.latency,
-            device_dead_until: device.dead_until,
+            world,
+            device_busy_until: 0,
+            opened: [0; 2],
             shots: Vec::new(),
             both_since: None,
         }
@@ -147,13 +173,14 @@ impl World {
         if agents.nodes[number].agent.is_some() || self.nodes[number].power != Power::On {
             return;
         }
+        let world = agents.world.clone();
         let boot = self.dice.boot.draw() | 1;
         let (now, wall) = (self.agent_time(number), self.now / 1000);
         let peer = 1 - number;
         let config = Config {
             name: name(number),
             node: number as u8,
-            profile: Profile::Fast,
+            profile: world.profile,
             hung_io: HungIo::Act,
             peers: vec![PeerConfig {
                 name: name(peer),
@@ -166,18 +193,25 @@ impl World {
                 peer: 0,
                 has_services: true,
             }],
-            max_failovers: 1000,
+            max_failovers: world.max_failovers,
             failover_window: 3600,
         };
-        let latency = self.agents().latency / MS;
+        let mutant = self.swarm.mutant.and_then(Mutant::of_agents);
+        let latency = world.device.latency / MS;
         let node = &mut self.agents().nodes[number];
-        let mut agent = Agent::new(now, config, node.memory.clone(), boot, wall);
+        let agent = Agent::new(now, config, node.memory.clone(), boot, wall);
+        let mut agent = agent.with_mutant(mutant);
         agent.handle_monitor(now, 0, Ok(latency));
         node.agent = Some(agent);
         node.run += 1;
         node.tick_at = u64::MAX;
+        node.seen = None;
+        (node.aims, node.told_off) = (false, false);
         let run = node.run;
         tell!(self, "{}: its agent starts", name(number));
+        if world.pings {
+            self.agent_later(0, number, AgentEv::Ping { run });
+        }
         self.agent_later(0, number, AgentEv::Look { run });
         self.set_agent_timer(number);
     }
@@ -191,7 +225,9 @@ impl World {
         node.agent = None;
         node.run += 1;
         node.order = None;
-        node.services &= !with_power;
+        if with_power {
+            node.services.lose_power();
+        }
     }
 
     /// A process of a node dies, and sometimes its agent with it.
@@ -215,14 +251,22 @@ impl World {
         match event {
             AgentEv::Start => return self.start_agent(number),
             AgentEv::PowerOn => return self.power_on_again(1 - number),
-            AgentEv::Shoot { run, fired } => return self.shoot(number, run, fired),
+            AgentEv::Shoot { command } => return self.shoot(number, command),
+            AgentEv::Stop => return self.stop_agent(number, false),
             AgentEv::Dies { run } => return self.dies(number, run),
             AgentEv::Stored { run, memory } if run == current => {
+                let share = self.agents().world.store_faults;
+                let failed = self.dice.agent.chance(share);
                 let version = memory.version;
                 let node = &mut self.agents().nodes[number];
-                node.memory = *memory;
+                let result = if failed {
+                    Err("no space left on the device".to_owned())
+                } else {
+                    node.memory = *memory;
+                    Ok(())
+                };
                 if let Some(agent) = &mut node.agent {
-                    agent.handle_stored(now, version, Ok(()));
+                    agent.handle_stored(now, version, result);
                 }
             }
             AgentEv::Tick { run } if run == current => {
@@ -254,27 +298,12 @@ impl World {
                     let _ = agent.handle_beat(now, 0, path, &beat);
                 }
             }
-            AgentEv::Shot { run, result } if run == current => {
-                let result = result
-                    .map(|()| "its power was read as off".to_owned())
-                    .map_err(|()| "the device does not answer".to_owned());
-                if let Some(agent) = &mut self.agents().nodes[number].agent {
-                    agent.handle_fenced(now, 0, result);
-                }
-            }
-            AgentEv::Power { run } if run == current => {
-                let answers = self.now >= self.agents().device_dead_until;
-                let on = answers.then(|| self.nodes[1 - number].power == Power::On);
-                if let Some(agent) = &mut self.agents().nodes[number].agent {
-                    agent.handle_power(now, 0, on);
-                }
-            }
-            AgentEv::Services { run, up } if run == current => {
-                self.agents().nodes[number].services = up;
-                if let Some(agent) = &mut self.agents().nodes[number].agent {
-                    agent.handle_services(now, 0, Ok(()));
-                }
-            }
+            AgentEv::Fire { run } if run == current => self.fire(number, run),
+            AgentEv::Shot { run, result } if run == current => self.shot(number, result),
+            AgentEv::Power { run } if run == current => self.power_read(number),
+            AgentEv::Services { work } => self.services_done(number, work),
+            AgentEv::Ping { run } if run == current => self.pinged(number, run),
+            AgentEv::Deed { deed } => self.do_deed(number, deed),
             _ => return,
         }
         self.settle_agent(number);
@@ -284,7 +313,9 @@ impl World {
     fn check_services(&mut self) {
         let runs = |number: usize| {
             let agent = &self.agents.as_ref().expect("agents").nodes[number];
-            agent.services && agent.agent.is_some() && self.nodes[number].paused_until <= self.now
+            agent.services.run()
+                && agent.agent.is_some()
+                && self.nodes[number].paused_until <= self.now
         };
         let both = runs(0) && runs(1);
         let now = self.now;
@@ -327,7 +358,7 @@ impl World {
 
     fn agent_acts(&mut self, number: usize, action: Action) {
         let run = self.agents().nodes[number].run;
-        let latency = self.agents().latency;
+        let latency = self.agents().world.device.latency;
         match action {
             Action::Send { beat, .. } => self.send_beat(number, &beat),
             Action::Store(memory) => {
@@ -336,38 +367,15 @@ impl World {
                 self.agent_later(delay, number, AgentEv::Stored { run, memory });
             }
             Action::ReadPower(_) => self.agent_later(latency, number, AgentEv::Power { run }),
-            Action::Fence(_) => {
-                let wanted = self.agents().nodes[number]
-                    .agent
-                    .as_ref()
-                    .is_some_and(|agent| agent.still_wants(0));
-                let fired = self.now;
-                if !wanted {
-                    let event = AgentEv::Shot {
-                        run,
-                        result: Err(()),
-                    };
-                    return self.agent_later(0, number, event);
-                }
-                tell!(
-                    self,
-                    "{}: its agent fires at {}",
-                    name(number),
-                    name(1 - number)
-                );
-                self.agent_later(latency / 2, number, AgentEv::Shoot { run, fired });
-            }
+            Action::Fence(_) => self.aim(number),
             Action::PowerOn(_) => {
                 let delay = self.dice.agent.between(200 * MS, 2 * SEC);
                 self.agent_later(delay, number, AgentEv::PowerOn);
             }
             Action::Order(_, order) => self.agent_orders(number, order),
             Action::Kill { run, .. } => self.kill_process(number, run),
-            Action::StartServices { .. } | Action::StopServices(_) => {
-                let up = matches!(action, Action::StartServices { .. });
-                let delay = self.dice.agent.between(MS, 50 * MS);
-                self.agent_later(delay, number, AgentEv::Services { run, up });
-            }
+            Action::StartServices { .. } => self.work_on_services(number, true),
+            Action::StopServices(_) => self.work_on_services(number, false),
             Action::Report { level, what, .. } => {
                 let mark = if level == Level::Info { "--" } else { "**" };
                 tell!(self, "{}: agent {mark} {what}", name(number));
@@ -381,7 +389,7 @@ impl World {
             let until = self.pairs[&(0, 1)].blocked[side];
             let cut = until > self.now && (path == 0 || until % 2 == 1);
             let lost = !self.healed && self.dice.agent.chance(10);
-            if cut || lost {
+            if cut || lost || self.is_isolated(0) || self.is_isolated(1) {
                 continue;
             }
             let delay = self.dice.agent.between(MS / 10, 3 * MS);
@@ -390,61 +398,20 @@ impl World {
         }
     }
 
-    /// The command has left the shooter: whatever becomes of that, it is carried out.
-    fn shoot(&mut self, number: usize, run: u64, fired: u64) {
-        let half = self.agents().latency / 2;
-        if self.now < self.agents().device_dead_until {
-            let result = Err(());
-            return self.agent_later(half, number, AgentEv::Shot { run, result });
-        }
-        let victim = 1 - number;
-        tell!(
-            self,
-            ">> the power of {} is switched off for {}",
-            name(victim),
-            name(number)
-        );
-        self.coverage.reach("operator", "fence");
-        if self.nodes[victim].power == Power::On {
-            let hit = self.now;
-            let race = self
-                .agents()
-                .shots
-                .iter()
-                .any(|shot| shot.victim == number && shot.fired < hit && fired < shot.hit);
-            if race {
-                let story = "both nodes were shot in one race".to_owned();
-                self.violate(Violation::new("R7", story));
-            }
-            self.agents().shots.push(Shot { fired, hit, victim });
-            self.lose_power(victim, Loss::All, Power::Fenced);
-        } else {
-            self.nodes[victim].power = Power::Fenced;
-        }
-        let result = Ok(());
-        self.agent_later(half, number, AgentEv::Shot { run, result });
-    }
-
-    /// A shot that came late has hit a node that nobody is there to switch on: faults have ended, so somebody is.
-    pub(crate) fn switch_on_again(&mut self) {
-        for number in 0..self.nodes.len() {
-            if self.healed && self.nodes[number].power == Power::Fenced {
-                let node = 1 - number;
-                self.agent_later(5 * SEC, node, AgentEv::PowerOn);
+    /// Faults end.
+    pub(crate) fn heal_agents(&mut self) {
+        if let Some(agents) = &mut self.agents {
+            agents.world.heal();
+            for node in &mut agents.nodes {
+                node.isolated_until = 0;
             }
         }
     }
 
-    fn power_on_again(&mut self, number: usize) {
-        if self.nodes[number].power == Power::Fenced {
-            tell!(
-                self,
-                ">> the power of {} is switched on again",
-                name(number)
-            );
-            self.nodes[number].power = Power::Off;
-            self.restart_later(number, 500 * MS);
-        }
+    /// How much longer a healed cluster takes than one of the fastest agents.
+    pub(crate) fn patience(&self) -> u64 {
+        let agents = self.agents.as_ref();
+        agents.map_or(1, |agents| agents.world.slowness())
     }
 
     /// Why the agents have more to do.
@@ -459,7 +426,7 @@ impl World {
             let primary = self.nodes[number]
                 .status(self.now)
                 .is_some_and(|status| status.role == Role::Primary);
-            if primary != node.services {
+            if primary != node.services.run() {
                 let name = name(number);
                 return Err(format!("services and the primary role of {name} differ"));
             }

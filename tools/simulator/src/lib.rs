@@ -11,6 +11,7 @@
 mod actions;
 mod agents;
 mod bufs;
+mod bug;
 pub mod checker;
 mod client;
 pub mod content;
@@ -38,7 +39,7 @@ mod wire;
 mod world;
 mod write_log;
 
+pub use bug::Mutant;
 pub use run::{Outcome, run, run_swarm, run_with_agents};
 pub use trace::Telling;
-pub use twindisk_core::Mutant;
 pub use world::World;

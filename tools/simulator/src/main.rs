@@ -83,12 +83,18 @@ struct Arguments {
 }
 
 impl Arguments {
+    /// A bug of agents is looked for where there are some.
+    fn has_agents(&self) -> bool {
+        let mutant = mutation::named(self.mutant.as_deref()).ok().flatten();
+        self.agents || mutant.is_some_and(Mutant::is_of_agents)
+    }
+
     /// What the seeds of a run are for.
     fn play(&self) -> Play {
         let scenario = self.scenario.as_deref().and_then(scenarios::named);
         match scenario {
             Some(scenario) => Play::Scenario(scenario),
-            None if self.agents => Play::Agents,
+            None if self.has_agents() => Play::Agents,
             None => Play::Swarm,
         }
     }
@@ -133,7 +139,7 @@ fn small_worlds(states: usize, mutant: Option<Mutant>) -> ExitCode {
         .into_iter()
         .chain(small::worlds::long())
     {
-        world.bounds.mutant = mutant;
+        world.bounds.mutant = mutant.and_then(Mutant::of_replicas);
         let began = Instant::now();
         let found = small::explore(&world.bounds, states);
         println!(
@@ -201,7 +207,7 @@ fn scenarios_too(coverage: &mut Coverage) -> usize {
 }
 
 fn one(seed: u64, mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
-    let mut swarm = if arguments.agents {
+    let mut swarm = if arguments.has_agents() {
         Swarm::draw_with_agents(seed)
     } else {
         Swarm::draw(seed)

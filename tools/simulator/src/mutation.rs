@@ -21,6 +21,12 @@ use crate::workers::{Orders, Play, run_all};
 /// What an earlier run has found: the seeds and scenarios that it names are tried first.
 const TABLE: &str = include_str!("../MUTANTS.md");
 
+/// Seeds of pairs with agents, at most.
+const AGENT_SEEDS: u64 = 300;
+
+/// In the table, before such a seed.
+const AGENTS: &str = "agents ";
+
 /// Where a mutant was found.
 struct Found {
     place: Place,
@@ -38,9 +44,10 @@ enum Place {
 /// The mutant of that name; prints all of them when there is none.
 pub(crate) fn named(name: Option<&str>) -> Result<Option<Mutant>, ()> {
     let Some(name) = name else { return Ok(None) };
-    let found = Mutant::ALL.iter().find(|mutant| mutant.name() == name);
+    let all = Mutant::all();
+    let found = all.iter().find(|mutant| mutant.name() == name);
     if found.is_none() {
-        for mutant in Mutant::ALL {
+        for mutant in &all {
             println!(
                 "{:<26} {:<10} {}",
                 mutant.name(),
@@ -54,6 +61,7 @@ pub(crate) fn named(name: Option<&str>) -> Result<Option<Mutant>, ()> {
 
 /// Looks for every mutant in at most `seeds` seeds, and prints a table of how each was found.
 pub(crate) fn find_all(start: u64, seeds: u64, jobs: usize) -> ExitCode {
+    let all = Mutant::all();
     let next = AtomicUsize::new(0);
     let found = Mutex::new(BTreeMap::new());
     thread::scope(|scope| {
@@ -61,7 +69,7 @@ pub(crate) fn find_all(start: u64, seeds: u64, jobs: usize) -> ExitCode {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(mutant) = Mutant::ALL.get(number) else {
+                    let Some(mutant) = all.get(number) else {
                         break;
                     };
                     let result = find(*mutant, start, seeds);
@@ -75,15 +83,17 @@ pub(crate) fn find_all(start: u64, seeds: u64, jobs: usize) -> ExitCode {
     println!("| mutant | what it does | breaks | found by | where |");
     println!("|---|---|---|---|---|");
     let mut missed = Vec::new();
-    for (mutant, result) in Mutant::ALL.iter().zip(found.values()) {
+    for (mutant, result) in all.iter().zip(found.values()) {
         show(*mutant, result.as_ref());
         if result.is_none() {
             missed.push(mutant.name());
         }
     }
-    let all = Mutant::ALL.len();
-    let count = all - missed.len();
-    println!("\n{count} of {all} mutants found in at most {seeds} seeds each, or in a scenario");
+    let count = all.len() - missed.len();
+    println!(
+        "\n{count} of {} mutants found in at most {seeds} seeds each, or in a scenario",
+        all.len()
+    );
     if missed.is_empty() {
         return ExitCode::SUCCESS;
     }
@@ -94,12 +104,21 @@ pub(crate) fn find_all(start: u64, seeds: u64, jobs: usize) -> ExitCode {
 /// Where a run fails with the mutant and holds without it: the place in the table, or else the first seed, or else the
 /// first scenario.
 fn find(mutant: Mutant, start: u64, seeds: u64) -> Option<Found> {
+    // A pair with agents takes longer than a cluster without.
+    let seeds = if mutant.is_of_agents() {
+        seeds.min(AGENT_SEEDS)
+    } else {
+        seeds
+    };
     let end = start + seeds;
     let known = known_place(mutant).and_then(|place| match place {
         Place::Seed(seed) if (start..end).contains(&seed) => scan(mutant, None, seed..seed + 1),
         Place::Seed(_) => None,
         Place::Scenario(scenario) => scan(mutant, Some(scenario), 1..DICE + 1),
     });
+    if mutant.is_of_agents() {
+        return known.or_else(|| scan(mutant, None, start..end));
+    }
     let scripted = || scenarios::all().find_map(|it| scan(mutant, Some(it), 1..DICE + 1));
     known
         .or_else(|| scan(mutant, None, start..end))
@@ -107,10 +126,15 @@ fn find(mutant: Mutant, start: u64, seeds: u64) -> Option<Found> {
 }
 
 fn scan(mutant: Mutant, scenario: Option<Scenario>, seeds: Range<u64>) -> Option<Found> {
+    let play = match scenario {
+        Some(scenario) => Play::Scenario(scenario),
+        None if mutant.is_of_agents() => Play::Agents,
+        None => Play::Swarm,
+    };
     let mut from = seeds.start;
     while from < seeds.end {
-        let (seed, why) = first_failing(Some(mutant), scenario, from..seeds.end)?;
-        if first_failing(None, scenario, seed..seed + 1).is_none() {
+        let (seed, why) = first_failing(Some(mutant), play, from..seeds.end)?;
+        if first_failing(None, play, seed..seed + 1).is_none() {
             let how = how(&why);
             let place = scenario.map_or(Place::Seed(seed), Place::Scenario);
             return Some(Found { place, how });
@@ -126,19 +150,16 @@ fn known_place(mutant: Mutant) -> Option<Place> {
         .lines()
         .find(|row| row.starts_with(&format!("| {} |", mutant.name())))?;
     let last = row.trim_end_matches(" |").rsplit("| ").next()?;
-    let seed = last.parse().ok().map(Place::Seed);
+    let seed = last.trim_start_matches(AGENTS).parse().ok();
+    let seed = seed.map(Place::Seed);
     seed.or_else(|| scenarios::named(last.trim_matches('`')).map(Place::Scenario))
 }
 
-fn first_failing(
-    mutant: Option<Mutant>,
-    scenario: Option<Scenario>,
-    seeds: Range<u64>,
-) -> Option<(u64, String)> {
+fn first_failing(mutant: Option<Mutant>, play: Play, seeds: Range<u64>) -> Option<(u64, String)> {
     let results = run_all(&Orders {
         start: seeds.start,
         seeds: seeds.end - seeds.start,
-        play: scenario.map_or(Play::Swarm, Play::Scenario),
+        play,
         jobs: 1,
         deadline: None,
         failures: 1,
@@ -170,6 +191,7 @@ fn how(why: &str) -> String {
 fn show(mutant: Mutant, found: Option<&Found>) {
     let how = found.map_or("**nothing**", |found| &found.how);
     let place = match found.map(|found| found.place) {
+        Some(Place::Seed(seed)) if mutant.is_of_agents() => format!("{AGENTS}{seed}"),
         Some(Place::Seed(seed)) => seed.to_string(),
         Some(Place::Scenario(scenario)) => format!("`{}`", scenario.name),
         None => String::new(),

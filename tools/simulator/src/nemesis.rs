@@ -381,9 +381,7 @@ impl World {
     pub(crate) fn heal(&mut self) {
         self.healed = true;
         tell!(self, "## faults end");
-        if let Some(agents) = &mut self.agents {
-            agents.device_dead_until = 0;
-        }
+        self.heal_agents();
         for pair in self.pairs.keys().copied().collect::<Vec<_>>() {
             for side in 0..2 {
                 self.pair_mut(pair).blocked[side] = 0;

@@ -118,6 +118,7 @@ impl World {
             }
         }
         if self.agents.is_some() {
+            self.tend_agents();
             return self.switch_on_again();
         }
         let primaries: Vec<usize> = (0..states.len())

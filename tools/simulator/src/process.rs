@@ -4,6 +4,7 @@ use twindisk_core::{Replica, Start};
 use twindisk_format::{ids::BootId, superblock::StoredDisk};
 
 use crate::{
+    bug::Mutant,
     checker::{Violation, image, sector::Held},
     disk::Loss,
     node::{Power, config, fresh_bufs, name},
@@ -72,9 +73,10 @@ impl World {
             .iter()
             .map(|words| words.iter().map(|word| u64::from(word.count_ones())).sum())
             .collect();
+        let mutant = self.swarm.mutant.and_then(Mutant::of_replicas);
         let node = &mut self.nodes[number];
         let now = node.clock.local(self.now);
-        node.replica = Some(Replica::with_mutant(now, start, loaded, self.swarm.mutant));
+        node.replica = Some(Replica::with_mutant(now, start, loaded, mutant));
         if let Some(status) = node.status(self.now) {
             node.disk_state = status.disk;
             node.connections = status.peers.iter().map(|peer| peer.connection).collect();

@@ -74,6 +74,7 @@ impl World {
         }
         self.after(100 * MS, Ev::Operator);
         self.plan_faults();
+        self.plan_deeds();
     }
 
     /// Switches everything on; the node with the first copy becomes primary.
@@ -90,7 +91,7 @@ impl World {
         }
         self.run_until(self.now + 300 * MS);
         let first = self.swarm.first;
-        let limit = self.now + 20 * SEC;
+        let limit = self.now + 20 * SEC * self.patience();
         if self.agents.is_some() {
             while self.violation.is_none() && self.nodes[first].export.is_none() && self.now < limit
             {
@@ -132,7 +133,8 @@ impl World {
         }
         self.heal();
         self.clients.budget = self.clients.issued + LAST_OPERATIONS;
-        let limit = self.now + CONVERGE_LIMIT;
+        let limit = CONVERGE_LIMIT * self.patience();
+        let end = self.now + limit;
         let mut calm = 0;
         while self.violation.is_none() {
             self.run_until(self.now + 250 * MS);
@@ -146,11 +148,8 @@ impl World {
                 continue;
             };
             calm = 0;
-            if self.now > limit {
-                let story = format!(
-                    "not converged {} s after faults ended: {why}",
-                    CONVERGE_LIMIT / SEC
-                );
+            if self.now > end {
+                let story = format!("not converged {} s after faults ended: {why}", limit / SEC);
                 self.violate(Violation::new("S6", story));
             }
         }

@@ -8,7 +8,7 @@ use std::{
 use twindisk_core::{Command, Event, LinkId, OpId, Replica};
 
 use crate::{
-    agents::{AgentEv, Agents},
+    agents::{AgentEv, Agents, Deed},
     checker::{Violation, alone::Alone, book::Book, bound::Bindings, heard::Heard, terms::Terms},
     client::Clients,
     content::SECTORS,
@@ -215,7 +215,7 @@ impl World {
             next_link: 1,
             clients: Clients::new(&swarm),
             operator: Operator::default(),
-            agents: swarm.agents.map(Agents::new),
+            agents: swarm.agents.clone().map(Agents::new),
             nemesis: Nemesis::default(),
             book: Book::new(
                 swarm.garbage.then_some(swarm.first),
@@ -393,7 +393,13 @@ impl World {
             | Ev::Restart { .. } => return None,
             // What a device has been told to do, and what it does, stands still for nobody.
             Ev::Agent {
-                event: AgentEv::Shoot { .. } | AgentEv::PowerOn | AgentEv::Dies { .. },
+                event:
+                    AgentEv::Shoot { .. }
+                    | AgentEv::PowerOn
+                    | AgentEv::Dies { .. }
+                    | AgentEv::Deed {
+                        deed: Deed::Isolate,
+                    },
                 ..
             } => return None,
             // An agent goes on beside a process that hangs.

@@ -17,8 +17,12 @@ fn every_mutant_is_found() {
     println!("{table}");
     assert!(output.status.success(), "{table}");
     let rows = table.lines().filter(|line| line.starts_with("| ")).count();
-    assert_eq!(rows, Mutant::ALL.len() + 1, "a row for each, and the head");
-    assert!(Mutant::ALL.len() >= 28);
+    assert_eq!(
+        rows,
+        Mutant::all().len() + 1,
+        "a row for each, and the head"
+    );
+    assert!(Mutant::all().len() >= 28 + 8);
 }
 
 #[test]
@@ -30,7 +34,7 @@ fn the_table_in_the_documentation_names_every_mutant() {
         .filter_map(|line| line.rsplitn(3, " | ").nth(2))
         .collect();
     let mut wanted = String::new();
-    for mutant in Mutant::ALL {
+    for mutant in Mutant::all() {
         let (name, what, rule) = (mutant.name(), mutant.what(), mutant.rule());
         let _ = writeln!(wanted, "| {name} | {what} | {rule}");
     }

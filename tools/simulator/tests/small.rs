@@ -1,9 +1,7 @@
 //! Every order of events in small worlds: no rule is broken, and deliberate bugs break one.
 
-use twindisk_simulator::{
-    Mutant,
-    small::{explore, worlds},
-};
+use twindisk_core::Mutant;
+use twindisk_simulator::small::{explore, worlds};
 
 /// More than any of the short worlds has.
 const STATES: usize = 200_000;

@@ -32,16 +32,19 @@ def options_one_by_one():
     assert h.get_structured_replies_negotiated()
 
     names = []
-    assert h.opt_list(lambda name, description: names.append((name, description))) == 1
+    assert h.opt_list(lambda name, description: names.append((name, description))) == 2
     name, description = names[0]
     assert name and description, names
+    # The same device in this role alone, for clients that come back by themselves.
+    bound = names[1][0]
+    assert bound.startswith(name + "@"), names
 
     contexts = []
     h.opt_list_meta_context(lambda context: contexts.append(context))
     assert contexts == [nbd.CONTEXT_BASE_ALLOCATION], contexts
 
     # INFO says all that GO would say, also under the export's own name, and nothing is opened by it.
-    for asked in ("", name):
+    for asked in ("", name, bound):
         h.set_export_name(asked)
         h.opt_info()
         assert h.get_size() > 0

@@ -273,7 +273,7 @@ fn cores_and_formats_know_no_clock_no_io_and_no_chance() {
 #[test]
 fn only_the_simulator_has_deliberate_bugs() {
     let simulator = "tools/simulator/";
-    let home = "replicator/core/";
+    let homes = ["replicator/core/", "fencing/core/"];
     let mut complaints = Vec::new();
     for (path, text) in files("Cargo.toml") {
         let turns_on = text
@@ -298,8 +298,9 @@ fn only_the_simulator_has_deliberate_bugs() {
         }
     }
     for file in sources() {
-        let may = [simulator, home]
+        let may = homes
             .iter()
+            .chain([&simulator])
             .any(|place| file.path.starts_with(place));
         if !may && words(&file.text).any(|word| word == "with_mutant" || word == "Mutant") {
             complaints.push(format!(

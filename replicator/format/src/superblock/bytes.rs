@@ -229,18 +229,11 @@ fn decode_lineage(layout: &SuperblockLayout) -> Result<Lineage, Fault> {
 
 fn decode_binding(layout: &SuperblockLayout) -> Result<Option<Binding>, Fault> {
     let (term, id) = (layout.binding_term.get(), layout.binding_id.get());
-    if term == 0 {
-        ensure(id == 0, "a role has a generation but no term")?;
-        return Ok(None);
-    }
-    ensure(
-        term <= layout.term.get(),
-        "the role began in a term that is still to come",
-    )?;
-    Ok(Some(Binding {
-        term: Term(term),
-        id: GenerationId(id),
-    }))
+    ensure(term > 0 || id == 0, "a role has a generation but no term")?;
+    let to_come = term > layout.term.get();
+    ensure(!to_come, "the role began in a term that is still to come")?;
+    let (term, id) = (Term(term), GenerationId(id));
+    Ok((term.0 > 0).then_some(Binding { term, id }))
 }
 
 fn encode_peer(peer: &PeerRecord) -> PeerLayout {

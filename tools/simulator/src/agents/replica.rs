@@ -13,6 +13,7 @@ use twindisk_view::{Look, news};
 
 use super::AgentEv;
 use crate::{
+    checker::Violation,
     node::{name, slot_of},
     swarm::{MS, SEC, US},
     trace::tell,
@@ -119,8 +120,10 @@ impl World {
         } = question;
         let now = self.agent_time(number);
         let next = (asked + self.agents().look_every).saturating_sub(self.now);
-        if let Some(agent) = &mut self.agents().nodes[number].agent {
-            agent.handle_replica(now, 0, looking, view.map(|view| *view));
+        let node = &mut self.agents().nodes[number];
+        node.seen = view.map(|view| *view);
+        if let Some(agent) = &mut node.agent {
+            agent.handle_replica(now, 0, looking, node.seen.clone());
         }
         self.agent_later(next, number, AgentEv::Look { run });
     }
@@ -145,6 +148,7 @@ impl World {
         if offline {
             delay += self.dice.agent.between(2 * MS, 40 * MS); // A program is started for it.
         }
+        self.check_errand(number, &errand.order);
         self.agent_later(delay, number, AgentEv::Obey { errand });
         let result = Err(format!("no answer within {} s", ORDER_PATIENCE / SEC));
         let late = AgentEv::Ordered {
@@ -153,6 +157,21 @@ impl World {
             result,
         };
         self.agent_later(ORDER_PATIENCE, number, late);
+    }
+
+    /// R2: nobody is said to be off who is not known to be. R12: services go before the role.
+    fn check_errand(&mut self, number: usize, order: &Order) {
+        match order {
+            Order::Promote | Order::ReceiptReleased { .. } => {}
+            Order::ReceiptFenced { .. } => {
+                if !self.agents().nodes[number].told_off {
+                    let (here, there) = (name(number), name(1 - number));
+                    let story = format!("{here} says that {there} is off, and was not told so");
+                    self.violate(Violation::new("R2", story));
+                }
+            }
+            Order::Outdate { .. } | Order::HandOver => self.check_release(number),
+        }
     }
 
     /// An order reaches the process, or the metadata. The agent may be gone by now: nobody takes it back.

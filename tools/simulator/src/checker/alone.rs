@@ -280,7 +280,8 @@ impl WhatIf {
             capacity_blocks: node.disk.blocks().min(loaded.superblock.max_size_blocks),
         };
         let now = node.clock.local(now);
-        let core = Replica::with_mutant(now, start, loaded, swarm.mutant);
+        let mutant = swarm.mutant.and_then(crate::Mutant::of_replicas);
+        let core = Replica::with_mutant(now, start, loaded, mutant);
         Some(Self::new(core, now, node))
     }
 

@@ -1,0 +1,97 @@
+//! Deliberate bugs, so that we know that the simulator's checker bites: it must find every one of them.
+//!
+//! Only with the feature `mutants`, which only `twindisk-simulator` turns on. Without it [`Agent::mutant`] is a constant
+//! `false`. Even in a build of the whole workspace, which unifies features, only an agent made by [`Agent::with_mutant`] has
+//! a bug, and only the simulator calls that. The `tidy` test checks both.
+
+use crate::Agent;
+
+macro_rules! mutants {
+    ($($(#[doc = $what:literal])+ $name:ident: $rule:literal,)+) => {
+        /// A deliberate bug. `mutants.rs` says how it is kept out of production.
+        #[cfg_attr(not(feature = "mutants"), expect(unreachable_pub, reason = "only the simulator names one"))]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mutant {
+            $($(#[doc = $what])+ $name,)+
+        }
+
+        #[cfg(feature = "mutants")]
+        impl Mutant {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// Its name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)+
+                }
+            }
+
+            /// The rule of DESIGN section 7 that it breaks.
+            #[must_use]
+            pub const fn rule(self) -> &'static str {
+                match self {
+                    $(Self::$name => $rule,)+
+                }
+            }
+
+            /// What it does, in a sentence.
+            #[must_use]
+            pub const fn what(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($what,)+).trim_ascii_start(),)+
+                }
+            }
+        }
+    };
+}
+
+mutants! {
+    // A shot.
+    /// The reason for a shot is not looked at again right before it.
+    FireWithoutLastLook: "R6",
+    /// A shot is fired before the intent to fire it is stored.
+    FireBeforeIntentStored: "R6",
+    /// The intent to fire is forgotten when the shot is fired, not when its end is known.
+    ForgetIntentEarly: "R6",
+    /// A shot that failed is taken for one that hit.
+    FailedShotIsProof: "R2",
+    /// A standby does not wait in the race.
+    NoPlaceInRace: "R7",
+    /// A process is killed that stands still for a moment.
+    HastyKill: "section 9",
+
+    // Services.
+    /// The role is handed over although services run.
+    HandOverWithServices: "R12",
+    /// A node is promoted although the services of the other one are not known to be down.
+    IgnorePeersServices: "R12",
+}
+
+/// The bug that an agent has, if any.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mutated(#[cfg(feature = "mutants")] Option<Mutant>);
+
+impl Agent {
+    /// Whether the core has this bug now.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn mutant(&self, mutant: Mutant) -> bool {
+        self.mutated.0 == Some(mutant)
+    }
+
+    /// Whether the core has this bug now: never.
+    #[cfg(not(feature = "mutants"))]
+    #[expect(clippy::unused_self, reason = "as with the feature")]
+    pub(crate) const fn mutant(&self, _: Mutant) -> bool {
+        false
+    }
+
+    /// An agent with a deliberate bug.
+    #[cfg(feature = "mutants")]
+    #[must_use]
+    pub fn with_mutant(mut self, mutant: Option<Mutant>) -> Self {
+        self.mutated = Mutated(mutant);
+        self
+    }
+}

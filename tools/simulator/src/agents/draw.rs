@@ -1,0 +1,136 @@
+//! What a seed draws for a pair with agents, beside what it draws for every cluster.
+
+use twindisk_fencing_core::Profile;
+
+use crate::{
+    rng::Rng,
+    swarm::{MS, SEC},
+};
+
+/// The surroundings of two agents.
+#[derive(Clone, Debug)]
+pub struct AgentWorld {
+    /// How fast they judge.
+    pub profile: Profile,
+    /// What they fence with.
+    pub device: FenceDevice,
+    /// What follows the role.
+    pub services: ServiceTimes,
+    /// Of 1000 times that a memory is to be stored: it can't be.
+    pub store_faults: u32,
+    /// They ask targets whether the network of the clients is there.
+    pub pings: bool,
+    /// Times that all cables of a node are cut.
+    pub isolations: u32,
+    /// Times that a person tells an agent something.
+    pub orders: u32,
+    /// After so many failovers within the hour a person has to look first.
+    pub max_failovers: u32,
+}
+
+/// A fence device; times in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct FenceDevice {
+    /// How long a shot takes, and to read the power.
+    pub latency: u64,
+    /// Of 1000 shots: it takes up to three times as long.
+    pub slow: u32,
+    /// It does not answer before.
+    pub dead_until: u64,
+    /// It does not answer this node at all.
+    pub dead_for: Option<usize>,
+    /// Both nodes hang on one, which does one thing at a time.
+    pub shared: bool,
+    /// Of 1000 shots: nothing happens although it says so; the power is read as on.
+    pub lies: u32,
+    /// Of 1000 shots: the node is off, and comes up again by itself, perhaps before its power is read.
+    pub wakes: u32,
+}
+
+/// Services that start and stop, or do not.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceTimes {
+    /// Most that it takes to bring them up or down, nanoseconds.
+    pub takes: u64,
+    /// Of 1000 starts: one that fails.
+    pub fail_start: u32,
+    /// Of 1000 stops: one that fails.
+    pub fail_stop: u32,
+}
+
+impl AgentWorld {
+    pub(crate) fn draw(rng: &mut Rng, duration: u64) -> Self {
+        let latency = rng.pick(&[20 * MS, 200 * MS, SEC, 3 * SEC]);
+        let dead_until = if rng.chance(250) {
+            rng.between(SEC, duration)
+        } else {
+            0
+        };
+        let mut some = |share: u32, most: u32| {
+            if rng.chance(share) {
+                rng.between(1, u64::from(most)) as u32
+            } else {
+                0
+            }
+        };
+        let device = FenceDevice {
+            latency,
+            slow: some(300, 500),
+            dead_until,
+            dead_for: None,
+            shared: false,
+            lies: some(150, 500),
+            wakes: some(150, 500),
+        };
+        let mut world = Self {
+            profile: Profile::Fast,
+            device,
+            services: ServiceTimes {
+                takes: 50 * MS,
+                fail_start: some(200, 400),
+                fail_stop: some(200, 400),
+            },
+            store_faults: some(200, 600),
+            pings: false,
+            isolations: some(200, 2),
+            orders: some(300, 4),
+            max_failovers: 1000,
+        };
+        world.device.dead_for = rng.chance(80).then(|| rng.index(2));
+        world.device.shared = rng.chance(200);
+        world.services.takes = rng.pick(&[50 * MS, 50 * MS, SEC, 4 * SEC]);
+        world.pings = rng.coin();
+        world.max_failovers = rng.pick(&[1, 2, 1000, 1000, 1000]);
+        world.profile = rng.pick(&[
+            Profile::Fast,
+            Profile::Fast,
+            Profile::Fast,
+            Profile::Fast,
+            Profile::Default,
+            Profile::Default,
+            Profile::Wide,
+        ]);
+        world
+    }
+
+    /// How much slower its times are than the fastest profile's.
+    pub(crate) const fn slowness(&self) -> u64 {
+        match self.profile {
+            Profile::Fast => 1,
+            Profile::Default => 2,
+            Profile::Wide => 5,
+        }
+    }
+
+    /// Faults end.
+    pub(crate) fn heal(&mut self) {
+        self.device.slow = 0;
+        self.device.dead_until = 0;
+        self.device.dead_for = None;
+        self.device.lies = 0;
+        self.device.wakes = 0;
+        self.services.fail_start = 0;
+        self.services.fail_stop = 0;
+        self.store_faults = 0;
+    }
+}

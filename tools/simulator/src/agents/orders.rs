@@ -1,0 +1,150 @@
+//! What persons and cables do to agents: maintenance, switchovers, restarts, confirmations; a node without its network.
+
+use twindisk_fencing_core::Operator;
+
+use super::AgentEv;
+use crate::{
+    node::{Power, name},
+    swarm::{MS, SEC},
+    trace::tell,
+    world::{Ev, World},
+};
+
+/// Something that a person does, or that happens to cables.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Deed {
+    /// The agent is to decide nothing, or to decide again.
+    Maintenance(bool),
+    /// Failovers may go on.
+    Clear,
+    /// The peer is switched off, if it is not on, and said to be.
+    Confirm,
+    /// The role is to go over.
+    Switchover,
+    /// The agent is stopped, and started again.
+    Leave,
+    /// The agent dies alone, and is started again.
+    Kill,
+    /// All cables of the node are cut for a while.
+    Isolate,
+}
+
+impl World {
+    /// Plans what is done to agents.
+    pub(crate) fn plan_deeds(&mut self) {
+        let Some(world) = self.agents.as_ref().map(|agents| agents.world.clone()) else {
+            return;
+        };
+        let end = self.swarm.duration;
+        let deeds = [
+            Deed::Maintenance(true),
+            Deed::Clear,
+            Deed::Confirm,
+            Deed::Switchover,
+            Deed::Switchover,
+            Deed::Leave,
+            Deed::Kill,
+        ];
+        for count in 0..world.orders + world.isolations {
+            let die = &mut self.dice.agent;
+            let at = die.between(self.now, end);
+            let node = die.index(2);
+            let deed = if count < world.orders {
+                die.pick(&deeds)
+            } else {
+                Deed::Isolate
+            };
+            let event = AgentEv::Deed { deed };
+            self.at(at, Ev::Agent { node, event });
+        }
+    }
+
+    /// Whether all cables of a node are cut.
+    pub(super) fn is_isolated(&self, number: usize) -> bool {
+        let agents = self.agents.as_ref();
+        agents.is_some_and(|agents| agents.nodes[number].isolated_until > self.now)
+    }
+
+    pub(super) fn do_deed(&mut self, number: usize, deed: Deed) {
+        if self.healed && !matches!(deed, Deed::Maintenance(false) | Deed::Clear) {
+            return;
+        }
+        tell!(self, ">> {}: {deed:?}", name(number));
+        let slow = self.agents().world.slowness();
+        let while_ms = self.dice.agent.between(200, 5000 * slow);
+        match deed {
+            Deed::Maintenance(on) => {
+                if self.tell_agent(number, Operator::Maintenance(on)) && on {
+                    let deed = Deed::Maintenance(false);
+                    self.agent_later(while_ms * MS, number, AgentEv::Deed { deed });
+                }
+            }
+            Deed::Clear => _ = self.tell_agent(number, Operator::Clear),
+            Deed::Confirm => {
+                let peer = 1 - number;
+                if self.nodes[peer].power == Power::On {
+                    return; // Whoever says this has looked.
+                }
+                self.nodes[peer].power = Power::Fenced;
+                let taken = self.tell_agent(number, Operator::Confirm(0));
+                self.agents().nodes[number].told_off |= taken;
+                self.agent_later(while_ms * MS, number, AgentEv::PowerOn);
+            }
+            Deed::Switchover => _ = self.tell_agent(number, Operator::Switchover(0)),
+            Deed::Leave => {
+                if self.tell_agent(number, Operator::Leave) {
+                    self.agent_later(20 * MS, number, AgentEv::Stop);
+                    self.agent_later(20 * MS + while_ms * MS, number, AgentEv::Start);
+                }
+            }
+            Deed::Kill => {
+                self.stop_agent(number, false);
+                self.agent_later(while_ms * MS, number, AgentEv::Start);
+            }
+            Deed::Isolate => {
+                let until = self.now + while_ms * MS;
+                self.agents().nodes[number].isolated_until = until;
+                for side in 0..2 {
+                    self.block((0, 1), side, until);
+                }
+            }
+        }
+    }
+
+    fn tell_agent(&mut self, number: usize, wish: Operator) -> bool {
+        let now = self.agent_time(number);
+        let agent = self.agents().nodes[number].agent.as_mut();
+        agent.is_some_and(|agent| agent.handle_operator(now, wish).is_ok())
+    }
+
+    /// Ping targets have answered, or have not.
+    pub(super) fn pinged(&mut self, number: usize, run: u64) {
+        let reachable = !self.is_isolated(number);
+        let now = self.agent_time(number);
+        let every = self.agents().world.profile.dead() / 4 * MS;
+        if let Some(agent) = &mut self.agents().nodes[number].agent {
+            agent.handle_ping(now, reachable);
+        }
+        self.agent_later(every, number, AgentEv::Ping { run });
+    }
+
+    /// Once faults have ended nobody leaves an agent in maintenance, or blocked.
+    pub(crate) fn tend_agents(&mut self) {
+        if !self.healed {
+            return;
+        }
+        for number in 0..self.nodes.len() {
+            let agent = self.agents().nodes[number].agent.as_ref();
+            let Some(status) = agent.map(twindisk_fencing_core::Agent::status) else {
+                continue;
+            };
+            let needed = [
+                (status.maintenance, Deed::Maintenance(false)),
+                (status.blocked, Deed::Clear),
+            ];
+            for (_, deed) in needed.into_iter().filter(|(so, _)| *so) {
+                self.agent_later(SEC, number, AgentEv::Deed { deed });
+            }
+        }
+    }
+}

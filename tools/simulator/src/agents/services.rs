@@ -1,0 +1,148 @@
+//! Services: a third party that must never run twice. They start and stop slowly, fail to, and are left over.
+
+use super::AgentEv;
+use crate::{
+    checker::Violation,
+    node::{Power, name},
+    swarm::MS,
+    trace::tell,
+    world::World,
+};
+
+/// The services of a node.
+#[derive(Debug, Default)]
+pub(super) struct Services {
+    /// Some may run, with what they remember of the device: since when.
+    since: Option<u64>,
+    /// What is being done to them, by number.
+    work: u64,
+}
+
+impl Services {
+    /// Some may run.
+    pub(super) const fn run(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// The host is gone.
+    pub(super) fn lose_power(&mut self) {
+        self.since = None;
+        self.work += 1;
+    }
+}
+
+/// Something is being done to services: the run of the agent, the number, whether they are brought up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    run: u64,
+    number: u64,
+    up: bool,
+}
+
+impl World {
+    /// The agent brings its services up, or down.
+    pub(super) fn work_on_services(&mut self, number: usize, up: bool) {
+        if up {
+            self.check_start(number);
+        }
+        let takes = self.agents().world.services.takes;
+        let delay = self.dice.agent.between(MS, takes);
+        let now = self.now;
+        let node = &mut self.agents().nodes[number];
+        node.services.work += 1;
+        if up {
+            node.services.since.get_or_insert(now);
+        }
+        let work = Work {
+            run: node.run,
+            number: node.services.work,
+            up,
+        };
+        self.agent_later(delay, number, AgentEv::Services { work });
+    }
+
+    /// They are up or down, or are not. An agent that died meanwhile hears nothing of it.
+    pub(super) fn services_done(&mut self, number: usize, work: Work) {
+        let times = self.agents().world.services;
+        let share = if work.up {
+            times.fail_start
+        } else {
+            times.fail_stop
+        };
+        let failed = self.dice.agent.chance(share);
+        let some = self.dice.agent.coin();
+        let now = self.agent_time(number);
+        let node = &mut self.agents().nodes[number];
+        if node.services.work != work.number {
+            return;
+        }
+        // Who fails to start may have started something; who fails to stop, something is left of.
+        if !work.up && !failed || work.up && failed && !some {
+            node.services.since = None;
+        }
+        let result = if failed {
+            Err("the unit has failed".to_owned())
+        } else {
+            Ok(())
+        };
+        let words = match (work.up, failed) {
+            (true, false) => "are up",
+            (true, true) => "did not come up",
+            (false, false) => "are down",
+            (false, true) => "did not go down",
+        };
+        let node = &mut self.agents().nodes[number];
+        if let Some(agent) = &mut node.agent
+            && node.run == work.run
+        {
+            agent.handle_services(now, 0, result);
+        }
+        tell!(self, "{}: its services {words}", name(number));
+    }
+
+    /// R12: they are not started while some run elsewhere.
+    fn check_start(&mut self, number: usize) {
+        let other = 1 - number;
+        let runs = self.agents().nodes[other].services.run();
+        if runs && self.nodes[other].power == Power::On {
+            let story = format!(
+                "the services are started on {} while they run on {}",
+                name(number),
+                name(other)
+            );
+            self.violate(Violation::new("R12", story));
+        }
+    }
+
+    /// R12: who releases its replica, or hands over, has no services any more.
+    pub(super) fn check_release(&mut self, number: usize) {
+        if self.agents().nodes[number].services.run() {
+            let story = format!(
+                "{} gives the role away while its services run",
+                name(number)
+            );
+            self.violate(Violation::new("R12", story));
+        }
+    }
+
+    /// R17: a device that opens is not served to what was its client before the role was elsewhere.
+    pub(crate) fn check_clients_of_role(&mut self, number: usize) {
+        let now = self.now;
+        let Some(agents) = &mut self.agents else {
+            return;
+        };
+        agents.opened[number] = now;
+        let elsewhere = agents.opened[1 - number];
+        let since = agents.nodes[number].services.since;
+        if let Some(since) = since.filter(|since| *since < elsewhere) {
+            let story = format!(
+                "{} opens its device to services that run since {} ms, and {} was primary at {} ms",
+                name(number),
+                since / MS,
+                name(1 - number),
+                elsewhere / MS
+            );
+            self.violate(Violation::new("R17", story));
+        }
+    }
+}
