@@ -308,10 +308,10 @@ fn read_elsewhere_waits(seed: Seed, telling: Telling) -> Outcome {
     script.serve(40);
     let trouble = &mut script.world.nodes[0].trouble;
     (trouble.slow_until, trouble.slowness) = (u64::MAX, 20);
-    for turn in 0..40 {
+    for turn in 0..1000 {
         script.world.nodes[0].disk.spoil(turn % 4);
-        script.load(20);
-        script.pass(5);
+        script.load(4);
+        script.pass(2);
     }
     script.load_done();
     script.finish()
