@@ -103,12 +103,14 @@ impl World {
             self.dropped(number, run, link_id, vec![sent]);
             return;
         }
-        let delay = self.net_latency();
+        let delay = self.net_latency() * self.swarm.net.uneven[side];
         let now = self.now;
+        let on_wire = payload_blocks(&sent.envelope) as u64 * self.swarm.net.block;
         let link = self.link_mut(pair);
         let out = &mut link.sides[side];
         out.sent.push_back(sent);
-        out.last_arrival = out.last_arrival.max(now + delay);
+        out.wire_free = out.wire_free.max(now) + on_wire;
+        out.last_arrival = out.last_arrival.max(out.wire_free + delay);
         let at = out.last_arrival;
         self.at(
             at,

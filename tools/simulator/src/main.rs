@@ -177,12 +177,22 @@ fn scenario(name: &str, seed: Seed, arguments: &Arguments) -> ExitCode {
 fn every_scenario(seed: Seed) -> ExitCode {
     let mut failing = 0;
     for scenario in scenarios::all() {
-        let outcome = (scenario.run)(seed, Telling::Silent);
-        match outcome.violation {
+        // In a process of its own: a core that goes round in circles ends nothing but that.
+        let results = workers::run_all(&workers::Orders {
+            start: seed.number,
+            seeds: 1,
+            jobs: 1,
+            deadline: None,
+            failures: 1,
+            play: Play::Scenario(scenario),
+            mutant: seed.mutant,
+            alone: seed.alone,
+        });
+        match results.failing.values().next() {
             None => println!("holds  {}", scenario.name),
-            Some(violation) => {
+            Some(why) => {
                 failing += 1;
-                println!("FAILS  {}: {violation}", scenario.name);
+                println!("FAILS  {}: {why}", scenario.name);
             }
         }
     }
@@ -190,17 +200,24 @@ fn every_scenario(seed: Seed) -> ExitCode {
 }
 
 /// Every scenario with the dice that the tests use, for a run of many seeds; says how many fail.
-fn scenarios_too(coverage: &mut Coverage) -> usize {
+fn scenarios_too(coverage: &mut Coverage, arguments: &Arguments) -> usize {
     let mut failing = 0;
     for scenario in scenarios::all() {
-        for seed in 1..=scenarios::DICE {
-            let outcome = (scenario.run)(seed.into(), Telling::Silent);
-            coverage.merge(&outcome.coverage);
-            if let Some(violation) = outcome.violation {
-                failing += 1;
-                let name = scenario.name;
-                println!("scenario {name} with seed {seed}: {violation}");
-            }
+        let results = workers::run_all(&workers::Orders {
+            start: 1,
+            seeds: scenarios::DICE,
+            jobs: 1,
+            deadline: None,
+            failures: usize::MAX,
+            play: Play::Scenario(scenario),
+            mutant: None,
+            alone: arguments.alone,
+        });
+        coverage.merge(&results.coverage);
+        for (seed, why) in results.failing {
+            failing += 1;
+            let name = scenario.name;
+            println!("scenario {name} with seed {seed}: {why}");
         }
     }
     failing
@@ -280,7 +297,7 @@ fn many(mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
     let minutes = began.elapsed().as_secs_f64() / 60.0;
     // A mutant is looked for by seeds alone: `--mutants` tries the scenarios too.
     let scripts = match mutant {
-        None if !arguments.agents => scenarios_too(&mut results.coverage),
+        None if !arguments.agents => scenarios_too(&mut results.coverage, arguments),
         _ => 0,
     };
     if !arguments.agents {

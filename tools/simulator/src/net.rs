@@ -49,6 +49,8 @@ pub(crate) struct Side {
     pub(crate) sent: VecDeque<Sent>,
     /// When the last of them arrives, if nothing holds it up.
     pub(crate) last_arrival: u64,
+    /// When the wire is free of what it has sent.
+    pub(crate) wire_free: u64,
     /// It does not read: there is no buffer for what comes next.
     pub(crate) paused: bool,
     /// Arrivals that came due while the way was blocked, or the other side did not read.
@@ -79,6 +81,7 @@ impl Side {
             paused: false,
             sent: VecDeque::new(),
             last_arrival: 0,
+            wire_free: 0,
             held: 0,
             chain: None,
         }

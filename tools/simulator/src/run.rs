@@ -122,7 +122,6 @@ impl World {
             self.run_until(next);
             self.check_differences();
             self.check_all_alone();
-            self.check_pace();
         }
     }
 
@@ -138,7 +137,6 @@ impl World {
         let mut calm = 0;
         while self.violation.is_none() {
             self.run_until(self.now + 250 * MS);
-            self.check_pace();
             let Err(why) = self.has_converged() else {
                 // Twice in a row: the first time may be just before a last change.
                 calm += 1;
@@ -237,7 +235,7 @@ impl World {
         }
     }
 
-    fn check_pace(&mut self) {
+    pub(crate) fn check_pace(&mut self) {
         if self.events > MAX_EVENTS {
             let story = format!(
                 "{MAX_EVENTS} events in {} ms: it goes round in circles",

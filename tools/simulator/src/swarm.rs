@@ -121,6 +121,10 @@ pub struct NetTimes {
     pub notice: u64,
     /// Between two attempts to connect, typically.
     pub dial: u64,
+    /// How many times as long it takes from the lower node of a pair to the higher one, and back.
+    pub uneven: [u64; 2],
+    /// How long a block takes on the wire: what is sent behind it waits.
+    pub block: u64,
     /// Frames travel as bytes.
     pub bytes: bool,
     /// Of 100,000 frames, when they travel as bytes: one bit is flipped.
@@ -262,6 +266,7 @@ impl Swarm {
             stop_timeout: Duration::from_millis(unit * 20),
         };
         let mut load = draw_load(rng, size_blocks);
+        let wires = draw_wires(seed);
         let spread = (size_blocks / load.hot_blocks).max(1);
         load.stride = Rng::new(seed ^ 0x5354_5249_4445).pick(&[1, 1, spread]);
         Self {
@@ -305,6 +310,8 @@ impl Swarm {
                 delay: rng.pick(&[20 * US, 100 * US, 2 * MS]),
                 notice: rng.pick(&[MS, 50 * MS, 2 * SEC]),
                 dial: rng.pick(&[5 * MS, 100 * MS, 500 * MS]),
+                uneven: wires.0,
+                block: wires.1,
                 bytes: rng.chance(150),
                 flips: rng.pick(&[0, 0, 50, 300]),
             },
@@ -379,8 +386,24 @@ impl Swarm {
         swarm.load = draw_load(&mut Rng::new(seed.number), 64);
         swarm.load.drops = 0;
         swarm.load.operations = 0;
+        (swarm.net.uneven, swarm.net.block) = ([1, 1], 0);
         swarm
     }
+}
+
+/// Ways that are slower in one direction, and narrow ones: drawn apart, so that seeds stay what they were.
+fn draw_wires(seed: u64) -> ([u64; 2], u64) {
+    let mut rng = Rng::new(seed ^ 0x5749_5245_5300);
+    let mut uneven = [1, 1];
+    if rng.chance(150) {
+        uneven[rng.index(2)] = rng.pick(&[3, 10, 30]);
+    }
+    let block = if rng.chance(150) {
+        rng.pick(&[10 * US, 50 * US, 200 * US])
+    } else {
+        0
+    };
+    (uneven, block)
 }
 
 fn draw_load(rng: &mut Rng, size_blocks: u64) -> Load {

@@ -272,6 +272,7 @@ impl World {
                 continue;
             }
             self.events += 1;
+            self.check_pace();
             self.trace.mix(next.at);
             self.dispatch(next.ev);
         }

@@ -134,21 +134,29 @@ fn each_thing_that_is_missing_has_its_words() {
 /// A right is over once they are connected again.
 #[test]
 fn a_right_of_before_a_meeting_keeps_nobody_from_being_fenced_at_the_next_loss() {
-    let mut bench = Bench::primary();
-    bench.view(frozen());
-    bench.pass(DEAD);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
-    bench.fenced();
-    assert!(matches!(bench.order(), Some(Order::ReceiptFenced { .. })));
-    bench.obeyed();
-    // They meet before its I/O went on by that.
-    let since = |view: ReplicaView| ReplicaView { met: 71, ..view };
-    bench.new_run();
-    bench.beat();
-    bench.view(since(primary()));
-    bench.view(since(frozen()));
-    bench.pass(DEAD + INTERVAL);
-    assert!(bench.acts().contains(&Action::Fence(0)), "{:?}", bench.told);
+    // A primary and a standby that were given the right, and whose replicas meet before anything came of it.
+    let waits = ReplicaView {
+        suspended: true,
+        ..primary()
+    };
+    for (start, lost, met) in [
+        (primary(), frozen(), waits),
+        (standby(), orphan(), standby()),
+    ] {
+        let mut bench = Bench::new();
+        bench.meet(start);
+        bench.view(lost.clone());
+        bench.wait_for(&Action::Fence(0), DEAD + DELAY + INTERVAL);
+        bench.fenced();
+        assert!(matches!(bench.order(), Some(Order::ReceiptFenced { .. })));
+        bench.obeyed();
+        let since = |view: ReplicaView| ReplicaView { met: 71, ..view };
+        bench.new_run();
+        bench.beat();
+        bench.view(since(met));
+        bench.view(since(lost.clone()));
+        bench.wait_for(&Action::Fence(0), DEAD + DELAY + INTERVAL);
+    }
 }
 
 /// The status was asked for before the order was carried out, and its answer comes after that of the order.
