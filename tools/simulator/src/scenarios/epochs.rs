@@ -129,7 +129,7 @@ fn equal_copy_waits(seed: Seed, telling: Telling) -> Outcome {
     let why = peer.joining_why.clone().unwrap_or_default();
     script.expect(why.contains("bob"), "the status says whom it waits for");
     script.expect_decided(Mark::GrowthWaits);
-    let by_return = seed.number % 2 == 0;
+    let by_return = seed.number.is_multiple_of(2);
     if by_return {
         script.join();
     } else {
