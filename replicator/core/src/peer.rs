@@ -31,6 +31,8 @@ pub(crate) struct Peer {
     pub(crate) why: String,
     /// What it was told on this connection, until it has said the same of itself.
     pub(crate) told: Option<PeerState>,
+    /// Nothing comes of the comparison before this node has written what it had received.
+    pub(crate) waits_for_writes: bool,
     /// What it said when it connected last, kept up to date with what it said since.
     pub(crate) said: Option<PeerState>,
     /// When it was heard last, or silence began to count anew: when it was connected, when this side reads on.

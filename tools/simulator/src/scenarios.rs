@@ -5,6 +5,7 @@
 
 mod disks;
 mod epochs;
+mod failed_disks;
 mod latency;
 mod moments;
 mod network;
@@ -38,13 +39,14 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 13] = [
+    let subjects: [(&str, &[(&str, Run)]); 14] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
         ("moments", moments::ALL),
         ("network", network::ALL),
         ("disks", disks::ALL),
+        ("failed disks", failed_disks::ALL),
         ("latency", latency::ALL),
         ("resync", resync::ALL),
         ("size", size::ALL),
