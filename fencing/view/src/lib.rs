@@ -43,7 +43,8 @@ fn view(run: u64, status: &Status, peer: u8) -> Option<ReplicaView> {
         run,
         role: role(status.role),
         term: status.term,
-        up_to_date: status.disk == DiskState::UpToDate,
+        // R16: nobody is asked to step aside for what is not written yet.
+        up_to_date: status.disk == DiskState::UpToDate && !status.still_writing,
         can_promote: status.promote_needs.is_empty(),
         needs: status.promote_needs.clone(),
         led: status.led().map(|(node, term)| Led { node, term }),

@@ -217,6 +217,7 @@ impl Replica {
             }
         }
         self.store_membership()
+            || self.meet_when_written()
             || self.end_change()
             || self.begin_change()
             || self.promote_disk()

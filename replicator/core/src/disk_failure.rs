@@ -5,7 +5,7 @@ use core::mem;
 use twindisk_format::{control::ControlMessage, frame::Frame, superblock::StoredDisk};
 
 use crate::{
-    DiskState, OnDiskError, Role,
+    DiskState, Mark, OnDiskError, Role,
     mutants::Mutant,
     mutation::{Origin, Stage},
     peer::Phase,
@@ -24,6 +24,7 @@ impl Replica {
             superblock.suspect = true;
         });
         self.give_up_heating();
+        self.stop_leading();
         if self.role == Role::Primary {
             // The in-sync peers store a generation without this disk before anything more is acknowledged (R1).
             self.detach_wanted = !self.mutant(Mutant::AckWithFailedDisk);
@@ -36,6 +37,33 @@ impl Replica {
             self.store.then(Then::DiskFailureStored);
         }
         self.check_flushes();
+    }
+
+    /// R16: a failed disk leads nobody. It may lack what was written last, so nothing of it leaves this node any more:
+    /// who was being brought up from it meets this node again as one without a copy.
+    fn stop_leading(&mut self) {
+        if self.mutant(Mutant::FailedDiskLeads) {
+            return;
+        }
+        self.stop_verify_of_all();
+        for slot in self.slots() {
+            if !matches!(self.peer(slot).phase, Phase::Leading { .. }) {
+                continue;
+            }
+            let why = "the backing device of this node has failed: others have to bring it up";
+            self.stop_sweep(slot);
+            self.change_lost_peer(slot);
+            self.peer_mut(slot).confirmed = None;
+            self.set_phase(slot, Phase::Waiting, why);
+            if self.peer(slot).link.is_some_and(|link| !link.closing) {
+                self.drop_link(slot, Mark::SourceFailed, why);
+            }
+        }
+    }
+
+    /// R16: whether what was just read from the backing device may be used, or told to anybody.
+    pub(crate) fn is_to_be_trusted(&self) -> bool {
+        self.disk_attached() || self.mutant(Mutant::FailedDiskIsRead)
     }
 
     /// Tells every peer. Only what is stored is a receipt.

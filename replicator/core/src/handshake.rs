@@ -85,6 +85,9 @@ impl Replica {
             self.marks.mark(Mark::TooSmall);
             return self.set_phase(slot, Phase::Waiting, why);
         }
+        if self.leader_still_writes(slot, mine.unwritten, &verdict) {
+            return;
+        }
         if let Verdict::Lead(reason) | Verdict::Follow(reason) = verdict
             && let Some(why) = self.must_wait(slot, reason, matches!(verdict, Verdict::Lead(_)))
         {
@@ -124,6 +127,52 @@ impl Replica {
         }
     }
 
+    /// R16: nobody is set aside before the one that leads has written what it received. With protocol B that may be
+    /// acknowledged, and be nowhere else should its process die now. Both see it in the same two statements, and meet
+    /// again when it is written.
+    fn leader_still_writes(&mut self, slot: Slot, unwritten: bool, verdict: &Verdict) -> bool {
+        let theirs = self.peer(slot).said.as_ref();
+        let (writes, why) = match verdict {
+            Verdict::Lead(_) => (
+                unwritten,
+                "this node is still writing what it received before the connection broke",
+            ),
+            Verdict::Follow(_) => (
+                theirs.is_some_and(|said| said.unwritten),
+                "it is still writing what it received before the connection broke",
+            ),
+            Verdict::Wait(..)
+            | Verdict::SplitBrain { .. }
+            | Verdict::Rewound { .. }
+            | Verdict::Unrelated => (false, ""),
+        };
+        if !writes || self.mutant(Mutant::LeadUnwritten) {
+            return false;
+        }
+        self.marks.mark(Mark::StillWriting);
+        self.peer_mut(slot).waits_for_writes = matches!(verdict, Verdict::Lead(_));
+        self.set_phase(slot, Phase::Waiting, why);
+        true
+    }
+
+    /// Everything received is written: peers that waited for that compare once more.
+    pub(crate) fn meet_when_written(&mut self) -> bool {
+        let waiting = self
+            .slots()
+            .find(|slot| self.peer(*slot).waits_for_writes)
+            .filter(|_| self.received_is_written());
+        let Some(slot) = waiting else {
+            return false;
+        };
+        let peer = self.peer_mut(slot);
+        peer.waits_for_writes = false;
+        if peer.link.is_some_and(|link| !link.closing) {
+            let why = "what was received is written now";
+            self.drop_link(slot, Mark::MeetAgain, why);
+        }
+        true
+    }
+
     /// Why this node and a peer may not become equal now: data comes from one node at a time, and never from one that is
     /// being overwritten itself. A standby vouches for nobody while it has a primary, which may be going on without the
     /// peer at this moment.
@@ -133,7 +182,14 @@ impl Replica {
         if let Some(primary) = self.follows().filter(|primary| *primary != slot && vouch) {
             self.marks.mark(Mark::PrimaryMakesEqual);
             let name = &self.peer(primary).name;
-            return Some(format!("{name} is primary and has to make the two equal"));
+            return Some(if self.store.peer(primary).standing.is_counted() {
+                format!("{name} is primary and has to make the two equal")
+            } else {
+                format!(
+                    "{name} is primary and has no copy of its own to make the two equal: \
+                     `twindisk switchover` here makes this node primary"
+                )
+            });
         }
         let target_of = self.slots().find(|other| {
             let peer = self.peer(*other);
@@ -413,7 +469,7 @@ impl Replica {
         if self
             .peer(slot)
             .link
-            .is_some_and(|current| current.id == link)
+            .is_some_and(|current| current.id == link && !current.closing)
         {
             let size_blocks = self.size_blocks();
             self.send(

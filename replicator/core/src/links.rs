@@ -52,6 +52,7 @@ impl Replica {
         peer.met = peer.met.wrapping_add(1);
         peer.said = None;
         peer.authority = false;
+        peer.waits_for_writes = false;
         self.set_phase(slot, Phase::Comparing, "comparing what both have");
         let state = self.my_state(slot);
         self.peer_mut(slot).told = Some(state.clone());

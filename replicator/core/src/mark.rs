@@ -82,6 +82,7 @@ names! {
             TooSmall: "one device does not fit the other",
             PrimaryMakesEqual: "the primary has to make two standbys equal",
             BroughtUpByAnother: "another node is bringing this one up to date",
+            StillWriting: "who leads is still writing what it has received",
         }
         "bound clients" {
             BindingKept: "a promotion serves those of before: nobody else wrote meanwhile",
@@ -166,6 +167,7 @@ names! {
             RecentLost: "the primary is lost: two standbys may differ",
             ComparedUnasked: "it answered a comparison that was not asked for",
             Unreadable: "a block can't be read for a resync or verify",
+            SourceFailed: "the disk of a resync's source has failed",
             CompareImpossible: "it asked to compare what can't be",
             ResyncAsked: "the operator asked for a resync",
             Goodbye: "it said goodbye",
@@ -195,6 +197,7 @@ names! {
             Saving: "promote: this node is giving up its changes",
             Joining: "promote: this node is joining the in-sync set",
             DiskNotUpToDate: "promote: the disk is not UpToDate (R2, R3, R5)",
+            StillWriting: "promote: what was received is still being written",
             NoRight: "promote: a right is missing (R2)",
             Conflict: "promote: in conflict with a peer (R11)",
             OutrunByPeer: "promote: a peer asked at the same time and comes first",
@@ -278,6 +281,7 @@ impl Cause {
             Self::RolesBusy
             | Self::Saving
             | Self::Joining
+            | Self::StillWriting
             | Self::OutrunByPeer
             | Self::ResizeBusy
             | Self::DiscardBusy

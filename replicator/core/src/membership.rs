@@ -82,12 +82,11 @@ impl Replica {
         if self.change.is_some() {
             return false;
         }
-        if self.detach_wanted {
+        self.detach_wanted &= self.role == Role::Primary;
+        if self.detach_wanted && self.data_is_elsewhere() {
             self.detach_wanted = false;
-            if self.role == Role::Primary {
-                self.start_change(Kind::Detach);
-                return true;
-            }
+            self.start_change(Kind::Detach);
+            return true;
         }
         if self.role == Role::Primary && self.begin_leave() {
             return true;

@@ -183,6 +183,10 @@ mutants! {
     StopForgetsCrash: "section 6",
 
     // When two meet.
+    /// A side is set aside although the one that leads has not written what it received.
+    LeadUnwritten: "R16",
+    /// A replica says that its copy can take over before it has written what it received.
+    OfferUnwritten: "R16",
     /// The side that is behind leads.
     WrongSideLeads: "section 6",
     /// That a side crashed is not looked at.
@@ -205,6 +209,14 @@ mutants! {
     CountUnreadSilence: "section 7",
     /// A primary whose disk failed goes on as if it had not.
     AckWithFailedDisk: "R1",
+    /// A disk that has failed goes on as the source of resyncs and verifies.
+    FailedDiskLeads: "R16",
+    /// What was read from a disk that has failed meanwhile is served, compared, saved, and sent around unaligned writes.
+    FailedDiskIsRead: "R16",
+    /// A primary goes on without its own disk although nobody of the in-sync set is there.
+    DetachForNobody: "S6",
+    /// A client's read that a peer answers overtakes the writes that are under way here.
+    ReadOvertakesWrites: "S2",
     /// What a resize adds is not zeroed.
     ResizeWithoutZeroing: "S2",
     /// What a dropped connection had asked for is done later, behind what newer ones ask for.

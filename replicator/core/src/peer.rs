@@ -33,6 +33,8 @@ pub(crate) struct Peer {
     pub(crate) told: Option<PeerState>,
     /// On this connection it has shown that the two are related, and has data: what it says of terms counts.
     pub(crate) authority: bool,
+    /// Nothing comes of the comparison before this node has written what it had received.
+    pub(crate) waits_for_writes: bool,
     /// What it said when it connected last, kept up to date with what it said since.
     pub(crate) said: Option<PeerState>,
     /// When it was heard last, or silence began to count anew: when it was connected, when this side reads on.

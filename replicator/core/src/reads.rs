@@ -9,6 +9,7 @@ use crate::{
     Action, BufId, ClientRequest, ConnectionId, DiskError, DiskIo, Failure, Fill, LinkId, Report,
     Time,
     locks::LockId,
+    mutants::Mutant,
     peer::Phase,
     replica::{LockOwner, Op, Replica},
 };
@@ -24,6 +25,8 @@ pub(crate) struct Read {
     asked: Option<Slot>,
     /// The local disk could not read it.
     broken_here: bool,
+    /// A client's read that goes elsewhere has its range first.
+    lock: Option<LockId>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,8 +98,32 @@ impl Replica {
         if self.disk_attached() {
             self.disk(Op::Read(index), DiskIo::Read { range, buf, at: 0 });
         } else {
-            self.read_elsewhere(index);
+            self.ask_elsewhere(index);
         }
+    }
+
+    /// S2: a client's read gets in line behind the writes under way here. A peer may have them already, and the next
+    /// read, of this disk again, must not go back behind what this one has seen. Edges have their range: it is their write's.
+    fn ask_elsewhere(&mut self, index: usize) {
+        let Read { purpose, range, .. } = self.reads[index];
+        if matches!(purpose, Purpose::Edges { .. }) || self.mutant(Mutant::ReadOvertakesWrites) {
+            return self.read_elsewhere(index);
+        }
+        let lock = self.locks.acquire(range, LockOwner::Read(index));
+        self.reads[index].lock = Some(lock);
+    }
+
+    /// Its range is its own: no write of it is under way here.
+    pub(crate) fn read_locked(&mut self, index: usize) {
+        self.read_elsewhere(index);
+    }
+
+    fn end_read(&mut self, index: usize) -> Read {
+        let read = self.reads.remove(index);
+        if let Some(lock) = read.lock {
+            self.locks.release(lock);
+        }
+        read
     }
 
     fn add_read(&mut self, purpose: Purpose, range: BlockRange) -> usize {
@@ -106,6 +133,7 @@ impl Replica {
             tried: SlotSet::EMPTY,
             asked: None,
             broken_here: false,
+            lock: None,
         })
     }
 
@@ -127,45 +155,50 @@ impl Replica {
         }
     }
 
-    pub(crate) fn edges_filled(&mut self, mutation: usize, result: Result<(), DiskError>) {
+    /// The local disk was asked for them.
+    pub(crate) fn edges_read(&mut self, mutation: usize, result: Result<(), DiskError>) {
+        // R16: the rest of the block goes to the peers with the write.
+        let good = result.is_ok() && self.is_to_be_trusted();
+        if good || self.mutations[mutation].cancelled {
+            return self.edges_filled(mutation);
+        }
+        let crate::mutation::Body::Write {
+            buf,
+            fill: Some(fill),
+        } = self.mutations[mutation].body
+        else {
+            unreachable!("only unaligned writes have edges")
+        };
+        let range = self.mutations[mutation].range;
+        let index = self.add_read(
+            Purpose::Edges {
+                mutation,
+                buf,
+                fill,
+            },
+            range,
+        );
+        self.read_elsewhere(index);
+    }
+
+    pub(crate) fn edges_filled(&mut self, mutation: usize) {
         if self.mutations[mutation].cancelled {
             return self.drop_unissued(mutation);
         }
-        match result {
-            Ok(()) => self.heat(mutation),
-            Err(_) => {
-                let crate::mutation::Body::Write {
-                    buf,
-                    fill: Some(fill),
-                } = self.mutations[mutation].body
-                else {
-                    unreachable!("only unaligned writes have edges")
-                };
-                let range = self.mutations[mutation].range;
-                let index = self.add_read(
-                    Purpose::Edges {
-                        mutation,
-                        buf,
-                        fill,
-                    },
-                    range,
-                );
-                self.read_elsewhere(index);
-            }
-        }
+        self.heat(mutation);
     }
 
     pub(crate) fn read_done(&mut self, index: usize, result: Result<(), DiskError>) {
         match result {
             // What a disk that has failed meanwhile holds is not to be trusted: it may never have become stable.
-            Ok(()) if !self.disk_attached() => self.read_elsewhere(index),
+            Ok(()) if !self.disk_attached() => self.ask_elsewhere(index),
             Ok(()) => self.finish_read(index, true),
             Err(error) => {
                 let range = self.reads[index].range;
                 let what = format!("blocks {range} can't be read from the backing device: {error}");
                 self.report(Report::Warning { what });
                 self.reads[index].broken_here = true;
-                self.read_elsewhere(index);
+                self.ask_elsewhere(index);
             }
         }
     }
@@ -203,7 +236,7 @@ impl Replica {
                 abandoned: false,
                 ..
             } if self.frozen() && !self.missing().is_empty() => {
-                self.reads.remove(index);
+                self.end_read(index);
                 self.held.push_back((asked, arrived));
             }
             _ => self.finish_read(index, false),
@@ -272,7 +305,7 @@ impl Replica {
     }
 
     fn finish_read(&mut self, index: usize, done: bool) {
-        let read = self.reads.remove(index);
+        let read = self.end_read(index);
         match read.purpose {
             Purpose::Client {
                 asked,
@@ -464,7 +497,8 @@ impl Replica {
     }
 
     pub(crate) fn served_read_done(&mut self, index: usize, result: Result<(), DiskError>) {
-        self.end_served_read(index, result.is_ok());
+        // R16: a disk that has failed meanwhile may have lost what it was to hold.
+        self.end_served_read(index, result.is_ok() && self.is_to_be_trusted());
     }
 
     fn end_served_read(&mut self, index: usize, done: bool) {

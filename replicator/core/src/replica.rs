@@ -210,6 +210,7 @@ pub(crate) enum Then {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LockOwner {
     Mutation(usize),
+    Read(usize),
     Repair(usize),
     ServedRead(usize),
     Compare(usize),
@@ -296,6 +297,7 @@ impl Replica {
                 why: "not connected since the start".into(),
                 told: None,
                 authority: false,
+                waits_for_writes: false,
                 said: None,
                 heard: now,
                 answered: None,
@@ -427,6 +429,7 @@ impl Replica {
             while let Some(owner) = self.locks.next_granted() {
                 match owner {
                     LockOwner::Mutation(index) => self.mutation_locked(index),
+                    LockOwner::Read(index) => self.read_locked(index),
                     LockOwner::Repair(index) => self.repair_locked(index),
                     LockOwner::ServedRead(index) => self.served_read_locked(index),
                     LockOwner::Compare(index) => self.compare_locked(index),
@@ -475,10 +478,10 @@ impl Replica {
         let done = result.clone().map(|_| ());
         match op {
             Op::Mutation(index) => self.mutation_written(index, done),
-            Op::Edges(index) => self.edges_filled(index, done),
+            Op::Edges(index) => self.edges_read(index, done),
             Op::EdgesFrom { mutation, edges } => {
                 self.act(Action::Release { buf: edges });
-                self.edges_filled(mutation, done);
+                self.edges_filled(mutation);
             }
             Op::Read(index) => self.read_done(index, done),
             Op::ReadCopy { read, from } => {
@@ -730,6 +733,7 @@ impl Replica {
             up_to_date: self.disk == DiskState::UpToDate,
             crashed: self.crashed,
             lost_power: self.crashed && self.lost_power,
+            unwritten: !self.received_is_written(),
             lineage: superblock.lineage.clone(),
             unconfirmed: superblock.unconfirmed,
             suspect: superblock.suspect,

@@ -41,6 +41,7 @@ impl Replica {
             }),
             generations: superblock.lineage.generations().len(),
             in_sync: self.in_sync_nodes().iter().map(|node| node.0).collect(),
+            still_writing: self.has_unwritten(),
             promote_needs: self.promote_needs(),
             on_peer_loss: self.config.on_peer_loss,
             peers: self

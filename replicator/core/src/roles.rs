@@ -232,6 +232,14 @@ impl Replica {
                 self.how_to_be_up_to_date(),
             );
         }
+        if handover.is_none() && self.has_unwritten() {
+            return refuse(
+                Cause::StillWriting,
+                "this node is still writing what it received before the connection broke".into(),
+                "wait for its disk; set no other node aside before that: nobody else may have it"
+                    .into(),
+            );
+        }
         let missing: Vec<&str> = self
             .store
             .in_sync()

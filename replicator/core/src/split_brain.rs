@@ -153,7 +153,14 @@ impl Replica {
             return;
         };
         let result = result.and_then(|path| {
-            if self.store.get().lineage.newest() == saving.newest && self.role == Role::Standby {
+            if !self.is_to_be_trusted() {
+                // R16: what was copied may lack what was written last.
+                Err(format!(
+                    "the backing device failed while they were copied ({path} is not to be trusted)"
+                ))
+            } else if self.store.get().lineage.newest() == saving.newest
+                && self.role == Role::Standby
+            {
                 Ok(path)
             } else {
                 Err(format!(

@@ -266,6 +266,11 @@ impl Replica {
         })
     }
 
+    /// R16: that something is not written yet, as others may be told, who would set the other side aside for this copy.
+    pub(crate) fn has_unwritten(&self) -> bool {
+        !self.received_is_written() && !self.mutant(Mutant::OfferUnwritten)
+    }
+
     /// Whether everything that this peer sent is applied.
     pub(crate) fn all_applied(&self, slot: Slot) -> bool {
         self.peer(slot).received.applying.is_empty()

@@ -33,6 +33,10 @@ pub struct Status {
     pub generations: usize,
     /// Node numbers of the in-sync set.
     pub in_sync: Vec<u8>,
+    /// It is still writing what it received over connections that have ended: until that is done nobody else may be set
+    /// aside for this copy.
+    #[serde(default)]
+    pub still_writing: bool,
     /// What would have to be true to promote this node; empty when it can be promoted now (or is primary).
     pub promote_needs: Vec<String>,
     /// The configured loss policy; `continue` is unsafe and shown for ever.

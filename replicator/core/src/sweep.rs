@@ -227,6 +227,9 @@ impl Replica {
 
     /// The range of a step is its own.
     pub(crate) fn sweep_locked(&mut self, slot: Slot, step: usize) {
+        if !self.may_sweep() {
+            return self.skip_step(slot, step);
+        }
         let now = self.now;
         let Some(sweep) = &mut self.peer_mut(slot).sweep else {
             return;
@@ -268,6 +271,9 @@ impl Replica {
             return;
         }
         let StepId { slot, step, .. } = id;
+        if !self.may_sweep() {
+            return self.skip_step(slot, step);
+        }
         match result {
             Ok(DiskDone::Hashes(hashes)) => {
                 self.set_stage(slot, step, Stage::Comparing);
@@ -298,7 +304,12 @@ impl Replica {
             let why = "it answered a comparison that was not asked for";
             return self.drop_link(slot, Mark::ComparedUnasked, why);
         }
-        let range = state.range;
+        if !self.may_sweep() {
+            return self.skip_step(slot, step);
+        }
+        let Some(range) = self.step(slot, step).map(|step| step.range) else {
+            return;
+        };
         let purpose = self.peer(slot).sweep.as_ref().map(|sweep| sweep.purpose);
         match purpose {
             Some(Purpose::Resync { .. }) => self.note_equal(slot, range, mask),
@@ -370,6 +381,9 @@ impl Replica {
             return;
         }
         let StepId { slot, step, .. } = id;
+        if !self.may_sweep() {
+            return self.skip_step(slot, step);
+        }
         if let Err(error) = result {
             return self.sweep_failed(slot, step, &error);
         }
@@ -450,7 +464,23 @@ impl Replica {
         }
     }
 
+    /// R16: whether what is read here may go to a peer.
+    fn may_sweep(&self) -> bool {
+        self.disk_attached() || self.mutant(Mutant::FailedDiskLeads)
+    }
+
     fn end_step(&mut self, slot: Slot, step: usize) {
+        let blocks = self
+            .step(slot, step)
+            .map_or(0, |step| u64::from(step.range.blocks));
+        self.skip_step(slot, step);
+        if let Some(sweep) = &mut self.peer_mut(slot).sweep {
+            sweep.done_blocks += blocks;
+        }
+    }
+
+    /// Ends a step whose blocks are not looked at.
+    fn skip_step(&mut self, slot: Slot, step: usize) {
         self.unlock_step(slot, step);
         let now = self.now;
         let Some(sweep) = &mut self.peer_mut(slot).sweep else {
@@ -460,7 +490,6 @@ impl Replica {
         if sweep.steps.is_empty() {
             sweep.pace.ends(now);
         }
-        sweep.done_blocks += u64::from(step.range.blocks);
         if let Some(buf) = step.buf {
             self.sweep_buf_free(buf);
         }
@@ -656,6 +685,9 @@ impl Replica {
             .is_none_or(|current| current.id != link)
         {
             return;
+        }
+        if !self.is_to_be_trusted() {
+            return; // R16: the leader hears of the failure instead.
         }
         let mut mask = BlockMask::default();
         match result {

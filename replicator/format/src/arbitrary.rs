@@ -147,7 +147,7 @@ fn node_sets() -> impl Strategy<Value = Vec<NodeId>> {
 prop_compose! {
     fn peer_states()(
         boot: u64,
-        flags: [bool; 7],
+        flags: [bool; 8],
         disk in disks(),
         lineage in lineages(),
         in_sync in node_sets(),
@@ -166,6 +166,7 @@ prop_compose! {
             unconfirmed: flags[3],
             suspect: flags[4],
             lost_power: flags[5],
+            unwritten: flags[7],
             rewound: flags[6],
             moment: Moment(sizes[3]),
             seen: Seen {

@@ -128,6 +128,8 @@ pub struct PeerState {
     pub crashed: bool,
     /// Its host went down with it: what its disk's cache held may be lost.
     pub lost_power: bool,
+    /// It has received what it has not written yet, over connections that have ended (protocol B: acknowledged).
+    pub unwritten: bool,
     /// Its lineage.
     pub lineage: Lineage,
     /// It has begun the newest generation of it and completed no write in it.

@@ -182,6 +182,7 @@ fn control_messages() -> Vec<ControlMessage> {
             up_to_date: true,
             crashed: false,
             lost_power: false,
+            unwritten: true,
             lineage: lineage(),
             unconfirmed: true,
             in_sync: vec![NodeId(1), NodeId(2)],

@@ -410,8 +410,10 @@ impl World {
         for node in &self.nodes[number].in_sync {
             let node = usize::from(*node);
             let bit = 1 << node;
-            let intact = self.nodes[node].last_loss < invoke;
             let own = node == number;
+            // One that has had it, said so, and lost it with a flush that failed, is never promoted as it is.
+            let failed = self.nodes[node].diskless && !own;
+            let intact = self.nodes[node].last_loss < invoke && !failed;
             match self.swarm.protocol {
                 _ if !intact => {}
                 Protocol::C => rights.must |= bit,

@@ -25,6 +25,8 @@ pub(crate) struct DataDisk {
     in_flight: BTreeMap<OpId, Mutation>,
     completions: u64,
     bad_blocks: BTreeSet<u64>,
+    /// It says that it has flushed, and has not.
+    pub(crate) lies: bool,
 }
 
 /// A sector whose newest contents would not survive for sure.
@@ -61,6 +63,7 @@ impl DataDisk {
             in_flight: BTreeMap::new(),
             completions: 0,
             bad_blocks: BTreeSet::new(),
+            lies: false,
         }
     }
 
@@ -110,7 +113,7 @@ impl DataDisk {
             {
                 last.0 = self.completions; // Completed only now, so a flush issued before does not cover it.
             }
-            if fua {
+            if fua && !self.lies {
                 self.unsafe_sectors.remove(&sector);
             }
         }
@@ -129,6 +132,9 @@ impl DataDisk {
 
     /// Ends a flush that was issued at `issued` (see [`DataDisk::now`]).
     pub(crate) fn flush(&mut self, issued: u64) {
+        if self.lies {
+            return;
+        }
         self.unsafe_sectors.retain(|_, entry| {
             let newest = entry
                 .versions
@@ -143,8 +149,9 @@ impl DataDisk {
     }
 
     /// Ends a flush with an error: some of what it covered is on the medium, nobody knows what, and the rest will
-    /// never be written by a later flush.
-    pub(crate) fn fail_flush(&mut self, rng: &mut Rng) {
+    /// never be written by a later flush. It may not even be read again: Linux takes such pages for clean, and may drop
+    /// them at any time; `evict` says which.
+    pub(crate) fn fail_flush(&mut self, rng: &mut Rng, evict: &mut Rng) {
         for entry in self.unsafe_sectors.values_mut() {
             if rng.coin()
                 && let Some((_, value)) = entry.versions.last()
@@ -153,6 +160,22 @@ impl DataDisk {
             }
             for version in &mut entry.versions {
                 version.0 = NEVER;
+            }
+        }
+        let share = evict.pick(&[0, 500, 1000]);
+        let blocks: BTreeSet<u64> = self.unsettled().collect();
+        for block in blocks {
+            if evict.chance(share) && !self.is_busy(block) {
+                self.evict(block);
+            }
+        }
+    }
+
+    /// Forgets what of a block is not on the medium: it reads as what is.
+    fn evict(&mut self, block: u64) {
+        for sector in block * SECTORS..(block + 1) * SECTORS {
+            if let Some(entry) = self.unsafe_sectors.remove(&sector) {
+                self.cache[sector as usize] = entry.durable;
             }
         }
     }
@@ -373,10 +396,37 @@ mod tests {
         for block in 0..64 {
             write(&mut disk, block, block, 5, false);
         }
-        disk.fail_flush(&mut Rng::new(4));
+        disk.fail_flush(&mut Rng::new(4), &mut Rng::new(0));
         disk.flush(disk.now());
         disk.lose_power(Loss::All, &mut Rng::new(4));
         assert!((0..512).any(|sector| disk.peek(sector) == 0));
+    }
+
+    #[test]
+    fn what_a_failed_flush_lost_may_not_read_back() {
+        let (mut gone, mut whole) = (false, false);
+        for seed in 0..20 {
+            let mut disk = DataDisk::new(64, |_| 0);
+            for block in 0..64 {
+                write(&mut disk, block, block, 5, false);
+            }
+            disk.fail_flush(&mut Rng::new(seed), &mut Rng::new(seed));
+            let lost = (0..512).filter(|sector| disk.peek(*sector) == 0).count();
+            gone |= lost > 0;
+            whole |= lost == 0;
+        }
+        assert!(gone && whole);
+    }
+
+    #[test]
+    fn a_device_that_lies_keeps_nothing() {
+        let mut disk = DataDisk::new(4, |_| 0);
+        disk.lies = true;
+        write(&mut disk, 1, 0, 5, true);
+        write(&mut disk, 2, 1, 6, false);
+        disk.flush(disk.now());
+        disk.lose_power(Loss::All, &mut Rng::new(1));
+        assert_eq!((disk.peek(0), disk.peek(8)), (0, 0));
     }
 
     #[test]

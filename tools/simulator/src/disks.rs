@@ -14,9 +14,8 @@ use crate::{
     checker::{Violation, promises, sector::Held},
     content::{SECTOR_BYTES, SECTORS, hash},
     node::{Node, Op, name},
-    rng::Rng,
     trace::tell,
-    world::{Ev, World},
+    world::{Dice, Ev, World},
 };
 
 const EIO: i32 = 5;
@@ -112,14 +111,13 @@ impl World {
         }
         let trouble = &mut node.trouble;
         let fails = match io {
+            DiskIo::Read { .. } | DiskIo::FillEdges { .. } | DiskIo::Hash { .. } => {
+                take(&mut trouble.fail_reads)
+            }
             _ if !may_fail => false,
             DiskIo::Write { .. } | DiskIo::Zero { .. } => take(&mut trouble.fail_writes),
             DiskIo::Flush => take(&mut trouble.fail_flushes),
-            DiskIo::Read { .. }
-            | DiskIo::FillEdges { .. }
-            | DiskIo::FillFrom { .. }
-            | DiskIo::Copy { .. }
-            | DiskIo::Hash { .. } => false,
+            DiskIo::FillFrom { .. } | DiskIo::Copy { .. } => false,
         };
         let issued = node.disk.now();
         node.ops.insert(
@@ -160,7 +158,7 @@ impl World {
             under_way.io,
             DiskIo::Write { .. } | DiskIo::Zero { .. } | DiskIo::Flush
         );
-        let outcome = perform(node, op, &under_way, &mut self.dice.disk);
+        let outcome = perform(node, op, &under_way, &mut self.dice);
         if let Some(result) = self.contract(number, outcome) {
             let node = &mut self.nodes[number];
             if result.is_ok()
@@ -176,6 +174,7 @@ impl World {
                 }
             }
             if self.swarm.protocol == Protocol::A
+                && !self.rots
                 && result.is_ok()
                 && let DiskIo::Write { range, .. } = under_way.io
             {
@@ -317,14 +316,15 @@ impl World {
 /// The outcome of an operation; the outer error is a broken contract.
 type Outcome = Result<Result<DiskDone, DiskError>, String>;
 
-fn perform(node: &mut Node, op: OpId, under_way: &Op, rng: &mut Rng) -> Outcome {
+fn perform(node: &mut Node, op: OpId, under_way: &Op, dice: &mut Dice) -> Outcome {
+    let rng = &mut dice.disk;
     if under_way.fails {
         if under_way.io == DiskIo::Flush {
-            node.disk.fail_flush(rng);
+            node.disk.fail_flush(rng, &mut dice.late);
         } else {
             node.disk.fail(op, rng);
         }
-        return Ok(Err(error("write or flush")));
+        return Ok(Err(error("read, write or flush")));
     }
     match under_way.io {
         DiskIo::Read { range, buf, at } => {

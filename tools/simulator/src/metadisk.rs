@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use twindisk_core::OpId;
-use twindisk_format::{layout::Layout, meta_block::MetaBlock, metadata, superblock::Superblock};
+use twindisk_format::{
+    layout::Layout, limits::BLOCK_BYTES, meta_block::MetaBlock, metadata, superblock::Superblock,
+};
 
 use crate::rng::Rng;
 
@@ -132,6 +134,20 @@ impl MetaDisk {
         if let Some(data) = self.blocks.get_mut(&block) {
             let at = rng.index(data.len());
             data[at] ^= 1 << rng.below(8);
+        }
+    }
+
+    /// A write that went to the wrong place: a page of the activity log or of a bitmap holds what belongs to another
+    /// one, to the superblock, or nothing. What it was to hold where it belongs is not lost: see the crate's README.
+    pub(crate) fn misplace(&mut self, rng: &mut Rng) {
+        let last = self.blocks.len() as u64 - 1;
+        let victim = rng.between(SUPERBLOCK_COPIES, last);
+        let from = rng.between(0, last);
+        let wiped = rng.chance(250);
+        let strange = self.blocks.get(&from).filter(|_| !wiped).cloned();
+        let strange = strange.unwrap_or_else(|| Box::new([0; BLOCK_BYTES]));
+        if from != victim || wiped {
+            self.blocks.insert(victim, strange);
         }
     }
 

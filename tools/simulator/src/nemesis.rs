@@ -44,6 +44,9 @@ pub(crate) enum Fault {
     MetaRot { node: usize },
     Command,
     Hang { node: usize },
+    AnyDisk { node: usize },
+    ReadErrors { node: usize },
+    MetaMisplaced { node: usize },
 }
 
 impl World {
@@ -78,6 +81,33 @@ impl World {
                 at = self.now + (at - self.now) / 3; // What agents do about it takes its time.
             }
             // Drawn all the same, so that the others stay what they were.
+            if !self.swarm.skip.contains(&number) {
+                self.at(at, Ev::Strike { fault });
+            }
+        }
+        self.plan_late_faults(faults.planned() - faults.late());
+    }
+
+    /// Faults that came to the simulator later: they have a die of their own, so that older seeds stay what they were.
+    fn plan_late_faults(&mut self, first: u32) {
+        let faults = &self.swarm.faults;
+        let kinds = [
+            (faults.any_disks, 0),
+            (faults.read_errors, 1),
+            (faults.meta_misplaced, 2),
+        ];
+        let kinds = kinds
+            .into_iter()
+            .flat_map(|(count, kind)| (0..count).map(move |_| kind));
+        for (number, kind) in (first..).zip(kinds) {
+            let die = &mut self.dice.late;
+            let at = die.between(self.now, self.swarm.duration);
+            let node = die.index(self.swarm.nodes);
+            let fault = match kind {
+                0 => Fault::AnyDisk { node },
+                1 => Fault::ReadErrors { node },
+                _ => Fault::MetaMisplaced { node },
+            };
             if !self.swarm.skip.contains(&number) {
                 self.at(at, Ev::Strike { fault });
             }
@@ -222,6 +252,33 @@ impl World {
             }
             Fault::Command => self.random_command(),
             Fault::Hang { node } => self.hang(node),
+            Fault::AnyDisk { node } => self.fail_any_disk(node),
+            Fault::ReadErrors { node } => {
+                let count = self.dice.late.between(1, 6) as u32;
+                self.nodes[node].trouble.fail_reads = count;
+                self.nemesis.spoiled = true;
+            }
+            Fault::MetaMisplaced { node } => {
+                if self.nodes[node].replica.is_some() {
+                    self.crash(node);
+                    self.restart_later(node, 2 * SEC);
+                }
+                self.nodes[node].meta.misplace(&mut self.dice.late);
+            }
+        }
+    }
+
+    /// A write or a flush fails, whichever disks have failed before: one good copy of the set is left at that moment.
+    fn fail_any_disk(&mut self, node: usize) {
+        if !self.is_copied(node) {
+            return;
+        }
+        let die = &mut self.dice.late;
+        let trouble = &mut self.nodes[node].trouble;
+        if die.chance(600) {
+            trouble.fail_flushes = 1;
+        } else {
+            trouble.fail_writes = die.between(1, 3) as u32;
         }
     }
 
@@ -300,12 +357,19 @@ impl World {
         };
         (0..self.nodes.len()).any(|other| {
             other != node
+                && !self.is_failing(other)
                 && equal(node, other)
                 && equal(other, node)
                 && self.status_of(other).is_some_and(|status| {
                     status.disk == DiskState::UpToDate && status.in_sync.contains(&(other as u8))
                 })
         })
+    }
+
+    /// Whether something that a node's disks work on will fail, and its core does not know it yet.
+    fn is_failing(&self, node: usize) -> bool {
+        let node = &self.nodes[node];
+        node.ops.values().any(|op| op.fails) || node.meta_ops.values().any(|fails| *fails)
     }
 
     /// Whether a disk may fail without taking the last good copy along: one node a run.
@@ -362,5 +426,8 @@ const fn kind_name(fault: Fault) -> &'static str {
         Fault::MetaRot { .. } => "metadata rot",
         Fault::Command => "foolish command",
         Fault::Hang { .. } => "hung I/O",
+        Fault::AnyDisk { .. } => "error of any disk",
+        Fault::ReadErrors { .. } => "failing reads",
+        Fault::MetaMisplaced { .. } => "misplaced metadata write",
     }
 }

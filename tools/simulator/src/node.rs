@@ -100,6 +100,8 @@ pub(crate) struct Trouble {
     pub(crate) fail_writes: u32,
     /// So many of the next flushes fail.
     pub(crate) fail_flushes: u32,
+    /// So many of the next reads fail; the blocks can be read again after that.
+    pub(crate) fail_reads: u32,
     /// So many of the next metadata writes fail.
     pub(crate) fail_meta: u32,
     /// So many of the next attempts to save blocks fail: the directory is full.

@@ -98,8 +98,11 @@ impl World {
             Report::VerifyEnded {
                 different_blocks, ..
             } => {
+                self.found_different += *different_blocks;
                 // What can't be read counts as different.
-                if *different_blocks > 0 && !self.swarm.lossy && !self.nemesis.spoiled {
+                if self.rots {
+                    // That is looked at where it is begun.
+                } else if *different_blocks > 0 && !self.swarm.lossy && !self.nemesis.spoiled {
                     self.violate(Violation::new(
                         "S5",
                         format!(

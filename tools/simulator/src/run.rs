@@ -1,6 +1,6 @@
 //! A whole run: start, load under faults, heal, converge, compare.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use twindisk_core::{Command, ConnectionState, DiskState, Protocol, Role, Status};
 
@@ -13,7 +13,7 @@ use crate::{
     coverage::Coverage,
     node::name,
     swarm::{MS, SEC, Swarm},
-    trace::Telling,
+    trace::{Telling, tell},
     world::{Ev, World},
 };
 
@@ -154,6 +154,69 @@ impl World {
         if self.violation.is_none() {
             self.compare();
         }
+        if self.violation.is_none() && self.swarm.faults.rotten > 0 {
+            self.verify_finds_rot();
+        }
+    }
+
+    /// Bits rot on standbys that are equal and at rest: a verify finds these blocks, no others, and repairs them.
+    fn verify_finds_rot(&mut self) {
+        let serves = |number: &usize| {
+            self.status_of(*number)
+                .is_some_and(|status| status.role == Role::Primary)
+        };
+        let Some(primary) = (0..self.nodes.len()).find(serves) else {
+            return;
+        };
+        let blocks = self.nodes[primary].export.unwrap_or(0);
+        let mut rotten = BTreeSet::new();
+        for _ in 0..self.swarm.faults.rotten {
+            let die = &mut self.dice.late;
+            let standby = (primary + 1 + die.index(self.swarm.nodes - 1)) % self.swarm.nodes;
+            let block = die.below(blocks);
+            if rotten.insert((standby, block)) {
+                tell!(self, "block {block} of {} rots", name(standby));
+                self.nodes[standby].disk.rot(block);
+            }
+        }
+        self.coverage.reach("fault", "rot found by a verify");
+        (self.rots, self.found_different) = (true, 0);
+        let verify = Command::Verify {
+            first: 0,
+            blocks: None,
+            repair: true,
+        };
+        let mut command = self.command(primary, verify.clone());
+        let limit = self.now + 60 * SEC;
+        while self.violation.is_none() && (self.answer(command) != Some(true) || self.sweeps()) {
+            if self.answer(command) == Some(false) {
+                command = self.command(primary, verify.clone());
+            }
+            self.run_until(self.now + 10 * MS);
+            if self.now > limit {
+                let story = "a verify of equal nodes does not end within 60 s";
+                self.violate(Violation::new("S6", story));
+            }
+        }
+        let found = self.found_different;
+        if self.violation.is_none() && found != rotten.len() as u64 {
+            let story = format!(
+                "{} blocks have rotted, a verify finds {found}",
+                rotten.len()
+            );
+            self.violate(Violation::new("S6", story));
+        }
+        if self.violation.is_none() {
+            self.compare();
+        }
+    }
+
+    /// Whether a resync or verify is under way.
+    fn sweeps(&self) -> bool {
+        (0..self.nodes.len()).any(|number| {
+            self.status_of(number)
+                .is_some_and(|status| status.peers.iter().any(|peer| peer.progress.is_some()))
+        })
     }
 
     /// What came of it.
@@ -346,7 +409,7 @@ mod tests {
             assert_eq!(one.events, two.events, "seed {seed}");
             assert_eq!(one.coverage, two.coverage, "seed {seed}");
         }
-        let fingerprints: std::collections::BTreeSet<u64> = (0..20)
+        let fingerprints: BTreeSet<u64> = (0..20)
             .map(|seed| run(seed, Telling::Silent).fingerprint)
             .collect();
         assert_eq!(fingerprints.len(), 20, "each seed is a run of its own");

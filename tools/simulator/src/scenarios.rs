@@ -5,6 +5,7 @@
 
 mod disks;
 mod epochs;
+mod failed_disks;
 mod identity;
 mod latency;
 mod moments;
@@ -39,13 +40,14 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 14] = [
+    let subjects: [(&str, &[(&str, Run)]); 15] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
         ("moments", moments::ALL),
         ("network", network::ALL),
         ("disks", disks::ALL),
+        ("failed disks", failed_disks::ALL),
         ("latency", latency::ALL),
         ("resync", resync::ALL),
         ("size", size::ALL),

@@ -220,11 +220,12 @@ fn control(message: &ControlMessage) -> String {
 
 fn peer_state(state: &PeerState) -> String {
     format!(
-        "State {:?}{}{}{} {} in sync {:?}, {} dirty, base {:?}, {} of {} blocks",
+        "State {:?}{}{}{}{} {} in sync {:?}, {} dirty, base {:?}, {} of {} blocks",
         state.disk,
         if state.primary { " primary" } else { "" },
         if state.up_to_date { " up-to-date" } else { "" },
         if state.crashed { " crashed" } else { "" },
+        if state.unwritten { " writing" } else { "" },
         lineage(&state.lineage),
         state.in_sync.iter().map(|node| node.0).collect::<Vec<_>>(),
         state.dirty_blocks,

@@ -174,6 +174,14 @@ pub struct Faults {
     pub bad_fences: u32,
     /// Of 1000 times that blocks are to be kept in a file: there is no room.
     pub full: u32,
+    /// Writes or flushes of any disk fail, as long as one good copy of the set is left.
+    pub any_disks: u32,
+    /// A few reads of a disk fail.
+    pub read_errors: u32,
+    /// A metadata write goes to the wrong place while its node is down.
+    pub meta_misplaced: u32,
+    /// Once everything is equal, so many blocks of standbys change by themselves: a verify must find them.
+    pub rotten: u32,
 }
 
 impl Faults {
@@ -195,6 +203,13 @@ impl Faults {
             + self.meta_rot
             + self.commands
             + self.hangs
+            + self.late()
+    }
+
+    /// Those of them that came to the simulator later than the others.
+    #[must_use]
+    pub const fn late(&self) -> u32 {
+        self.any_disks + self.read_errors + self.meta_misplaced
     }
 }
 
@@ -300,7 +315,7 @@ impl Swarm {
                 bytes: rng.chance(150),
                 flips: rng.pick(&[0, 0, 50, 300]),
             },
-            faults: draw_faults(rng, lossy),
+            faults: draw_late_faults(seed, draw_faults(rng, lossy)),
         }
     }
 
@@ -316,6 +331,7 @@ impl Swarm {
         swarm.faults.commands = 0;
         // A disk that fails after the other copy was recorded as old takes a person.
         (swarm.faults.disk_errors, swarm.faults.meta_errors) = (0, 0);
+        swarm.faults.any_disks = 0;
         swarm.faults.bad_blocks = 0;
         if swarm.protocol == Protocol::A {
             swarm.protocol = Protocol::C;
@@ -440,5 +456,26 @@ fn draw_faults(rng: &mut Rng, lossy: bool) -> Faults {
         fencing: some(700, 1) == 1,
         bad_fences: some(300, 600),
         full: some(300, 600),
+        any_disks: 0,
+        read_errors: 0,
+        meta_misplaced: 0,
+        rotten: 0,
     }
+}
+
+/// With dice of their own, so that what was drawn before stays.
+fn draw_late_faults(seed: u64, mut faults: Faults) -> Faults {
+    let rng = &mut Rng::new(seed ^ 0x4c41_5445_4661_756c);
+    let mut some = |share: u32, most: u64| {
+        if rng.chance(share) {
+            rng.between(1, most) as u32
+        } else {
+            0
+        }
+    };
+    faults.any_disks = some(120, 4);
+    faults.read_errors = some(120, 4);
+    faults.meta_misplaced = some(60, 2);
+    faults.rotten = some(100, 4);
+    faults
 }

@@ -51,6 +51,10 @@ pub struct World {
     pub(crate) events: u64,
     /// Faults have ended.
     pub(crate) healed: bool,
+    /// Blocks change by themselves at the end of the run.
+    pub(crate) rots: bool,
+    /// Blocks in which verifies have found replicas to differ.
+    pub(crate) found_different: u64,
 }
 
 /// A die for each part of the world.
@@ -63,6 +67,8 @@ pub(crate) struct Dice {
     pub(crate) nemesis: Rng,
     pub(crate) boot: Rng,
     pub(crate) agent: Rng,
+    /// Faults that came to the simulator later than the others.
+    pub(crate) late: Rng,
 }
 
 /// Something that will happen.
@@ -186,6 +192,7 @@ impl World {
             nemesis: seed.fork(5),
             boot: seed.fork(6),
             agent: seed.fork(7),
+            late: seed.fork(8),
         };
         let nodes: Vec<Node> = (0..swarm.nodes)
             .map(|number| {
@@ -224,6 +231,8 @@ impl World {
             violation: None,
             events: 0,
             healed: false,
+            rots: false,
+            found_different: 0,
             nodes,
             dice,
             swarm,

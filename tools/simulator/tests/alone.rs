@@ -1,5 +1,6 @@
 //! The question that finds what has not happened yet finds a wrong answer without a fault that would show it.
 
+use twindisk_core::Mutant as OfReplica;
 use twindisk_simulator::{Mutant, Telling, run_swarm, swarm::Swarm};
 
 /// Seeds within which it must be found.
@@ -22,7 +23,7 @@ fn found(mutant: Option<Mutant>) -> Vec<u64> {
 
 #[test]
 fn who_would_be_promoted_though_outdated_is_found() {
-    assert_ne!(found(Some(Mutant::PromoteOutdated)), []);
+    assert_ne!(found(Some(Mutant::Replica(OfReplica::PromoteOutdated))), []);
 }
 
 #[test]

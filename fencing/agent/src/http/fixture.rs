@@ -206,6 +206,7 @@ fn replica() -> Status {
         generation: None,
         generations: 1,
         in_sync: vec![1, 2],
+        still_writing: false,
         promote_needs: Vec::new(),
         on_peer_loss: OnPeerLoss::default(),
         peers: vec![PeerStatus {

@@ -28,6 +28,7 @@ fn state(generations: &[u64]) -> PeerState {
         disk: StoredDisk::UpToDate,
         up_to_date: true,
         lost_power: false,
+        unwritten: false,
         crashed: false,
         base: lineage.newest().map(|newest| newest.id),
         lineage,

@@ -79,6 +79,19 @@ impl Replica {
                 .any(|slot| !leaving.contains(slot))
     }
 
+    /// Whether somebody of the set is here to go on with when this node's own disk leaves it. One that is away, or has
+    /// released itself, will never have the generation that would begin now: it is to lead when it comes back. If the set
+    /// was this disk alone, nothing waits for anybody: requests fail.
+    pub(super) fn data_is_elsewhere(&self) -> bool {
+        let in_sync = self.store.in_sync();
+        in_sync.is_empty()
+            || self.mutant(Mutant::DetachForNobody)
+            || in_sync
+                .iter()
+                .filter(|slot| self.store.peer(*slot).standing == Standing::In)
+                .any(|slot| self.peer(slot).phase == Phase::Established)
+    }
+
     /// The nodes of the in-sync set.
     pub(crate) fn in_sync_nodes(&self) -> Vec<NodeId> {
         let superblock = self.store.get();

@@ -291,7 +291,10 @@ fn failed_disk_is_made_anew(seed: Seed, telling: Telling) -> Outcome {
 
 /// A standby whose disk has failed can't record that it does not count.
 fn outdating_without_a_disk(seed: Seed, telling: Telling) -> Outcome {
-    let mut script = Script::calm(seed, telling);
+    let mut swarm = Swarm::calm(seed);
+    // A write that crosses the word of the failure would end the connection, and the next one brings a resync.
+    (swarm.load.clients, swarm.load.depth, swarm.load.burst) = (1, 1, 1);
+    let mut script = Script::new(swarm, telling);
     script.serve(20);
     script.world.nodes[1].trouble.fail_writes = 1;
     script.load(40);

@@ -1,6 +1,6 @@
 //! Who may go on, and who may not: receipts, silence, leaving in good order (R1 to R5, R9, R10).
 
-use twindisk_core::{Command, DiskState, Mark, RefusalCode, Role};
+use twindisk_core::{Command, ConnectionState, DiskState, Mark, RefusalCode, Role};
 use twindisk_format::superblock::ReceiptKind;
 
 use super::Run;
@@ -202,6 +202,8 @@ fn disconnected_standby(seed: Seed, telling: Telling) -> Outcome {
     script.wait_disk(1, DiskState::Outdated);
     script.serve(50);
     script.expect_disk(0, DiskState::UpToDate);
+    // While the connection is being closed, its other end is a primary that is connected.
+    script.wait_link(1, 0, ConnectionState::Standalone);
     script.must_refuse(1, PROMOTE, RefusalCode::DiskNotUpToDate);
     script.must(1, Command::Connect { peer });
     script.wait_disk(1, DiskState::UpToDate);
@@ -330,8 +332,14 @@ fn reads_end_with_their_lease(seed: Seed, telling: Telling) -> Outcome {
     swarm.timings.read_lease = core::time::Duration::from_millis(600);
     let mut script = Script::new(swarm, telling);
     script.serve(20);
+    // A connection alone is no lease: a ping must have been answered.
+    script.wait("a ping is answered", |world| {
+        world.coverage.count("action", "send: Pong") > 1
+    });
+    script.pass(50);
     script.part();
     script.cut();
+    script.wait_suspended(0);
     script.load(40);
     script.pass(100);
     script.expect_decided(Mark::ReadByLease);

@@ -63,7 +63,7 @@ fn forced_split_brain(seed: Seed, telling: Telling) -> Outcome {
 }
 
 /// Two nodes that both went on, connected again.
-fn split(seed: Seed, telling: Telling) -> Script {
+pub(super) fn split(seed: Seed, telling: Telling) -> Script {
     let mut swarm = Swarm::calm(seed);
     swarm.lossy = true;
     let mut script = Script::new(swarm, telling);
