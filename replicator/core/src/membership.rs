@@ -110,6 +110,11 @@ impl Replica {
             let resynced =
                 matches!(self.peer(slot).phase, Phase::Leading { reason, .. } if reason.resync);
             let entry = self.entry_of(slot, resynced);
+            // R14: what the grantee says of the set comes first. To become equal again adds nobody.
+            let waits = self.role == Role::Standby && self.granted.is_some();
+            if waits && entry == Entry::Copy && !self.mutant(Mutant::GrantorLeads) {
+                return self.begin_growth();
+            }
             if entry == Entry::Copy && !self.growth_waits_for(slot).is_empty() {
                 self.marks.mark(Mark::GrowthWaits);
             }
