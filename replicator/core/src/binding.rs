@@ -56,6 +56,11 @@ impl Replica {
         }
     }
 
+    /// What clients were told since the fork is given up, and with it the terms of the fork.
+    pub(crate) fn bound_to_a_fork(&mut self) {
+        self.end_binding(Mark::BindingGivenUp);
+    }
+
     fn end_binding(&mut self, mark: Mark) {
         if self.store.get().binding.is_none() || self.mutant(Mutant::ServeClientsOfTheRoleBefore) {
             return;

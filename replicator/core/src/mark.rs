@@ -88,6 +88,7 @@ names! {
             BindingKept: "a promotion serves those of before: nobody else wrote meanwhile",
             BindingElsewhere: "ended: data that another node wrote comes here",
             BindingLostPower: "ended: what was not flushed may be gone with the power",
+            BindingGivenUp: "ended: what was written since a fork is given up",
             BindingForced: "ended: promoted by force",
         }
         "request refused" {

@@ -189,8 +189,7 @@ impl Replica {
                         superblock.peers[keep.index()].seen = Seen::NEVER;
                     });
                 }
-                let left = self.store.get().lineage.clone();
-                self.bound_by(&left);
+                self.bound_to_a_fork();
                 self.outdate("its changes were given up");
                 self.store.then(Then::Discarded { slot: keep });
             }
