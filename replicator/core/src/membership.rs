@@ -104,8 +104,7 @@ impl Replica {
                     ..
                 }
             );
-            complete
-                && (confirmed || self.store.peer(*slot).standing.is_counted())
+            complete && (confirmed || self.store.peer(*slot).standing.is_counted())
         });
         if let Some(slot) = ready {
             if self.becomes_a_copy(slot) && !self.stable_alone() {
