@@ -159,18 +159,12 @@ mutants! {
     ReleaseWithoutOutdated: "R3",
     /// A node releases itself before it has stored that it is Outdated.
     ReleaseBeforeStored: "R3",
-    /// A receipt is good in later epochs of the in-sync set.
-    ReceiptOfAnyEpoch: "R14",
     /// The in-sync set grows though a member is away.
     GrowUnheard: "R14",
     /// Who is being taken into the in-sync set is believed to have everything before it knows.
     JoinerHasEverything: "R14",
     /// Who has granted a term goes on leading changes of the in-sync set.
     GrantorLeads: "R14",
-    /// A right is looked at when it is gathered, not when it is used.
-    RightIsNotLookedAtAgain: "R15",
-    /// The role is handed to a peer that is not in the in-sync set.
-    HandOverToAnybody: "R2",
     /// A lost link is taken for a receipt.
     SilenceIsReceipt: "R1",
     /// A primary goes on without a replica in the old term and generation.
@@ -195,8 +189,6 @@ mutants! {
     IgnoreCrash: "section 6",
     /// That a side lost its power, and the other one only its process, is not looked at.
     IgnoreLostPower: "section 6",
-    /// What the peer knows of the in-sync set is not asked: one that grew meanwhile is taken for smaller.
-    OwnMembersOnly: "R5",
     /// A split brain is merged without a person.
     MergeSplitBrain: "R11",
     /// Changes are given up without being saved.

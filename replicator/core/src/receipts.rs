@@ -41,8 +41,7 @@ impl Replica {
             self.mutant(Mutant::ReceiptIsForEver)
                 || receipt.term == self.store.get().term
                     // R14: who was taken into a newer set is not spoken of by it.
-                    && (receipt.epoch == self.store.get().epoch
-                        || self.mutant(Mutant::ReceiptOfAnyEpoch))
+                    && receipt.epoch == self.store.get().epoch
                     && (receipt.kind == ReceiptKind::Release || receipt.boot == self.boot)
         })
     }

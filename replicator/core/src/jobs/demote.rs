@@ -11,7 +11,6 @@ use super::{After, Job, Step};
 use crate::{
     Cause, CommandReply, ExportState, Mark, Report, Role,
     mark::No,
-    mutants::Mutant,
     mutation::Origin,
     peer::Phase,
     replica::{Replica, Then},
@@ -45,7 +44,6 @@ impl Replica {
         // R2: who takes over is durably in the set before the role goes: nobody takes it back then without a right.
         if let After::TakeOver(to) = after
             && self.store.peer(to).standing != Standing::In
-            && !self.mutant(Mutant::HandOverToAnybody)
         {
             return false;
         }

@@ -295,10 +295,7 @@ impl Replica {
             return true;
         }
         // R15: a right is looked at when it is used, in the term and epoch in which it was asked for.
-        if self.store.get().epoch != asked_in.1
-            && force.is_none()
-            && !self.mutant(Mutant::RightIsNotLookedAtAgain)
-        {
+        if self.store.get().epoch != asked_in.1 && force.is_none() {
             if let Some(job) = &mut self.job
                 && job.asked_by.is_some()
             {
@@ -321,11 +318,9 @@ impl Replica {
                 staying.contains(*slot) || released.contains(*slot) || copies.contains(*slot);
             !granted && !self.receipt_held(*slot, asked_in)
         });
-        if let Some(slot) = gone.filter(|_| {
-            force.is_none()
-                && !self.mutant(Mutant::PromoteWithoutRight)
-                && !self.mutant(Mutant::RightIsNotLookedAtAgain)
-        }) {
+        if let Some(slot) =
+            gone.filter(|_| force.is_none() && !self.mutant(Mutant::PromoteWithoutRight))
+        {
             let name = self.peer(slot).name.clone();
             self.finish_job(Err(No {
                 cause: Cause::RightGone,

@@ -43,9 +43,7 @@ impl Replica {
     pub(super) fn known_members(&self, joining: Slot) -> SlotSet {
         let ours = self.store.get();
         let theirs = self.peer(joining).said.as_ref();
-        let told = theirs
-            .filter(|said| said.lineage.relation(&ours.lineage) == Relation::Same)
-            .filter(|_| !self.mutant(Mutant::OwnMembersOnly));
+        let told = theirs.filter(|said| said.lineage.relation(&ours.lineage) == Relation::Same);
         self.slots()
             .filter(|slot| {
                 let node = self.peer(*slot).node;
