@@ -107,6 +107,9 @@ impl Replica {
             complete && (confirmed || self.store.peer(*slot).standing.is_counted())
         });
         if let Some(slot) = ready {
+            if self.becomes_a_copy(slot) && !self.stable_alone() {
+                return false;
+            }
             let resynced =
                 matches!(self.peer(slot).phase, Phase::Leading { reason, .. } if reason.resync);
             let entry = self.entry_of(slot, resynced);
