@@ -7,6 +7,7 @@
 
 mod adopt;
 mod grow;
+mod leave;
 mod newest;
 
 pub(crate) use adopt::PendingMembership;
@@ -15,11 +16,11 @@ use twindisk_format::{
     control::{ControlMessage, Membership},
     frame::Frame,
     ids::{Epoch, GenerationId, Slot, SlotSet},
-    superblock::{ReceiptKind, Standing, StoredDisk},
+    superblock::{Standing, StoredDisk},
 };
 
 use crate::{
-    DiskState, Mark, OnPeerLoss, Protocol, Report, Role,
+    DiskState, Mark, Protocol, Report, Role,
     mutants::Mutant,
     peer::{LeadStep, Phase},
     replica::{Replica, Then},
@@ -113,6 +114,11 @@ impl Replica {
             let resynced =
                 matches!(self.peer(slot).phase, Phase::Leading { reason, .. } if reason.resync);
             let entry = self.entry_of(slot, resynced);
+            // R14: what the grantee says of the set comes first. To become equal again adds nobody.
+            let waits = self.role == Role::Standby && self.granted.is_some();
+            if waits && entry == Entry::Copy && !self.mutant(Mutant::GrantorLeads) {
+                return self.begin_growth();
+            }
             if entry == Entry::Copy && !self.growth_waits_for(slot).is_empty() {
                 self.marks.mark(Mark::GrowthWaits);
             }
@@ -120,52 +126,6 @@ impl Replica {
             return true;
         }
         self.begin_growth()
-    }
-
-    /// R1: a peer leaves the in-sync set of a primary only by a right.
-    fn begin_leave(&mut self) -> bool {
-        let missing = self.missing();
-        if self.config.on_peer_loss == OnPeerLoss::Continue {
-            for slot in missing.iter() {
-                if self.peer(slot).phase == Phase::Down && !self.receipt_holds(slot) {
-                    let detail = "UNSAFE: on-peer-loss = \"continue\" went on without any proof";
-                    self.store_receipt(slot, ReceiptKind::Operator, detail);
-                }
-            }
-        }
-        let leaving: SlotSet = missing
-            .iter()
-            .filter(|slot| self.receipt_holds(*slot) || self.mutant(Mutant::SilenceIsReceipt))
-            .collect();
-        if leaving.is_empty() || !self.data_without(leaving) || !self.stable_alone() {
-            return false;
-        }
-        let names: Vec<&str> = leaving.iter().map(|slot| &*self.peer(slot).name).collect();
-        let why = format!("going on without {}", names.join(", "));
-        self.start_change(Kind::Leave(leaving, why));
-        true
-    }
-
-    /// A standby that leads a resync of a node which released itself: no new writes, so no new generation.
-    fn leave_as_standby(&mut self) -> bool {
-        if self.granted.is_some() && !self.mutant(Mutant::GrantorLeads) {
-            return false;
-        }
-        let leaving = self.slots().find(|slot| {
-            let ready = matches!(
-                &self.peer(*slot).phase,
-                Phase::Leading { step: LeadStep::Ready, reason } if reason.resync
-            );
-            ready && self.store.peer(*slot).standing.is_counted() && self.receipt_holds(*slot)
-        });
-        let Some(slot) = leaving.filter(|_| self.stable_alone()) else {
-            return false;
-        };
-        let epoch = self.next_epoch();
-        self.enter_epoch(epoch);
-        self.store
-            .change(|superblock| superblock.peers[slot.index()].standing = Standing::Out);
-        true
     }
 
     /// Changes the superblock and begins to store it.

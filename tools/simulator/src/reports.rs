@@ -75,7 +75,7 @@ impl World {
                     && nodes.contains(&(number as u8))
                     && !before.iter().chain(&joined).all(|node| stays(node))
                 {
-                    // With fewer replicas, what the others had acknowledged must not hang on a cache.
+                    // With fewer replicas that are waited for, what the others had acknowledged must not hang on a cache.
                     let disk = &self.nodes[number].disk;
                     let result = self.book.check_member(self.now, number, disk);
                     self.check(result);

@@ -7,12 +7,15 @@
 //!
 //! Understand first: [`world::World`], all that there is and what can happen in it, and [`search::explore`].
 
+mod act;
 mod machine;
 mod rules;
 pub mod search;
+mod step;
 mod wire;
 pub mod world;
 pub mod worlds;
 
 pub use search::{Found, explore};
-pub use world::{Bounds, Step, World};
+pub use step::Step;
+pub use world::{Bounds, World};

@@ -4,7 +4,10 @@ use std::{collections::HashSet, fmt::Write as _};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::world::{Bounds, Step, World};
+use super::{
+    step::Step,
+    world::{Bounds, World},
+};
 
 /// What a search has found.
 #[derive(Clone, Debug)]

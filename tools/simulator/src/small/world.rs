@@ -1,21 +1,21 @@
 //! A small world, what can happen in it next, and what each of that does.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use twindisk_core::{
-    Action, ClientOp, ClientRequest, Command, CommandId, ConnectionId, ConnectionState, Event,
-    ExportState, LinkIntent, Mutant, Protocol, RequestId, Role, Time,
+    ClientOp, ClientRequest, Command, CommandId, ConnectionId, ConnectionState, Event, Mutant,
+    Protocol, RequestId, Role, Time,
 };
 use twindisk_format::{
-    frame::{Envelope, Frame},
     ids::{BlockRange, Slot},
     superblock::ReceiptKind,
 };
 
 use super::{
-    machine::{Machine, Op, Page, Settings, Stamp, name},
+    machine::{Machine, Settings, Stamp},
     rules::Book,
-    wire::{EndState, Parcel, Wire},
+    step::Step,
+    wire::{EndState, Wire},
 };
 
 /// How large a world is.
@@ -52,69 +52,10 @@ pub enum Ask {
     Flush,
 }
 
-/// One thing that can happen. Nodes are 0 and 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// The operation that is so many down the list of a node's disk ends.
-    Disk(usize, usize),
-    /// The nodes connect.
-    Connect,
-    /// A node hears that the connection stands.
-    Hear(usize),
-    /// A frame arrives at a node.
-    Arrive(usize),
-    /// A node hears that the connection is gone.
-    Part(usize),
-    /// The client asks for the next thing.
-    Ask,
-    /// A node's process starts, after it has got power if it had none.
-    Start(usize),
-    /// The operator has seen that the other node has no power, says so, and promotes this one.
-    Vouch(usize),
-    /// The operator tells a primary to hand over, or a standby to become primary.
-    Order(usize),
-    /// A deadline of a node comes.
-    Tick(usize),
-    /// A node's process dies.
-    Kill(usize),
-    /// A node loses its power.
-    PowerOff(usize),
-    /// The connection breaks.
-    Cut,
-}
-
-impl Step {
-    /// Whether it is more than a fault, or time that passes.
-    pub(super) const fn goes_on(self) -> bool {
-        !matches!(
-            self,
-            Self::Tick(_) | Self::Kill(_) | Self::PowerOff(_) | Self::Cut
-        )
-    }
-
-    /// Whether it may change a node, and not only what is between and around them.
-    pub(super) const fn changes(self, number: usize) -> bool {
-        match self {
-            Self::Connect | Self::Cut => false,
-            Self::Ask => true,
-            Self::Disk(node, _)
-            | Self::Hear(node)
-            | Self::Arrive(node)
-            | Self::Part(node)
-            | Self::Start(node)
-            | Self::Vouch(node)
-            | Self::Order(node)
-            | Self::Tick(node)
-            | Self::Kill(node)
-            | Self::PowerOff(node) => node == number,
-        }
-    }
-}
-
 /// Everything there is.
 #[derive(Clone, Debug)]
 pub struct World {
-    settings: Settings,
+    pub(super) settings: Settings,
     script: Vec<Ask>,
     depth: usize,
     pub(super) now: Time,
@@ -135,14 +76,14 @@ pub struct World {
 /// A request of the client that has no answer.
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
-    node: usize,
-    what: What,
+    pub(super) node: usize,
+    pub(super) what: What,
     /// Its connection is gone: an answer reaches nobody.
-    closed: bool,
+    pub(super) closed: bool,
 }
 
 #[derive(Clone, Debug)]
-enum What {
+pub(super) enum What {
     Write(Stamp, bool),
     /// With the writes that it has to make stable.
     Flush(Vec<Stamp>),
@@ -483,144 +424,6 @@ impl World {
         self.tell(side, event)?;
         self.wire.close_drained();
         Ok(())
-    }
-
-    /// A core hears something, and what it asks for is done.
-    fn tell(&mut self, number: usize, event: Event) -> Result<(), String> {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            let now = self.now;
-            let Some(replica) = &mut self.nodes[number].replica else {
-                return Ok(());
-            };
-            replica.handle(now, event);
-            self.act_on_all(number, &mut events)?;
-        }
-        Ok(())
-    }
-
-    fn poll(&mut self, number: usize) -> Result<(), String> {
-        self.tell(number, Event::Tick)
-    }
-
-    fn act_on_all(&mut self, number: usize, events: &mut VecDeque<Event>) -> Result<(), String> {
-        while let Some(replica) = &mut self.nodes[number].replica {
-            let Some(action) = replica.poll_action() else {
-                break;
-            };
-            self.act(number, action, events)?;
-        }
-        Ok(())
-    }
-
-    fn act(
-        &mut self,
-        number: usize,
-        action: Action,
-        events: &mut VecDeque<Event>,
-    ) -> Result<(), String> {
-        let node = &mut self.nodes[number];
-        match action {
-            Action::Disk { op, io } => node.begin(op, io),
-            Action::MetaWrite { op, block, data } => {
-                node.ops.push(Op::Meta(op, block, Page::new(data)));
-            }
-            Action::Send {
-                link,
-                envelope,
-                payload,
-                ..
-            } => {
-                if let (Frame::ReadReply { .. }, Some((buf, _))) = (&envelope.frame, payload) {
-                    events.push_back(Event::Sent { buf });
-                }
-                self.send(number, link, envelope, payload);
-            }
-            Action::Complete { request, result } => {
-                let Some(pending) = self.requests.remove(&request.0) else {
-                    return Err(format!("{} answers a request twice", name(number)));
-                };
-                if result.is_ok() && !pending.closed {
-                    let term = self.status(number).map_or(0, |status| status.term);
-                    self.book.acted(number, term)?;
-                    match pending.what {
-                        What::Write(stamp, fua) => self.book.acknowledge(stamp, fua),
-                        What::Flush(stamps) => self.book.flushed(&stamps),
-                    }
-                }
-            }
-            Action::Forget { request } => _ = self.requests.remove(&request.0),
-            Action::Release { buf } => node.release(buf),
-            Action::Link { intent, .. } => self.link_intent(number, &intent),
-            Action::Export(ExportState::Open { .. }) => {
-                let last = self.nodes[1 - number].openings;
-                let node = &mut self.nodes[number];
-                node.openings = node.openings.max(last) + 1;
-                node.export_open = true;
-            }
-            Action::Export(ExportState::Closed { .. }) => {
-                if node.export_open {
-                    node.export_open = false;
-                    let connection = ConnectionId(node.openings);
-                    events.push_back(Event::ConnectionClosed { connection });
-                }
-                for pending in self.requests.values_mut() {
-                    pending.closed |= pending.node == number;
-                }
-            }
-            Action::ProbeCapacity { op } => events.push_back(Event::Capacity {
-                op,
-                blocks: self.settings.blocks,
-            }),
-            Action::SaveBlocks { op, .. } => events.push_back(Event::Saved {
-                op,
-                result: Ok("saved".into()),
-            }),
-            Action::Report(twindisk_core::Report::SplitBrain { .. }) => {
-                return Err(format!(
-                    "R11: {} sees a split brain, though nobody has forced anything",
-                    name(number)
-                ));
-            }
-            Action::Bound(_) | Action::Reply { .. } | Action::Report(_) => {}
-            Action::Halt { .. } => self.die(number, false),
-        }
-        Ok(())
-    }
-
-    fn send(
-        &mut self,
-        number: usize,
-        id: twindisk_core::LinkId,
-        envelope: Envelope,
-        payload: Option<(twindisk_core::BufId, u32)>,
-    ) {
-        let count = match &envelope.frame {
-            Frame::Write { range, .. } | Frame::ReadReply { range, .. } => range.blocks,
-            _ => 0,
-        };
-        let blocks = payload.map(|(buf, at)| self.nodes[number].blocks(buf, at, count));
-        let Some(link) = self.wire.link.as_mut().filter(|link| link.id == id) else {
-            return;
-        };
-        let end = &mut link.ends[number];
-        if !link.broken && !end.closing && end.state == EndState::Up {
-            end.sent.push_back(Parcel { envelope, blocks });
-        }
-    }
-
-    fn link_intent(&mut self, number: usize, intent: &LinkIntent) {
-        self.nodes[number].wants = !matches!(intent, LinkIntent::Disconnect { .. });
-        match intent {
-            LinkIntent::Connect => {}
-            LinkIntent::Reconnect { .. } => self.wire.cut(),
-            LinkIntent::Disconnect { .. } => {
-                if let Some(link) = &mut self.wire.link {
-                    link.ends[number].closing = true;
-                }
-                self.wire.close_drained();
-            }
-        }
     }
 }
 
