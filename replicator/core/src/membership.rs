@@ -264,11 +264,12 @@ impl Replica {
             }
             _ => None,
         };
+        // Who has the newest is not told what it is by a copy that it keeps.
+        let leads = self.follows().is_none() && !self.is_kept_by_the_newest();
         let told: SlotSet = self
             .slots()
             .filter(|slot| {
-                let equal =
-                    self.peer(*slot).phase == Phase::Established && self.follows().is_none();
+                let equal = self.peer(*slot).phase == Phase::Established && leads;
                 equal || Some(*slot) == joining
             })
             .collect();

@@ -52,6 +52,8 @@ pub(crate) struct Node {
     pub(crate) term: u64,
     /// The in-sync set that it last reported.
     pub(crate) in_sync: Vec<u8>,
+    /// Who is counted on besides, by the same report, and has yet to say that it has everything.
+    pub(crate) joining: Vec<u8>,
     /// It has reported that I/O waits.
     pub(crate) suspended: bool,
     /// It has reported its disk as failed.
@@ -185,6 +187,7 @@ impl Node {
             diskless: false,
             crashed: false,
             in_sync: Vec::new(),
+            joining: Vec::new(),
             suspended_at: 0,
             saved: false,
             disk_state: DiskState::Consistent,

@@ -41,6 +41,7 @@ impl World {
         node.diskless = false;
         node.saved = false;
         node.in_sync.clear();
+        node.joining.clear();
         node.crashed = loaded.superblock.active;
         self.heard.started(number);
         let start = Start {

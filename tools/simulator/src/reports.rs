@@ -58,6 +58,7 @@ impl World {
             } => {
                 self.nodes[number].term = *term;
                 let before = core::mem::replace(&mut self.nodes[number].in_sync, nodes.clone());
+                let joined = core::mem::replace(&mut self.nodes[number].joining, joining.clone());
                 let node = &self.nodes[number];
                 let claims = node.export.is_some() || node.disk_state == DiskState::UpToDate;
                 if !claims || !self.terms.may_complete_in(*term) {
@@ -66,12 +67,13 @@ impl World {
                     self.coverage.reach("report", "in-sync");
                     return self.interesting(number);
                 }
+                // R14: a member that comes back recorded as outdated joins once more. It is counted on meanwhile, and leaves
+                // only by a right, like every member: that is when the set shrinks.
+                let stays = |node: &u8| nodes.contains(node) || joining.contains(node);
                 // What a standby says of the set it was told.
                 if self.nodes[number].export.is_some()
                     && nodes.contains(&(number as u8))
-                    && !before
-                        .iter()
-                        .all(|node| nodes.contains(node) || joining.contains(node))
+                    && !before.iter().chain(&joined).all(|node| stays(node))
                 {
                     // With fewer replicas that are waited for, what the others had acknowledged must not hang on a cache.
                     let disk = &self.nodes[number].disk;

@@ -19,6 +19,11 @@ impl Replica {
         if self.disk < DiskState::Outdated || self.follows().is_some() {
             return false;
         }
+        // Nor may a copy that an up-to-date standby keeps equal, and does not count on (R1: protocol A; R14: not yet),
+        // take itself for one of the set: that node goes on without asking it.
+        if self.is_kept_by_the_newest() {
+            return false;
+        }
         // Fencing is not enough here: a replica that is off now may have gone on alone before.
         let compared = self.known_members(joining).iter().all(|slot| {
             slot == joining
@@ -37,6 +42,19 @@ impl Replica {
             .slots()
             .all(|slot| slot == joining || self.peer(slot).phase == Phase::Established);
         compared && (!outdated || peer_of_same_set || everybody)
+    }
+
+    /// This node's copy is recorded as outdated, although one of the set that has the newest is equal to it, and here: it
+    /// has been told what it is.
+    pub(super) fn is_kept_by_the_newest(&self) -> bool {
+        let outdated = self.store.get().disk == StoredDisk::Outdated;
+        let keeps = |slot: Slot| {
+            let peer = self.peer(slot);
+            peer.phase == Phase::Established
+                && self.store.peer(slot).standing.is_counted()
+                && peer.said.as_ref().is_some_and(|said| said.up_to_date)
+        };
+        outdated && self.slots().any(keeps)
     }
 
     /// The members of the in-sync set that this node or `joining` knows: whoever was away when a set grew has not heard of it.
