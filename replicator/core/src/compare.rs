@@ -276,8 +276,11 @@ fn direction(mine: Side<'_>, theirs: Side<'_>, newest: Generation) -> (bool, Row
     // R1: the survivor has everything that the one which counted on it had acknowledged, even if it has begun to part. A
     // process that died has left what it wrote in a cache at least, a host that went down has not.
     let outlived = |survivor: Side<'_>, other: Side<'_>| {
+        // R14: one that is being taken in has it once it has stored that it is in.
+        let told = survivor.state.disk == StoredDisk::UpToDate;
+        let counted = other.state.in_sync.contains(&survivor.node);
         // So has a copy that was made equal while nobody was primary.
-        let has_all = other.state.in_sync.contains(&survivor.node)
+        let has_all = counted && (told || !other.state.joining.contains(&survivor.node))
             || other.state.copies.contains(&survivor.node);
         has_all && harm(survivor.state) < harm(other.state)
     };

@@ -216,9 +216,10 @@ impl Replica {
     /// This node is about to be overwritten: who took it for equal, or for a source, must think again.
     fn part_from_others(&mut self, leader: Slot) {
         for slot in self.slots() {
+            // One that this node was about to follow would take it back into the set, though it releases itself now (R14).
             let relies = matches!(
                 self.peer(slot).phase,
-                Phase::Established | Phase::Leading { .. }
+                Phase::Established | Phase::Leading { .. } | Phase::Following { .. }
             );
             if slot != leader && relies {
                 let name = self.peer(leader).name.clone();

@@ -107,9 +107,17 @@ impl Replica {
             complete && (confirmed || self.store.peer(*slot).standing.is_counted())
         });
         if let Some(slot) = ready {
+            if self.becomes_a_copy(slot) && !self.stable_alone() {
+                return false;
+            }
             let resynced =
                 matches!(self.peer(slot).phase, Phase::Leading { reason, .. } if reason.resync);
             let entry = self.entry_of(slot, resynced);
+            // R14: what the grantee says of the set comes first. To become equal again adds nobody.
+            let waits = self.role == Role::Standby && self.granted.is_some();
+            if waits && entry == Entry::Copy && !self.mutant(Mutant::GrantorLeads) {
+                return self.begin_growth();
+            }
             if entry == Entry::Copy && !self.growth_waits_for(slot).is_empty() {
                 self.marks.mark(Mark::GrowthWaits);
             }

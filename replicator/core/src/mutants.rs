@@ -163,6 +163,8 @@ mutants! {
     ReceiptOfAnyEpoch: "R14",
     /// The in-sync set grows though a member is away.
     GrowUnheard: "R14",
+    /// Who is being taken into the in-sync set is believed to have everything before it knows.
+    JoinerHasEverything: "R14",
     /// Who has granted a term goes on leading changes of the in-sync set.
     GrantorLeads: "R14",
     /// A right is looked at when it is gathered, not when it is used.
@@ -259,6 +261,10 @@ impl Replica {
         }
         if self.mutant(Mutant::IgnoreLostPower) {
             (mine.lost_power, theirs.lost_power) = (false, false);
+        }
+        if self.mutant(Mutant::JoinerHasEverything) {
+            mine.joining.clear();
+            theirs.joining.clear();
         }
         let same = mine.lineage.relation(&theirs.lineage) == Relation::Same;
         if self.mutant(Mutant::ClearBitsOnIdentity) && same {

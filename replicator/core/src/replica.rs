@@ -721,6 +721,8 @@ impl Replica {
         if superblock.disk != StoredDisk::Failed {
             in_sync.push(superblock.node);
         }
+        let joining = superblock.peers.iter();
+        let joining = joining.filter(|peer| peer.standing == Standing::Joining);
         let copies = superblock.peers.iter();
         let copies = copies.filter(|peer| peer.standing == Standing::Copy);
         PeerState {
@@ -744,6 +746,7 @@ impl Replica {
             runs: superblock.runs.clone(),
             seen: self.store.peer(slot).seen,
             in_sync,
+            joining: joining.map(|peer| peer.node).collect(),
             epoch: superblock.epoch,
             dirty_blocks: self.peer(slot).bitmap.dirty(),
             base: self.store.peer(slot).base,

@@ -151,6 +151,7 @@ prop_compose! {
         disk in disks(),
         lineage in lineages(),
         in_sync in node_sets(),
+        joining in node_sets(),
         copies in node_sets(),
         sizes: [u64; 6],
         runs in vec((1..u64::MAX, any::<u64>()), 0..=MAX_RUNS),
@@ -181,6 +182,7 @@ prop_compose! {
                 })
                 .collect(),
             in_sync,
+            joining,
             epoch: Epoch(sizes[5]),
             copies,
             dirty_blocks: sizes[0],

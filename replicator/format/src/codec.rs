@@ -97,6 +97,7 @@ fn within_limits(message: &ControlMessage) -> Result<(), CodecError> {
     at_most(parts.why.len(), MAX_WHY_BYTES, "bytes of reason")?;
     at_most(parts.in_sync.len(), MAX_PEERS + 1, "nodes in sync")?;
     at_most(parts.joining.len(), MAX_PEERS + 1, "nodes beside them")?;
+    at_most(parts.copies.len(), MAX_PEERS + 1, "copies")?;
     at_most(parts.generations.len(), MAX_LINEAGE, "generations")
 }
 
@@ -116,6 +117,7 @@ struct Parts<'a> {
     generations: &'a [Generation],
     in_sync: &'a [NodeId],
     joining: &'a [NodeId],
+    copies: &'a [NodeId],
 }
 
 impl<'a> Parts<'a> {
@@ -124,13 +126,15 @@ impl<'a> Parts<'a> {
             ControlMessage::State(PeerState {
                 lineage,
                 in_sync,
+                joining,
                 copies,
                 runs,
                 ..
             }) => Self {
                 generations: lineage.generations(),
                 in_sync,
-                joining: copies,
+                joining,
+                copies,
                 runs: runs.len(),
                 ..Self::default()
             },

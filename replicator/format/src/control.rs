@@ -136,6 +136,8 @@ pub struct PeerState {
     pub unconfirmed: bool,
     /// Its in-sync set, itself among them, and those that are joining it.
     pub in_sync: Vec<NodeId>,
+    /// Of those, nodes that have not said yet that they have everything (R14).
+    pub joining: Vec<NodeId>,
     /// The number of that set.
     pub epoch: Epoch,
     /// Nodes that it has made equal, counted on for nothing: should it lose what it has, they still have it.

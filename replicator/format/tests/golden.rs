@@ -186,6 +186,7 @@ fn control_messages() -> Vec<ControlMessage> {
             lineage: lineage(),
             unconfirmed: true,
             in_sync: vec![NodeId(1), NodeId(2)],
+            joining: vec![NodeId(2)],
             epoch: Epoch(8),
             copies: vec![NodeId(3)],
             dirty_blocks: 300,

@@ -50,7 +50,12 @@ impl World {
                 self.nodes[number].suspended = false;
                 "resumed"
             }
-            Report::InSync { term, nodes, .. } => {
+            Report::InSync {
+                term,
+                nodes,
+                joining,
+                ..
+            } => {
                 self.nodes[number].term = *term;
                 let before = core::mem::replace(&mut self.nodes[number].in_sync, nodes.clone());
                 let node = &self.nodes[number];
@@ -64,9 +69,11 @@ impl World {
                 // What a standby says of the set it was told.
                 if self.nodes[number].export.is_some()
                     && nodes.contains(&(number as u8))
-                    && !before.iter().all(|node| nodes.contains(node))
+                    && !before
+                        .iter()
+                        .all(|node| nodes.contains(node) || joining.contains(node))
                 {
-                    // With fewer replicas, what the others had acknowledged must not hang on a cache.
+                    // With fewer replicas that are waited for, what the others had acknowledged must not hang on a cache.
                     let disk = &self.nodes[number].disk;
                     let result = self.book.check_member(self.now, number, disk);
                     self.check(result);

@@ -39,6 +39,7 @@ fn state(generations: &[u64]) -> PeerState {
         runs: Vec::new(),
         seen: Seen::NEVER,
         in_sync: vec![ONE, TWO],
+        joining: Vec::new(),
         epoch: Epoch(1),
         copies: Vec::new(),
         dirty_blocks: 0,
@@ -116,6 +117,19 @@ fn whose_process_died_outlived_whose_host_went_down_even_if_it_has_begun_to_part
     lost_power.in_sync = vec![ONE, TWO];
     died.lost_power = true;
     assert_eq!(leads(&died, &lost_power), None);
+}
+
+#[test]
+fn who_was_being_taken_in_does_not_outlive_who_took_it_in_before_it_knew() {
+    let mut crashed = state(&[5]);
+    crashed.crashed = true;
+    crashed.joining = vec![ONE];
+    let mut joiner = state(&[5]);
+    joiner.disk = StoredDisk::Outdated;
+    assert_eq!(leads(&joiner, &crashed), None);
+    // It has stored that it is in, so it has everything.
+    joiner.disk = StoredDisk::UpToDate;
+    assert_eq!(leads(&joiner, &crashed), Some((false, false)));
 }
 
 #[test]

@@ -115,6 +115,15 @@ impl Replica {
             .is_some_and(|change| change.stored && !change.awaiting.contains(slot))
     }
 
+    /// A member that has begun to part and is back before this primary went on without it is a copy now. What was
+    /// acknowledged with it must not hang on a cache here when it becomes one.
+    pub(super) fn becomes_a_copy(&self, slot: Slot) -> bool {
+        self.role == Role::Primary
+            && self.store.peer(slot).standing == Standing::In
+            && !self.says_it_is_in(slot)
+            && !self.others_of(slot).is_empty()
+    }
+
     /// The members whose word is needed before `joiner` is one: all but those whose release is held for this epoch.
     fn others_of(&self, joiner: Slot) -> SlotSet {
         self.store

@@ -111,6 +111,19 @@ pub(super) const EXCEPTIONS: &[(&str, &str, Must)] = &[
         Must::Luck("two standbys lead a third one at the same time"),
     ),
     exception(
+        Mark::GrantNewer,
+        Must::Luck("a candidate asks for the term before the two have compared what they have"),
+    ),
+    refusal(
+        Cause::Joining,
+        Must::Luck("a promotion is asked for while what a joiner was told is being stored"),
+    ),
+    (
+        "connection",
+        "Waiting to Established",
+        Must::Luck("a membership that was being stored is stored after the leader has left"),
+    ),
+    exception(
         Mark::GrowthPutOff,
         Must::Luck("a member is lost between the question and its answer"),
     ),

@@ -26,6 +26,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("right-that-went-away", right_that_went_away),
     ("handover-a-taken-back", handover_taken_back),
     ("flagged-and-never-equal", flagged_and_never_equal),
+    ("joiner-does-not-know-yet", joiner_does_not_know),
 ];
 
 fn three(seed: Seed, telling: Telling) -> Script {
@@ -243,6 +244,46 @@ fn flagged_and_never_equal(seed: Seed, telling: Telling) -> Outcome {
         "bob was never reported to be in sync",
     );
     script.start(1);
+    script.wait_all_equal();
+    script.finish()
+}
+
+/// Ann takes cid, a whole copy, into the set, and dies before cid has heard of it. What was acknowledged just before that,
+/// by ann and bob alone, cid lacks: it does not lead, though ann counts on it and has crashed.
+fn joiner_does_not_know(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.nodes = 3;
+    swarm.load.clients = 4;
+    (swarm.load.depth, swarm.load.burst, swarm.load.reads) = (8, 4, 0);
+    swarm.load.think = crate::swarm::MS;
+    let mut script = Script::new(swarm, telling);
+    script.serve(20);
+    script.power_off(2, Loss::Some);
+    script.wait_lost(0, 2);
+    script.fenced(0, 2);
+    script.serve(20);
+    script.load(100_000);
+    script.start(2);
+    let cid = slot_of(0, 2).index();
+    script.step_until(|script| {
+        script.status(0).peers[cid].connection == ConnectionState::Established
+    });
+    cut(&mut script, (0, 2));
+    // As ann has stored it.
+    script.step_until(|script| {
+        let stored = script.world.nodes[0].meta.superblock();
+        stored.is_some_and(|stored| stored.peers[cid].standing.is_counted())
+    });
+    script.load(0);
+    script.crash(0);
+    script.power_off(1, Loss::All);
+    script.wait_lost(2, 0);
+    script.join();
+    script.start(0);
+    script.wait_link(2, 0, ConnectionState::Established);
+    script.start(1);
+    script.somebody_primary();
+    script.serve(20);
     script.wait_all_equal();
     script.finish()
 }
