@@ -155,7 +155,8 @@ fn lead_if_usable(
     reverse: impl FnOnce(Reason) -> Verdict,
 ) -> Verdict {
     let counted_on = ahead.state.in_sync.contains(&behind.node);
-    if !usable(ahead) && behind.state.disk == StoredDisk::UpToDate && counted_on {
+    let has_all = behind.state.disk == StoredDisk::UpToDate || has_only_parted(behind, ahead);
+    if !usable(ahead) && has_all && counted_on {
         // Nothing was acknowledged in the newer generation that the one it counted on does not have (R1).
         let why = "it began a generation that only the other node has a copy of";
         return reverse(Reason {
@@ -192,6 +193,19 @@ fn lead_if_usable(
         adopt: false,
         why,
     })
+}
+
+/// It is recorded as outdated and whole, and there is nobody but the other one who could have gone on without it: it has
+/// parted in good order.
+fn has_only_parted(side: Side<'_>, other: Side<'_>) -> bool {
+    let two = |node: &NodeId| *node == side.node || *node == other.node;
+    side.state.disk == StoredDisk::Outdated
+        && !side.state.suspect
+        && !side.state.rewound
+        && !went_back(side, other)
+        && side.state.in_sync.contains(&other.node)
+        && side.state.in_sync.iter().all(two)
+        && other.state.in_sync.iter().all(two)
 }
 
 fn same_generation(mine: Side<'_>, theirs: Side<'_>) -> Verdict {

@@ -32,7 +32,11 @@ impl Replica {
             ControlMessage::State(state) => {
                 let was = self.follows();
                 self.granted.take_if(|grantee| *grantee == slot);
+                let demoted = !state.primary;
                 self.peer_mut(slot).said = Some(state);
+                if demoted {
+                    self.peer_demoted(slot);
+                }
                 if was == Some(slot) && self.follows().is_none() {
                     // The primary's word held the others back.
                     self.meet_again();
@@ -92,6 +96,7 @@ impl Replica {
                 link,
                 released,
             } => self.prepared(slot, link, released),
+            Then::Rewound { slot, link } => self.rewound_stored(slot, link),
             Then::BeginResync { slot, link } => self.send_begin_resync(slot, link),
             Then::Inconsistent { slot, link } => self.send_resync_begun(slot, link),
             Then::MembershipStored { slot, link, change } => {
@@ -160,6 +165,7 @@ impl Replica {
             | Then::Moment
             | Then::Confirmed(_)
             | Then::Prepared { .. }
+            | Then::Rewound { .. }
             | Then::BeginResync { .. }
             | Then::Inconsistent { .. }
             | Then::MembershipStored { .. }

@@ -93,6 +93,7 @@ impl Replica {
         if let Verdict::Lead(reason) | Verdict::Follow(reason) = verdict
             && let Some(why) = self.must_wait(slot, reason, matches!(verdict, Verdict::Lead(_)))
         {
+            self.rewound_under_a_primary(slot);
             return self.set_phase(slot, Phase::Waiting, why);
         }
         match verdict {

@@ -14,7 +14,7 @@ use twindisk_format::{
 };
 
 use crate::{
-    Mark, Report, Time,
+    LinkId, Mark, Report, Time,
     limits::{MAX_MOMENT_JUMP, MOMENT_INTERVAL},
     mutants::Mutant,
     peer::{FollowStep, LeadStep, Phase},
@@ -140,10 +140,7 @@ impl Replica {
     /// This node does not remember what the peer knows of it, and is about to be brought up, or to bring up as the only
     /// whole copy there is: stored, so that no bitmap is believed before every block was compared.
     pub(crate) fn was_rewound(&mut self, slot: Slot, leads: Leads) {
-        let Some(seen) = self.peer(slot).said.as_ref().map(|said| said.seen) else {
-            return;
-        };
-        if self.remembers(seen) || self.store.get().lineage.newest().is_none() {
+        if !self.is_rewound(slot) {
             return;
         }
         self.store.change(|superblock| match leads {
@@ -161,6 +158,44 @@ impl Replica {
              itself. What it lacks no bitmap knows: every block is compared"
         );
         self.report(Report::Warning { what });
+    }
+
+    /// Whether the peer knows more of this node than it does itself.
+    fn is_rewound(&self, slot: Slot) -> bool {
+        let said = self.peer(slot).said.as_ref();
+        said.is_some_and(|said| !self.remembers(said.seen))
+            && self.store.get().lineage.newest().is_some()
+    }
+
+    /// A standby knows that this one was rolled back, and the primary of both, which makes them equal, does not: it has to
+    /// compare every block as well.
+    pub(crate) fn rewound_under_a_primary(&mut self, slot: Slot) {
+        if self.follows().is_some()
+            && self.is_rewound(slot)
+            && let Some(link) = self.peer(slot).link
+        {
+            self.was_rewound(slot, Leads::No);
+            self.store.then(Then::Rewound {
+                slot,
+                link: link.id,
+            });
+        }
+    }
+
+    /// That is stored. The peer need not remember it any more, and the primary hears of it when the two meet.
+    pub(crate) fn rewound_stored(&mut self, slot: Slot, link: LinkId) {
+        let here = self.peer(slot).link.filter(|current| !current.closing);
+        if here.is_none_or(|current| current.id != link) {
+            return;
+        }
+        let moment = self.store.moment();
+        self.send(slot, Frame::Control(ControlMessage::Moment { moment }));
+        if let Some(primary) = self.follows().filter(|_| self.store.get().rewound) {
+            let name = &self.peer(slot).name;
+            let why =
+                format!("{name} knows that this node was rolled back: every block is compared");
+            self.drop_link(primary, Mark::MeetAgain, why);
+        }
     }
 }
 

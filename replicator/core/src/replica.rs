@@ -163,6 +163,8 @@ pub(crate) enum Then {
         link: LinkId,
         released: bool,
     },
+    /// That this node was rolled back is recorded; the peer knows it.
+    Rewound { slot: Slot, link: LinkId },
     /// A leader may send `BeginResync`.
     BeginResync { slot: Slot, link: LinkId },
     /// A follower is durably Inconsistent.

@@ -331,9 +331,7 @@ impl Replica {
 
     /// The primary that was hands over to this node.
     pub(crate) fn take_over(&mut self, from: Slot) {
-        if let Some(said) = &mut self.peer_mut(from).said {
-            said.primary = false;
-        }
+        self.peer_demoted(from);
         self.meet_again();
         if self.job.is_some() || self.role == Role::Primary {
             let why = "something else is under way".to_owned();

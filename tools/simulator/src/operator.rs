@@ -28,8 +28,8 @@ pub(crate) struct Operator {
     pub(crate) arbiter: Option<usize>,
     /// Since when nobody serves.
     idle_since: Option<u64>,
-    /// When each node was told to restart because its disk had failed.
-    replaced: u64,
+    /// When each node was last restarted because its disk had failed.
+    replaced: BTreeMap<usize, u64>,
 }
 
 /// A fencing under way.
@@ -171,10 +171,16 @@ impl World {
                 | ConnectionState::Unrelated => {}
             }
         }
+        if is_to_take_over(status) {
+            self.command(number, Command::Switchover { to: None });
+        }
         let broken = matches!(status.disk, DiskState::Failed | DiskState::Diskless);
-        if broken && self.operator.replaced + 3 * SEC < self.now {
+        // A primary without a disk that has somebody to hand over to does that first.
+        let later = status.role == Role::Primary && states.iter().flatten().any(is_to_take_over);
+        let last = self.operator.replaced.get(&number).copied().unwrap_or(0);
+        if broken && !later && last + 3 * SEC < self.now {
             tell!(self, ">> {}: restarted with a repaired disk", name(number));
-            self.operator.replaced = self.now;
+            self.operator.replaced.insert(number, self.now);
             self.crash(number);
             self.restart_later(number, 100 * MS);
         }
@@ -425,6 +431,14 @@ impl World {
     pub fn peer_of(&self, number: usize, slot: Slot) -> usize {
         node_in(number, slot)
     }
+}
+
+/// Whether `status` says that a switchover to this node is the way on.
+fn is_to_take_over(status: &Status) -> bool {
+    let mut peers = status.peers.iter();
+    peers.any(|peer| {
+        (peer.connection_why).contains("`twindisk switchover` here makes this node primary")
+    })
 }
 
 fn is_primary(states: &[Option<Status>], number: usize) -> bool {

@@ -152,8 +152,24 @@ fn who_is_counted_on_by_a_newer_generation_without_a_copy_leads_and_adopts_it() 
     failed.in_sync = vec![TWO];
     let mut counted_on = state(&[5]);
     assert!(matches!(verdict(&failed, &counted_on), Verdict::Follow(r) if r.adopt && r.full));
+    // It has parted in good order, and nobody else could have gone on.
     counted_on.disk = StoredDisk::Outdated;
-    assert!(matches!(verdict(&failed, &counted_on), Verdict::Wait(..)));
+    assert!(matches!(verdict(&failed, &counted_on), Verdict::Follow(r) if r.adopt && r.full));
+    type Change = fn(&mut PeerState, &mut PeerState);
+    let somebody_else: [Change; 7] = [
+        |failed, _| failed.in_sync.push(NodeId(3)),
+        |failed, _| failed.in_sync.clear(),
+        |_, parted| parted.in_sync.push(NodeId(3)),
+        |_, parted| parted.in_sync = vec![TWO],
+        |_, parted| parted.suspect = true,
+        |_, parted| parted.rewound = true,
+        |failed, _| failed.seen.moment = Moment(9),
+    ];
+    for change in somebody_else {
+        let (mut failed, mut parted) = (failed.clone(), counted_on.clone());
+        change(&mut failed, &mut parted);
+        assert!(matches!(verdict(&failed, &parted), Verdict::Wait(..)));
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::{
     Cause, CommandReply, ExportState, Mark, Report, Role,
     mark::No,
     mutation::Origin,
-    peer::Phase,
+    peer::{LeadStep, Phase},
     replica::{Replica, Then},
 };
 
@@ -104,7 +104,15 @@ impl Replica {
                 self.peer(slot).phase,
                 Phase::Established | Phase::Waiting | Phase::SplitBrain { .. } | Phase::Unrelated
             );
-            if at_rest {
+            // Who is just joining was told of a primary, and would follow it for ever.
+            let joins = matches!(
+                self.peer(slot).phase,
+                Phase::Leading {
+                    step: LeadStep::Joining,
+                    ..
+                }
+            );
+            if at_rest || joins {
                 let state = self.my_state(slot);
                 self.send(slot, Frame::Control(ControlMessage::State(state)));
             }

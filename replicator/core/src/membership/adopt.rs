@@ -22,6 +22,8 @@ pub(crate) struct PendingMembership {
     membership: Membership,
     /// The disk flush that must be done; `None`: writes that came before are not done yet.
     flush: Option<u64>,
+    /// The leader has said since that it is primary no more.
+    demoted: bool,
 }
 
 impl Replica {
@@ -44,7 +46,19 @@ impl Replica {
         self.peer_mut(slot).pending = Some(PendingMembership {
             membership,
             flush: None,
+            demoted: false,
         });
+    }
+
+    /// A peer is primary no more. What it told before that and is not stored yet does not make it one again.
+    pub(crate) fn peer_demoted(&mut self, slot: Slot) {
+        let peer = self.peer_mut(slot);
+        if let Some(said) = &mut peer.said {
+            said.primary = false;
+        }
+        if let Some(pending) = &mut peer.pending {
+            pending.demoted = true;
+        }
     }
 
     fn may_follow(&self, slot: Slot, membership: &Membership) -> Result<(), (Mark, String)> {
@@ -147,6 +161,9 @@ impl Replica {
         }
         if let Some(pending) = self.peer_mut(slot).pending.take() {
             self.adopt_membership(slot, &pending.membership);
+            if pending.demoted {
+                self.peer_demoted(slot);
+            }
             let change = pending.membership.change;
             self.store.then(Then::MembershipStored {
                 slot,
