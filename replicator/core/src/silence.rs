@@ -128,6 +128,10 @@ impl Replica {
         let futile = matches!(why, Mark::Silent | Mark::Unanswered | Mark::NotRead);
         let (now, timings) = (self.now, self.config.timings);
         let peer = self.peer_mut(slot);
+        if why == Mark::PrimaryInstead {
+            // The primary connects first: two that came in turn, it second, would be given up in turn for ever.
+            return timings.ping_interval;
+        }
         let Some(link) = peer.link.filter(|_| futile) else {
             return Duration::ZERO;
         };

@@ -107,6 +107,7 @@ fn a_standby_follows_no_set_with_a_node_that_it_does_not_know() {
     cluster.stop("beta");
     cluster.serve("beta");
     cluster.serve("gamma");
+    cluster.ok("beta", &["promote"]);
     cluster.wait_for("alpha", "why it does not follow", |cluster| {
         let events = cluster.ok("alpha", &["events"]);
         events.contains("does not know it").then_some(())
@@ -119,7 +120,6 @@ fn a_standby_follows_no_set_with_a_node_that_it_does_not_know() {
         let peers = replica["peers"].as_array().unwrap();
         peers.iter().all(|peer| peer["connection"] == "established")
     });
-    cluster.ok("beta", &["promote"]);
     cluster.until_in_sync("beta");
 }
 
