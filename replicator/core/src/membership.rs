@@ -116,7 +116,7 @@ impl Replica {
             let entry = self.entry_of(slot, resynced);
             // R14: what the grantee says of the set comes first. To become equal again adds nobody.
             let waits = self.role == Role::Standby && self.granted.is_some();
-            if waits && entry == Entry::Copy && !self.mutant(Mutant::GrantorLeads) {
+            if waits && entry == Entry::Copy {
                 return self.begin_growth();
             }
             if entry == Entry::Copy && !self.growth_waits_for(slot).is_empty() {

@@ -163,8 +163,6 @@ mutants! {
     GrowUnheard: "R14",
     /// Who is being taken into the in-sync set is believed to have everything before it knows.
     JoinerHasEverything: "R14",
-    /// Who has granted a term goes on leading changes of the in-sync set.
-    GrantorLeads: "R14",
     /// A lost link is taken for a receipt.
     SilenceIsReceipt: "R1",
     /// A primary goes on without a replica in the old term and generation.
@@ -207,8 +205,6 @@ mutants! {
     FailedDiskLeads: "R16",
     /// What was read from a disk that has failed meanwhile is served, compared, saved, and sent around unaligned writes.
     FailedDiskIsRead: "R16",
-    /// A primary goes on without its own disk although nobody of the in-sync set is there.
-    DetachForNobody: "S6",
     /// A client's read that a peer answers overtakes the writes that are under way here.
     ReadOvertakesWrites: "S2",
     /// What a resize adds is not zeroed.

@@ -73,7 +73,7 @@ impl World {
                 // What a standby says of the set it was told.
                 if self.nodes[number].export.is_some()
                     && nodes.contains(&(number as u8))
-                    && !before.iter().chain(&joined).all(|node| stays(node))
+                    && !before.iter().chain(&joined).all(stays)
                 {
                     // With fewer replicas that are waited for, what the others had acknowledged must not hang on a cache.
                     let disk = &self.nodes[number].disk;

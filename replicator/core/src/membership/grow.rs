@@ -82,9 +82,6 @@ impl Replica {
     pub(crate) fn leave_the_set_to(&mut self, grantee: Slot) {
         self.granted = Some(grantee);
         let kind = self.change.as_ref().map(|change| change.kind.clone());
-        if self.mutant(Mutant::GrantorLeads) {
-            return;
-        }
         match kind {
             // The joiner may have been told in the old term: then it is counted on until somebody knows better.
             Some(Kind::Grow(..)) => {

@@ -40,7 +40,7 @@ impl Replica {
 
     /// A standby that leads a resync of a node which released itself: no new writes, so no new generation.
     pub(super) fn leave_as_standby(&mut self) -> bool {
-        if self.granted.is_some() && !self.mutant(Mutant::GrantorLeads) {
+        if self.granted.is_some() {
             return false;
         }
         let leaving = self.slots().find(|slot| {

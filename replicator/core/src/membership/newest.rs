@@ -101,7 +101,6 @@ impl Replica {
     pub(super) fn data_is_elsewhere(&self) -> bool {
         let in_sync = self.store.in_sync();
         in_sync.is_empty()
-            || self.mutant(Mutant::DetachForNobody)
             || in_sync
                 .iter()
                 .filter(|slot| self.store.peer(*slot).standing == Standing::In)
