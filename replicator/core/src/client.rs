@@ -195,7 +195,7 @@ impl Replica {
             || self.detach_wanted
             || self.change.as_ref().is_some_and(|change| change.freezes())
             || !self.is_confirmed()
-            || !self.missing().is_empty() && !self.joining()
+            || !self.joining() && self.is_anyone_missing()
     }
 
     /// R1: whether what all in-sync replicas have done may be told to clients now.
@@ -204,7 +204,7 @@ impl Replica {
             && !self.detach_wanted
             && self.change.as_ref().is_none_or(|change| !change.freezes())
             && self.is_confirmed()
-            && self.missing().is_empty()
+            && !self.is_anyone_missing()
     }
 
     /// R9: a frozen primary may answer reads while every missing peer was there recently. That counts from the sending
@@ -266,7 +266,7 @@ impl Replica {
 
     /// Why I/O must wait, and what would release it.
     fn suspension(&self) -> Option<(String, String)> {
-        if self.role != Role::Primary || self.change.is_some() || self.joining() {
+        if self.role != Role::Primary || self.change.is_some() || !self.is_anyone_missing() {
             return None;
         }
         let missing: Vec<_> = self.missing().iter().collect();

@@ -757,16 +757,19 @@ impl Replica {
 
     /// The peers of the in-sync set that are not here to answer in this term.
     pub(crate) fn missing(&self) -> SlotSet {
-        let term = self.store.get().term;
-        if self.mutant(Mutant::OldConfirmationCounts) {
-            let in_sync = self.store.in_sync();
-            return (in_sync.iter().filter(|s| self.peer(*s).confirmed.is_none())).collect();
-        }
-        self.store
-            .in_sync()
-            .iter()
-            .filter(|slot| self.peer(*slot).confirmed != Some(term))
-            .collect()
+        self.slots().filter(|slot| self.is_missing(*slot)).collect()
+    }
+
+    fn is_missing(&self, slot: Slot) -> bool {
+        let confirmed = self.peer(slot).confirmed;
+        let here = confirmed == Some(self.store.get().term)
+            || confirmed.is_some() && self.mutant(Mutant::OldConfirmationCounts);
+        !here && self.store.peer(slot).standing.is_counted()
+    }
+
+    /// The same as `!missing().is_empty()`.
+    pub(crate) fn is_anyone_missing(&self) -> bool {
+        self.slots().any(|slot| self.is_missing(slot))
     }
 
     /// The range of the whole device, in pieces that fit a `BlockRange`.

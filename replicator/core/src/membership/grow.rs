@@ -147,10 +147,14 @@ impl Replica {
 
     /// An equal copy that is not counted on, and would be if every member were here.
     pub(crate) fn is_whole_copy(&self, slot: Slot) -> bool {
+        // What nearly always holds is asked first: this is asked after every event.
+        if self.store.peer(slot).standing == Standing::In {
+            return false;
+        }
         let leads = self.role == Role::Primary
             || self.follows().is_none() && self.stored_up_to_date() && self.disk_attached();
         let wanted = self.peer(slot).protocol != Protocol::A || self.hands_over_to(slot);
-        leads && wanted && self.is_here(slot) && self.store.peer(slot).standing != Standing::In
+        leads && wanted && self.is_here(slot)
     }
 
     /// The role is about to be handed to this peer.
@@ -187,6 +191,9 @@ impl Replica {
     }
 
     fn may_grow(&self, slot: Slot) -> bool {
+        if !self.is_whole_copy(slot) {
+            return false;
+        }
         let quiet = self.job.is_none() || self.hands_over_to(slot);
         // Whoever is granted a term says who is in sync in it.
         let granted = self.role == Role::Standby && self.granted.is_some();
@@ -195,7 +202,6 @@ impl Replica {
             && !granted
             && first
             && (self.role == Role::Standby || self.is_confirmed())
-            && self.is_whole_copy(slot)
             && self.peer(slot).bitmap.dirty() == 0
             && self.growth_waits_for(slot).is_empty()
     }

@@ -17,6 +17,9 @@ impl Replica {
     /// R1: a peer leaves the in-sync set of a primary only by a right.
     pub(super) fn begin_leave(&mut self) -> bool {
         let missing = self.missing();
+        if missing.is_empty() {
+            return false;
+        }
         if self.config.on_peer_loss == OnPeerLoss::Continue {
             for slot in missing.iter() {
                 if self.peer(slot).phase == Phase::Down && !self.receipt_holds(slot) {
