@@ -114,6 +114,7 @@ impl Agent {
         self.advance(now);
         self.warn_of_silence();
         self.look_at_hangs();
+        self.look_at_faults();
         self.end_yields();
         self.decide();
         self.look_at_service();

@@ -10,6 +10,7 @@ mod beat;
 mod config;
 mod conflict;
 mod event;
+mod faults;
 mod fence;
 mod hang;
 mod memory;

@@ -63,6 +63,8 @@ pub(crate) struct Resource {
     pub(crate) switching: bool,
     /// The replica is in conflict with another one: see `conflict`.
     pub(crate) conflict: Option<String>,
+    /// What was told of disks that have failed or hang.
+    pub(crate) faults: Vec<String>,
     /// The process is about to be stopped.
     pub(crate) yielded: Option<Yielded>,
     /// Since when nobody takes writes.

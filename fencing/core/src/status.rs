@@ -68,6 +68,9 @@ pub struct ResourceSummary {
     /// What keeps everybody from taking writes, if nobody has for a while.
     #[serde(default)]
     pub missing: Option<String>,
+    /// What has failed, or hangs, of its disks on either node, a sentence each.
+    #[serde(default)]
+    pub faults: Vec<String>,
     /// Its services on this node.
     pub services: Services,
     /// It is in conflict with another replica: a person has to decide whose data counts, and this agent decides nothing.
@@ -187,6 +190,7 @@ impl Agent {
             name: config.name.clone(),
             state: words,
             missing: self.missing(at),
+            faults: state.faults.clone(),
             services: state.services,
             conflict: state.conflict.clone(),
         }

@@ -4,6 +4,7 @@ mod believe;
 mod bench;
 mod conflict;
 mod every;
+mod faults;
 mod hang;
 mod judge;
 mod memory;

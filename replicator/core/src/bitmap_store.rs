@@ -8,7 +8,7 @@ use twindisk_format::{
 };
 
 use crate::{
-    Action, Report, Role,
+    Action, Mark, Report, Role,
     membership::Kind,
     mutants::Mutant,
     replica::{Op, Replica},
@@ -118,10 +118,18 @@ impl Replica {
                 self.disk_failed(&what);
             } else if self.role == Role::Standby {
                 // What it was about to say of its disk can't be stored any more.
-                self.tell_disk_failed(false);
+                self.tell_disk_failed(false, "the metadata of this node can't be written");
             }
             match unstored {
                 Some(change) if change.kind == Kind::Promote => self.promotion_not_stored(),
+                // Nobody is left who could store it: it is never in force, and nothing is acknowledged any more (R1).
+                Some(change)
+                    if matches!(change.kind, Kind::Leave(..))
+                        && !self.is_stored_elsewhere()
+                        && !self.mutant(Mutant::LeaveUnstored) =>
+                {
+                    self.marks.mark(Mark::LeaveNotStored);
+                }
                 // The members' copies are what counts now.
                 Some(change) => self.change_stored(change.id),
                 None => {}

@@ -266,6 +266,13 @@ impl Replica {
 
     /// Why I/O must wait, and what would release it.
     fn suspension(&self) -> Option<(String, String)> {
+        if self.role == Role::Primary && self.is_change_stuck() {
+            let why =
+                "the in-sync set had to shrink, and the metadata of this node can't be written"
+                    .into();
+            let release = "`twindisk serve` is started anew here once the metadata can be written: the nodes compare then";
+            return Some((why, release.into()));
+        }
         if self.role != Role::Primary || self.change.is_some() || !self.is_anyone_missing() {
             return None;
         }

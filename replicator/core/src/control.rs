@@ -70,10 +70,12 @@ impl Replica {
             ControlMessage::Released => self.peer_released(slot, "it has left in good order"),
             ControlMessage::ReleaseStored => self.release_stored(slot),
             ControlMessage::DiskFailed { stored: true } => {
+                self.peer_has_no_copy(slot);
                 self.peer_released(slot, "its backing device has failed");
             }
             ControlMessage::DiskFailed { stored: false } => {
-                self.peer_left(slot, "its backing device and its metadata have failed");
+                self.peer_has_no_copy(slot);
+                self.peer_withdraws(slot);
             }
             ControlMessage::Resize { size_blocks, store } => {
                 self.peer_resize(slot, size_blocks, store);
@@ -124,7 +126,10 @@ impl Replica {
                     }
                 }
             }
-            Then::DiskFailureStored => self.tell_disk_failed(true),
+            Then::DiskFailureStored => {
+                self.tell_disk_failed(true, "the backing device of this node has failed");
+            }
+            Then::Withdrawn => self.withdrawal_stored(),
             Then::ReceiptStored { command, slot } => self.receipt_stored(command, slot),
             Then::Outdated { command } => self.outdated(command),
             Then::Resized {
@@ -172,6 +177,7 @@ impl Replica {
             | Then::Granted { .. }
             | Then::ReleaseStored { .. }
             | Then::DiskFailureStored
+            | Then::Withdrawn
             | Then::Resized { .. } => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use core::mem;
 
-use twindisk_format::{control::ControlMessage, frame::Frame, superblock::StoredDisk};
+use twindisk_format::{control::ControlMessage, frame::Frame, ids::Slot, superblock::StoredDisk};
 
 use crate::{
     DiskState, Mark, OnDiskError, Role,
@@ -32,7 +32,7 @@ impl Replica {
                 self.fail_over_wanted = true;
             }
         } else if self.metadata_failed {
-            self.tell_disk_failed(false);
+            self.tell_disk_failed(false, "the metadata of this node can't be written");
         } else {
             self.store.then(Then::DiskFailureStored);
         }
@@ -67,16 +67,19 @@ impl Replica {
     }
 
     /// Tells every peer. Only what is stored is a receipt.
-    pub(crate) fn tell_disk_failed(&mut self, stored: bool) {
+    pub(crate) fn tell_disk_failed(&mut self, stored: bool, why: &str) {
         for slot in self.slots() {
             self.send(slot, Frame::Control(ControlMessage::DiskFailed { stored }));
             if self.peer(slot).phase == Phase::Established {
-                self.set_phase(
-                    slot,
-                    Phase::Waiting,
-                    "the backing device of this node has failed",
-                );
+                self.set_phase(slot, Phase::Waiting, why);
             }
+        }
+    }
+
+    /// A peer says that its disk or its metadata has failed.
+    pub(crate) fn peer_has_no_copy(&mut self, slot: Slot) {
+        if let Some(said) = &mut self.peer_mut(slot).said {
+            (said.disk, said.up_to_date) = (StoredDisk::Failed, false);
         }
     }
 

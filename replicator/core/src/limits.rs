@@ -35,6 +35,10 @@ pub const MOMENT_INTERVAL: Duration = Duration::from_millis(200);
 /// years. More is a broken peer, and a count at its end could never grow again.
 pub const MAX_MOMENT_JUMP: u64 = 1 << 40;
 
+/// The metadata of a node that is counted on is written at least so often in a request timeout: ten seconds apart by default,
+/// which costs little, and finds dead metadata long before most failovers need it.
+pub const PROBES_PER_REQUEST_TIMEOUT: u32 = 3;
+
 /// A connection that stood for so many request timeouts was a good one: the next one need not wait.
 pub const GOOD_REQUEST_TIMEOUTS: u32 = 4;
 

@@ -128,7 +128,13 @@ names! {
             NoRoomForSize: "there is no room for that size",
             DiscardUnable: "this node can't give up its changes now",
         }
+        "metadata" {
+            MetadataProbed: "written once more: nothing was for a while",
+            MetadataHangs: "a standby's hangs: it withdraws",
+        }
         "in-sync set" {
+            LeaveNotStored: "it does not shrink: that can't be stored by anybody",
+            MemberWithdraws: "a member can't store that it leaves, and says so to its primary",
             GrowthPutOff: "it does not grow: a member or the joiner was lost",
             GrantEndsChange: "this node has granted a term: its own change ends",
             GrowthWaits: "an equal copy waits for a member that is away",

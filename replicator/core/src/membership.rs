@@ -200,6 +200,9 @@ impl Replica {
         if newer {
             self.enter_epoch(epoch);
         }
+        if !self.mutant(Mutant::WithdrawalIsForEver) {
+            self.peer_mut(slot).withdrawn = None;
+        }
         let newest = self.knows_it_has_the_newest(slot);
         let for_ever = self.mutant(Mutant::ReceiptIsForEver);
         let others = match (self.role, self.follows()) {
@@ -286,6 +289,19 @@ impl Replica {
             change.stored = true;
             change.awaiting = awaiting;
         }
+    }
+
+    /// Whether a member is here that stores what this node can't.
+    pub(crate) fn is_stored_elsewhere(&self) -> bool {
+        let in_sync = self.store.in_sync();
+        in_sync
+            .iter()
+            .any(|slot| self.peer(slot).phase == Phase::Established)
+    }
+
+    /// A change of the set can't be stored by anybody.
+    pub(crate) fn is_change_stuck(&self) -> bool {
+        self.metadata_failed && self.change.as_ref().is_some_and(|change| !change.stored)
     }
 
     /// What `to` is told of the set.

@@ -10,7 +10,8 @@ use twindisk_format::{
 
 use crate::{
     ConnectionState, LinkId, PeerLatency, Protocol, Time, backoff::Backoff, bitmap::Bitmap,
-    compare::Reason, limits::MAX_UNSTABLE, membership::PendingMembership, sweep::Sweep,
+    compare::Reason, limits::MAX_UNSTABLE, membership::PendingMembership, probe::Withdrawn,
+    sweep::Sweep,
 };
 
 /// One peer.
@@ -47,6 +48,8 @@ pub(crate) struct Peer {
     pub(crate) backoff: Backoff,
     /// The term in which it last confirmed to be of the in-sync set.
     pub(crate) confirmed: Option<Term>,
+    /// It has withdrawn from a set, and was not taken into one since.
+    pub(crate) withdrawn: Option<Withdrawn>,
     /// When it was lost: everything up to here is stable there, or was never sent.
     pub(crate) stable_when_lost: Seq,
     /// An in-sync set that it told, and that waits until what came before is stable here.

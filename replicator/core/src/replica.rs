@@ -100,6 +100,8 @@ pub struct Replica {
     pub(crate) fail_over_wanted: bool,
     /// When the superblock is written for its count.
     pub(crate) moments: crate::moment::Moments,
+    /// When the metadata is looked at.
+    pub(crate) probe: crate::probe::Probe,
     /// What a promotion that can't be stored goes back to.
     pub(crate) before_promotion: Option<Superblock>,
     /// Sizes that peers asked for, while the backing device is being looked at.
@@ -190,6 +192,8 @@ pub(crate) enum Then {
     ReleaseStored { slot: Slot, link: LinkId },
     /// A failed disk is recorded.
     DiskFailureStored,
+    /// That this standby has withdrawn is recorded.
+    Withdrawn,
     /// A receipt by the operator is stored.
     ReceiptStored { command: CommandId, slot: Slot },
     /// This standby is recorded as Outdated.
@@ -306,6 +310,7 @@ impl Replica {
                 pings: VecDeque::new(),
                 backoff: Backoff::default(),
                 confirmed: None,
+                withdrawn: None,
                 pending: None,
                 stable_when_lost: Seq(0),
                 bitmap: Bitmap::new(bitmaps.next().unwrap_or_default(), size),
@@ -320,6 +325,7 @@ impl Replica {
             .rev()
             .map(|number| BufId(config.first_resync_buf + number))
             .collect();
+        let probe = crate::probe::Probe::new(now, config.timings.request_timeout);
         let mut replica = Self {
             config,
             boot,
@@ -370,6 +376,7 @@ impl Replica {
             fail_over_wanted: false,
             before_promotion: None,
             moments: crate::moment::Moments::default(),
+            probe,
             peer_resizes: VecDeque::new(),
             bitmap_writes: BTreeSet::new(),
             counts: Counts::default(),
@@ -509,7 +516,10 @@ impl Replica {
             return;
         }
         match op {
-            Op::Superblock => self.store.written(),
+            Op::Superblock => {
+                self.store.written();
+                self.metadata_works();
+            }
             Op::AlPage(page) => {
                 for mutation in self.al.page_written(page) {
                     self.issue(mutation);
@@ -612,7 +622,15 @@ impl Replica {
 
     /// Since when the oldest operation of the disk or the metadata is under way.
     pub(crate) fn oldest_op(&self) -> Option<Time> {
-        self.ops.iter().map(|(_, (_, since))| *since).min()
+        self.oldest_of(|_| true)
+    }
+
+    /// The same of those that `which` names.
+    pub(crate) fn oldest_of(&self, which: impl Fn(Op) -> bool) -> Option<Time> {
+        let ops = self.ops.iter().map(|(_, op)| *op);
+        ops.filter(|(op, _)| which(*op))
+            .map(|(_, since)| since)
+            .min()
     }
 
     pub(crate) fn disk(&mut self, op: Op, io: DiskIo) {

@@ -51,6 +51,7 @@ impl Replica {
             activity: self.activity(now),
             latency: self.latency.clone(),
             warnings: self.warnings(now),
+            faults: self.faults(now),
         }
     }
 
@@ -215,9 +216,7 @@ impl Replica {
             );
         }
         warnings.extend(self.slots().filter_map(|slot| self.conflict_sentence(slot)));
-        if self.metadata_failed {
-            warnings.push("the metadata can't be written: replace the disk of this node".into());
-        }
+        warnings.extend(self.failures());
         if self.role == Role::Primary && self.store.in_sync().is_empty() && !self.peers.is_empty() {
             warnings
                 .push("no other node has the newest data: if this one is lost, it is lost".into());

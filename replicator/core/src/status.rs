@@ -50,6 +50,10 @@ pub struct Status {
     pub latency: Latency,
     /// Things that an operator should know, in sentences.
     pub warnings: Vec<String>,
+    /// What has failed, or hangs, of the disks and metadata of this node and of connected peers: a sentence each, the same for
+    /// as long as it lasts. Nothing from an older version.
+    #[serde(default)]
+    pub faults: Vec<String>,
 }
 
 impl Status {

@@ -13,6 +13,9 @@ impl Replica {
         self.flush_in_background();
         self.job_timers();
         self.keep_moments();
+        if self.probe.is_due(self.now) {
+            self.probe_metadata();
+        }
     }
 
     /// A silent peer is asked; one that stays silent, or answers pings but no requests, is lost.
@@ -59,7 +62,8 @@ impl Replica {
             let oldest = peer.sent.oldest();
             let undecided = peer.undecided().then(|| peer.since + timings.undecided());
             let oldest = oldest.map(|since| since + timings.request_timeout);
-            [Some(silent), oldest, ping, undecided]
+            let probe = self.probe_for(slot);
+            [Some(silent), oldest, ping, undecided, probe]
                 .into_iter()
                 .flatten()
                 .min()

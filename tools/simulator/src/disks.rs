@@ -217,10 +217,13 @@ impl World {
         if node.ops.contains_key(&op) || node.meta_ops.contains_key(&op) {
             result = Err(format!("{op:?} is used twice"));
         }
-        let fails = may_fail && take(&mut node.trouble.fail_meta);
+        let dead = node.trouble.dead_meta.filter(|dead| dead.until > self.now);
+        let refused = dead.is_some_and(|dead| !dead.hangs);
+        let fails = refused || may_fail && take(&mut node.trouble.fail_meta);
         node.meta_ops.insert(op, fails);
         let run = node.run;
-        let stuck = node.trouble.stuck_until;
+        let hangs = dead.filter(|dead| dead.hangs).map_or(0, |dead| dead.until);
+        let stuck = node.trouble.stuck_until.max(hangs);
         self.contract(number, result);
         let delay = self.disk_latency(self.swarm.disk.flush);
         self.at(
@@ -240,7 +243,11 @@ impl World {
             return;
         };
         let result = if fails {
-            node.meta.fail(op, &mut self.dice.disk);
+            if node.trouble.dead_meta.is_some() {
+                node.meta.refuse(op);
+            } else {
+                node.meta.fail(op, &mut self.dice.disk);
+            }
             Err(error("metadata write"))
         } else {
             let superblock = node.meta.is_superblock(op);
@@ -287,7 +294,11 @@ impl World {
             let met = self.heard.when_connected(number, leaver);
             let down = node.replica.is_none() || node.last_loss >= met;
             let gave_up = |superblock: Superblock| superblock.disk != StoredDisk::UpToDate;
-            if !down && !node.meta.superblock().is_none_or(gave_up) {
+            // It has withdrawn: that can't be recorded, and holds for as long as its process lives.
+            let withdrew = self.status_of(leaver).is_some_and(|status| {
+                matches!(status.disk, DiskState::Failed | DiskState::Outdated)
+            });
+            if !down && !withdrew && !node.meta.superblock().is_none_or(gave_up) {
                 let story = format!(
                     "{} goes on without {}, which runs, is recorded as UpToDate, and was not down since {met} ns, when \
                      the two met",

@@ -16,6 +16,7 @@ pub mod checker;
 mod client;
 pub mod content;
 pub mod coverage;
+mod dead_meta;
 mod disk;
 mod disks;
 mod links;

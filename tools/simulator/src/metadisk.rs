@@ -113,6 +113,11 @@ impl MetaDisk {
         }
     }
 
+    /// Ends a write with an error: nothing of it has reached the device.
+    pub(crate) fn refuse(&mut self, op: OpId) {
+        self.in_flight.remove(&op);
+    }
+
     /// The process or the node died.
     pub(crate) fn crash(&mut self, rng: &mut Rng) {
         for (_, (block, data)) in core::mem::take(&mut self.in_flight) {

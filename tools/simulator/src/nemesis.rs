@@ -20,6 +20,8 @@ pub(crate) struct Nemesis {
     targeted: u32,
     /// Nodes whose disk was made to fail: one at most, so that a good copy is left.
     failing_disk: Option<usize>,
+    /// The node whose metadata has died in silence: one a run.
+    pub(crate) dead_meta: Option<usize>,
     /// A block was made unreadable.
     pub(crate) spoiled: bool,
     /// A copy of a superblock has rotted: one a run, or both copies of a node might.
@@ -47,6 +49,7 @@ pub(crate) enum Fault {
     AnyDisk { node: usize },
     ReadErrors { node: usize },
     MetaMisplaced { node: usize },
+    DeadMeta { node: usize },
 }
 
 impl World {
@@ -95,6 +98,7 @@ impl World {
             (faults.any_disks, 0),
             (faults.read_errors, 1),
             (faults.meta_misplaced, 2),
+            (faults.dead_meta, 3),
         ];
         let kinds = kinds
             .into_iter()
@@ -106,6 +110,7 @@ impl World {
             let fault = match kind {
                 0 => Fault::AnyDisk { node },
                 1 => Fault::ReadErrors { node },
+                3 => Fault::DeadMeta { node },
                 _ => Fault::MetaMisplaced { node },
             };
             if !self.swarm.skip.contains(&number) {
@@ -265,6 +270,7 @@ impl World {
                 }
                 self.nodes[node].meta.misplace(&mut self.dice.late);
             }
+            Fault::DeadMeta { node } => self.kill_metadata(node),
         }
     }
 
@@ -429,5 +435,6 @@ const fn kind_name(fault: Fault) -> &'static str {
         Fault::AnyDisk { .. } => "error of any disk",
         Fault::ReadErrors { .. } => "failing reads",
         Fault::MetaMisplaced { .. } => "misplaced metadata write",
+        Fault::DeadMeta { .. } => "metadata that dies in silence",
     }
 }

@@ -70,6 +70,8 @@ pub(crate) struct Node {
     pub(crate) disk_state: DiskState,
     /// The same of its connections, by slot.
     pub(crate) connections: Vec<ConnectionState>,
+    /// How long its dead metadata has gone unnoticed.
+    pub(crate) watch: crate::dead_meta::Watch,
     /// When it last lost contents or memory.
     pub(crate) last_loss: u64,
 }
@@ -110,11 +112,22 @@ pub(crate) struct Trouble {
     pub(crate) fail_saves: u32,
     /// It fails even if nobody else has the data.
     pub(crate) spares_nobody: bool,
+    /// The metadata device has died in silence, and how: reads of it work.
+    pub(crate) dead_meta: Option<DeadMeta>,
     /// Until when everything takes `slowness` times as long.
     pub(crate) slow_until: u64,
     pub(crate) slowness: u64,
     /// Until when nothing completes.
     pub(crate) stuck_until: u64,
+}
+
+/// A metadata device that nobody has noticed to be dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DeadMeta {
+    /// Writes do not come back before it works again, instead of failing at once.
+    pub(crate) hangs: bool,
+    /// When it works again.
+    pub(crate) until: u64,
 }
 
 impl Trouble {
@@ -192,6 +205,7 @@ impl Node {
             saved: false,
             disk_state: DiskState::Consistent,
             connections: Vec::new(),
+            watch: crate::dead_meta::Watch::default(),
             last_loss: 0,
             host: BootId(1),
         }

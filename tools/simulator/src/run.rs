@@ -121,6 +121,7 @@ impl World {
             let next = (self.now + 200 * MS).min(end);
             self.run_until(next);
             self.check_differences();
+            self.check_dead_metadata();
             self.check_all_alone();
         }
     }

@@ -3,6 +3,7 @@
 //! Sources: the failures that DRBD's tests and change log name, what cluster managers get wrong around fencing, and
 //! this project's own history. The README beside this crate says which scenario stands for which of them.
 
+mod dead_meta;
 mod disks;
 mod epochs;
 mod failed_disks;
@@ -40,7 +41,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 15] = [
+    let subjects: [(&str, &[(&str, Run)]); 16] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
@@ -48,6 +49,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("network", network::ALL),
         ("disks", disks::ALL),
         ("failed disks", failed_disks::ALL),
+        ("dead metadata", dead_meta::ALL),
         ("latency", latency::ALL),
         ("resync", resync::ALL),
         ("size", size::ALL),

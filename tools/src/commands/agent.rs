@@ -214,6 +214,9 @@ pub(crate) fn table(reply: &AgentReply) -> String {
         if let Some(missing) = &resource.missing {
             let _ = writeln!(text, "  ! {missing}");
         }
+        for fault in &resource.faults {
+            let _ = writeln!(text, "  ! {fault}");
+        }
     }
     if let Some(last) = status.failovers.last() {
         let _ = writeln!(

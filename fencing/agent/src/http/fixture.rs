@@ -208,6 +208,7 @@ fn replica() -> Status {
         in_sync: vec![1, 2],
         still_writing: false,
         promote_needs: Vec::new(),
+        faults: Vec::new(),
         on_peer_loss: OnPeerLoss::default(),
         peers: vec![PeerStatus {
             node: 2,

@@ -105,6 +105,10 @@ pub(crate) fn health<'v>(view: &View<'v>) -> Health<'v> {
         let missing = one.missing.as_ref()?;
         Some(format!("{}: {missing}", one.name))
     }));
+    why.extend(reply.status.resources.iter().flat_map(|one| {
+        let faults = one.faults.iter();
+        faults.map(|fault| format!("{}: {fault}", one.name))
+    }));
     let conflicts = reply.status.resources.iter();
     why.extend(
         conflicts.filter_map(|one| Some(format!("{}: {}", one.name, one.conflict.as_ref()?))),
@@ -154,7 +158,7 @@ fn resource<'v>(view: &View<'v>, question: Question, member: &'v Member) -> One<
         (true, None) => vec![no_replica(known)],
         (true, Some(replica)) => match question {
             Question::Primary => no_primary(replica, services, agent.profile.hang()),
-            Question::Standby => no_standby(replica, services),
+            Question::Standby => no_standby(replica, services, agent.profile.hang()),
         },
     };
     One {
@@ -220,7 +224,7 @@ fn not_up(services: Services) -> Option<String> {
 }
 
 /// Why it could not take over as it is.
-fn no_standby(replica: &Status, services: Option<Services>) -> Vec<String> {
+fn no_standby(replica: &Status, services: Option<Services>, hang_ms: u64) -> Vec<String> {
     if replica.role != Role::Standby {
         return vec!["it is primary here".to_owned()];
     }
@@ -228,6 +232,12 @@ fn no_standby(replica: &Status, services: Option<Services>) -> Vec<String> {
     if replica.disk != DiskState::UpToDate {
         let reason = replica.disk_why.as_deref().unwrap_or("no reason is given");
         why.push(format!("its disk is {:?}: {reason}", replica.disk));
+    }
+    let oldest = replica.activity.disk_oldest_ms;
+    if oldest >= hang_ms {
+        why.push(format!(
+            "its disk hangs: the oldest operation is {oldest} ms old"
+        ));
     }
     let follows = replica.peers.iter().any(|peer| {
         peer.role == Some(Role::Primary) && peer.connection == ConnectionState::Established

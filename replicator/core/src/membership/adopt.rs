@@ -303,6 +303,7 @@ impl Replica {
             .peer(slot)
             .link
             .is_none_or(|current| current.id != link)
+            || self.has_withdrawn()
         {
             return self.adopted_in_vain();
         }

@@ -30,7 +30,11 @@ impl Replica {
         }
         let leaving: SlotSet = missing
             .iter()
-            .filter(|slot| self.receipt_holds(*slot) || self.mutant(Mutant::SilenceIsReceipt))
+            .filter(|slot| {
+                self.receipt_holds(*slot)
+                    || self.withdrawal_holds(*slot)
+                    || self.mutant(Mutant::SilenceIsReceipt)
+            })
             .collect();
         if leaving.is_empty() || !self.data_without(leaving) || !self.stable_alone() {
             return false;

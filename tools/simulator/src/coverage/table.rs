@@ -253,7 +253,10 @@ const SEEN: &[(&str, &[&str])] = &[
         ],
     ),
     ("role", &["Primary", "Standby"]),
-    ("receipt", &["release", "fence", "arbiter", "operator"]),
+    (
+        "receipt",
+        &["release", "fence", "arbiter", "operator", "withdrawal"],
+    ),
     ("failure", &["Io", "NotPrimary", "Shutdown"]),
     (
         "report",
@@ -386,6 +389,7 @@ const SEEN: &[(&str, &[&str])] = &[
             "error of any disk",
             "failing reads",
             "misplaced metadata write",
+            "metadata that dies in silence",
             "rot found by a verify",
             "bit flipped on the wire",
         ],

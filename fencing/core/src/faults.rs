@@ -1,0 +1,54 @@
+//! Disks that have failed or hang, on either node: a person is told on both at once, while there is a choice.
+
+use crate::{Agent, Level, Role};
+
+impl Agent {
+    /// What is wrong with the disks of a resource, as far as this node knows.
+    fn faults(&self, resource: usize) -> Vec<String> {
+        let state = &self.resources[resource];
+        let config = &self.config.resources[resource];
+        let mut faults = state
+            .view
+            .as_ref()
+            .map_or_else(Vec::new, |view| view.faults.clone());
+        let standby = state
+            .view
+            .as_ref()
+            .is_some_and(|view| view.role == Role::Standby);
+        // Of a primary `hang` tells, with what comes next.
+        if standby && self.is_stuck(resource) {
+            faults.push(
+                "the disk of this standby answers nothing, or its process says nothing: a failover to it would hang"
+                    .to_owned(),
+            );
+        }
+        let hang = self.config.profile.hang();
+        if self
+            .said(resource)
+            .is_some_and(|said| said.oldest_ms >= hang)
+        {
+            let peer = &self.config.peers[config.peer].name;
+            faults.push(format!(
+                "the disk of {peer} answers nothing, or its process says nothing"
+            ));
+        }
+        faults
+    }
+
+    /// Tells of faults that are new, and of those that are over.
+    pub(crate) fn look_at_faults(&mut self) {
+        for resource in 0..self.resources.len() {
+            let faults = self.faults(resource);
+            if faults == self.resources[resource].faults {
+                continue;
+            }
+            let before = std::mem::replace(&mut self.resources[resource].faults, faults.clone());
+            for fault in faults.iter().filter(|fault| !before.contains(fault)) {
+                self.report(Level::Alarm, Some(resource), fault.clone());
+            }
+            for fault in before.iter().filter(|fault| !faults.contains(fault)) {
+                self.report(Level::Info, Some(resource), format!("it is over: {fault}"));
+            }
+        }
+    }
+}
