@@ -98,7 +98,11 @@ impl World {
         let counted_on = others.iter().any(|(other, theirs)| {
             is_kept_equal(&status, *other) && is_kept_equal(theirs, number) && holds(theirs, *other)
         });
-        let noticed = if dead.hangs && status.role == Role::Primary {
+        // A hang is judged by a standby that has a primary, which can go on without it. Others say that something hangs.
+        let led = others
+            .iter()
+            .any(|(_, theirs)| theirs.role == Role::Primary);
+        let noticed = if dead.hangs && !led {
             !status.faults.is_empty()
         } else {
             status.disk != DiskState::UpToDate

@@ -67,6 +67,11 @@ fn repair(script: &mut Script, node: usize) {
     let calm = (0..2).all(|node| script.status(node).faults.is_empty());
     script.expect(calm, "nothing is wrong any more");
     script.serve(20);
+    // That it withdrew once is no right any more.
+    script.part();
+    script.wait_suspended(0);
+    script.join();
+    script.wait_all_equal();
 }
 
 /// Nothing is written, and the standby's metadata takes no writes any more. It leaves the set before it is needed.
