@@ -128,6 +128,11 @@ impl Replica {
         self.probe.withdrawn
     }
 
+    /// Its metadata can't be written, for good or for now.
+    pub(crate) const fn has_nothing_to_store_on(&self) -> bool {
+        self.metadata_failed || self.probe.withdrawn
+    }
+
     /// The device answers again, and that this node is Outdated is stored.
     pub(crate) fn withdrawal_stored(&mut self) {
         self.probe.withdrawn = false;

@@ -34,6 +34,10 @@ impl Replica {
             if let Body::Write { buf, .. } = body {
                 self.act(Action::Release { buf });
             }
+            // Sent before it was heard that this node can't store anything: its word must arrive on this connection.
+            if self.has_nothing_to_store_on() && self.peer(slot).phase == Phase::Waiting {
+                return;
+            }
             return self.drop_link(slot, mark, why);
         }
         let Some(link) = self.peer(slot).link else {

@@ -29,6 +29,10 @@ impl World {
         if *self.nemesis.dead_meta.get_or_insert(number) != number {
             return;
         }
+        let dead = self.nodes[number].trouble.dead_meta;
+        if dead.is_some_and(|dead| self.now < dead.until) {
+            return; // What hangs must not be overtaken.
+        }
         let limit = nanos(self.swarm.timings.request_timeout);
         let die = &mut self.dice.late;
         let hangs = die.coin();
