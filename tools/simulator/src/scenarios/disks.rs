@@ -9,7 +9,6 @@ use crate::{
     script::{DEMOTE, PROMOTE, Script},
     swarm::{MS, SEC, Seed, Swarm},
     trace::Telling,
-    world::World,
 };
 
 pub(super) const ALL: &[(&str, Run)] = &[
