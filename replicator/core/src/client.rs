@@ -186,6 +186,9 @@ impl Replica {
         for index in issued {
             self.check_done(index);
         }
+        if self.space.is_short() {
+            self.forget_clients_without_space();
+        }
     }
 
     /// New writes must wait: this node may not be the one primary, or a change of the in-sync set is under way.

@@ -45,5 +45,9 @@ pub const STOOD_STILL_PINGS: u32 = 2;
 /// thousand breaks the protocol, and must not cost memory.
 pub const MAX_UNANSWERED_PINGS: usize = 1024;
 
+/// A mutation that found no space is tried again after so long, or after an eighth of the request timeout if that is less:
+/// soon enough that nobody waits long once there is room.
+pub const SPACE_RETRY: Duration = Duration::from_secs(1);
+
 /// Differences that a verify reports one by one; after that it only counts.
 pub const MAX_REPORTED_DIFFERENCES: usize = 1000;
