@@ -264,11 +264,11 @@ impl Replica {
 
     fn issue_locally(&mut self, index: usize) {
         self.saw_issue(index);
-        self.to_disk(index);
+        self.ask_disk(index);
     }
 
     /// The local disk is asked for it.
-    pub(crate) fn to_disk(&mut self, index: usize) {
+    pub(crate) fn ask_disk(&mut self, index: usize) {
         if !self.disk_attached() {
             return self.settle_mutation(index, false);
         }

@@ -97,7 +97,7 @@ impl Replica {
         }
         for index in self.space.lacking.clone() {
             if self.mutations[index].stage == Stage::NoSpace {
-                self.to_disk(index);
+                self.ask_disk(index);
             }
         }
         if self.role == Role::Standby && self.now.since(self.space.since) >= self.space_patience() {

@@ -182,7 +182,7 @@ impl World {
             }
             if result.is_err() {
                 tell!(self, "{}: {:?} fails", name(number), under_way.io);
-                if mutates && !(under_way.full && !under_way.fails) {
+                if mutates && (under_way.fails || !under_way.full) {
                     self.nodes[number].failed = true;
                     self.book.lose(self.now, number, |_| Held::Nothing);
                 }

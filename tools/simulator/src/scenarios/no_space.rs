@@ -148,7 +148,11 @@ fn on_both(seed: Seed, telling: Telling) -> Outcome {
     fill(&mut script, 1);
     script.load(40);
     wait_short(&mut script, 0);
-    script.pass(if seed.number % 2 == 0 { 300 } else { 4000 });
+    script.pass(if seed.number.is_multiple_of(2) {
+        300
+    } else {
+        4000
+    });
     for number in 0..2 {
         script.power_off(number, Loss::Some);
     }
@@ -276,7 +280,7 @@ fn in_a_switchover(seed: Seed, telling: Telling) -> Outcome {
 /// A stop ends, of the primary as of the standby. Nothing that was acknowledged is lost by it.
 fn in_a_stop(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = swarm(seed);
-    if seed.number % 2 == 0 {
+    if seed.number.is_multiple_of(2) {
         swarm.protocol = Protocol::B;
     }
     let mut script = Script::new(swarm, telling);
