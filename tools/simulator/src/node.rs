@@ -14,8 +14,8 @@ use twindisk_format::{
 };
 
 use crate::{
-    bufs::Bufs, checker::book::initial, disk::DataDisk, metadisk::MetaDisk, swarm::Swarm,
-    write_log::WriteLog,
+    bufs::Bufs, checker::book::initial, disk::DataDisk, metadisk::MetaDisk, rewind::Snapshot,
+    swarm::Swarm, write_log::WriteLog,
 };
 
 /// One node.
@@ -48,6 +48,10 @@ pub(crate) struct Node {
     pub(crate) stopped_until: u64,
     pub(crate) tick_at: u64,
     pub(crate) trouble: Trouble,
+    /// What it will come back as.
+    pub(crate) snapshot: Option<Snapshot>,
+    /// It came back as it was, and was made equal with nobody since.
+    pub(crate) rewound: bool,
     /// The term that it last reported.
     pub(crate) term: u64,
     /// The in-sync set that it last reported.
@@ -181,6 +185,8 @@ impl Node {
             stopped_until: 0,
             tick_at: u64::MAX,
             trouble: Trouble::default(),
+            snapshot: None,
+            rewound: false,
             term: 0,
             suspended: false,
             forgot: false,
