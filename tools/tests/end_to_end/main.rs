@@ -10,6 +10,7 @@ mod bound;
 mod command_line;
 mod failover;
 mod growth;
+mod identity;
 mod strangers;
 mod three_nodes;
 mod two_nodes;
