@@ -9,6 +9,7 @@ use twindisk_nbd::client::Fua;
 use crate::harness::{
     LOOK,
     cluster::{ALPHA, BETA, Cluster},
+    process::{Said, said},
 };
 
 const SIZE: usize = 8 << 20;
@@ -18,11 +19,11 @@ fn strangers() -> Cluster {
     let mut cluster = Cluster::pair("8MiB", "");
     // Beta's term grows, as it does in months.
     for _ in 0..4 {
-        cluster.ok(ALPHA, &["demote"]);
-        cluster.ok(ALPHA, &["promote"]);
-        cluster.until(ALPHA, "the new set is in force", |replica| {
-            replica["suspended"].is_null() && replica["peers"][0]["in-sync"] == true
+        // Not while the in-sync set is being changed.
+        cluster.wait_for(ALPHA, "demoted", |cluster| {
+            (cluster.run(ALPHA, &["demote"]).code == 0).then_some(())
         });
+        cluster.ok(ALPHA, &["promote"]);
     }
     cluster.stop(ALPHA);
     cluster.stop(BETA);
@@ -188,10 +189,10 @@ fn a_standby_that_was_rolled_back_is_noticed_and_brought_up_whole() {
     cluster.resume(BETA);
     cluster.until_in_sync(ALPHA);
     // On both, and in no bitmap.
+    let before = counter(&cluster);
     write(&cluster, 0, 0x22);
-    let meta = counter(&cluster);
     cluster.wait_for(BETA, "it has told that it wrote", |cluster| {
-        (counter(cluster) > meta + 1).then_some(())
+        (counter(cluster) > before + 1).then_some(())
     });
     cluster.kill(BETA);
     cluster.say_fenced(BETA, ALPHA);
@@ -276,8 +277,7 @@ fn a_device_that_was_swapped_is_blank_or_is_older_than_its_metadata_is_refused()
     fs::rename(&image, &right).unwrap();
 
     let refused = |holds: &str| {
-        let said = cluster.run(BETA, &["serve"]);
-        assert_eq!(said.code, 1, "{said:?}");
+        let said = serve_ends(&cluster);
         for part in [
             "beta.img is not the device",
             holds,
@@ -310,14 +310,26 @@ fn a_device_that_was_swapped_is_blank_or_is_older_than_its_metadata_is_refused()
 
     // The metadata alone was rolled back: it says of the device what is long over.
     fs::write(&metadata, old).unwrap();
-    let said = cluster.run(BETA, &["serve"]);
-    assert_eq!(said.code, 1, "{said:?}");
+    let said = serve_ends(&cluster);
     assert!(said.err.contains("it has the mark"), "{said:?}");
     cluster.serve(ALPHA);
     cluster.ok(ALPHA, &["promote"]);
     cluster.ok(BETA, &["init", "--force-overwrite"]);
     cluster.serve(BETA);
     until_equal(&mut cluster);
+}
+
+/// It is refused; where it is not, it would go on.
+fn serve_ends(cluster: &Cluster) -> Said {
+    let command = cluster.command(BETA, &["serve"]);
+    let output = Command::new("timeout")
+        .arg("20")
+        .arg(command.get_program())
+        .args(command.get_args())
+        .output();
+    let said = said(&output.unwrap());
+    assert_eq!(said.code, 1, "{said:?}");
+    said
 }
 
 fn is_marked(cluster: &Cluster) -> bool {
