@@ -258,6 +258,7 @@ impl Replica {
                 // The one place where a dirty bit is cleared by the side that sent the block.
                 peer.bitmap.clear(entry.range);
             }
+            peer.fresh.push(entry.seq, entry.range);
         }
         for (_, flush) in &mut self.flushes {
             if flush.targets[slot.index()] <= seq && flush.waiting.remove(slot) {

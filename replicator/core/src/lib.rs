@@ -26,6 +26,7 @@ mod control;
 mod disk_failure;
 mod event;
 mod flush;
+mod fresh;
 mod handshake;
 mod histogram;
 mod jobs;

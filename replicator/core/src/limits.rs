@@ -17,6 +17,10 @@ pub const MAX_WINDOW: usize = 1 << 20;
 /// smallest writes: so much is sent again at most when the peer is lost. They take 8 MiB of memory.
 pub const MAX_UNSTABLE: usize = 262_144;
 
+/// Ranges kept one by one that a peer has stable and may not remember: those of half a second at 100,000 writes a second.
+/// Older ones are kept as extents.
+pub const MAX_FRESH: usize = 65_536;
+
 /// Blocks of one resync or verify step: one frame.
 pub const SWEEP_BLOCKS: u32 = twindisk_format::limits::MAX_DATA_BLOCKS;
 

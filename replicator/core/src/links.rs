@@ -120,6 +120,7 @@ impl Replica {
             }
             self.parked = true;
         }
+        self.fresh_becomes_dirty(slot);
         self.set_phase(slot, Phase::Down, why);
         let outstanding: Vec<usize> = self.window.iter().collect();
         for index in outstanding {

@@ -68,6 +68,8 @@ mutants! {
     StrangersRelease: "R11",
     /// What a peer says of how often its superblock was written is not remembered.
     MomentUnheard: "section 6",
+    /// Devices of different sizes hide a conflict.
+    SizeBeforeIdentity: "R11",
     /// A term that can't be is stored.
     AnyTermGoes: "section 6",
     // The way of a write.
@@ -97,6 +99,8 @@ mutants! {
     RetryFailedFlush: "section 4",
     /// What a lost peer had not made stable is forgotten.
     ForgetUnstable: "S5",
+    /// What a lost peer has stable, and may not remember, is taken for equal.
+    ForgetFresh: "S5",
     /// A flush waits for a peer that is lost, though nothing there was left to make stable.
     FlushWaitsForTheLost: "S6",
 

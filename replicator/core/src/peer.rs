@@ -10,7 +10,8 @@ use twindisk_format::{
 
 use crate::{
     ConnectionState, LinkId, PeerLatency, Protocol, Time, backoff::Backoff, bitmap::Bitmap,
-    compare::Reason, limits::MAX_UNSTABLE, membership::PendingMembership, sweep::Sweep,
+    compare::Reason, fresh::Fresh, limits::MAX_UNSTABLE, membership::PendingMembership,
+    sweep::Sweep,
 };
 
 /// One peer.
@@ -59,6 +60,8 @@ pub(crate) struct Peer {
     pub(crate) equal_at: Option<(Slot, Seq, u64)>,
     /// The mutations sent to it and not known to be stable there.
     pub(crate) sent: Sent,
+    /// What is stable there, and may be lacking in a snapshot that nobody would notice.
+    pub(crate) fresh: Fresh,
     /// The mutations received from it.
     pub(crate) received: Received,
     /// A resync or verify that is led from here.

@@ -314,6 +314,7 @@ impl Replica {
                 bitmap: Bitmap::new(bitmaps.next().unwrap_or_default(), size),
                 equal_at: None,
                 sent: Sent::default(),
+                fresh: crate::fresh::Fresh::default(),
                 received: Received::default(),
                 sweep: None,
                 latency: PeerLatency::default(),

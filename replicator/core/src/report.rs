@@ -284,6 +284,10 @@ impl Replica {
                     peer.sent.unstable.is_empty(),
                     "what was unstable is dirty without a link"
                 );
+                assert!(
+                    peer.fresh.first().is_none(),
+                    "what may not be remembered is dirty without a link"
+                );
                 assert!(peer.confirmed.is_none(), "nobody confirms without a link");
             }
             let closing = peer.link.is_some_and(|link| link.closing);

@@ -20,6 +20,8 @@ pub(crate) struct Nemesis {
     targeted: u32,
     /// Nodes whose disk was made to fail: one at most, so that a good copy is left.
     failing_disk: Option<usize>,
+    /// The one that comes back as it was: what its snapshot remembers of another one must not have been undone.
+    pub(crate) rewinds: Option<usize>,
     /// A block was made unreadable.
     pub(crate) spoiled: bool,
     /// A copy of a superblock has rotted: one a run, or both copies of a node might.
@@ -48,6 +50,8 @@ pub(crate) enum Fault {
     ReadErrors { node: usize },
     MetaMisplaced { node: usize },
     NoSpace { node: Option<usize> },
+    Snapshot { node: usize },
+    Rewind { node: usize },
 }
 
 impl World {
@@ -97,12 +101,16 @@ impl World {
             (faults.read_errors, 1),
             (faults.meta_misplaced, 2),
             (faults.no_space, 3),
+            (faults.rewinds, 4),
         ];
         let kinds = kinds
             .into_iter()
             .flat_map(|(count, kind)| (0..count).map(move |_| kind));
         for (number, kind) in (first..).zip(kinds) {
-            let die = &mut self.dice.late;
+            let die = match kind {
+                0..=3 => &mut self.dice.late,
+                _ => &mut self.dice.rewind,
+            };
             let at = die.between(self.now, self.swarm.duration);
             let node = die.index(self.swarm.nodes);
             let fault = match kind {
@@ -110,9 +118,10 @@ impl World {
                 1 => Fault::ReadErrors { node },
                 2 => Fault::MetaMisplaced { node },
                 // One after the other may be full, or all at once, in the same write.
-                _ => Fault::NoSpace {
+                3 => Fault::NoSpace {
                     node: self.dice.late.chance(600).then_some(node),
                 },
+                _ => Fault::Snapshot { node },
             };
             if !self.swarm.skip.contains(&number) {
                 self.at(at, Ev::Strike { fault });
@@ -274,6 +283,8 @@ impl World {
                 self.nodes[node].trouble.fail_reads = count;
                 self.nemesis.spoiled = true;
             }
+            Fault::Snapshot { node } => self.take_snapshot(node),
+            Fault::Rewind { node } => self.rewind(node),
             Fault::MetaMisplaced { node } => {
                 if self.nodes[node].replica.is_some() {
                     self.crash(node);
@@ -360,7 +371,7 @@ impl World {
         self.is_copied(node)
     }
 
-    fn is_copied(&self, node: usize) -> bool {
+    pub(crate) fn is_copied(&self, node: usize) -> bool {
         // Both must say so: one that stands still does not know yet that it was left behind.
         let equal = |one: usize, to: usize| {
             self.status_of(one).is_some_and(|status| {
@@ -447,5 +458,7 @@ const fn kind_name(fault: Fault) -> &'static str {
         Fault::MetaMisplaced { .. } => "misplaced metadata write",
         Fault::NoSpace { node: Some(_) } => "no space on a node",
         Fault::NoSpace { node: None } => "no space on any node",
+        Fault::Snapshot { .. } => "snapshot",
+        Fault::Rewind { .. } => "return to a snapshot",
     }
 }

@@ -14,8 +14,8 @@ use twindisk_format::{
 };
 
 use crate::{
-    bufs::Bufs, checker::book::initial, disk::DataDisk, metadisk::MetaDisk, swarm::Swarm,
-    write_log::WriteLog,
+    bufs::Bufs, checker::book::initial, disk::DataDisk, metadisk::MetaDisk, rewind::Snapshot,
+    swarm::Swarm, write_log::WriteLog,
 };
 
 /// One node.
@@ -50,6 +50,10 @@ pub(crate) struct Node {
     pub(crate) trouble: Trouble,
     /// Something failed that is a failure of its disk or metadata: to find no space is none (R13).
     pub(crate) failed: bool,
+    /// What it will come back as.
+    pub(crate) snapshot: Option<Snapshot>,
+    /// It came back as it was, and was made equal with nobody since.
+    pub(crate) rewound: bool,
     /// The term that it last reported.
     pub(crate) term: u64,
     /// The in-sync set that it last reported.
@@ -189,6 +193,8 @@ impl Node {
             tick_at: u64::MAX,
             trouble: Trouble::default(),
             failed: false,
+            snapshot: None,
+            rewound: false,
             term: 0,
             suspended: false,
             forgot: false,

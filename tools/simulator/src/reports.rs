@@ -35,6 +35,7 @@ impl World {
             }
             Report::Connection { peer, state, .. } => {
                 self.nodes[number].crashed &= *state != ConnectionState::Established;
+                self.nodes[number].rewound &= *state != ConnectionState::Established;
                 let slot = slot_of(number, usize::from(*peer)).index();
                 let connections = &mut self.nodes[number].connections;
                 // What the core reports while it starts comes before anybody has looked at it.

@@ -182,6 +182,8 @@ pub struct Faults {
     pub meta_misplaced: u32,
     /// A disk, or all of them at once, have no space for a while.
     pub no_space: u32,
+    /// A standby comes back as it was a little earlier.
+    pub rewinds: u32,
     /// Once everything is equal, so many blocks of standbys change by themselves: a verify must find them.
     pub rotten: u32,
 }
@@ -211,7 +213,7 @@ impl Faults {
     /// Those of them that came to the simulator later than the others.
     #[must_use]
     pub const fn late(&self) -> u32 {
-        self.any_disks + self.read_errors + self.meta_misplaced + self.no_space
+        self.any_disks + self.read_errors + self.meta_misplaced + self.no_space + self.rewinds
     }
 }
 
@@ -462,6 +464,7 @@ fn draw_faults(rng: &mut Rng, lossy: bool) -> Faults {
         read_errors: 0,
         meta_misplaced: 0,
         no_space: 0,
+        rewinds: 0,
         rotten: 0,
     }
 }
@@ -481,5 +484,6 @@ fn draw_late_faults(seed: u64, mut faults: Faults) -> Faults {
     faults.meta_misplaced = some(60, 2);
     faults.rotten = some(100, 4);
     faults.no_space = some(200, 4);
+    faults.rewinds = some(200, 8);
     faults
 }
