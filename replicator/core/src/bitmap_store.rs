@@ -29,10 +29,20 @@ impl Replica {
         if self.mutant(Mutant::EvictUnstableExtent) {
             stable = self.newest_seq();
         }
-        for extent in self.al.coldest(excess + margin, stable) {
+        if self.al.is_cooled(stable) {
+            return;
+        }
+        let coldest = self.al.coldest(excess + margin, stable);
+        let mut waits = coldest.len() == excess + margin;
+        for extent in coldest {
             if self.mutant(Mutant::EvictBeforeBitsStored) || self.bits_stored(extent) {
                 self.al.drop_extent(extent);
+            } else {
+                waits = true;
             }
+        }
+        if !waits {
+            self.al.note_cooled(stable);
         }
     }
 
