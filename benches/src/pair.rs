@@ -1,7 +1,10 @@
 //! Two cores that replicate to each other with nothing beneath: disks, metadata and wires answer at once. What is
 //! left is the cost of the state machine itself.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use twindisk_core::{
     Action, BufId, ClientOp, ClientRequest, Command, CommandId, Config, ConnectionId, DiskDone,
@@ -14,6 +17,9 @@ use twindisk_format::{
     metadata,
     superblock::{Device, PeerRecord, Seen, Standing, StoredDisk, Superblock},
 };
+
+/// What a flush takes on an ordinary disk.
+const FLUSH: Duration = Duration::from_millis(1);
 
 /// A primary and its standby, in sync.
 pub struct Pair {
@@ -123,11 +129,12 @@ impl Pair {
         }
     }
 
-    /// A flush, from the request to its completion.
+    /// A flush, from the request to its completion, which takes a while: without time nothing counts as remembered by a peer.
     ///
     /// # Panics
     /// When it is not completed.
     pub fn flush(&mut self) {
+        self.now = self.now + FLUSH;
         self.ask(ClientOp::Flush);
         self.settle();
         assert_eq!(self.done, self.requests, "a flush was not completed");

@@ -8,6 +8,7 @@ mod faults;
 mod hang;
 mod judge;
 mod memory;
+mod no_space;
 mod operator;
 mod race;
 mod random;

@@ -24,6 +24,8 @@ pub(crate) struct ActivityLog {
     heating: BTreeSet<u32>,
     /// Mutations that wait for extents to become hot, with the number of extents still cold.
     waiting: BTreeMap<usize, u32>,
+    /// All that could go up to this write is gone: nothing more can before a newer one is stable.
+    cooled: Option<Seq>,
     writes: u64,
 }
 
@@ -71,6 +73,7 @@ impl ActivityLog {
             pages,
             extents,
             heating: BTreeSet::new(),
+            cooled: None,
             waiting: BTreeMap::new(),
             writes: 0,
         }
@@ -174,6 +177,16 @@ impl ActivityLog {
     /// A page could not be written: the metadata is gone, and with it this replica's disk.
     pub(crate) fn page_failed(&mut self, page: u32) {
         self.pages[page as usize].writing = None;
+    }
+
+    /// Whether a search has shown that nothing more can go before something newer than this is stable.
+    pub(crate) fn is_cooled(&self, stable: Seq) -> bool {
+        self.cooled == Some(stable)
+    }
+
+    /// Nothing more can go before something newer than this is stable.
+    pub(crate) fn note_cooled(&mut self, stable: Seq) {
+        self.cooled = Some(stable);
     }
 
     /// At most `most` extents that nobody uses and whose newest write is not newer than `stable`, coldest first.

@@ -2,7 +2,7 @@
 
 use twindisk_format::{
     bitmap::{encode_bitmap_page, page_of_block, page_words},
-    ids::Slot,
+    ids::{Seq, Slot},
     layout::Layout,
     limits::EXTENT_BLOCKS,
 };
@@ -16,21 +16,33 @@ use crate::{
 
 impl Replica {
     /// Takes extents out of the activity log while it holds more than it should: those whose writes are stable
-    /// everywhere and whose dirty bits are stored.
+    /// everywhere, and remembered there, and whose dirty bits are stored.
     pub(crate) fn cool(&mut self) {
         let excess = self.al.len().saturating_sub(self.config.al_extents);
         if excess == 0 || self.metadata_failed {
             return;
         }
         let margin = (self.config.al_extents / 8).max(1);
-        let mut stable = self.stable_up_to();
+        let fresh = self.peers.iter().filter_map(|peer| peer.fresh.first());
+        let remembered = fresh.map(|first| Seq(first.0 - 1)).min();
+        let mut stable = self.stable_up_to().min(remembered.unwrap_or(Seq(u64::MAX)));
         if self.mutant(Mutant::EvictUnstableExtent) {
             stable = self.newest_seq();
         }
-        for extent in self.al.coldest(excess + margin, stable) {
+        if self.al.is_cooled(stable) {
+            return;
+        }
+        let coldest = self.al.coldest(excess + margin, stable);
+        let mut waits = coldest.len() == excess + margin;
+        for extent in coldest {
             if self.mutant(Mutant::EvictBeforeBitsStored) || self.bits_stored(extent) {
                 self.al.drop_extent(extent);
+            } else {
+                waits = true;
             }
+        }
+        if !waits {
+            self.al.note_cooled(stable);
         }
     }
 

@@ -76,9 +76,16 @@ impl Replica {
         }
         let too_small =
             state.size_blocks > self.capacity_blocks || mine.size_blocks > state.capacity_blocks;
+        // Who it is comes first: two that are in conflict do not become one by growing.
+        let may_fit = match verdict {
+            Verdict::Lead(_) | Verdict::Follow(_) | Verdict::Wait(..) => true,
+            Verdict::SplitBrain { .. } | Verdict::Rewound { .. } | Verdict::Unrelated => {
+                self.mutant(Mutant::SizeBeforeIdentity)
+            }
+        };
         let sizes = (mine.size_blocks, state.size_blocks, state.capacity_blocks);
         self.peer_mut(slot).said = Some(state);
-        if too_small {
+        if too_small && may_fit {
             let why = format!(
                 "its device has {} blocks (room for {}), this one {} (room for {}): grow the smaller \
                  backing device",
@@ -461,6 +468,9 @@ impl Replica {
         if self.store.get().disk == StoredDisk::Failed && self.metadata_failed {
             let why = "this node's metadata can't be written";
             return self.drop_link(slot, Mark::ResyncNoMetadata, why);
+        }
+        if self.puts_resync_off(slot, size_blocks) {
+            return;
         }
         self.peer_mut(slot).phase = Phase::Following {
             step: FollowStep::Target,

@@ -27,6 +27,7 @@ mod disk_failure;
 mod event;
 mod faults;
 mod flush;
+mod fresh;
 mod handshake;
 mod histogram;
 mod jobs;
@@ -39,6 +40,7 @@ mod membership;
 mod moment;
 mod mutants;
 mod mutation;
+mod no_space;
 mod pace;
 mod peer;
 mod probe;
@@ -74,7 +76,7 @@ pub use mutants::Mutant;
 pub use replica::{Replica, Start};
 pub use standing::Standing;
 pub use status::{
-    Activity, ConflictStatus, ConnectionState, DiskState, PeerStatus, Progress, ReceiptStatus,
-    Role, Status, Suspension,
+    Activity, ConflictStatus, ConnectionState, DiskState, NoSpace, PeerStatus, Progress,
+    ReceiptStatus, Role, Status, Suspension,
 };
 pub use time::Time;

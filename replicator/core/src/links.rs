@@ -53,6 +53,7 @@ impl Replica {
         peer.said = None;
         peer.authority = false;
         peer.waits_for_writes = false;
+        peer.begin_held = None;
         self.set_phase(slot, Phase::Comparing, "comparing what both have");
         let state = self.my_state(slot);
         self.peer_mut(slot).told = Some(state.clone());
@@ -119,6 +120,7 @@ impl Replica {
             }
             self.parked = true;
         }
+        self.fresh_becomes_dirty(slot);
         self.set_phase(slot, Phase::Down, why);
         let outstanding: Vec<usize> = self.window.iter().collect();
         for index in outstanding {

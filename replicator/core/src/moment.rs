@@ -4,12 +4,13 @@
 //! a volume, an old copy), or is another one (a clone).
 //!
 //! So that a moment is a measure of what was written, the superblock is written when the disk has something new: at the
-//! first write, then at most once in `MOMENT_INTERVAL` while writes come. No flush and no answer ever waits for it.
+//! first write, then at most once in `MOMENT_INTERVAL` while writes come, and once more after the last of them. No flush and
+//! no answer ever waits for it. What a peer wrote that its moments do not tell of is kept in mind instead: see `fresh`.
 
 use twindisk_format::{
     control::{ControlMessage, PeerState},
     frame::Frame,
-    ids::{Moment, Slot},
+    ids::{Moment, Seq, Slot},
     superblock::Seen,
 };
 
@@ -26,8 +27,10 @@ use crate::{
 pub(crate) struct Moments {
     /// When it was last.
     last: Option<Time>,
-    /// The disk has something that no moment speaks of: when that is due.
+    /// The disk has something that no moment, or only one, speaks of: when the next is due.
     due: Option<Time>,
+    /// So many more.
+    owed: u8,
     /// A peer's moment is known, and not stored: when it is to be.
     heard: Option<Time>,
 }
@@ -41,6 +44,7 @@ impl Moments {
 impl Replica {
     /// The local disk has something new.
     pub(crate) fn moment_passes(&mut self) {
+        self.moments.owed = 2;
         if self.moments.due.is_none() && self.peers.iter().any(|peer| peer.link.is_some()) {
             let last = self.moments.last;
             let due = last.map_or(self.now, |last| last + MOMENT_INTERVAL);
@@ -53,7 +57,8 @@ impl Replica {
     pub(crate) fn keep_moments(&mut self) {
         let now = self.now;
         if self.moments.due.is_some_and(|due| due <= now) {
-            self.moments.due = None;
+            self.moments.owed = self.moments.owed.saturating_sub(1);
+            self.moments.due = (self.moments.owed > 0).then(|| now + MOMENT_INTERVAL);
             self.moments.last = Some(now);
             if self.peers.iter().any(|peer| peer.link.is_some()) && !self.metadata_failed {
                 self.store.change(|_| {});
@@ -108,6 +113,26 @@ impl Replica {
             self.store
                 .note(|superblock| superblock.peers[slot.index()].seen = Seen { run, moment });
             self.moments.heard.get_or_insert(self.now + MOMENT_INTERVAL);
+            let newest = self.newest_seq();
+            let peer = self.peer_mut(slot);
+            let unstable = peer.sent.unstable.front();
+            let stable = unstable.map_or(newest, |first| Seq(first.seq.0 - 1));
+            let answered = if peer.sent.in_flight == 0 {
+                newest
+            } else {
+                stable
+            };
+            peer.fresh.moment_heard(answered);
+        }
+    }
+
+    /// A peer is lost: what it may not remember, without anybody noticing, may be lacking when it comes back.
+    pub(crate) fn fresh_becomes_dirty(&mut self, slot: Slot) {
+        let (forgets, blocks) = (self.mutant(Mutant::ForgetFresh), self.size_blocks());
+        let peer = self.peer_mut(slot);
+        let fresh = std::mem::take(&mut peer.fresh);
+        if !forgets {
+            fresh.become_dirty(&mut peer.bitmap, blocks);
         }
     }
 

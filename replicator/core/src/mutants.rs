@@ -68,6 +68,8 @@ mutants! {
     StrangersRelease: "R11",
     /// What a peer says of how often its superblock was written is not remembered.
     MomentUnheard: "section 6",
+    /// Devices of different sizes hide a conflict.
+    SizeBeforeIdentity: "R11",
     /// A term that can't be is stored.
     AnyTermGoes: "section 6",
     // The way of a write.
@@ -97,6 +99,8 @@ mutants! {
     RetryFailedFlush: "section 4",
     /// What a lost peer had not made stable is forgotten.
     ForgetUnstable: "S5",
+    /// What a lost peer has stable, and may not remember, is taken for equal.
+    ForgetFresh: "S5",
     /// A flush waits for a peer that is lost, though nothing there was left to make stable.
     FlushWaitsForTheLost: "S6",
 
@@ -201,6 +205,18 @@ mutants! {
     CountUnreadSilence: "section 7",
     /// A primary whose disk failed goes on as if it had not.
     AckWithFailedDisk: "R1",
+    /// A write that finds no space is a failure of the disk.
+    NoSpaceIsDeath: "R13",
+    /// A write that finds no space counts as written.
+    NoSpaceIsWritten: "R13",
+    /// A write that found no space is not tried again.
+    NoSpaceForEver: "R13",
+    /// A write that waits for space does not keep its range.
+    NoSpaceUnlocks: "section 4",
+    /// A resync begins while what came before it still waits for space.
+    ResyncWithoutSpace: "R13",
+    /// A standby that finds no space for what it said to have received is promoted without it.
+    PromoteUnwritten: "R16",
     /// Quiet metadata is not probed.
     NoProbe: "section 5",
     /// A standby that withdraws, since it can't store that it leaves, goes on as if it had not.

@@ -10,8 +10,8 @@ use twindisk_format::{
 
 use crate::{
     ConnectionState, LinkId, PeerLatency, Protocol, Time, backoff::Backoff, bitmap::Bitmap,
-    compare::Reason, limits::MAX_UNSTABLE, membership::PendingMembership, probe::Withdrawn,
-    sweep::Sweep,
+    compare::Reason, fresh::Fresh, limits::MAX_UNSTABLE, membership::PendingMembership,
+    probe::Withdrawn, sweep::Sweep,
 };
 
 /// One peer.
@@ -36,6 +36,8 @@ pub(crate) struct Peer {
     pub(crate) authority: bool,
     /// Nothing comes of the comparison before this node has written what it had received.
     pub(crate) waits_for_writes: bool,
+    /// It has begun a resync to a device of so many blocks, which waits until there is space here.
+    pub(crate) begin_held: Option<u64>,
     /// What it said when it connected last, kept up to date with what it said since.
     pub(crate) said: Option<PeerState>,
     /// When it was heard last, or silence began to count anew: when it was connected, when this side reads on.
@@ -60,6 +62,8 @@ pub(crate) struct Peer {
     pub(crate) equal_at: Option<(Slot, Seq, u64)>,
     /// The mutations sent to it and not known to be stable there.
     pub(crate) sent: Sent,
+    /// What is stable there, and may be lacking in a snapshot that nobody would notice.
+    pub(crate) fresh: Fresh,
     /// The mutations received from it.
     pub(crate) received: Received,
     /// A resync or verify that is led from here.

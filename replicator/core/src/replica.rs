@@ -98,6 +98,8 @@ pub struct Replica {
     /// Something is done everywhere, and its completion waits until `may_complete`.
     pub(crate) parked: bool,
     pub(crate) fail_over_wanted: bool,
+    /// What waits for room on this node's disk.
+    pub(crate) space: crate::no_space::Space,
     /// When the superblock is written for its count.
     pub(crate) moments: crate::moment::Moments,
     /// When the metadata is looked at.
@@ -304,6 +306,7 @@ impl Replica {
                 told: None,
                 authority: false,
                 waits_for_writes: false,
+                begin_held: None,
                 said: None,
                 heard: now,
                 answered: None,
@@ -316,6 +319,7 @@ impl Replica {
                 bitmap: Bitmap::new(bitmaps.next().unwrap_or_default(), size),
                 equal_at: None,
                 sent: Sent::default(),
+                fresh: crate::fresh::Fresh::default(),
                 received: Received::default(),
                 sweep: None,
                 latency: PeerLatency::default(),
@@ -374,6 +378,7 @@ impl Replica {
             detach_wanted: false,
             parked: false,
             fail_over_wanted: false,
+            space: crate::no_space::Space::default(),
             before_promotion: None,
             moments: crate::moment::Moments::default(),
             probe,

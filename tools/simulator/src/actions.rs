@@ -346,6 +346,9 @@ impl World {
                     self.check_completion(number);
                     for peer in self.nodes[number].in_sync.clone() {
                         let peer = usize::from(peer);
+                        if self.nodes[peer].rewound {
+                            continue; // It has forgotten what it had answered, and is not here to say so.
+                        }
                         let result = self
                             .book
                             .check_flushed(invoke, peer, &self.nodes[peer].disk);

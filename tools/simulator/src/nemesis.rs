@@ -20,6 +20,8 @@ pub(crate) struct Nemesis {
     targeted: u32,
     /// Nodes whose disk was made to fail: one at most, so that a good copy is left.
     failing_disk: Option<usize>,
+    /// The one that comes back as it was: what its snapshot remembers of another one must not have been undone.
+    pub(crate) rewinds: Option<usize>,
     /// The node whose metadata has died in silence: one a run.
     pub(crate) dead_meta: Option<usize>,
     /// A block was made unreadable.
@@ -49,6 +51,9 @@ pub(crate) enum Fault {
     AnyDisk { node: usize },
     ReadErrors { node: usize },
     MetaMisplaced { node: usize },
+    NoSpace { node: Option<usize> },
+    Snapshot { node: usize },
+    Rewind { node: usize },
     DeadMeta { node: usize },
 }
 
@@ -98,20 +103,30 @@ impl World {
             (faults.any_disks, 0),
             (faults.read_errors, 1),
             (faults.meta_misplaced, 2),
-            (faults.dead_meta, 3),
+            (faults.no_space, 3),
+            (faults.rewinds, 4),
+            (faults.dead_meta, 5),
         ];
         let kinds = kinds
             .into_iter()
             .flat_map(|(count, kind)| (0..count).map(move |_| kind));
         for (number, kind) in (first..).zip(kinds) {
-            let die = &mut self.dice.late;
+            let die = match kind {
+                0..=3 => &mut self.dice.late,
+                _ => &mut self.dice.rewind,
+            };
             let at = die.between(self.now, self.swarm.duration);
             let node = die.index(self.swarm.nodes);
             let fault = match kind {
                 0 => Fault::AnyDisk { node },
                 1 => Fault::ReadErrors { node },
-                3 => Fault::DeadMeta { node },
-                _ => Fault::MetaMisplaced { node },
+                2 => Fault::MetaMisplaced { node },
+                // One after the other may be full, or all at once, in the same write.
+                3 => Fault::NoSpace {
+                    node: self.dice.late.chance(600).then_some(node),
+                },
+                4 => Fault::Snapshot { node },
+                _ => Fault::DeadMeta { node },
             };
             if !self.swarm.skip.contains(&number) {
                 self.at(at, Ev::Strike { fault });
@@ -258,11 +273,23 @@ impl World {
             Fault::Command => self.random_command(),
             Fault::Hang { node } => self.hang(node),
             Fault::AnyDisk { node } => self.fail_any_disk(node),
+            Fault::NoSpace { node } => {
+                let until = self.now + self.dice.late.between(50 * MS, 6 * SEC);
+                let share = self.dice.late.pick(&[300, 800, 1000]);
+                for number in 0..self.nodes.len() {
+                    if node.is_none_or(|node| node == number) {
+                        let trouble = &mut self.nodes[number].trouble;
+                        (trouble.full_until, trouble.full) = (until, share);
+                    }
+                }
+            }
             Fault::ReadErrors { node } => {
                 let count = self.dice.late.between(1, 6) as u32;
                 self.nodes[node].trouble.fail_reads = count;
                 self.nemesis.spoiled = true;
             }
+            Fault::Snapshot { node } => self.take_snapshot(node),
+            Fault::Rewind { node } => self.rewind(node),
             Fault::MetaMisplaced { node } => {
                 if self.nodes[node].replica.is_some() {
                     self.crash(node);
@@ -350,7 +377,7 @@ impl World {
         self.is_copied(node)
     }
 
-    fn is_copied(&self, node: usize) -> bool {
+    pub(crate) fn is_copied(&self, node: usize) -> bool {
         // Both must say so: one that stands still does not know yet that it was left behind.
         let equal = |one: usize, to: usize| {
             self.status_of(one).is_some_and(|status| {
@@ -435,6 +462,10 @@ const fn kind_name(fault: Fault) -> &'static str {
         Fault::AnyDisk { .. } => "error of any disk",
         Fault::ReadErrors { .. } => "failing reads",
         Fault::MetaMisplaced { .. } => "misplaced metadata write",
+        Fault::NoSpace { node: Some(_) } => "no space on a node",
+        Fault::NoSpace { node: None } => "no space on any node",
+        Fault::Snapshot { .. } => "snapshot",
+        Fault::Rewind { .. } => "return to a snapshot",
         Fault::DeadMeta { .. } => "metadata that dies in silence",
     }
 }

@@ -14,8 +14,8 @@ use twindisk_format::{
 };
 
 use crate::{
-    bufs::Bufs, checker::book::initial, disk::DataDisk, metadisk::MetaDisk, swarm::Swarm,
-    write_log::WriteLog,
+    bufs::Bufs, checker::book::initial, disk::DataDisk, metadisk::MetaDisk, rewind::Snapshot,
+    swarm::Swarm, write_log::WriteLog,
 };
 
 /// One node.
@@ -48,6 +48,12 @@ pub(crate) struct Node {
     pub(crate) stopped_until: u64,
     pub(crate) tick_at: u64,
     pub(crate) trouble: Trouble,
+    /// Something failed that is a failure of its disk or metadata: to find no space is none (R13).
+    pub(crate) failed: bool,
+    /// What it will come back as.
+    pub(crate) snapshot: Option<Snapshot>,
+    /// It came back as it was, and was made equal with nobody since.
+    pub(crate) rewound: bool,
     /// The term that it last reported.
     pub(crate) term: u64,
     /// The in-sync set that it last reported.
@@ -94,6 +100,8 @@ pub(crate) struct Op {
     pub(crate) issued: u64,
     /// It will fail.
     pub(crate) fails: bool,
+    /// It will find no space.
+    pub(crate) full: bool,
     pub(crate) bufs: [Option<BufId>; 2],
 }
 
@@ -119,6 +127,9 @@ pub(crate) struct Trouble {
     pub(crate) slowness: u64,
     /// Until when nothing completes.
     pub(crate) stuck_until: u64,
+    /// Until when `full` of 1000 writes find no space: what they overwrite is not all allocated.
+    pub(crate) full_until: u64,
+    pub(crate) full: u32,
 }
 
 /// A metadata device that nobody has noticed to be dead.
@@ -194,6 +205,9 @@ impl Node {
             stopped_until: 0,
             tick_at: u64::MAX,
             trouble: Trouble::default(),
+            failed: false,
+            snapshot: None,
+            rewound: false,
             term: 0,
             suspended: false,
             forgot: false,

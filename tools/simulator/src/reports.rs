@@ -24,6 +24,10 @@ impl World {
                     .reach("disk", &format!("{before:?} to {disk:?}"));
                 self.nodes[number].diskless =
                     matches!(disk, DiskState::Failed | DiskState::Diskless);
+                if *disk == DiskState::Failed && !self.nodes[number].failed {
+                    let story = format!("{} gives up a disk that did not fail", name(number));
+                    self.violate(Violation::new("R13", story));
+                }
                 if matches!(disk, DiskState::Failed | DiskState::Diskless) {
                     self.book.lose(self.now, number, |_| Held::Nothing);
                 }
@@ -31,6 +35,7 @@ impl World {
             }
             Report::Connection { peer, state, .. } => {
                 self.nodes[number].crashed &= *state != ConnectionState::Established;
+                self.nodes[number].rewound &= *state != ConnectionState::Established;
                 let slot = slot_of(number, usize::from(*peer)).index();
                 let connections = &mut self.nodes[number].connections;
                 // What the core reports while it starts comes before anybody has looked at it.
@@ -98,6 +103,8 @@ impl World {
                 }
                 "in-sync"
             }
+            Report::NoSpace { .. } => "no-space",
+            Report::SpaceAgain => "space-again",
             Report::Receipt { kind, .. } => {
                 self.coverage.reach("receipt", kind);
                 "receipt"

@@ -180,6 +180,10 @@ pub struct Faults {
     pub read_errors: u32,
     /// A metadata write goes to the wrong place while its node is down.
     pub meta_misplaced: u32,
+    /// A disk, or all of them at once, have no space for a while.
+    pub no_space: u32,
+    /// A standby comes back as it was a little earlier.
+    pub rewinds: u32,
     /// A metadata device dies in silence: its writes fail from now on, or do not come back.
     pub dead_meta: u32,
     /// Once everything is equal, so many blocks of standbys change by themselves: a verify must find them.
@@ -211,7 +215,12 @@ impl Faults {
     /// Those of them that came to the simulator later than the others.
     #[must_use]
     pub const fn late(&self) -> u32 {
-        self.any_disks + self.read_errors + self.meta_misplaced + self.dead_meta
+        self.any_disks
+            + self.read_errors
+            + self.meta_misplaced
+            + self.no_space
+            + self.rewinds
+            + self.dead_meta
     }
 }
 
@@ -461,6 +470,8 @@ fn draw_faults(rng: &mut Rng, lossy: bool) -> Faults {
         any_disks: 0,
         read_errors: 0,
         meta_misplaced: 0,
+        no_space: 0,
+        rewinds: 0,
         dead_meta: 0,
         rotten: 0,
     }
@@ -480,6 +491,8 @@ fn draw_late_faults(seed: u64, mut faults: Faults) -> Faults {
     faults.read_errors = some(120, 4);
     faults.meta_misplaced = some(60, 2);
     faults.rotten = some(100, 4);
+    faults.no_space = some(200, 4);
+    faults.rewinds = some(200, 8);
     faults.dead_meta = some(120, 2);
     faults
 }

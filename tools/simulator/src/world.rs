@@ -69,6 +69,8 @@ pub(crate) struct Dice {
     pub(crate) agent: Rng,
     /// Faults that came to the simulator later than the others.
     pub(crate) late: Rng,
+    /// Snapshots that nodes come back to.
+    pub(crate) rewind: Rng,
 }
 
 /// Something that will happen.
@@ -193,6 +195,7 @@ impl World {
             boot: seed.fork(6),
             agent: seed.fork(7),
             late: seed.fork(8),
+            rewind: seed.fork(9),
         };
         let nodes: Vec<Node> = (0..swarm.nodes)
             .map(|number| {

@@ -11,6 +11,7 @@ mod harness;
 
 mod arena;
 mod client;
+mod forks;
 mod heartbeats;
 mod http;
 mod hung;

@@ -5,7 +5,10 @@ use std::{fs, time::Duration};
 
 use crate::{
     arena::{Arena, CONFIG, Plan, What},
-    harness::cluster::{ALPHA, BETA},
+    harness::{
+        cluster::{ALPHA, BETA},
+        eventually,
+    },
     services::Marker,
 };
 
@@ -30,6 +33,25 @@ impl Arena {
         self.until_agent(node, &format!("its services are {state}"), |said| {
             said["resources"][0]["services"] == state
         });
+    }
+
+    /// Which node is primary with its services up; the other one's are down.
+    fn until_one_serves(&self) -> &'static str {
+        eventually(
+            "one node serves",
+            || self.logs(),
+            || {
+                let up = |node: &str| {
+                    let said = self.try_agent(node)?;
+                    Some(said["resources"][0]["services"] == "up")
+                };
+                match (up(ALPHA)?, up(BETA)?) {
+                    (true, false) => self.is_primary(ALPHA).then_some(ALPHA),
+                    (false, true) => self.is_primary(BETA).then_some(BETA),
+                    (true, true) | (false, false) => None,
+                }
+            },
+        )
     }
 }
 
@@ -62,6 +84,34 @@ fn services_go_down_before_the_other_node_begins_when_serve_alone_is_stopped() {
     let (_dir, marker, mut arena) = serving();
     arena.stop(ALPHA, What::Serve);
     one_after_the_other(&marker, &arena);
+}
+
+/// `systemctl restart`: whoever is primary after that, its services ran nowhere else meanwhile.
+#[test]
+fn a_restart_of_serve_or_of_both_never_has_services_on_both_nodes() {
+    let (_dir, marker, mut arena) = serving();
+    let mut primary = ALPHA;
+    for both in [false, true] {
+        let before = marker.history().len();
+        if both {
+            arena.cluster.ok(primary, &["agent", "yield"]);
+        }
+        arena.stop(primary, What::Serve);
+        if both {
+            arena.stop(primary, What::Agent);
+            arena.agent(primary);
+        }
+        arena.serve(primary);
+        primary = arena.until_one_serves();
+        let history = marker.history().split_off(before);
+        let [down, up] = history.as_slice() else {
+            panic!("{history:?}\n{}", arena.logs());
+        };
+        assert!(down.starts_with("down on "), "{history:?}");
+        assert_eq!(*up, format!("up on {primary}"));
+        arena.cluster.until_in_sync(primary);
+    }
+    assert_eq!(arena.switch.shots(), 0, "{}", arena.logs());
 }
 
 #[test]

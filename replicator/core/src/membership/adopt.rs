@@ -312,6 +312,8 @@ impl Replica {
         }
         self.set_phase(slot, Phase::Established, "equal, and kept equal");
         self.meet_again();
+        // What a comparison found equal is remembered as well.
+        self.moment_passes();
         self.write_all_bitmaps();
         self.send(
             slot,

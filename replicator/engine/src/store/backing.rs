@@ -82,9 +82,15 @@ impl Backing {
     /// When it is missing, in use, not writable, of another kind, or has sectors that are too large.
     pub fn open(path: &Path, access: Access) -> Result<Self, StoreError> {
         let began = Instant::now();
+        let mut told = false;
         loop {
             match Self::open_once(path, access) {
                 Err(StoreError::InUse { .. }) if began.elapsed() < IN_USE_PATIENCE => {
+                    if !told && began.elapsed() > IN_USE_PATIENCE / 10 {
+                        told = true;
+                        let seconds = IN_USE_PATIENCE.as_secs();
+                        warn!(path = %path.display(), "in use: it is tried again for up to {seconds} s");
+                    }
                     thread::sleep(IN_USE_RETRY);
                 }
                 opened => return opened,
@@ -165,6 +171,11 @@ impl Backing {
     /// Whether data goes through the page cache, by wish or because there is no direct I/O here.
     pub(crate) const fn is_cached(&self) -> bool {
         self.cached.is_some() || !self.direct
+    }
+
+    /// Whether it is open twice, so that each opening is told of a failed write-back, whatever the other has heard.
+    pub(crate) const fn has_second_opening(&self) -> bool {
+        self.cached.is_some()
     }
 
     /// Where it is.

@@ -14,7 +14,7 @@ use crate::{
     node::{slot_of, superblock},
     run::Outcome,
     script::{DEMOTE, PROMOTE, Script},
-    swarm::{Seed, Swarm},
+    swarm::{MS, Seed, Swarm},
     trace::Telling,
 };
 
@@ -27,12 +27,20 @@ fn force() -> Command {
 
 pub(super) const ALL: &[(&str, Run)] = &[
     ("a-stranger-dethrones-nobody", stranger_dethrones_nobody),
+    (
+        "a-stranger-of-another-size-is-a-stranger",
+        stranger_of_another_size,
+    ),
     ("a-stranger-releases-nobody", stranger_releases_nobody),
     ("a-fork-dethrones-nobody", fork_dethrones_nobody),
     ("a-conflict-is-remembered", conflict_is_remembered),
     ("a-blank-node-has-no-authority", blank_has_no_authority),
     ("a-term-that-can-not-be", impossible_term),
     ("a-standby-is-rolled-back", standby_rolled_back),
+    (
+        "a-standby-is-rolled-back-by-a-little",
+        standby_rolled_back_a_little,
+    ),
     ("a-primary-is-rolled-back", primary_rolled_back),
     (
         "a-primary-is-rolled-back-and-goes-on",
@@ -106,6 +114,34 @@ fn stranger_dethrones_nobody(seed: Seed, telling: Telling) -> Outcome {
     let conflicts = [0, 1].map(|node| script.status(node).peers[0].conflict.is_some());
     script.expect(conflicts == [false, false], "the conflict is over");
     script.expect_decided(Mark::ConflictStored);
+    script.finish()
+}
+
+/// Its device is too small beside: growing it would not make the two one, and it is nobody's heir.
+fn stranger_of_another_size(seed: Seed, telling: Telling) -> Outcome {
+    let swarm = apart(seed);
+    let blank = MetaDisk::new(&superblock(1, &swarm));
+    let mut script = Script::new(swarm.clone(), telling);
+    script.serve(20);
+    script.power_off(1, Loss::Nothing);
+    script.receipt(0, 1, twindisk_format::superblock::ReceiptKind::Fence);
+    let mut small = stranger(1, &swarm, Term(3));
+    (small.size_blocks, small.max_size_blocks) = (16, 16);
+    script.world.nodes[1].meta = MetaDisk::new(&small);
+    script.start(1);
+    script.wait_link(0, 1, ConnectionState::Unrelated);
+    script.wait_link(1, 0, ConnectionState::Unrelated);
+    script.pass(500);
+    script.power_off(0, Loss::Nothing);
+    script.wait_lost(1, 0);
+    script.must_refuse(1, PROMOTE, RefusalCode::Conflict);
+    script.power_off(1, Loss::Nothing);
+    script.start(0);
+    script.must(0, force());
+    script.world.nodes[1].disk = DataDisk::new(64, |_| 0);
+    script.world.nodes[1].meta = blank;
+    script.start(1);
+    script.wait_all_equal();
     script.finish()
 }
 
@@ -317,6 +353,28 @@ fn standby_rolled_back(seed: Seed, telling: Telling) -> Outcome {
     script.wait_all_equal();
     let again = script.decided(Mark::PeerRewound);
     script.expect(again == before, "it is noticed once");
+    script.finish()
+}
+
+/// The same by so little that the standby has not told of anything since: nobody can notice. What it wrote is dirty all the
+/// same when it is lost, although it was stable.
+fn standby_rolled_back_a_little(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    (swarm.load.clients, swarm.load.think) = (2, 2 * MS);
+    (swarm.load.flushes, swarm.load.reads) = (300, 50);
+    let mut script = Script::new(swarm, telling);
+    for step in 0..24 {
+        script.load(400);
+        script.pass(20 + 7 * step);
+        if script.world.keep_snapshot(1) {
+            script.pass(10 + 5 * step);
+            script.world.rewind(1);
+        }
+        script.pass(1000);
+        script.wait_all_equal();
+        script.load_done();
+    }
+    script.expect_role(0, Role::Primary);
     script.finish()
 }
 
