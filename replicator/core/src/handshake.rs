@@ -96,6 +96,11 @@ impl Replica {
             self.rewound_under_a_primary(slot);
             return self.set_phase(slot, Phase::Waiting, why);
         }
+        if let Verdict::Lead(reason) | Verdict::Follow(reason) = verdict
+            && let Some(why) = self.peer_must_wait(slot, reason, &mine)
+        {
+            return self.set_phase(slot, Phase::Waiting, why);
+        }
         match verdict {
             Verdict::Lead(reason) => {
                 self.was_rewound(slot, Leads::Yes);
@@ -169,6 +174,28 @@ impl Replica {
         Some(format!("{name} is bringing this node up to date"))
     }
 
+    /// The same seen from the other side: the peer follows a primary, and will do nothing. To be recorded as outdated for
+    /// it would be to release a copy that the primary counts on, which does not know.
+    fn peer_must_wait(&mut self, slot: Slot, reason: Reason, mine: &PeerState) -> Option<String> {
+        let me = self.store.get().node;
+        let said = self.peer(slot).said.as_ref()?;
+        let primary = said.follows.filter(|primary| *primary != me)?;
+        let vouches = !reason.resync && mine.up_to_date;
+        if mine.primary || vouches || self.mutant(Mutant::FollowAFollower) {
+            return None;
+        }
+        let name = self.slots().find(|slot| self.peer(*slot).node == primary);
+        let name = name.map_or_else(
+            || format!("node {primary}"),
+            |slot| self.peer(slot).name.clone(),
+        );
+        self.marks.mark(Mark::PeersPrimaryMakesEqual);
+        Some(format!(
+            "{} follows {name}, which has to make the two equal",
+            self.peer(slot).name
+        ))
+    }
+
     /// This node is about to be overwritten: who took it for equal, or for a source, must think again.
     fn part_from_others(&mut self, leader: Slot) {
         for slot in self.slots() {
@@ -200,7 +227,8 @@ impl Replica {
     /// Whether what was told to a peer is still so. Dirty bits may have come since: the leader looks at them again.
     fn still_true(&self, slot: Slot, told: &PeerState) -> bool {
         let now = self.my_state(slot);
-        (now.primary, now.disk, now.crashed) == (told.primary, told.disk, told.crashed)
+        (now.primary, now.disk, now.lack) == (told.primary, told.disk, told.lack)
+            && now.follows == told.follows
             && (now.lineage, now.base) == (told.lineage.clone(), told.base)
     }
 
@@ -234,6 +262,7 @@ impl Replica {
             reason.why,
         );
         self.was_rewound(slot, Leads::No);
+        self.take_part();
         // R17: stored before the leader hears that it may begin.
         self.bound_by_leader(slot);
         if reason.resync {
@@ -368,7 +397,7 @@ impl Replica {
         };
         match step {
             // What a process that crashed had written here may be in a cache: no bit that says so goes before that is stable.
-            LeadStep::Ready if self.role == Role::Standby && !self.stable_to_lead() => false,
+            LeadStep::Ready if self.role == Role::Standby && !self.ready_to_lead(reason) => false,
             LeadStep::Ready if !reason.resync && self.peer(slot).bitmap.dirty() > 0 => {
                 self.blocks_became_dirty(slot);
                 false
@@ -419,8 +448,11 @@ impl Replica {
         }
     }
 
-    fn stable_to_lead(&mut self) -> bool {
-        self.mutant(Mutant::LeadBeforeStable) || self.received_is_written() && self.stable_here()
+    fn ready_to_lead(&mut self, reason: Reason) -> bool {
+        let stable = self.received_is_written() && self.stable_here();
+        // Whom it overwrites might have had to lead if this node's power went before it is known to have everything.
+        let rests = !reason.resync || self.is_at_rest() || self.mutant(Mutant::LeadUnrested);
+        self.mutant(Mutant::LeadBeforeStable) || stable && rests
     }
 
     pub(crate) fn send_begin_resync(&mut self, slot: Slot, link: LinkId) {

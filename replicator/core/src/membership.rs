@@ -16,7 +16,7 @@ use twindisk_format::{
     control::{ControlMessage, Membership},
     frame::Frame,
     ids::{Epoch, GenerationId, Slot, SlotSet},
-    superblock::{Standing, StoredDisk},
+    superblock::{Lack, Standing, StoredDisk},
 };
 
 use crate::{
@@ -223,8 +223,12 @@ impl Replica {
             if !for_ever {
                 record.receipt = None;
             }
-            if newest && superblock.disk == StoredDisk::Outdated {
-                superblock.disk = StoredDisk::UpToDate;
+            if newest {
+                // A crash is made good only by comparing with everybody who may have outlived it.
+                superblock.lack = Lack::Nothing;
+                if superblock.disk == StoredDisk::Outdated {
+                    superblock.disk = StoredDisk::UpToDate;
+                }
             }
         });
         if newest && self.disk_attached() {
@@ -408,9 +412,6 @@ impl Replica {
                         record.standing = Standing::In;
                     }
                 });
-                // A crash is made good only by comparing with everybody who may have outlived it.
-                self.crashed &= !self.disk_is_up_to_date();
-                self.take_part();
                 self.set_phase(slot, Phase::Established, "equal, and kept equal");
                 self.store.then(Then::Moment);
                 self.write_all_bitmaps();

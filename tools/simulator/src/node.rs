@@ -10,7 +10,7 @@ use twindisk_format::{
     ids::{BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Slot, Term},
     limits::MAX_DATA_BLOCKS,
     lineage::{Generation, Lineage},
-    superblock::{Device, PeerRecord, StoredDisk, Superblock},
+    superblock::{Device, Lack, PeerRecord, StoredDisk, Superblock},
 };
 
 use crate::{
@@ -70,6 +70,8 @@ pub(crate) struct Node {
     pub(crate) disk_state: DiskState,
     /// The same of its connections, by slot.
     pub(crate) connections: Vec<ConnectionState>,
+    /// When each connection was last equal no more, by slot.
+    pub(crate) parted: Vec<u64>,
     /// When it last lost contents or memory.
     pub(crate) last_loss: u64,
 }
@@ -192,6 +194,7 @@ impl Node {
             saved: false,
             disk_state: DiskState::Consistent,
             connections: Vec::new(),
+            parted: Vec::new(),
             last_loss: 0,
             host: BootId(1),
         }
@@ -278,6 +281,7 @@ pub(crate) fn superblock(number: usize, swarm: &Swarm) -> Superblock {
             StoredDisk::Inconsistent
         },
         primary: false,
+        lack: Lack::Nothing,
         active: false,
         host: BootId(0),
         binding: None,

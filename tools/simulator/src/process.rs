@@ -1,7 +1,10 @@
 //! A node's process starts, crashes, and goes down with its host; what it leaves is looked at.
 
 use twindisk_core::{Replica, Start};
-use twindisk_format::{ids::BootId, superblock::StoredDisk};
+use twindisk_format::{
+    ids::BootId,
+    superblock::{Lack, StoredDisk},
+};
 
 use crate::{
     bug::Mutant,
@@ -42,7 +45,7 @@ impl World {
         node.saved = false;
         node.in_sync.clear();
         node.joining.clear();
-        node.crashed = loaded.superblock.active;
+        node.crashed = loaded.superblock.active || loaded.superblock.lack != Lack::Nothing;
         self.heard.started(number);
         let start = Start {
             config: config(number, &self.swarm),
@@ -64,7 +67,7 @@ impl World {
                 ""
             },
             if loaded.superblock.active {
-                ", not stopped cleanly"
+                ", not at rest"
             } else {
                 ""
             },
@@ -81,6 +84,7 @@ impl World {
         if let Some(status) = node.status(self.now) {
             node.disk_state = status.disk;
             node.connections = status.peers.iter().map(|peer| peer.connection).collect();
+            node.parted = vec![0; status.peers.len()];
             let name = format!("{:?}", status.disk);
             self.coverage.reach("disk at the start", &name);
         }

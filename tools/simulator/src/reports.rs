@@ -37,6 +37,10 @@ impl World {
                 let before = connections
                     .get_mut(slot)
                     .map_or(*state, |before| std::mem::replace(before, *state));
+                let equal = ConnectionState::Established;
+                if before == equal && *state != equal {
+                    self.nodes[number].parted[slot] = self.now;
+                }
                 self.coverage
                     .reach("connection", &format!("{before:?} to {state:?}"));
                 "connection"

@@ -4,7 +4,7 @@ use twindisk_format::{
     control::ControlMessage,
     frame::Frame,
     ids::{Slot, SlotSet},
-    superblock::StoredDisk,
+    superblock::{Lack, StoredDisk},
 };
 
 use super::{After, Job, Step};
@@ -136,10 +136,12 @@ impl Replica {
             self.write_all_bitmaps();
             return false;
         }
-        // A crash that no comparison has made good yet must not be forgotten.
-        let forgets = self.mutant(Mutant::StopForgetsCrash);
-        if self.store.get().active && (!self.crashed || forgets) {
+        if self.store.get().active {
             self.store.change(|superblock| superblock.active = false);
+        }
+        if self.mutant(Mutant::StopForgetsCrash) {
+            self.store
+                .change(|superblock| superblock.lack = Lack::Nothing);
         }
         if let Some(job) = &mut self.job {
             job.step = Step::Halting;

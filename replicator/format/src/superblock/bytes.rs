@@ -8,7 +8,9 @@ use zerocopy::{
 };
 
 use self::identity::{decode_conflict, decode_runs, decode_tie, encode_conflict_kind, encode_tie};
-use super::{Device, PeerRecord, Receipt, ReceiptKind, Seen, Standing, StoredDisk, Superblock};
+use super::{
+    Device, Lack, PeerRecord, Receipt, ReceiptKind, Seen, Standing, StoredDisk, Superblock,
+};
 use crate::{
     binding::Binding,
     ids::{BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, Term},
@@ -67,7 +69,8 @@ impl Superblock {
             | flag(self.active, FLAG_ACTIVE)
             | flag(self.unconfirmed, FLAG_UNCONFIRMED)
             | flag(self.suspect, FLAG_SUSPECT)
-            | flag(self.rewound, FLAG_REWOUND);
+            | flag(self.rewound, FLAG_REWOUND)
+            | encode_lack(self.lack);
         assert!(
             self.peers.len() <= MAX_PEERS,
             "{} peers in a superblock",
@@ -155,6 +158,7 @@ impl Superblock {
                 blocks: layout.device_blocks.get(),
             },
             primary: layout.flags & FLAG_PRIMARY != 0,
+            lack: decode_lack(layout.flags),
             active: layout.flags & FLAG_ACTIVE != 0,
             host: BootId(layout.host.get()),
             runs: decode_runs(layout)?,
@@ -376,6 +380,27 @@ fn decode_disk(number: u8) -> Result<StoredDisk, Fault> {
     }
 }
 
+const fn encode_lack(lack: Lack) -> u8 {
+    match lack {
+        Lack::Nothing => 0,
+        Lack::UnderWay => FLAG_LACK_UNDER_WAY,
+        Lack::Unflushed => FLAG_LACK_UNFLUSHED,
+        Lack::Anything => FLAG_LACK_UNDER_WAY | FLAG_LACK_UNFLUSHED,
+    }
+}
+
+const fn decode_lack(flags: u8) -> Lack {
+    match (
+        flags & FLAG_LACK_UNDER_WAY != 0,
+        flags & FLAG_LACK_UNFLUSHED != 0,
+    ) {
+        (false, false) => Lack::Nothing,
+        (true, false) => Lack::UnderWay,
+        (false, true) => Lack::Unflushed,
+        (true, true) => Lack::Anything,
+    }
+}
+
 const fn flag(set: bool, bit: u8) -> u8 {
     if set { bit } else { 0 }
 }
@@ -457,7 +482,15 @@ const FLAG_ACTIVE: u8 = 2;
 const FLAG_UNCONFIRMED: u8 = 4;
 const FLAG_SUSPECT: u8 = 8;
 const FLAG_REWOUND: u8 = 16;
-const FLAGS: u8 = FLAG_PRIMARY | FLAG_ACTIVE | FLAG_UNCONFIRMED | FLAG_SUSPECT | FLAG_REWOUND;
+const FLAG_LACK_UNDER_WAY: u8 = 32;
+const FLAG_LACK_UNFLUSHED: u8 = 64; // both: anything
+const FLAGS: u8 = FLAG_PRIMARY
+    | FLAG_ACTIVE
+    | FLAG_UNCONFIRMED
+    | FLAG_SUSPECT
+    | FLAG_REWOUND
+    | FLAG_LACK_UNDER_WAY
+    | FLAG_LACK_UNFLUSHED;
 const PEER_HAS_BASE: u8 = 1;
 const RESERVED_BYTES: usize =
     BODY_BYTES - 104 - MAX_PEERS * 64 - MAX_GENERATIONS * 24 - MAX_ANCESTORS * 8 - MAX_RUNS * 16;

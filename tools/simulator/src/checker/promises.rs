@@ -3,7 +3,7 @@
 
 use twindisk_format::{
     control::ControlMessage,
-    superblock::{StoredDisk, Superblock},
+    superblock::{Lack, StoredDisk, Superblock},
 };
 
 use super::Violation;
@@ -88,7 +88,7 @@ pub(crate) fn check_rest(
     if after.active || !before.active || !whole {
         return Ok(());
     }
-    if crashed {
+    if crashed && after.lack == Lack::Nothing {
         let story = format!(
             "node {node} is recorded as at rest: that it crashed, and was compared with nobody since, is forgotten"
         );

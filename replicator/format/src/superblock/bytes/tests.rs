@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::superblock::{Conflict, ConflictKind, Run, Tie};
 use crate::{
-    arbitrary::{disks, lineages},
+    arbitrary::{disks, lacks, lineages},
     ids::ResourceId,
 };
 
@@ -100,6 +100,7 @@ prop_compose! {
         disk in disks(),
         primary: bool,
         active: bool,
+        lack in lacks(),
         host: u64,
         unconfirmed: bool,
         suspect: bool,
@@ -127,6 +128,7 @@ prop_compose! {
             lineage,
             disk,
             primary,
+            lack,
             active,
             host: BootId(host),
             binding: binding.filter(|_| term > 0).map(|(at, id)| Binding {
@@ -182,6 +184,7 @@ fn impossible_values_are_refused_by_name() {
         runs: vec![],
         disk: StoredDisk::UpToDate,
         primary: false,
+        lack: Lack::Nothing,
         active: false,
         host: BootId(0),
         binding: None,
@@ -255,6 +258,7 @@ fn a_peer_takes_a_spare_slot_and_moves_nothing() {
         lineage: Lineage::default(),
         disk: StoredDisk::UpToDate,
         primary: false,
+        lack: Lack::Nothing,
         active: false,
         host: BootId(0),
         binding: None,
