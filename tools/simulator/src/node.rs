@@ -58,7 +58,7 @@ pub(crate) struct Node {
     pub(crate) suspended: bool,
     /// It has reported its disk as failed.
     pub(crate) diskless: bool,
-    /// It had not stopped cleanly before this run, and was compared with nobody since.
+    /// It was not at rest when this run began, and has not stored anything since.
     pub(crate) crashed: bool,
     /// When it last reported that I/O waits.
     pub(crate) suspended_at: u64,

@@ -1,10 +1,7 @@
 //! A node's process starts, crashes, and goes down with its host; what it leaves is looked at.
 
 use twindisk_core::{Replica, Start};
-use twindisk_format::{
-    ids::BootId,
-    superblock::{Lack, StoredDisk},
-};
+use twindisk_format::{ids::BootId, superblock::StoredDisk};
 
 use crate::{
     bug::Mutant,
@@ -45,7 +42,7 @@ impl World {
         node.saved = false;
         node.in_sync.clear();
         node.joining.clear();
-        node.crashed = loaded.superblock.active || loaded.superblock.lack != Lack::Nothing;
+        node.crashed = loaded.superblock.active;
         self.heard.started(number);
         let start = Start {
             config: config(number, &self.swarm),

@@ -75,8 +75,8 @@ pub(crate) fn check_message(
     ))
 }
 
-/// S1: a node that is recorded as at rest, or as stopped cleanly, has everything durable; a crash that nothing has made
-/// good is not forgotten.
+/// S1: a node that is recorded as at rest, or as stopped cleanly, has everything durable. What a crash may have taken from
+/// it is recorded with the first write after the start, and no better for its coming to rest.
 pub(crate) fn check_rest(
     node: usize,
     crashed: bool,
@@ -85,14 +85,15 @@ pub(crate) fn check_rest(
 ) -> Result<(), Violation> {
     // What is no whole copy is resynced anyway.
     let whole = matches!(after.disk, StoredDisk::UpToDate | StoredDisk::Outdated);
-    if after.active || !before.active || !whole {
-        return Ok(());
-    }
-    if crashed && after.lack == Lack::Nothing {
-        let story = format!(
-            "node {node} is recorded as at rest: that it crashed, and was compared with nobody since, is forgotten"
-        );
+    let rests = before.active && !after.active;
+    let lacked = crashed || rests && before.lack != Lack::Nothing;
+    if whole && lacked && after.lack == Lack::Nothing {
+        let story =
+            format!("node {node} forgets that it crashed, and was compared with nobody since");
         return Err(Violation::new("S1", story));
+    }
+    if !rests || !whole {
+        return Ok(());
     }
     if let Some(block) = disk.unsettled().next() {
         let story =

@@ -203,7 +203,7 @@ fn impossible_values_are_refused_by_name() {
     assert!(why(&|layout| layout.size_blocks = U64::new(21)).contains("above the largest"));
     assert!(why(&|layout| layout.max_size_blocks = U64::new(1 << 39)).contains("1 PiB"));
     assert!(why(&|layout| layout.disk = 0).contains("disk state"));
-    assert!(why(&|layout| layout.flags = 32).contains("flag"));
+    assert!(why(&|layout| layout.flags = 128).contains("flag"));
     assert!(why(&|layout| layout.flags = 4).contains("unconfirmed"));
     assert!(why(&|layout| layout.peer_count = 8).contains("more peers"));
     assert!(why(&|layout| layout.peer_count = 1).contains("own number"));
