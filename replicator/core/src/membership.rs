@@ -404,14 +404,17 @@ impl Replica {
             }
             Kind::Join(slot, entry) => {
                 let newest = self.store.get().lineage.newest().map(|newest| newest.id);
-                let follows = self.follows().is_some();
+                let joined = entry == Entry::Member && self.follows().is_none();
                 self.store.change(|superblock| {
                     let record = &mut superblock.peers[slot.index()];
                     record.base = newest;
-                    if entry == Entry::Member && !follows {
+                    if joined {
                         record.standing = Standing::In;
                     }
                 });
+                if joined && self.is_news_to_members(slot) {
+                    self.tell_members();
+                }
                 self.set_phase(slot, Phase::Established, "equal, and kept equal");
                 self.store.then(Then::Moment);
                 self.write_all_bitmaps();

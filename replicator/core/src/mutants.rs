@@ -120,8 +120,6 @@ mutants! {
     ForgetRecent: "S5",
     /// A member that showed up for a moment is taken to have everything when it is lost again.
     GlimpseMakesEqual: "S5",
-    /// A standby leads before what a crashed process had written here is stable.
-    LeadBeforeStable: "S5",
     /// A standby overwrites another one before it is recorded as at rest.
     LeadUnrested: "S1",
 
@@ -176,8 +174,8 @@ mutants! {
     LeaveBeforeStable: "S1",
     /// A standby is recorded as at rest before everything is stable.
     RestBeforeStable: "S1",
-    /// A clean stop forgets a crash that no comparison has made good.
-    StopForgetsCrash: "section 6",
+    /// A replica that comes to rest forgets a crash that no comparison has made good.
+    RestForgetsCrash: "section 6",
 
     // When two meet.
     /// A side is set aside although the one that leads has not written what it received.

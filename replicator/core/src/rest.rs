@@ -70,7 +70,13 @@ impl Replica {
             self.write_all_bitmaps();
             return false;
         }
-        self.store.change(|superblock| superblock.active = false);
+        let forgets = self.mutant(Mutant::RestForgetsCrash);
+        self.store.change(|superblock| {
+            superblock.active = false;
+            if forgets {
+                superblock.lack = Lack::Nothing;
+            }
+        });
         true
     }
 

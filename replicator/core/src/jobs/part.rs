@@ -4,7 +4,7 @@ use twindisk_format::{
     control::ControlMessage,
     frame::Frame,
     ids::{Slot, SlotSet},
-    superblock::{Lack, StoredDisk},
+    superblock::StoredDisk,
 };
 
 use super::{After, Job, Step};
@@ -138,10 +138,6 @@ impl Replica {
         }
         if self.store.get().active {
             self.store.change(|superblock| superblock.active = false);
-        }
-        if self.mutant(Mutant::StopForgetsCrash) {
-            self.store
-                .change(|superblock| superblock.lack = Lack::Nothing);
         }
         if let Some(job) = &mut self.job {
             job.step = Step::Halting;

@@ -248,6 +248,11 @@ impl Replica {
         self.tell_members();
     }
 
+    /// That `slot` has everything was not known to the other members: they keep what it may lack as dirty until they hear it.
+    pub(super) fn is_news_to_members(&self, slot: Slot) -> bool {
+        self.store.in_sync().iter().any(|other| other != slot)
+    }
+
     /// Tells the members what has come of a change they know of. Nothing waits for that.
     pub(super) fn tell_members(&mut self) {
         if self.follows().is_some() {

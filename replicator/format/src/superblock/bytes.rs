@@ -2,15 +2,17 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod identity;
+mod lack;
 
 use zerocopy::{
     FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, LE, U16, U64, U128, Unaligned,
 };
 
-use self::identity::{decode_conflict, decode_runs, decode_tie, encode_conflict_kind, encode_tie};
-use super::{
-    Device, Lack, PeerRecord, Receipt, ReceiptKind, Seen, Standing, StoredDisk, Superblock,
+use self::{
+    identity::{decode_conflict, decode_runs, decode_tie, encode_conflict_kind, encode_tie},
+    lack::{LACK_FLAGS, decode_lack, encode_lack},
 };
+use super::{Device, PeerRecord, Receipt, ReceiptKind, Seen, Standing, StoredDisk, Superblock};
 use crate::{
     binding::Binding,
     ids::{BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, Term},
@@ -380,27 +382,6 @@ fn decode_disk(number: u8) -> Result<StoredDisk, Fault> {
     }
 }
 
-const fn encode_lack(lack: Lack) -> u8 {
-    match lack {
-        Lack::Nothing => 0,
-        Lack::UnderWay => FLAG_LACK_UNDER_WAY,
-        Lack::Unflushed => FLAG_LACK_UNFLUSHED,
-        Lack::Anything => FLAG_LACK_UNDER_WAY | FLAG_LACK_UNFLUSHED,
-    }
-}
-
-const fn decode_lack(flags: u8) -> Lack {
-    match (
-        flags & FLAG_LACK_UNDER_WAY != 0,
-        flags & FLAG_LACK_UNFLUSHED != 0,
-    ) {
-        (false, false) => Lack::Nothing,
-        (true, false) => Lack::UnderWay,
-        (false, true) => Lack::Unflushed,
-        (true, true) => Lack::Anything,
-    }
-}
-
 const fn flag(set: bool, bit: u8) -> u8 {
     if set { bit } else { 0 }
 }
@@ -482,15 +463,8 @@ const FLAG_ACTIVE: u8 = 2;
 const FLAG_UNCONFIRMED: u8 = 4;
 const FLAG_SUSPECT: u8 = 8;
 const FLAG_REWOUND: u8 = 16;
-const FLAG_LACK_UNDER_WAY: u8 = 32;
-const FLAG_LACK_UNFLUSHED: u8 = 64; // both: anything
-const FLAGS: u8 = FLAG_PRIMARY
-    | FLAG_ACTIVE
-    | FLAG_UNCONFIRMED
-    | FLAG_SUSPECT
-    | FLAG_REWOUND
-    | FLAG_LACK_UNDER_WAY
-    | FLAG_LACK_UNFLUSHED;
+const FLAGS: u8 =
+    FLAG_PRIMARY | FLAG_ACTIVE | FLAG_UNCONFIRMED | FLAG_SUSPECT | FLAG_REWOUND | LACK_FLAGS;
 const PEER_HAS_BASE: u8 = 1;
 const RESERVED_BYTES: usize =
     BODY_BYTES - 104 - MAX_PEERS * 64 - MAX_GENERATIONS * 24 - MAX_ANCESTORS * 8 - MAX_RUNS * 16;

@@ -76,7 +76,8 @@ pub(crate) fn check_message(
 }
 
 /// S1: a node that is recorded as at rest, or as stopped cleanly, has everything durable. What a crash may have taken from
-/// it is recorded with the first write after the start, and no better for its coming to rest.
+/// it is recorded with the first write after the start. (Later a comparison may make it good in the same write in which the
+/// node comes to rest: whether it did is not known here, and shows in S1.)
 pub(crate) fn check_rest(
     node: usize,
     crashed: bool,
@@ -85,14 +86,12 @@ pub(crate) fn check_rest(
 ) -> Result<(), Violation> {
     // What is no whole copy is resynced anyway.
     let whole = matches!(after.disk, StoredDisk::UpToDate | StoredDisk::Outdated);
-    let rests = before.active && !after.active;
-    let lacked = crashed || rests && before.lack != Lack::Nothing;
-    if whole && lacked && after.lack == Lack::Nothing {
+    if whole && crashed && after.lack == Lack::Nothing {
         let story =
             format!("node {node} forgets that it crashed, and was compared with nobody since");
         return Err(Violation::new("S1", story));
     }
-    if !rests || !whole {
+    if after.active || !before.active || !whole {
         return Ok(());
     }
     if let Some(block) = disk.unsettled().next() {
