@@ -236,10 +236,17 @@ fn addresses(node: &Node) -> Result<Vec<SocketAddr>, SettingsError> {
     };
     let texts: Vec<String> = section.read()?;
     let parsed = texts.iter().map(|text| {
-        text.parse().map_err(|_| {
+        let address: SocketAddr = text.parse().map_err(|_| {
             let hint = "write an IP address and a port, as \"10.0.1.1:7790\" or \"[fd00::1]:7790\"";
             section.bad(format!("{text:?} is no heartbeat address"), hint)
-        })
+        })?;
+        match address {
+            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => {
+                let hint = "write a routed or unique-local address (fd…), or the number of the interface, as \"[fe80::1%2]:7790\"";
+                Err(section.bad(format!("{text:?} is link-local, and nothing says on which interface"), hint))
+            }
+            SocketAddr::V4(_) | SocketAddr::V6(_) => Ok(address),
+        }
     });
     let addresses: Vec<SocketAddr> = parsed.collect::<Result<_, _>>()?;
     if addresses.is_empty() || addresses.len() > 8 {

@@ -72,6 +72,8 @@ pub struct ReplicaView {
     pub peer_in_sync: bool,
     /// It is in conflict with another replica, and no person has decided yet whose data counts: what it says of that.
     pub conflict: Option<String>,
+    /// Its writes wait for space on its disk: what it says of that.
+    pub no_space: Option<String>,
     /// Requests done since its start.
     pub progress: u64,
     /// Age of the oldest operation that its own disk has not finished, milliseconds. What waits for the peer does not count.

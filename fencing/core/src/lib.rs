@@ -14,6 +14,7 @@ mod fence;
 mod hang;
 mod memory;
 mod mutants;
+mod no_space;
 mod peer;
 mod resource;
 mod services;

@@ -63,6 +63,8 @@ pub(crate) struct Resource {
     pub(crate) switching: bool,
     /// The replica is in conflict with another one: see `conflict`.
     pub(crate) conflict: Option<String>,
+    /// Its writes wait for space: see `no_space`.
+    pub(crate) no_space: Option<String>,
     /// The process is about to be stopped.
     pub(crate) yielded: Option<Yielded>,
     /// Since when nobody takes writes.
@@ -114,6 +116,7 @@ impl Agent {
         let before = std::mem::replace(&mut state.view, view);
         (state.known, state.seen) = (true, true);
         self.look_at_conflict(resource);
+        self.look_at_space(resource);
         let state = &self.resources[resource];
         let (was, is) = (before.as_ref(), state.view.as_ref());
         let primary = is.is_some_and(|view| view.role == Role::Primary);

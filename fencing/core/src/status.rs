@@ -73,6 +73,9 @@ pub struct ResourceSummary {
     /// It is in conflict with another replica: a person has to decide whose data counts, and this agent decides nothing.
     #[serde(default)]
     pub conflict: Option<String>,
+    /// Its writes wait for space beneath this node: what would release them.
+    #[serde(default)]
+    pub no_space: Option<String>,
 }
 
 impl Agent {
@@ -167,6 +170,12 @@ impl Agent {
                 let seconds = state.stands_still(self.now) / 1000;
                 format!("its I/O has stood still for {seconds} s")
             }
+            Some(view) if view.no_space.is_some() => match view.role {
+                crate::Role::Primary => {
+                    "primary here, writes wait: NO SPACE beneath this node".to_owned()
+                }
+                crate::Role::Standby => "standby, NO SPACE beneath this node".to_owned(),
+            },
             Some(view) if view.suspended => {
                 format!("I/O waits for {peer}, or for a receipt about it")
             }
@@ -189,6 +198,7 @@ impl Agent {
             missing: self.missing(at),
             services: state.services,
             conflict: state.conflict.clone(),
+            no_space: state.no_space.clone(),
         }
     }
 }

@@ -7,6 +7,7 @@ mod every;
 mod hang;
 mod judge;
 mod memory;
+mod no_space;
 mod operator;
 mod race;
 mod random;

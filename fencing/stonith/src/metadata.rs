@@ -1,12 +1,13 @@
 //! How an agent describes itself, and whether a device's options fit that.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use roxmltree::{Document, Node};
 
 use crate::{
     agent::{Action, Output},
     config::Device,
+    limits,
 };
 
 /// What an agent says of itself: its parameters and actions.
@@ -39,7 +40,7 @@ pub struct Parameter {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
     /// Longer than is read.
-    #[error("its metadata is longer than {} KiB: it is no fence agent", crate::limits::MAX_OUTPUT_BYTES / 1024)]
+    #[error("its metadata is longer than {} KiB: it is no fence agent", limits::MAX_OUTPUT_BYTES / 1024)]
     TooLong,
     /// No XML.
     #[error("its metadata is no XML ({why}); {output}: is it a fence agent?")]
@@ -87,14 +88,14 @@ impl Metadata {
     /// # Errors
     /// It is no description of a fence agent.
     pub fn read(output: &Output) -> Result<Self, MetadataError> {
-        if output.cut {
+        if output.stdout_cut {
             return Err(MetadataError::TooLong);
         }
-        let document =
-            Document::parse(output.stdout.trim()).map_err(|error| MetadataError::NotXml {
-                why: error.to_string(),
-                output: output.clone(),
-            })?;
+        let text = without_doctype(output.stdout.trim());
+        let document = Document::parse(&text).map_err(|error| MetadataError::NotXml {
+            why: error.to_string(),
+            output: output.clone(),
+        })?;
         let root = document.root_element();
         if !root.has_tag_name("resource-agent") {
             return Err(MetadataError::NotAnAgent {
@@ -209,6 +210,26 @@ impl fmt::Display for OptionFault {
             ),
         }
     }
+}
+
+/// The documents of OCF and Pacemaker begin with a DOCTYPE that names their schema: nobody needs it here. One that declares
+/// something itself is left, and refused: entities can make a document as large as they like.
+fn without_doctype(text: &str) -> Cow<'_, str> {
+    let declared = text.find("<!DOCTYPE").and_then(|from| {
+        let length = text.get(from..)?.find('>')? + 1;
+        Some(from..from + length)
+    });
+    let plain = declared.filter(|range| !text[range.clone()].contains('['));
+    plain.map_or(Cow::Borrowed(text), |range| {
+        let before_root = !text[..range.start].contains("<resource-agent");
+        if before_root {
+            // As long as before, so that places in it stay.
+            let blank = " ".repeat(range.len());
+            Cow::Owned([&text[..range.start], &blank, &text[range.end..]].concat())
+        } else {
+            Cow::Borrowed(text)
+        }
+    })
 }
 
 fn children<'a, 'd: 'a>(
@@ -334,6 +355,28 @@ mod tests {
     }
 
     #[test]
+    fn a_doctype_and_noise_on_standard_error_change_nothing() {
+        let plain = read(SWITCH).unwrap();
+        let (declaration, rest) = SWITCH.split_once('\n').unwrap();
+        for doctype in [
+            r#"<!DOCTYPE resource-agent SYSTEM "ra-api-1.dtd">"#,
+            r#"<!DOCTYPE resource-agent PUBLIC "-//x" "ra-api-1.dtd" >"#,
+        ] {
+            assert_eq!(
+                read(&format!("{declaration}\n{doctype}\n{rest}")),
+                Ok(plain.clone())
+            );
+        }
+        let noisy = Output {
+            stdout: SWITCH.to_owned(),
+            stderr: "warning: old\n".repeat(5000),
+            stderr_cut: true,
+            ..Output::default()
+        };
+        assert_eq!(Metadata::read(&noisy), Ok(plain));
+    }
+
+    #[test]
     fn what_is_no_description_is_refused() {
         for text in ["", "Usage: none", "<resource-agent>", "<a><b/></a>"] {
             assert!(read(text).is_err(), "{text}");
@@ -347,7 +390,7 @@ mod tests {
         assert!(matches!(read(bomb), Err(MetadataError::NotXml { .. })));
         let cut = Output {
             stdout: SWITCH.to_owned(),
-            cut: true,
+            stdout_cut: true,
             ..Output::default()
         };
         assert_eq!(Metadata::read(&cut), Err(MetadataError::TooLong));

@@ -61,6 +61,10 @@ fn view(run: u64, status: &Status, peer: u8) -> Option<ReplicaView> {
             .peers
             .iter()
             .find_map(|one| one.conflict.as_ref().map(|conflict| conflict.why.clone())),
+        no_space: status
+            .no_space
+            .as_ref()
+            .map(|space| format!("{}: {}", space.why, space.release)),
         progress: activity.reads + activity.writes + activity.flushes,
         oldest_ms: activity.disk_oldest_ms,
     })

@@ -252,6 +252,15 @@ pub enum Report {
         /// What released it.
         why: String,
     },
+    /// A write waits since there is no space beneath this node.
+    NoSpace {
+        /// Why.
+        why: String,
+        /// What would release it.
+        release: String,
+    },
+    /// Everything that had waited for space is written.
+    SpaceAgain,
     /// The in-sync set changed; stored.
     InSync {
         /// Node numbers, this node's among them unless its disk failed.

@@ -18,7 +18,7 @@ impl Replica {
         if self.giving_up() {
             return self.refuse(&request, Mark::GivingUp);
         }
-        let full = self.mutations.len() >= MAX_MUTATIONS || !self.held.is_empty();
+        let full = self.has_most_mutations() || !self.held.is_empty();
         let frozen = self.frozen();
         let waits = match request.op {
             ClientOp::Read { .. } if frozen => {
@@ -40,6 +40,10 @@ impl Replica {
             return self.refuse(&request, Mark::HeldTooMany);
         }
         self.held.push_back((request, arrived));
+    }
+
+    fn has_most_mutations(&self) -> bool {
+        self.mutations.len() >= MAX_MUTATIONS || self.window.is_full()
     }
 
     fn serve(&mut self, request: ClientRequest, arrived: Time) {
@@ -186,6 +190,9 @@ impl Replica {
         for index in issued {
             self.check_done(index);
         }
+        if self.space.is_short() {
+            self.forget_clients_without_space();
+        }
     }
 
     /// New writes must wait: this node may not be the one primary, or a change of the in-sync set is under way.
@@ -311,7 +318,7 @@ impl Replica {
             self.issue(index);
             return true;
         }
-        if self.mutations.len() < MAX_MUTATIONS
+        if !self.has_most_mutations()
             && let Some((request, arrived)) = self.next_held()
         {
             if self.giving_up() {

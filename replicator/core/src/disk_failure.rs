@@ -36,6 +36,7 @@ impl Replica {
         } else {
             self.store.then(Then::DiskFailureStored);
         }
+        self.give_up_space();
         self.check_flushes();
     }
 

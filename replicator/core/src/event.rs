@@ -218,3 +218,13 @@ pub struct DiskError {
     /// For the log.
     pub what: String,
 }
+
+impl DiskError {
+    /// Whether there was no room for it: on the device, its filesystem or pool, or in the quota of whom it belongs to.
+    #[must_use]
+    pub const fn is_no_space(&self) -> bool {
+        const ENOSPC: i32 = 28;
+        const EDQUOT: i32 = 122;
+        matches!(self.errno, ENOSPC | EDQUOT)
+    }
+}

@@ -204,10 +204,19 @@ impl Replica {
         }
     }
 
+    /// Something was written that every flush under way has to cover.
+    pub(crate) fn flushes_begin_anew(&mut self) {
+        let need = self.flusher.need();
+        for (_, flush) in &mut self.flushes {
+            flush.local = need;
+        }
+        self.begin_disk_flush();
+    }
+
     fn check_flush(&mut self, index: usize) {
         let attached = self.disk_attached();
         let flush = &self.flushes[index];
-        let here = !attached || flush.local <= self.flusher.done;
+        let here = !attached || flush.local <= self.flusher.done && !self.flush_lacks_space();
         if flush.abandoned {
             let request = flush.request;
             self.flushes.remove(index);

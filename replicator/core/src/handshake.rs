@@ -417,6 +417,9 @@ impl Replica {
             let why = "this node's metadata can't be written";
             return self.drop_link(slot, Mark::ResyncNoMetadata, why);
         }
+        if self.puts_resync_off(slot, size_blocks) {
+            return;
+        }
         self.peer_mut(slot).phase = Phase::Following {
             step: FollowStep::Target,
             reason,

@@ -75,6 +75,8 @@ pub(crate) enum After {
     Disconnect(Slot),
     /// Close the connection to this peer, which wants to part; come back when it does.
     Part(Slot),
+    /// Close the connection to this peer, for whose writes there is no space; come back later.
+    NoSpace(Slot),
     Stop,
 }
 
@@ -133,15 +135,17 @@ impl Replica {
             Step::Applying { force, handover } => {
                 let (force, handover) = (force.clone(), *handover);
                 // One change of the in-sync set at a time: a right is asked for in an epoch that stays.
-                if self.mutations.is_empty() && self.change.is_none() {
+                if self.is_applied(force.is_some()) && self.change.is_none() {
                     self.ask(force, handover)
                 } else {
                     false
                 }
             }
             // One change of the in-sync set at a time: a join that is being stored ends first.
-            Step::Asking { waiting, .. } if waiting.is_empty() && self.change.is_none() => {
-                self.stable_alone() && self.promote_now()
+            Step::Asking { waiting, force, .. } if waiting.is_empty() && self.change.is_none() => {
+                // R13: a person has the last copy also where what it received finds no space.
+                let forced = force.is_some() && self.space.is_short();
+                (self.stable_alone() || forced && self.stable_here()) && self.promote_now()
             }
             Step::Draining { abandon, after } => {
                 let (abandon, after) = (*abandon, *after);
@@ -229,15 +233,15 @@ impl Replica {
             Step::Parting { waiting, .. } => *waiting = SlotSet::EMPTY,
             // Requests were dropped: there is no way back, only what the disk still works on to be waited for.
             Step::Draining { abandon: true, .. } => {}
-            Step::Draining { .. } => self.finish_job(Err(No {
-                cause: Cause::DrainTooLong,
-                why: "requests under way could not be finished in time; this node is still primary"
-                    .into(),
-                next:
-                    "`twindisk status` says what they wait for; `twindisk demote --abandon` drops \
-                       what was never acknowledged"
-                        .into(),
-            })),
+            Step::Draining { .. } => self.drain_took_too_long(),
+            Step::Applying { .. } if self.space.is_short() => {
+                let why = self.no_space(now).why;
+                self.finish_job(Err(No {
+                    cause: Cause::StillWriting,
+                    why: format!("what this node received can't be written: {why}"),
+                    next: "free room there and try again".into(),
+                }));
+            }
             Step::Applying { .. } | Step::Asking { .. } | Step::HandingOver { .. } => {
                 self.finish_job(Err(No {
                     cause: Cause::PeerTooSlow,
@@ -251,5 +255,18 @@ impl Replica {
             | Step::Stopping
             | Step::Halting => {}
         }
+    }
+
+    fn drain_took_too_long(&mut self) {
+        let space = self.no_space_now(self.now);
+        let space = space.map_or_else(String::new, |space| format!(": {}", space.why));
+        self.finish_job(Err(No {
+            cause: Cause::DrainTooLong,
+            why: format!(
+                "requests under way could not be finished in time; this node is still primary{space}"
+            ),
+            next: "`twindisk status` says what they wait for; `twindisk demote --abandon` drops what was never acknowledged"
+                .into(),
+        }));
     }
 }

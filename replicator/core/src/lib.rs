@@ -38,6 +38,7 @@ mod membership;
 mod moment;
 mod mutants;
 mod mutation;
+mod no_space;
 mod pace;
 mod peer;
 mod reads;
@@ -73,7 +74,7 @@ pub use mutants::Mutant;
 pub use replica::{Replica, Start};
 pub use standing::Standing;
 pub use status::{
-    Activity, ConflictStatus, ConnectionState, DiskState, PeerStatus, Progress, ReceiptStatus,
-    Role, Status, Suspension,
+    Activity, ConflictStatus, ConnectionState, DiskState, NoSpace, PeerStatus, Progress,
+    ReceiptStatus, Role, Status, Suspension,
 };
 pub use time::Time;

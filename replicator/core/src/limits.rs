@@ -9,6 +9,10 @@ pub const MAX_HELD_REQUESTS: usize = 4096;
 /// Mutations in flight or waiting at one replica. A driver stops reading from clients long before, for want of buffers.
 pub const MAX_MUTATIONS: usize = 8192;
 
+/// Sequence numbers from the oldest mutation in flight to the newest: clients wait beyond that. Only a write that waits for
+/// space is ever overtaken by so many, for hours; what is remembered of them takes 16 MiB.
+pub const MAX_WINDOW: usize = 1 << 20;
+
 /// Ranges sent to a peer and not yet known to be stable there; a flush is asked for at half of it, 512 MiB of the
 /// smallest writes: so much is sent again at most when the peer is lost. They take 8 MiB of memory.
 pub const MAX_UNSTABLE: usize = 262_144;
@@ -44,6 +48,10 @@ pub const STOOD_STILL_PINGS: u32 = 2;
 /// Pings that a peer may leave unanswered before no more are sent: one that goes on speaking and answers none of a
 /// thousand breaks the protocol, and must not cost memory.
 pub const MAX_UNANSWERED_PINGS: usize = 1024;
+
+/// A mutation that found no space is tried again after so long, or after an eighth of the request timeout if that is less:
+/// soon enough that nobody waits long once there is room.
+pub const SPACE_RETRY: Duration = Duration::from_secs(1);
 
 /// Differences that a verify reports one by one; after that it only counts.
 pub const MAX_REPORTED_DIFFERENCES: usize = 1000;

@@ -52,6 +52,7 @@ impl Replica {
         peer.said = None;
         peer.authority = false;
         peer.waits_for_writes = false;
+        peer.begin_held = None;
         self.set_phase(slot, Phase::Comparing, "comparing what both have");
         let state = self.my_state(slot);
         self.peer_mut(slot).told = Some(state.clone());

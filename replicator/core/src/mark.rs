@@ -106,6 +106,12 @@ names! {
             InSyncLost: "an in-sync replica is lost without proof",
             LastCopyLost: "the last copy is lost",
         }
+        "no space" {
+            NoSpace: "a write waits, and is tried again",
+            NoSpaceToRepair: "a block that could not be read stays so, a peer has it",
+            LeftForSpace: "a standby leaves, its primary goes on",
+            ResyncForSpace: "a resync waits until what came before it is written",
+        }
         "conflict" {
             ConflictStored: "found, and stored",
             ConflictOver: "over, the two are related",

@@ -204,6 +204,18 @@ mutants! {
     CountUnreadSilence: "section 7",
     /// A primary whose disk failed goes on as if it had not.
     AckWithFailedDisk: "R1",
+    /// A write that finds no space is a failure of the disk.
+    NoSpaceIsDeath: "R13",
+    /// A write that finds no space counts as written.
+    NoSpaceIsWritten: "R13",
+    /// A write that found no space is not tried again.
+    NoSpaceForEver: "R13",
+    /// A write that waits for space does not keep its range.
+    NoSpaceUnlocks: "section 4",
+    /// A resync begins while what came before it still waits for space.
+    ResyncWithoutSpace: "R13",
+    /// A standby that finds no space for what it said to have received is promoted without it.
+    PromoteUnwritten: "R16",
     /// A disk that has failed goes on as the source of resyncs and verifies.
     FailedDiskLeads: "R16",
     /// What was read from a disk that has failed meanwhile is served, compared, saved, and sent around unaligned writes.

@@ -93,6 +93,8 @@ pub(crate) enum Stage {
     Frozen,
     /// On the local disk and, from a primary, on its way to the peers.
     Running,
+    /// The local disk has no room for it: it is tried again. Peers have it.
+    NoSpace,
     /// Done here, or there is no local disk.
     Settled { locally: bool },
 }
@@ -262,6 +264,11 @@ impl Replica {
 
     fn issue_locally(&mut self, index: usize) {
         self.saw_issue(index);
+        self.ask_disk(index);
+    }
+
+    /// The local disk is asked for it.
+    pub(crate) fn ask_disk(&mut self, index: usize) {
         if !self.disk_attached() {
             return self.settle_mutation(index, false);
         }
@@ -288,6 +295,17 @@ impl Replica {
                 self.settle_mutation(index, true);
                 self.moment_passes();
             }
+            // R13: no room is not death.
+            Err(error)
+                if error.is_no_space()
+                    && self.disk_attached()
+                    && !self.mutant(Mutant::NoSpaceIsDeath) =>
+            {
+                if self.mutant(Mutant::NoSpaceIsWritten) {
+                    return self.settle_mutation(index, true);
+                }
+                self.found_no_space(index, &error);
+            }
             Err(error) => {
                 self.disk_failed(&format!("a write failed: {error}"));
                 self.settle_mutation(index, false);
@@ -296,9 +314,12 @@ impl Replica {
     }
 
     /// Nothing more happens to it on the local disk: the next one may have the range.
-    fn settle_mutation(&mut self, index: usize, locally: bool) {
+    pub(crate) fn settle_mutation(&mut self, index: usize, locally: bool) {
         self.mutations[index].stage = Stage::Settled { locally };
         self.unlock_mutation(index);
+        if self.space.is_watching() {
+            self.no_longer_lacks(index);
+        }
         match self.mutations[index].origin {
             Origin::Peer { slot, link, .. } => self.applied(index, slot, link, locally),
             Origin::Client { .. } | Origin::Resize => self.check_done(index),
@@ -361,7 +382,7 @@ impl Replica {
         seq > Seq(0) && !self.store.in_sync().is_empty()
     }
 
-    fn answer(&mut self, index: usize, result: Result<(), Failure>) {
+    pub(crate) fn answer(&mut self, index: usize, result: Result<(), Failure>) {
         let mutation = &mut self.mutations[index];
         mutation.answered = true;
         self.counts.writes += 1;

@@ -442,6 +442,8 @@ impl Replica {
                     blocks: range.blocks,
                 });
             }
+            // R13: the peer has it, and a later read tries again.
+            Err(error) if error.is_no_space() => self.marks.mark(crate::Mark::NoSpaceToRepair),
             Err(error) => self.disk_failed(&format!("a repair could not be written: {error}")),
         }
         self.end_repair(index);

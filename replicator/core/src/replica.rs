@@ -94,6 +94,8 @@ pub struct Replica {
     /// Something is done everywhere, and its completion waits until `may_complete`.
     pub(crate) parked: bool,
     pub(crate) fail_over_wanted: bool,
+    /// What waits for room on this node's disk.
+    pub(crate) space: crate::no_space::Space,
     /// When the superblock is written for its count.
     pub(crate) moments: crate::moment::Moments,
     /// What a promotion that can't be stored goes back to.
@@ -295,6 +297,7 @@ impl Replica {
                 told: None,
                 authority: false,
                 waits_for_writes: false,
+                begin_held: None,
                 said: None,
                 heard: now,
                 answered: None,
@@ -361,6 +364,7 @@ impl Replica {
             detach_wanted: false,
             parked: false,
             fail_over_wanted: false,
+            space: crate::no_space::Space::default(),
             before_promotion: None,
             moments: crate::moment::Moments::default(),
             peer_resizes: VecDeque::new(),

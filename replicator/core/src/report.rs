@@ -33,6 +33,7 @@ impl Replica {
                 release: suspended.release.clone(),
                 for_ms: millis(now, suspended.since),
             }),
+            no_space: self.no_space_now(now),
             generation: superblock.lineage.newest().map(|generation| {
                 format!(
                     "{}/{:016x}/{}",
@@ -207,6 +208,13 @@ impl Replica {
 
     fn warnings(&self, now: Time) -> Vec<String> {
         let mut warnings = self.stalls(now);
+        if let Some(space) = self.no_space_now(now) {
+            let (why, release, seconds) = (space.why, space.release, space.for_ms / 1000);
+            let writes = space.writes;
+            warnings.push(format!(
+                "{why} ({writes} writes wait, for {seconds} s): {release}"
+            ));
+        }
         if self.config.on_peer_loss == OnPeerLoss::Continue {
             warnings.push(
                 "on-peer-loss = \"continue\" is UNSAFE: a primary goes on without proof that no \

@@ -199,6 +199,19 @@ impl Replica {
             );
         }
         if handover.is_none() && self.has_unwritten() {
+            if let Some(space) = self.no_space_now(self.now) {
+                return refuse(
+                    Cause::StillWriting,
+                    format!(
+                        "what this node received before the connection broke, and may have acknowledged, can't be \
+                         written: {}",
+                        space.why
+                    ),
+                    "free room there, or at your own risk `twindisk promote --force`: what waits is kept, and written \
+                     when there is room"
+                        .into(),
+                );
+            }
             return refuse(
                 Cause::StillWriting,
                 "this node is still writing what it received before the connection broke".into(),

@@ -115,8 +115,8 @@ impl Replica {
             if let Some(stuck) = oldest.filter(|stuck| *stuck >= patience) {
                 let (name, seconds) = (&peer.name, stuck.as_secs());
                 stalls.push(format!(
-                    "{name} is connected and has not finished a write or flush for {seconds} s: its disk is slow or hangs; \
-                     after {limit} s it is taken for lost"
+                    "{name} is connected and has not finished a write or flush for {seconds} s: its disk is slow, hangs, or has \
+                     no space; after {limit} s it is taken for lost"
                 ));
             }
         }
@@ -125,7 +125,10 @@ impl Replica {
 
     /// How long the connection after one that was dropped for this reason is to wait.
     pub(crate) fn wait_before_reconnect(&mut self, slot: Slot, why: Mark) -> Duration {
-        let futile = matches!(why, Mark::Silent | Mark::Unanswered | Mark::NotRead);
+        let futile = matches!(
+            why,
+            Mark::Silent | Mark::Unanswered | Mark::NotRead | Mark::LeftForSpace
+        );
         let (now, timings) = (self.now, self.config.timings);
         let peer = self.peer_mut(slot);
         if why == Mark::PrimaryInstead {

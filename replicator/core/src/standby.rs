@@ -258,12 +258,12 @@ impl Replica {
     /// B because it was received), and be nowhere else once the other side is set aside or overwritten. What comes over
     /// one that is there, the peer has.
     pub(crate) fn received_is_written(&self) -> bool {
-        !self.mutations.iter().any(|(_, mutation)| {
+        !self.mutations.iter().any(|(index, mutation)| {
             let Origin::Peer { slot, link, .. } = mutation.origin else {
                 return false;
             };
             let current = self.peer(slot).link;
-            current.is_none_or(|current| current.id != link)
+            current.is_none_or(|current| current.id != link) && !self.may_stay_unwritten(index)
         })
     }
 

@@ -27,6 +27,9 @@ pub struct Status {
     pub binding: Option<Binding>,
     /// Set while I/O waits.
     pub suspended: Option<Suspension>,
+    /// Set while writes wait for space beneath this node; never by an older version.
+    #[serde(default)]
+    pub no_space: Option<NoSpace>,
     /// The newest generation: `term/id/node`, or `None` when there is no data yet.
     pub generation: Option<String>,
     /// Number of generations remembered.
@@ -170,6 +173,20 @@ pub struct Suspension {
     /// What would release it.
     pub release: String,
     /// Milliseconds since it began.
+    pub for_ms: u64,
+}
+
+/// Writes that found no space on this node's disk, and are tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NoSpace {
+    /// In a sentence.
+    pub why: String,
+    /// What would release them.
+    pub release: String,
+    /// How many wait.
+    pub writes: u64,
+    /// Milliseconds since the first one found none.
     pub for_ms: u64,
 }
 

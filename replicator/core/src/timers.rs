@@ -13,6 +13,7 @@ impl Replica {
         self.flush_in_background();
         self.job_timers();
         self.keep_moments();
+        self.look_for_space();
     }
 
     /// A silent peer is asked; one that stays silent, or answers pings but no requests, is lost.
@@ -71,6 +72,7 @@ impl Replica {
         let job = self.job.as_ref().and_then(crate::jobs::Job::deadline);
         let moments = self.moments.deadline();
         let own = self.flusher.due.into_iter().chain(job).chain(moments);
+        let own = own.chain(self.space.deadline());
         peers.chain(sweeps).chain(own).min()
     }
 }

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use twindisk_format::ids::Seq;
 
+use crate::limits::MAX_WINDOW;
+
 /// The mutations in flight by sequence number.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Window {
@@ -22,6 +24,11 @@ impl Window {
         assert!(at >= self.entries.len(), "sequence numbers grow");
         self.entries.resize(at, None);
         self.entries.push_back(Some(mutation));
+    }
+
+    /// Whether no more may be added before the oldest one is done.
+    pub(crate) fn is_full(&self) -> bool {
+        self.entries.len() >= MAX_WINDOW
     }
 
     /// The mutation `seq`, if it is in flight.
@@ -82,6 +89,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn is_full_while_the_oldest_is_too_far_behind() {
+        let mut window = Window::default();
+        window.push(Seq(1), 10);
+        window.push(Seq(MAX_WINDOW as u64 - 1), 20);
+        assert!(!window.is_full());
+        window.push(Seq(MAX_WINDOW as u64), 30);
+        assert!(window.is_full());
+        window.remove(Seq(1));
+        assert!(!window.is_full());
     }
 
     #[test]

@@ -191,7 +191,8 @@ impl Disk {
             op.io,
             DiskIo::Write { .. } | DiskIo::Zero { .. } | DiskIo::Flush
         );
-        if result.is_err() && changes {
+        // A write that finds no space costs nothing that is there.
+        if changes && result.as_ref().is_err_and(|error| !error.is_no_space()) {
             self.failed = true;
         }
         if let Some(scratch) = op.scratch {

@@ -56,5 +56,5 @@ pub use api::{
     ReplicaOptions,
 };
 pub use mailbox::{InputSender, SendError};
-pub use probe::{kernel_warnings, storage_warnings};
+pub use probe::{kernel_warnings, ring_refused, storage_warnings};
 pub use spawn::{ReplicaThread, StartError, spawn};

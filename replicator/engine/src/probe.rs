@@ -1,6 +1,6 @@
 //! What the engine runs on: kernel, ring, filesystem, and what of it an operator should know.
 
-use std::{fs, os::fd::AsFd};
+use std::{fs, io, os::fd::AsFd};
 
 use nix::sys::{
     statfs::{FsType, XFS_SUPER_MAGIC, fstatfs},
@@ -59,6 +59,56 @@ pub fn kernel_warnings() -> Vec<String> {
     Vec::new()
 }
 
+/// Why the kernel gives no ring, and what to do: one sentence for each way in which that happens.
+#[must_use]
+pub fn ring_refused(error: &io::Error) -> String {
+    let setting = fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+    let disabled = setting.is_ok_and(|setting| setting.trim() != "0");
+    format!(
+        "io_uring is not available: {error}. {}",
+        ring_advice(error.raw_os_error(), disabled)
+    )
+}
+
+fn ring_advice(error: Option<i32>, disabled: bool) -> String {
+    match error {
+        Some(libc::EPERM | libc::EACCES) if disabled => {
+            "This host has it switched off: `sysctl -w kernel.io_uring_disabled=0`, and the same in /etc/sysctl.d".to_owned()
+        }
+        Some(libc::EPERM | libc::EACCES) => {
+            "A container's seccomp profile or a security module forbids it: allow io_uring_setup, io_uring_enter and \
+             io_uring_register there"
+                .to_owned()
+        }
+        Some(libc::ENOSYS) => {
+            "This kernel has none, or a seccomp profile hides it: Linux 6.1 or newer with CONFIG_IO_URING is needed, and \
+             io_uring_setup, io_uring_enter and io_uring_register must be allowed"
+                .to_owned()
+        }
+        Some(libc::ENOMEM) => match locked_memory() {
+            Some(bytes) => format!(
+                "Its memory counts as locked, and this process may lock {} KiB (RLIMIT_MEMLOCK, `ulimit -l`): raise that \
+                 (systemd: LimitMEMLOCK=infinity; containers: --ulimit memlock=-1)",
+                bytes / 1024
+            ),
+            None => "There is too little memory for it: look at the limits of the unit or the container".to_owned(),
+        },
+        Some(libc::EMFILE | libc::ENFILE) => {
+            "Too many files are open: raise the limit (`ulimit -n`; systemd: LimitNOFILE=)".to_owned()
+        }
+        _ => "Linux 6.1 or newer is needed".to_owned(),
+    }
+}
+
+/// How many bytes this process may lock, if that is limited.
+fn locked_memory() -> Option<u64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max locked memory"))?;
+    line.split_whitespace().nth(3)?.parse().ok()
+}
+
 /// Whether the backing device says that it can zero without being sent zeros. Files can, where the filesystem knows
 /// how; that is found out at the first try.
 #[must_use]
@@ -108,6 +158,27 @@ pub(crate) fn host_boot() -> Option<BootId> {
 mod tests {
     use super::*;
     use crate::store::Access;
+
+    #[test]
+    fn each_way_in_which_there_is_no_ring_has_its_advice() {
+        for (error, disabled, word) in [
+            (libc::EPERM, true, "kernel.io_uring_disabled=0"),
+            (libc::EPERM, false, "seccomp"),
+            (libc::ENOSYS, false, "CONFIG_IO_URING"),
+            (libc::EMFILE, false, "LimitNOFILE"),
+            (libc::EINVAL, false, "6.1"),
+        ] {
+            let advice = ring_advice(Some(error), disabled);
+            assert!(advice.contains(word), "{advice}");
+        }
+        let full = ring_refused(&io::Error::from_raw_os_error(libc::ENOMEM));
+        assert!(full.contains("memory"), "{full}");
+        assert_eq!(
+            full.contains("LimitMEMLOCK"),
+            locked_memory().is_some(),
+            "{full}"
+        );
+    }
 
     #[test]
     fn a_sparse_file_is_warned_about_and_a_written_one_is_not() {

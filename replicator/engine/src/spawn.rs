@@ -10,7 +10,8 @@ use thiserror::Error;
 use tracing::info_span;
 
 use crate::{
-    Host, InputSender, ReplicaOptions, engine::start, mailbox::Mailbox, store::StoreError,
+    Host, InputSender, ReplicaOptions, engine::start, mailbox::Mailbox, probe::ring_refused,
+    store::StoreError,
 };
 
 /// A resource's thread. It runs until the core halts (`Command::Stop`), whether or not this handle exists.
@@ -27,9 +28,7 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The kernel gives no ring.
-    #[error(
-        "io_uring is not available: {0}. It needs Linux 6.1 or newer, and `kernel.io_uring_disabled` must be 0"
-    )]
+    #[error("{}", ring_refused(.0))]
     Ring(io::Error),
     /// There is not enough memory for payloads.
     #[error("memory for payloads can't be had: {0}. Lower `buffers`, or give the process more")]

@@ -20,6 +20,9 @@ use crate::{
 
 const EIO: i32 = 5;
 
+/// No space left on the device, and over the quota.
+const NO_SPACE: [i32; 2] = [28, 122];
+
 impl World {
     /// Begins a disk operation.
     pub(crate) fn begin_disk(&mut self, number: usize, op: OpId, io: DiskIo) {
@@ -64,6 +67,7 @@ impl World {
     fn try_begin(&mut self, number: usize, op: OpId, io: DiskIo) -> Result<(), String> {
         // A fault that takes the last good copy away proves nothing.
         let may_fail = self.has_other_copy(number);
+        let full = self.finds_no_space(number, io);
         let node = &mut self.nodes[number];
         if node.ops.contains_key(&op) || node.meta_ops.contains_key(&op) {
             return Err(format!("{op:?} is used twice"));
@@ -126,10 +130,19 @@ impl World {
                 io,
                 issued,
                 fails,
+                full,
                 bufs: used,
             },
         );
         Ok(())
+    }
+
+    /// Whether there is no room for what is asked of a disk.
+    fn finds_no_space(&mut self, number: usize, io: DiskIo) -> bool {
+        let trouble = self.nodes[number].trouble;
+        self.now < trouble.full_until
+            && matches!(io, DiskIo::Write { .. } | DiskIo::Zero { .. })
+            && self.dice.late.chance(trouble.full)
     }
 
     /// Ends a disk operation and tells the core.
@@ -169,7 +182,8 @@ impl World {
             }
             if result.is_err() {
                 tell!(self, "{}: {:?} fails", name(number), under_way.io);
-                if mutates {
+                if mutates && (under_way.fails || !under_way.full) {
+                    self.nodes[number].failed = true;
                     self.book.lose(self.now, number, |_| Held::Nothing);
                 }
             }
@@ -257,6 +271,7 @@ impl World {
             Ok(())
         };
         if fails {
+            self.nodes[number].failed = true;
             tell!(self, "{}: a metadata write fails", name(number));
         }
         self.deliver(number, Event::MetaDone { op, result });
@@ -326,6 +341,14 @@ fn perform(node: &mut Node, op: OpId, under_way: &Op, dice: &mut Dice) -> Outcom
             node.disk.fail(op, rng);
         }
         return Ok(Err(error("read, write or flush")));
+    }
+    if under_way.full {
+        // Some of it may have found room.
+        node.disk.fail(op, rng);
+        return Ok(Err(DiskError {
+            errno: dice.late.pick(&NO_SPACE),
+            what: "write: no space left".to_owned(),
+        }));
     }
     match under_way.io {
         DiskIo::Read { range, buf, at } => {

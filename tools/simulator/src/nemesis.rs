@@ -47,6 +47,7 @@ pub(crate) enum Fault {
     AnyDisk { node: usize },
     ReadErrors { node: usize },
     MetaMisplaced { node: usize },
+    NoSpace { node: Option<usize> },
 }
 
 impl World {
@@ -95,6 +96,7 @@ impl World {
             (faults.any_disks, 0),
             (faults.read_errors, 1),
             (faults.meta_misplaced, 2),
+            (faults.no_space, 3),
         ];
         let kinds = kinds
             .into_iter()
@@ -106,7 +108,11 @@ impl World {
             let fault = match kind {
                 0 => Fault::AnyDisk { node },
                 1 => Fault::ReadErrors { node },
-                _ => Fault::MetaMisplaced { node },
+                2 => Fault::MetaMisplaced { node },
+                // One after the other may be full, or all at once, in the same write.
+                _ => Fault::NoSpace {
+                    node: self.dice.late.chance(600).then_some(node),
+                },
             };
             if !self.swarm.skip.contains(&number) {
                 self.at(at, Ev::Strike { fault });
@@ -253,6 +259,16 @@ impl World {
             Fault::Command => self.random_command(),
             Fault::Hang { node } => self.hang(node),
             Fault::AnyDisk { node } => self.fail_any_disk(node),
+            Fault::NoSpace { node } => {
+                let until = self.now + self.dice.late.between(50 * MS, 6 * SEC);
+                let share = self.dice.late.pick(&[300, 800, 1000]);
+                for number in 0..self.nodes.len() {
+                    if node.is_none_or(|node| node == number) {
+                        let trouble = &mut self.nodes[number].trouble;
+                        (trouble.full_until, trouble.full) = (until, share);
+                    }
+                }
+            }
             Fault::ReadErrors { node } => {
                 let count = self.dice.late.between(1, 6) as u32;
                 self.nodes[node].trouble.fail_reads = count;
@@ -429,5 +445,7 @@ const fn kind_name(fault: Fault) -> &'static str {
         Fault::AnyDisk { .. } => "error of any disk",
         Fault::ReadErrors { .. } => "failing reads",
         Fault::MetaMisplaced { .. } => "misplaced metadata write",
+        Fault::NoSpace { node: Some(_) } => "no space on a node",
+        Fault::NoSpace { node: None } => "no space on any node",
     }
 }

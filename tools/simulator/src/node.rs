@@ -48,6 +48,8 @@ pub(crate) struct Node {
     pub(crate) stopped_until: u64,
     pub(crate) tick_at: u64,
     pub(crate) trouble: Trouble,
+    /// Something failed that is a failure of its disk or metadata: to find no space is none (R13).
+    pub(crate) failed: bool,
     /// The term that it last reported.
     pub(crate) term: u64,
     /// The in-sync set that it last reported.
@@ -94,6 +96,8 @@ pub(crate) struct Op {
     pub(crate) issued: u64,
     /// It will fail.
     pub(crate) fails: bool,
+    /// It will find no space.
+    pub(crate) full: bool,
     pub(crate) bufs: [Option<BufId>; 2],
 }
 
@@ -117,6 +121,9 @@ pub(crate) struct Trouble {
     pub(crate) slowness: u64,
     /// Until when nothing completes.
     pub(crate) stuck_until: u64,
+    /// Until when `full` of 1000 writes find no space: what they overwrite is not all allocated.
+    pub(crate) full_until: u64,
+    pub(crate) full: u32,
 }
 
 impl Trouble {
@@ -183,6 +190,7 @@ impl Node {
             stopped_until: 0,
             tick_at: u64::MAX,
             trouble: Trouble::default(),
+            failed: false,
             term: 0,
             suspended: false,
             forgot: false,

@@ -23,6 +23,10 @@ impl World {
                     .reach("disk", &format!("{before:?} to {disk:?}"));
                 self.nodes[number].diskless =
                     matches!(disk, DiskState::Failed | DiskState::Diskless);
+                if *disk == DiskState::Failed && !self.nodes[number].failed {
+                    let story = format!("{} gives up a disk that did not fail", name(number));
+                    self.violate(Violation::new("R13", story));
+                }
                 if matches!(disk, DiskState::Failed | DiskState::Diskless) {
                     self.book.lose(self.now, number, |_| Held::Nothing);
                 }
@@ -100,6 +104,8 @@ impl World {
                 }
                 "in-sync"
             }
+            Report::NoSpace { .. } => "no-space",
+            Report::SpaceAgain => "space-again",
             Report::Receipt { kind, .. } => {
                 self.coverage.reach("receipt", kind);
                 "receipt"

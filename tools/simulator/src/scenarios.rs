@@ -10,6 +10,7 @@ mod identity;
 mod latency;
 mod moments;
 mod network;
+mod no_space;
 mod power;
 mod resync;
 mod rights;
@@ -40,7 +41,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 15] = [
+    let subjects: [(&str, &[(&str, Run)]); 16] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
@@ -52,6 +53,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("resync", resync::ALL),
         ("size", size::ALL),
         ("stalls", stalls::ALL),
+        ("no space", no_space::ALL),
         ("split brain", split_brain::ALL),
         ("three nodes", three::ALL),
         ("identity", identity::ALL),

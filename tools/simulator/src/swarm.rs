@@ -180,6 +180,8 @@ pub struct Faults {
     pub read_errors: u32,
     /// A metadata write goes to the wrong place while its node is down.
     pub meta_misplaced: u32,
+    /// A disk, or all of them at once, have no space for a while.
+    pub no_space: u32,
     /// Once everything is equal, so many blocks of standbys change by themselves: a verify must find them.
     pub rotten: u32,
 }
@@ -209,7 +211,7 @@ impl Faults {
     /// Those of them that came to the simulator later than the others.
     #[must_use]
     pub const fn late(&self) -> u32 {
-        self.any_disks + self.read_errors + self.meta_misplaced
+        self.any_disks + self.read_errors + self.meta_misplaced + self.no_space
     }
 }
 
@@ -459,6 +461,7 @@ fn draw_faults(rng: &mut Rng, lossy: bool) -> Faults {
         any_disks: 0,
         read_errors: 0,
         meta_misplaced: 0,
+        no_space: 0,
         rotten: 0,
     }
 }
@@ -477,5 +480,6 @@ fn draw_late_faults(seed: u64, mut faults: Faults) -> Faults {
     faults.read_errors = some(120, 4);
     faults.meta_misplaced = some(60, 2);
     faults.rotten = some(100, 4);
+    faults.no_space = some(200, 4);
     faults
 }

@@ -137,6 +137,12 @@ pub(crate) fn make(plan: &Plan<'_>) -> Result<Made, Failure> {
             ),
         });
     }
+    if let Some(tail) = backing::tail(path)?.filter(|_| plan.size.is_none()) {
+        if tail.used && plan.first && plan.member.metadata.is_some() {
+            return Err(tail.refusal(path));
+        }
+        warnings.push(tail.warning(path));
+    }
     let mut superblock = superblock(plan, &device)?;
     let metadata = match &plan.member.metadata {
         Some(path) => {

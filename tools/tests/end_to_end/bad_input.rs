@@ -138,6 +138,50 @@ fn a_backing_device_that_is_read_only() {
     assert!(text.contains("Read-only"), "{text}");
 }
 
+/// What a container gives by default, and nothing at all: one resource's ring, or already the first one.
+#[test]
+fn a_limit_of_locked_memory_that_is_too_small() {
+    use std::os::unix::fs::chown;
+    let cluster = prepared();
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("left out: only root becomes somebody else");
+        return;
+    }
+    let nobody = Some(65_534);
+    chown(cluster.dir.path(), nobody, nobody).unwrap();
+    for name in ["alpha", "alpha.img", "alpha/r0.meta", "twindisk.toml"] {
+        chown(cluster.path(name), nobody, nobody).unwrap();
+    }
+    for kib in [64, 0] {
+        let program = crate::harness::process::program();
+        let script = format!("ulimit -l {kib} && exec \"$0\" \"$@\"");
+        let output = std::process::Command::new("setpriv")
+            .args([
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                "sh",
+                "-c",
+                &script,
+            ])
+            .arg(program)
+            .args(["serve", "--node", "alpha", "--config"])
+            .arg(cluster.path("twindisk.toml"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        if text.contains("Permission denied") {
+            eprintln!("left out: the program lies where others do not look: {text}");
+            return;
+        }
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        let limit = format!("may lock {kib} KiB");
+        for part in ["io_uring is not available", &limit, "LimitMEMLOCK=infinity"] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+}
+
 #[test]
 fn a_port_that_somebody_else_has() {
     let cluster = prepared();

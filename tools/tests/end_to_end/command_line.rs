@@ -91,6 +91,57 @@ fn init_writes_the_file_whole_and_destroys_nothing() {
     );
 }
 
+/// A raw image with a GPT has any number of sectors, and the backup of the table stands in the last one.
+#[test]
+fn init_says_what_of_an_image_is_no_part_of_the_device() {
+    let cluster = Cluster::new(&["alpha", "beta"], "");
+    let mut image = vec![0; (4 << 20) + 512];
+    fs::write(cluster.path("beta.img"), &image).unwrap();
+    let empty = cluster.run("beta", &["init", "--first"]);
+    assert_eq!(empty.code, 0, "{empty:?}");
+    assert!(
+        empty.err.contains("its last 512 bytes are no part"),
+        "{empty:?}"
+    );
+    image[4 << 20..][..8].copy_from_slice(b"EFI PART");
+    fs::write(cluster.path("alpha.img"), &image).unwrap();
+    let refused = cluster.refused("alpha", &["init", "--first"]);
+    for part in [
+        "4194816 bytes",
+        "last 512 bytes",
+        "truncate -s 4198400",
+        "--size 4096KiB",
+    ] {
+        assert!(refused.contains(part), "{part} is not in {refused}");
+    }
+    assert!(!cluster.path("alpha/r0.meta").exists());
+    let said = cluster.ok("alpha", &["init", "--first", "--size", "4096KiB"]);
+    assert!(said.contains("4 MiB"), "{said}");
+}
+
+#[test]
+fn a_link_local_address_without_its_interface_is_named_before_and_when_it_fails() {
+    let cluster = Cluster::new(&["alpha", "beta"], "");
+    cluster.ok("alpha", &["init", "--first", "--size", "8MiB"]);
+    let text = fs::read_to_string(cluster.path("twindisk.toml")).unwrap();
+    let address = text.split("address = \"").nth(1).unwrap();
+    let address = address.split('"').next().unwrap();
+    let port = address.rsplit(':').next().unwrap();
+    cluster.edit(address, &format!("[fe80::1]:{port}"));
+    let check = cluster.run("alpha", &["config", "check"]);
+    assert_eq!(check.code, 10, "{check:?}");
+    assert!(
+        check.out.contains("missing: nodes.alpha.address") && check.out.contains("%INTERFACE"),
+        "{check:?}"
+    );
+    let serve = cluster.run("alpha", &["serve"]);
+    assert_eq!(serve.code, 1, "{serve:?}");
+    assert!(
+        serve.err.contains("fe80") && serve.err.contains("interface"),
+        "{serve:?}"
+    );
+}
+
 #[test]
 fn internal_metadata_does_not_go_over_data() {
     let cluster = Cluster::new(&["alpha", "beta"], "");

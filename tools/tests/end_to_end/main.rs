@@ -10,6 +10,7 @@ mod bound;
 mod command_line;
 mod failover;
 mod growth;
+mod no_space;
 mod strangers;
 mod three_nodes;
 mod two_nodes;

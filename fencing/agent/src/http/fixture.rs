@@ -203,6 +203,7 @@ fn replica() -> Status {
         export_open: true,
         binding: None,
         suspended: None,
+        no_space: None,
         generation: None,
         generations: 1,
         in_sync: vec![1, 2],

@@ -109,6 +109,8 @@ pub(crate) fn health<'v>(view: &View<'v>) -> Health<'v> {
     why.extend(
         conflicts.filter_map(|one| Some(format!("{}: {}", one.name, one.conflict.as_ref()?))),
     );
+    let space = reply.status.resources.iter();
+    why.extend(space.filter_map(|one| Some(format!("{}: {}", one.name, one.no_space.as_ref()?))));
     let alarms = reply.told.iter().filter(|told| told.level == Level::Alarm);
     let mut alarms: Vec<&Told> = alarms.rev().take(ALARMS).collect();
     alarms.reverse();

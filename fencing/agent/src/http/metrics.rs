@@ -277,6 +277,16 @@ impl Page {
             }),
         );
         self.gauge(
+            "twindisk_writes_without_space",
+            "Writes that wait for space beneath the node.",
+            each(replicas, |status| {
+                status
+                    .no_space
+                    .as_ref()
+                    .map_or(0.0, |one| one.writes as f64)
+            }),
+        );
+        self.gauge(
             "twindisk_warnings",
             "Things that the replica wants a person to know.",
             each(replicas, |status| status.warnings.len() as f64),

@@ -378,6 +378,7 @@ pub(super) fn primary() -> ReplicaView {
         peer_role: Some(Role::Standby),
         peer_in_sync: true,
         conflict: None,
+        no_space: None,
         progress: 0,
         oldest_ms: 0,
     }

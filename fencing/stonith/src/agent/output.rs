@@ -13,8 +13,10 @@ pub struct Output {
     pub stdout: String,
     /// Standard error.
     pub stderr: String,
-    /// More came than [`crate::MAX_OUTPUT_BYTES`] of either; the rest was thrown away.
-    pub cut: bool,
+    /// More than [`crate::MAX_OUTPUT_BYTES`] came on standard output; the rest was thrown away.
+    pub stdout_cut: bool,
+    /// The same of standard error.
+    pub stderr_cut: bool,
 }
 
 /// Both streams while they are read.
@@ -35,7 +37,8 @@ impl Captured {
         Output {
             stdout: self.stdout.text(options),
             stderr: self.stderr.text(options),
-            cut: self.stdout.cut || self.stderr.cut,
+            stdout_cut: self.stdout.cut,
+            stderr_cut: self.stderr.cut,
         }
     }
 }
@@ -66,17 +69,18 @@ impl Stream {
 impl fmt::Display for Output {
     /// Its last words, in one line: agents say why at the end, and on standard error.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let said = [self.stderr.trim(), self.stdout.trim()]
-            .into_iter()
-            .find(|text| !text.is_empty());
-        let Some(said) = said else {
+        let said = [
+            (self.stderr.trim(), self.stderr_cut),
+            (self.stdout.trim(), self.stdout_cut),
+        ];
+        let Some((said, cut)) = said.into_iter().find(|(text, _)| !text.is_empty()) else {
             return f.write_str("it printed nothing");
         };
         let mut from = said.len().saturating_sub(limits::MAX_QUOTED_BYTES);
         while !said.is_char_boundary(from) {
             from += 1;
         }
-        let left_out = if from > 0 || self.cut { "…" } else { "" };
+        let left_out = if from > 0 || cut { "…" } else { "" };
         let words: Vec<&str> = said[from..].split_whitespace().collect();
         // Control characters would reach an operator's terminal.
         let line: String = words

@@ -161,7 +161,10 @@ impl Findings {
             Ok(address) if address.is_loopback() => {
                 self.risk(about, format!("{address} reaches this host only: both replicas die with it"));
             }
+            Ok(address) if needs_zone(address) => self.missing(about, no_zone(address)),
             Ok(_) => {}
+            // With the zone behind it, no resolver is asked.
+            Err(_) if host.contains('%') => {}
             Err(_) if other.id == node.id => self.note(about, "a host name needs a working resolver when this node starts: an address does not"),
             Err(_) => self.note(about, "a host name needs a working resolver just when a peer was lost: an address does not"),
         }
@@ -203,10 +206,11 @@ impl Findings {
         match listener {
             NbdAddress::Unix(path) => self.unix_path(about, path),
             NbdAddress::Tcp(endpoint) => {
-                let loopback = endpoint
-                    .host
-                    .parse::<IpAddr>()
-                    .is_ok_and(|address| address.is_loopback());
+                let address = endpoint.host.parse::<IpAddr>().ok();
+                if let Some(address) = address.filter(|address| needs_zone(*address)) {
+                    return self.missing(about, no_zone(address));
+                }
+                let loopback = address.is_some_and(|address| address.is_loopback());
                 if !loopback {
                     self.risk(
                         about,
@@ -224,6 +228,12 @@ impl Findings {
                 &about,
                 "the agent answers there, and without a table [agent] there is none",
             );
+        }
+        if let SocketAddr::V6(v6) = address
+            && v6.scope_id() == 0
+            && needs_zone(address.ip())
+        {
+            self.missing(&about, no_zone(address.ip()));
         }
         if node.address.to_string() == address.to_string() {
             self.missing(
@@ -349,4 +359,16 @@ impl Findings {
             );
         }
     }
+}
+
+/// A link-local address is one of every interface: without a zone the kernel does not know which is meant.
+const fn needs_zone(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+fn no_zone(address: IpAddr) -> String {
+    format!(
+        "{address} is a link-local address, and nothing says on which interface: write a routed or unique-local address \
+         (fd…), or [{address}%INTERFACE], which must have that name on every node"
+    )
 }

@@ -332,6 +332,39 @@ on.alpha = {{ backing = "sparse", metadata = "m", nbd = "unix:{long}" }}
 }
 
 #[test]
+fn a_link_local_address_needs_its_interface_wherever_it_stands() {
+    let found = |from: &str, to: &str| {
+        assert!(GOOD.contains(from));
+        let config = parse(&GOOD.replacen(from, to, 1)).unwrap();
+        let found = check(&config, config.node("alpha").unwrap());
+        let zone = |finding: &&Finding| {
+            finding.severity == Severity::Missing && finding.text.contains("%INTERFACE")
+        };
+        let found = found.iter().filter(zone);
+        found
+            .map(|finding| finding.about.clone())
+            .collect::<Vec<_>>()
+    };
+    let nbd = |address: &str| format!("id = 1\nnbd = \"tcp:{address}\"");
+    let http = |address: &str| format!("id = 1\nhttp = \"{address}\"");
+    let address = "[fd00::2]:7800";
+    assert_eq!(found(address, "[fe80::2]:7800"), ["nodes.beta.address"]);
+    assert_eq!(found(address, "[fe80::2%eth0]:7800"), [""; 0]);
+    assert_eq!(
+        found("id = 1", &nbd("[fe80::1]:10809")),
+        ["nodes.alpha.nbd"]
+    );
+    assert_eq!(found("id = 1", &http("[fe80::1]:80")), ["nodes.alpha.http"]);
+    for well in [
+        nbd("[fe80::1%eth0]:10809"),
+        http("[fe80::1%2]:80"),
+        nbd("[fd00::1]:10809"),
+    ] {
+        assert_eq!(found("id = 1", &well), [""; 0], "{well}");
+    }
+}
+
+#[test]
 fn http_beyond_loopback_is_a_risk_and_without_an_agent_nobody_answers() {
     let found = |http: &str, agent: &str| {
         let text = GOOD.replacen("id = 1", &format!("id = 1\nhttp = \"{http}\""), 1);

@@ -23,7 +23,7 @@ use tokio::{
     time::timeout,
 };
 use twindisk_core::Command;
-use twindisk_engine::ReplicaThread;
+use twindisk_engine::{ReplicaThread, ring_refused};
 use twindisk_format::ids::BootId;
 
 pub use sockets::BindError;
@@ -80,6 +80,9 @@ pub enum ServeError {
         /// Each resource and its reason.
         why: Vec<(String, String)>,
     },
+    /// The kernel gives no ring.
+    #[error("{}", ring_refused(.0))]
+    Ring(io::Error),
     /// The system refuses something.
     #[error("{what}: {source}")]
     System {
@@ -116,8 +119,10 @@ pub fn run(config: &Config, node: &NodeConfig, options: Options) -> Result<(), S
         what: "taking over inherited sockets",
         source,
     })?;
+    // Not `tokio_uring::start`, which panics where the kernel gives no ring.
+    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(ServeError::Ring)?;
     let result =
-        tokio_uring::start(async { Box::pin(serve(config, node, options, inherited)).await });
+        runtime.block_on(async { Box::pin(serve(config, node, options, inherited)).await });
     systemd::notify("STOPPING=1");
     result
 }

@@ -164,6 +164,9 @@ fn tcp_hint(source: &io::Error) -> &'static str {
         io::ErrorKind::AddrNotAvailable => {
             ": no interface of this host has this address: is --node the right one?"
         }
+        io::ErrorKind::InvalidInput => {
+            ": a link-local address (fe80…) needs its interface, as in [fe80::1%eth0]:7800"
+        }
         _ => "",
     }
 }

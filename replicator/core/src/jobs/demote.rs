@@ -21,7 +21,7 @@ impl Replica {
     pub(super) fn drain(&mut self, abandon: bool, after: After) -> bool {
         // A stop that took too long is cut short whatever it waits for.
         let cut_short = abandon && (self.frozen() || after == After::Stop);
-        if cut_short {
+        if cut_short || abandon && self.space.is_short() {
             self.give_up_all_clients();
         }
         let clients = |origin| matches!(origin, Origin::Client { .. });
@@ -93,7 +93,9 @@ impl Replica {
                 }
                 self.send(to, Frame::Control(ControlMessage::TakeOver));
             }
-            After::Disconnect(_) | After::Part(_) | After::Stop => self.release_self(after),
+            After::Disconnect(_) | After::Part(_) | After::NoSpace(_) | After::Stop => {
+                self.release_self(after);
+            }
         }
     }
 

@@ -45,7 +45,7 @@ impl Replica {
     fn parting_from(&self, after: After) -> SlotSet {
         let established = |slot: &Slot| self.peer(*slot).phase == Phase::Established;
         match after {
-            After::Disconnect(slot) | After::Part(slot) => {
+            After::Disconnect(slot) | After::Part(slot) | After::NoSpace(slot) => {
                 [slot].into_iter().filter(established).collect()
             }
             After::Nothing | After::TakeOver(_) | After::Stop => {
@@ -110,6 +110,12 @@ impl Replica {
                     message: "parted".into(),
                 }));
             }
+            After::NoSpace(slot) => {
+                self.part_for_space(slot);
+                self.finish_job(Ok(CommandReply {
+                    message: "parted".into(),
+                }));
+            }
             After::Stop => {
                 if let Some(job) = &mut self.job {
                     job.step = Step::Stopping;
@@ -121,10 +127,12 @@ impl Replica {
 
     /// Stopping: dirty bits first, the mark of a clean stop last.
     pub(super) fn stop_stored(&mut self) -> bool {
-        if !self.mutations.is_empty() && self.disk_attached() {
+        // What finds no space is not waited for: the next start takes this stop for a crash, which it makes good.
+        let lacks_space = self.only_lacks_space();
+        if !self.mutations.is_empty() && self.disk_attached() && !lacks_space {
             return false;
         }
-        let clean = !self.metadata_failed && self.disk_attached();
+        let clean = !self.metadata_failed && self.disk_attached() && !lacks_space;
         if clean && !self.stable_here() {
             return false;
         }

@@ -407,6 +407,7 @@ impl Replica {
     pub(crate) fn promoted(&mut self) {
         self.granted = None;
         self.role = Role::Primary;
+        self.inherits();
         for slot in self.slots() {
             // What an earlier primary sent there may not be stable: the first flush covers it.
             self.peer_mut(slot).sent.dirty |= self.peer(slot).phase == Phase::Established;

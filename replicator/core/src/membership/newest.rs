@@ -77,10 +77,13 @@ impl Replica {
         if self.mutant(Mutant::LeaveBeforeStable) {
             return true;
         }
-        let settled = self
-            .window
-            .iter()
-            .all(|index| matches!(self.mutations[index].stage, Stage::Settled { .. }));
+        // What finds no space is acknowledged by nobody before it does.
+        let settled = self.window.iter().all(|index| {
+            matches!(
+                self.mutations[index].stage,
+                Stage::Settled { .. } | Stage::NoSpace
+            )
+        });
         settled && self.received_is_written() && self.stable_here()
     }
 

@@ -29,6 +29,9 @@ pub(super) enum Step {
     WriteZeros,
     /// Make stable.
     Sync,
+    /// A write through the page cache that was to be stable at once found no space, or a write-back found none for something
+    /// written before, which is lost then. The other opening of the device knows: it is told of each failed write-back too.
+    Witness(i32),
 }
 
 /// What a completion made of an operation.
@@ -83,7 +86,7 @@ impl Disk {
             (_, DiskIo::Hash { .. }) => self.direct,
             // To throw away what is in the page cache of a block device takes the opening that has it for itself: any
             // other one is told EBUSY (`truncate_bdev_range`).
-            (Step::Punch | Step::ZeroRange, _) => self.direct,
+            (Step::Punch | Step::ZeroRange | Step::Witness(_), _) => self.direct,
             _ => self.file,
         }
     }
@@ -91,7 +94,7 @@ impl Disk {
     fn entry(&self, op: &Op, context: &Context<'_>) -> squeue::Entry {
         let fd = self.file_for(op).fd();
         match op.step {
-            Step::Sync => {
+            Step::Sync | Step::Witness(_) => {
                 return opcode::Fsync::new(fd)
                     .flags(types::FsyncFlags::DATASYNC)
                     .build();
@@ -169,8 +172,20 @@ impl Disk {
                 op.step = first(&op.io, self.zeroing);
                 return Outcome::Again;
             }
+            Err(errno) if op.is_doubtful(errno, context) => {
+                op.step = Step::Witness(errno);
+                return if context.backing.has_second_opening() {
+                    Outcome::Again
+                } else {
+                    Outcome::Ended(Err(op.error(errno)))
+                };
+            }
             Err(errno) => return Outcome::Ended(Err(op.error(errno))),
         };
+        if let Step::Witness(errno) = op.step {
+            // No write-back has failed: it was the write itself.
+            return Outcome::Ended(Err(op.told(errno, errno)));
+        }
         if op.step.transfers() {
             op.done += moved;
             assert!(op.done <= op.step_bytes(), "more bytes than asked for");
@@ -190,7 +205,7 @@ impl Step {
     const fn transfers(self) -> bool {
         match self {
             Self::Transfer | Self::FirstEdge | Self::LastEdge | Self::WriteZeros => true,
-            Self::Punch | Self::ZeroRange | Self::Sync => false,
+            Self::Punch | Self::ZeroRange | Self::Sync | Self::Witness(_) => false,
         }
     }
 }
@@ -265,7 +280,12 @@ impl Op {
         match self.step {
             Step::WriteZeros => true,
             Step::Transfer => matches!(self.io, DiskIo::Write { .. }),
-            Step::FirstEdge | Step::LastEdge | Step::Punch | Step::ZeroRange | Step::Sync => false,
+            Step::FirstEdge
+            | Step::LastEdge
+            | Step::Punch
+            | Step::ZeroRange
+            | Step::Sync
+            | Step::Witness(_) => false,
         }
     }
 
@@ -274,7 +294,7 @@ impl Op {
         match self.step {
             Step::FirstEdge | Step::LastEdge => BLOCK_BYTES,
             Step::Transfer | Step::WriteZeros => self.range().blocks as usize * BLOCK_BYTES,
-            Step::Punch | Step::ZeroRange | Step::Sync => 0,
+            Step::Punch | Step::ZeroRange | Step::Sync | Step::Witness(_) => 0,
         }
     }
 
@@ -303,9 +323,25 @@ impl Op {
         }
     }
 
-    fn error(&self, errno: i32) -> DiskError {
+    /// Whether nobody knows yet if it was this write that found no space.
+    fn is_doubtful(&self, errno: i32, context: &Context<'_>) -> bool {
+        self.step == Step::Transfer
+            && self.fua()
+            && context.backing.is_cached()
+            && matches!(errno, libc::ENOSPC | libc::EDQUOT)
+    }
+
+    /// What an error means. What could not be made stable has failed, for want of space or whatever: a later attempt would
+    /// find nothing left to write. The same through a page cache of which nobody can be asked what else it has lost.
+    pub(super) fn error(&self, errno: i32) -> DiskError {
+        let lost = matches!(self.step, Step::Sync | Step::Witness(_));
+        self.told(errno, if lost { libc::EIO } else { errno })
+    }
+
+    /// In words, and as what it counts.
+    fn told(&self, errno: i32, counts_as: i32) -> DiskError {
         DiskError {
-            errno,
+            errno: counts_as,
             what: format!(
                 "{} failed: {}",
                 self.words(),

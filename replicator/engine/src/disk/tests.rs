@@ -24,10 +24,17 @@ struct Bench {
     next: u64,
     backing: Backing,
     _directory: tempfile::TempDir,
+    _none: fs::File,
 }
 
 impl Bench {
     fn new(io: IoMode, blocks: u64) -> Self {
+        Self::with_full(io, blocks, [false, false])
+    }
+
+    /// The same, with a device on which no write finds space instead of the file that data goes to, or of the other opening
+    /// of it.
+    fn with_full(io: IoMode, blocks: u64, full: [bool; 2]) -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let path = directory.path().join("backing");
         let contents: Vec<u8> = (0..blocks)
@@ -40,8 +47,18 @@ impl Bench {
         }
         let mut ring = Ring::new(8).expect("ring");
         let mut buffers = Buffers::new(small(), &mut ring).expect("buffers");
-        let files =
-            [&backing.data().as_raw_fd(), &backing.as_raw_fd()].map(|fd| ring.add_file(*fd));
+        let none = fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .expect("every Linux has it");
+        let openings = [backing.data().as_raw_fd(), backing.as_raw_fd()];
+        let files = [0, 1].map(|index| {
+            ring.add_file(if full[index] {
+                none.as_raw_fd()
+            } else {
+                openings[index]
+            })
+        });
         let disk = Disk::new(files.into(), &backing, blocks, &mut buffers);
         Self {
             ring,
@@ -52,6 +69,7 @@ impl Bench {
             next: 0,
             backing,
             _directory: directory,
+            _none: none,
         }
     }
 
@@ -385,4 +403,65 @@ fn comparing_goes_past_the_page_cache_and_sees_what_is_in_it() {
     let hash = DiskIo::Hash { range: range(3, 1) };
     let expected = DiskDone::Hashes(vec![xxh3_128(&[0xdd; BLOCK_BYTES])]);
     assert_eq!(bench.run(hash), Ok(expected));
+}
+
+#[test]
+fn a_write_without_space_is_no_failure_of_the_device() {
+    // Of one that goes through the page cache and must be stable, the other opening says that nothing else is lost.
+    for (io, fua) in [
+        (IoMode::Direct, false),
+        (IoMode::Direct, true),
+        (IoMode::Cached, true),
+    ] {
+        let mut bench = Bench::with_full(io, 16, [true, false]);
+        let buf = bench.buf(2, 0xee);
+        let write = DiskIo::Write {
+            range: range(3, 2),
+            buf,
+            at: 0,
+            fua,
+        };
+        let error = bench.run(write).expect_err("there is no space");
+        assert!(error.is_no_space(), "{io}, {fua}: {error:?}");
+        assert!(
+            error.what.contains("3+2") && error.what.contains("No space left"),
+            "{error}"
+        );
+        assert!(!bench.disk.has_failed());
+    }
+}
+
+#[test]
+fn what_could_not_be_made_stable_has_failed_for_want_of_space_too() {
+    // The other opening knows of a failed write-back (`/dev/full` has none, and says so).
+    let mut bench = Bench::with_full(IoMode::Cached, 16, [true, true]);
+    let buf = bench.buf(1, 0xee);
+    let write = DiskIo::Write {
+        range: range(3, 1),
+        buf,
+        at: 0,
+        fua: true,
+    };
+    let error = bench.run(write).expect_err("there is no space");
+    assert!(!error.is_no_space() && bench.disk.has_failed(), "{error:?}");
+
+    let op = |io, step| Op {
+        id: OpId(1),
+        io,
+        step,
+        done: 0,
+        scratch: None,
+    };
+    let zero = DiskIo::Zero {
+        range: range(0, 1),
+        unmap: false,
+        fua: true,
+    };
+    for errno in [libc::ENOSPC, libc::EDQUOT] {
+        for io in [DiskIo::Flush, zero] {
+            let error = op(io, Step::Sync).error(errno);
+            assert!(!error.is_no_space(), "{error:?}");
+        }
+        assert!(op(zero, Step::ZeroRange).error(errno).is_no_space());
+    }
 }

@@ -167,6 +167,11 @@ impl Backing {
         self.cached.is_some() || !self.direct
     }
 
+    /// Whether it is open twice, so that each opening is told of a failed write-back, whatever the other has heard.
+    pub(crate) const fn has_second_opening(&self) -> bool {
+        self.cached.is_some()
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
@@ -75,6 +75,63 @@ pub(super) fn warnings(device: &Backing) -> Vec<String> {
         warnings.push(format!("{} lies on {text}", device.path().display()));
     }
     warnings
+}
+
+/// What lies behind the last whole block: no part of the device.
+pub(super) struct Tail {
+    bytes: u64,
+    whole: u64,
+    /// It holds something.
+    pub(super) used: bool,
+}
+
+/// Looks at the end of a backing device or file.
+pub(super) fn tail(path: &Path) -> Result<Option<Tail>, Failure> {
+    let mut file = File::open(path).map_err(Failure::at(path))?;
+    let size = file.seek(SeekFrom::End(0)).map_err(Failure::at(path))?;
+    let bytes = size % BLOCK_BYTES as u64;
+    let whole = size - bytes;
+    if bytes == 0 {
+        return Ok(None);
+    }
+    let mut rest = Vec::new();
+    file.seek(SeekFrom::Start(whole))
+        .and_then(|_| file.read_to_end(&mut rest))
+        .map_err(Failure::at(path))?;
+    let used = rest.iter().any(|byte| *byte != 0);
+    Ok(Some(Tail { bytes, whole, used }))
+}
+
+impl Tail {
+    fn what(&self, path: &Path) -> String {
+        format!(
+            "{} has {} bytes, no multiple of {BLOCK_BYTES}: its last {} bytes are no part of the device",
+            path.display(),
+            self.whole + self.bytes,
+            self.bytes
+        )
+    }
+
+    pub(super) fn warning(&self, path: &Path) -> String {
+        self.what(path)
+    }
+
+    /// With `--first` they would be lost.
+    pub(super) fn refusal(&self, path: &Path) -> Failure {
+        let path_text = path.display();
+        Failure::Refused {
+            why: format!(
+                "{}, and they are not empty (the end of a GPT, or of a file system?)",
+                self.what(path)
+            ),
+            next: format!(
+                "make it larger: truncate -s {} {path_text}, on every node (behind a GPT then: sgdisk -e); or leave them \
+                 out: --size {}KiB",
+                self.whole + BLOCK_BYTES as u64,
+                self.whole / 1024
+            ),
+        }
+    }
 }
 
 fn fill(file: &mut File, size: u64) -> io::Result<()> {

@@ -217,3 +217,14 @@ fn health_is_the_loop_and_serve_and_shows_alarms() {
     let shown: Vec<u64> = health(&view).alarms.iter().map(|told| told.at).collect();
     assert_eq!(shown, (20..30).collect::<Vec<_>>(), "the newest, in order");
 }
+
+#[test]
+fn health_says_that_there_is_no_space_and_what_to_do() {
+    let mut scene = Scene::primary();
+    let said = "no space on alpha: free room".to_owned();
+    scene.said.reply.status.resources[0].no_space = Some(said);
+    let view = scene.view();
+    let health = health(&view);
+    assert!(!health.ok);
+    assert_eq!(health.why, ["r0: no space on alpha: free room"]);
+}
