@@ -60,6 +60,10 @@ impl Replica {
         if mine.primary || vouches || self.mutant(Mutant::FollowAFollower) {
             return None;
         }
+        if self.is_rewound(slot) {
+            // That is recorded, and the peer hears of it, though it does nothing: else it would be news again and again.
+            return None;
+        }
         let name = self.slots().find(|slot| self.peer(*slot).node == primary);
         let name = name.map_or_else(
             || format!("node {primary}"),

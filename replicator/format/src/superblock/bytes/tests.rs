@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::superblock::{Conflict, ConflictKind, Run, Tie};
+use crate::superblock::{Conflict, ConflictKind, Lack, Run, Tie};
 use crate::{
     arbitrary::{disks, lacks, lineages},
     ids::ResourceId,
