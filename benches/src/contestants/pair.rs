@@ -139,7 +139,8 @@ pub fn initialized(plan: Plan, dir: &Path) -> Result<Pair> {
     for resource in &pair.plan.resources {
         output(&mut pair.command(ALPHA, &["init", "--first", resource]))?;
         if image(dir, BETA, resource).exists() {
-            output(&mut pair.command(BETA, &["init", resource]))?;
+            // The images are filled beforehand, and its content is what a resync is to overwrite.
+            output(&mut pair.command(BETA, &["init", resource, "--force-overwrite"]))?;
         }
     }
     Ok(pair)

@@ -88,6 +88,15 @@ impl Agent {
             && !self.is_stuck(resource)
     }
 
+    /// A standby that lives and gets nothing done, its disk most likely, stops a primary as one does that is gone: each
+    /// time that it is connected, comparing comes to nothing. It has as long as a primary that hangs.
+    pub(crate) fn waits_in_vain(&self, resource: usize) -> bool {
+        let since = self.resources[resource].waits;
+        self.config.hung_io == HungIo::Act
+            && since.is_some_and(|since| self.now.since(since) >= self.config.profile.hung())
+            && !self.is_stuck(resource)
+    }
+
     pub(crate) fn look_at_hangs(&mut self) {
         let profile = self.config.profile;
         for resource in 0..self.resources.len() {

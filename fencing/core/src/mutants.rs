@@ -67,6 +67,16 @@ mutants! {
     HandOverWithServices: "R12",
     /// A node is promoted although the services of the other one are not known to be down.
     IgnorePeersServices: "R12",
+    /// A node releases its replica to the peer while its own services run.
+    ReleaseWithServices: "R12",
+
+    // The service goes on.
+    /// The peer is asked for a release only when its process is gone, not when it is a standby again.
+    AskOnlyTheGone: "section 9",
+    /// Nobody is told that nobody takes writes.
+    SilentWithoutService: "section 9",
+    /// Services that did not come up or go down are not tried again.
+    ServicesOnce: "section 9",
 }
 
 /// The bug that an agent has, if any.

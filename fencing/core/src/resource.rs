@@ -37,6 +37,8 @@ pub(crate) struct Resource {
     pub(crate) peer_idle: Option<Time>,
     /// Since when the peer's agent says that its primary hangs and can't be killed.
     pub(crate) peer_hung: Option<Time>,
+    /// Since when the I/O of the local primary waits for the peer, whether it is connected or not.
+    pub(crate) waits: Option<Time>,
     /// Since when it could be promoted.
     pub(crate) promotable: Option<Time>,
     /// What gave the right to take over since the peer was lost.
@@ -85,8 +87,12 @@ impl Resource {
     pub(crate) fn forgive(&mut self, now: Time) {
         self.lost = self.lost.map(|_| now);
         self.peer_idle = self.peer_idle.map(|_| now);
-        self.unserved = self.unserved.map(|_| now);
+        // What was told stays true until somebody takes writes.
+        self.unserved = self
+            .unserved
+            .map(|since| if self.unserved_told { since } else { now });
         self.peer_hung = self.peer_hung.map(|_| now);
+        self.waits = self.waits.map(|_| now);
         self.asked = now;
         self.moved = now;
     }
@@ -156,6 +162,8 @@ impl Agent {
         } else {
             state.lost.or(Some(now))
         };
+        let waits = primary && is_suspended && state.view.as_ref().is_some_and(|v| v.peer_in_sync);
+        state.waits = waits.then(|| state.waits.unwrap_or(now));
         state.promotable = can_promote.then(|| state.promotable.unwrap_or(now));
         // A takeover that is seen before its order is answered is counted with the answer.
         let promoting = state.order == Some(Order::Promote);

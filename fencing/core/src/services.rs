@@ -91,7 +91,7 @@ impl Agent {
         let ours = seen.is_none_or(|view| self.is_same_tenure(resource, view));
         // While its process comes back the services stay: their clients wait.
         let stays = holds && !goes && ours;
-        let due = self.now >= state.services_not_before;
+        let due = self.now >= state.services_not_before && !self.mutant(Mutant::ServicesOnce);
         let next = match (state.services, term) {
             (Services::Down, Some(term)) => Some(Some(term)),
             (Services::Unknown, Some(term)) if stays => Some(Some(term)),

@@ -1,6 +1,9 @@
 //! A standby that is to go on: when it asks the peer's agent to let go, when the peer has to be off, when it is promoted.
 
-use crate::{Agent, BeatResource, Order, ReplicaView, Role, Services, Serving, resource::Reason};
+use crate::{
+    Agent, BeatResource, Order, ReplicaView, Role, Services, Serving, mutants::Mutant,
+    resource::Reason,
+};
 
 impl Agent {
     /// Why `peer` has to be fenced now, as far as this node knows.
@@ -34,6 +37,9 @@ impl Agent {
         let (silent, mute) = (self.is_silent(resource), self.was_asked_in_vain(resource));
         let hung = view.role == Role::Standby && self.has_hung_primary(resource);
         match view.role {
+            Role::Primary if self.waits_in_vain(resource) => {
+                Some("it is in sync, and I/O has waited for its replica for too long")
+            }
             Role::Primary if view.linked || !view.suspended || !view.peer_in_sync => None,
             Role::Primary if silent => Some("it was in sync and is silent on every path"),
             Role::Primary => mute.then_some(MUTE),
@@ -110,7 +116,11 @@ impl Agent {
     pub(crate) fn look_at_peer(&mut self, resource: usize) {
         let now = self.now;
         let said = self.said(resource).cloned();
-        let idle = said.as_ref().is_some_and(is_idle);
+        let gone = |said: &BeatResource| said.serving == Serving::No;
+        let only_gone = self.mutant(Mutant::AskOnlyTheGone);
+        let idle = said
+            .as_ref()
+            .is_some_and(|said| if only_gone { gone(said) } else { is_idle(said) });
         let hung = said.as_ref().is_some_and(|said| {
             said.hung && said.role == Role::Primary && said.serving == Serving::Yes
         });
@@ -206,7 +216,8 @@ impl Agent {
             Some(_) => Some(false),
         };
         let has_services = self.config.resources[resource].has_services;
-        if has_services && state.services != Services::Down {
+        let runs = has_services && state.services != Services::Down;
+        if runs && !self.mutant(Mutant::ReleaseWithServices) {
             self.hold(resource, false); // They go down first: the other node starts them right after.
             return Answer::Waits;
         }

@@ -1,6 +1,6 @@
 //! Nobody takes writes: after a while a person is told, with everything that is missing.
 
-use crate::{Agent, Level, ReplicaView, Role, Serving};
+use crate::{Agent, Level, ReplicaView, Role, Serving, mutants::Mutant};
 
 impl Agent {
     /// Whether somebody takes writes of a resource, as far as this node knows.
@@ -40,7 +40,7 @@ impl Agent {
     pub(crate) fn missing(&self, resource: usize) -> Option<String> {
         let since = self.resources[resource].unserved?;
         let ms = self.now.since(since);
-        if ms < self.config.profile.unserved() {
+        if ms < self.config.profile.unserved() || self.mutant(Mutant::SilentWithoutService) {
             return None;
         }
         Some(format!(

@@ -103,8 +103,9 @@ pub(crate) const MIN_RESYNC_BYTES: usize = 4 * 1024 * 1024;
 pub(crate) const RING_FILES: u32 =
     MAX_CLIENTS as u32 + 2 * twindisk_format::limits::MAX_PEERS as u32 + 8;
 
-/// How long a file or device that is in use is waited for: a killed predecessor's requests take as long as its disk does.
-pub(crate) const IN_USE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a file or device that is in use is waited for: a killed predecessor's requests take as long as its disk does,
+/// and the kernel cleans up after it when it has time.
+pub(crate) const IN_USE_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How often it is tried.
 pub(crate) const IN_USE_RETRY: Duration = Duration::from_millis(10);

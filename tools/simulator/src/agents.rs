@@ -4,6 +4,7 @@
 mod device;
 mod draw;
 mod hang;
+mod idle;
 mod orders;
 mod replica;
 mod services;
@@ -52,6 +53,7 @@ pub(crate) struct Agents {
     opened: [u64; 2],
     /// Since when services run on both nodes.
     both_since: Option<u64>,
+    idle: idle::Idle,
 }
 
 #[derive(Debug)]
@@ -152,6 +154,7 @@ impl Agents {
             opened: [0; 2],
             shots: Vec::new(),
             both_since: None,
+            idle: idle::Idle::default(),
         }
     }
 }
@@ -274,6 +277,7 @@ impl World {
                     return;
                 }
                 self.check_services();
+                self.check_liveness();
                 let node = &mut self.agents().nodes[number];
                 node.tick_at = u64::MAX;
                 if let Some(agent) = &mut node.agent {

@@ -303,7 +303,12 @@ impl World {
             let met = self.heard.when_connected(number, leaver);
             let down = node.replica.is_none() || node.last_loss >= met;
             let gave_up = |superblock: Superblock| superblock.disk != StoredDisk::UpToDate;
-            if !down && !node.meta.superblock().is_none_or(gave_up) {
+            // Who has met it since and found itself behind has yet to store that; once restarted it compares before it counts.
+            let knows = matches!(
+                node.disk_state,
+                DiskState::Outdated | DiskState::Inconsistent
+            );
+            if !down && !knows && !node.meta.superblock().is_none_or(gave_up) {
                 let story = format!(
                     "{} goes on without {}, which runs, is recorded as UpToDate, and was not down since {met} ns, when \
                      the two met",

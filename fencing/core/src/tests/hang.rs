@@ -1,7 +1,7 @@
 //! I/O that stands still: what a person is told, what is killed, who is shot, and what a watchdog is fed for.
 
 use super::bench::*;
-use crate::{Action, HungIo, Level, Operator, Profile, ReplicaView, Role, fence::Fencing};
+use crate::{Action, HungIo, Level, Operator, Order, Profile, ReplicaView, Role, fence::Fencing};
 
 const HANG: u64 = Profile::Default.hang();
 const HUNG: u64 = Profile::Default.hung();
@@ -283,6 +283,51 @@ fn a_process_is_not_killed_for_one_resource_if_another_one_would_have_nobody() {
     assert_eq!(look(&mut bench, &primary()), [KILL]);
 }
 
+/// Looks at a primary for a while that waits for a standby which is connected again and again, and gets nothing done.
+fn waits(bench: &mut Bench, ms: u64) {
+    let end = bench.now + ms;
+    let mut met = 70;
+    while bench.now < end {
+        met += 1;
+        bench.view(ReplicaView {
+            linked: met % 2 == 0,
+            met: met / 2,
+            ..frozen()
+        });
+        bench.live(INTERVAL);
+    }
+}
+
+#[test]
+fn a_standby_that_lives_and_gets_nothing_done_is_shot() {
+    let mut bench = Bench::primary();
+    waits(&mut bench, HUNG - INTERVAL);
+    assert_eq!(bench.acts(), [], "it has its time");
+    let connected = ReplicaView {
+        linked: true,
+        met: 500,
+        ..frozen()
+    };
+    bench.view(connected);
+    bench.live(2 * INTERVAL);
+    assert!(bench.acts().contains(&Action::Fence(0)));
+    bench.fenced();
+    bench.view(ReplicaView {
+        met: 500,
+        ..frozen()
+    });
+    assert!(matches!(bench.order(), Some(Order::ReceiptFenced { .. })));
+}
+
+#[test]
+fn a_standby_that_is_back_in_time_is_not_shot() {
+    let mut bench = Bench::primary();
+    waits(&mut bench, HUNG - INTERVAL);
+    bench.view(primary());
+    waits(&mut bench, HUNG - INTERVAL);
+    assert_eq!(bench.acts(), []);
+}
+
 #[test]
 fn with_alarm_nobody_is_killed_or_shot() {
     let alarm = |config: &mut crate::Config| config.hung_io = HungIo::Alarm;
@@ -299,6 +344,11 @@ fn with_alarm_nobody_is_killed_or_shot() {
     bench.view(orphan());
     bench.said.resources[0].hung = true;
     bench.live(HUNG);
+    assert_eq!(bench.acts(), []);
+
+    let mut bench = Bench::with(alarm);
+    bench.meet(primary());
+    waits(&mut bench, 2 * HUNG);
     assert_eq!(bench.acts(), []);
 }
 
@@ -344,14 +394,14 @@ fn a_primary_that_hangs_and_can_not_be_killed_is_shot_and_replaced() {
     bench.fenced();
     let order = bench.order();
     assert!(
-        matches!(order, Some(crate::Order::ReceiptFenced { .. })),
+        matches!(order, Some(Order::ReceiptFenced { .. })),
         "{order:?}"
     );
     bench.obeyed();
     bench.view(entitled());
     assert_eq!(
         bench.order(),
-        Some(crate::Order::Promote),
+        Some(Order::Promote),
         "what it said before it was off holds nobody up"
     );
 }

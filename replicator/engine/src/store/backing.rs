@@ -82,9 +82,15 @@ impl Backing {
     /// When it is missing, in use, not writable, of another kind, or has sectors that are too large.
     pub fn open(path: &Path, access: Access) -> Result<Self, StoreError> {
         let began = Instant::now();
+        let mut told = false;
         loop {
             match Self::open_once(path, access) {
                 Err(StoreError::InUse { .. }) if began.elapsed() < IN_USE_PATIENCE => {
+                    if !told && began.elapsed() > IN_USE_PATIENCE / 10 {
+                        told = true;
+                        let seconds = IN_USE_PATIENCE.as_secs();
+                        warn!(path = %path.display(), "in use: it is tried again for up to {seconds} s");
+                    }
                     thread::sleep(IN_USE_RETRY);
                 }
                 opened => return opened,

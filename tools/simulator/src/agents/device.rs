@@ -82,7 +82,8 @@ impl World {
         let victim = name(1 - number);
         let intended = node.memory.intents.iter().any(|one| one.node == victim);
         let reason = node.seen.as_ref().is_some_and(|view| match view.role {
-            Role::Primary => !view.linked && view.suspended && view.peer_in_sync,
+            // Connected or not: the standby may get nothing done.
+            Role::Primary => view.suspended && view.peer_in_sync,
             // It lacks a right, or the peer's services of an earlier time are not known to be down (R17).
             Role::Standby => {
                 view.up_to_date && (view.can_promote || view.peer_in_sync && !view.linked)

@@ -1,0 +1,167 @@
+//! Liveness: whenever a replica could serve with what is at hand, it does within a stated time; and whenever nobody takes
+//! writes for longer than that, some agent has raised an alarm that says what is missing.
+
+use twindisk_core::{DiskState, Role};
+
+use crate::{
+    checker::Violation,
+    node::{Power, name},
+    swarm::{MS, SEC},
+    world::World,
+};
+
+/// Since when nobody takes writes, and why somebody could.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Idle {
+    /// Nobody takes writes, while this agent was there to see it: for each node.
+    unseen: [Option<Since>; 2],
+    /// This node could, by all that the two can find out without a shot.
+    able: [Option<Since>; 2],
+}
+
+/// Since when, while no agent was started, no node stood still, and no device was opened.
+#[derive(Clone, Copy, Debug)]
+struct Since {
+    span: Span,
+    at: u64,
+}
+
+/// Of each node the run of its agent, the end of its last pause, and when its device was opened last: between two looks
+/// somebody may have served.
+type Span = [(u64, u64, u64); 2];
+
+impl Since {
+    /// Goes on counting if that `holds` still.
+    fn count(before: Option<Self>, holds: bool, span: Span, now: u64) -> Option<Self> {
+        let goes_on = before.filter(|since| since.span == span);
+        holds.then(|| goes_on.unwrap_or(Self { span, at: now }))
+    }
+}
+
+impl World {
+    /// Both judgements, as often as an agent looks at its clock.
+    pub(super) fn check_liveness(&mut self) {
+        let now = self.now;
+        let served = (0..2).any(|number| self.takes_writes(number));
+        let span = [0, 1].map(|number| {
+            let agents = self.agents();
+            let (run, opened) = (agents.nodes[number].run, agents.opened[number]);
+            (run, self.nodes[number].paused_until, opened)
+        });
+        let mut idle = self.agents().idle.clone();
+        for number in 0..2 {
+            let watched = !served && self.watches(number);
+            idle.unseen[number] = Since::count(idle.unseen[number], watched, span, now);
+            let able = !served && self.is_able(number);
+            idle.able[number] = Since::count(idle.able[number], able, span, now);
+        }
+        self.agents().idle = idle.clone();
+        let (told, limit) = self.limits();
+        let silent = (0..2).find(|number| {
+            let watched =
+                |number: usize| idle.unseen[number].is_some_and(|since| now > since.at + told);
+            watched(*number) && !self.has_alarm(0) && !self.has_alarm(1)
+        });
+        if let Some(number) = silent {
+            let story = format!(
+                "nobody takes writes for more than {} ms, and the agent of {} raises no alarm",
+                told / MS,
+                name(number)
+            );
+            self.violate(Violation::new("liveness", story));
+        }
+        let stuck = (0..2).find(|at| idle.able[*at].is_some_and(|since| now > since.at + limit));
+        if let Some(number) = stuck {
+            let needs = self.nodes[number]
+                .status(now)
+                .map_or_else(Vec::new, |status| status.promote_needs);
+            let story = format!(
+                "nobody takes writes for more than {} ms, though {} could: its agent and the other one hear each other \
+                 (needs: {})",
+                limit / MS,
+                name(number),
+                needs.join(", ")
+            );
+            self.violate(Violation::new("liveness", story));
+        }
+    }
+
+    /// When an alarm is due, and when somebody who could has to serve.
+    fn limits(&mut self) -> (u64, u64) {
+        let world = &self.agents().world;
+        let told = world.profile.unserved() * MS;
+        // The other node's services go down first, or fail to and are tried again; an order may be refused and is given again.
+        let shot = 2 * world.profile.fence_delay() * MS + 6 * world.device.latency;
+        let limit =
+            2 * told + 2 * world.services.takes + world.profile.hung() * MS + shot + 25 * SEC;
+        (told + 4 * SEC, limit)
+    }
+
+    /// A primary whose clients are served, or at least a process that may be doing so: those that hang are judged elsewhere.
+    fn takes_writes(&self, number: usize) -> bool {
+        let node = &self.nodes[number];
+        let stands = node.paused_until.max(node.stopped_until) > self.now;
+        node.status(self.now).is_some_and(|status| {
+            status.role == Role::Primary
+                && (stands || status.export_open && status.suspended.is_none())
+        })
+    }
+
+    fn watches(&self, number: usize) -> bool {
+        let agents = self.agents.as_ref().expect("agents");
+        agents.nodes[number].agent.is_some() && self.nodes[number].paused_until <= self.now
+    }
+
+    fn has_alarm(&self, number: usize) -> bool {
+        let agents = self.agents.as_ref().expect("agents");
+        let agent = agents.nodes[number].agent.as_ref();
+        agent.is_some_and(|agent| agent.status().resources[0].missing.is_some())
+    }
+
+    /// Whether the node's replica could serve, or go on serving, and nothing but what agents see to is in its way: both agents
+    /// live, hear each other and decide, the disk is UpToDate, the other node is not primary.
+    fn is_able(&self, number: usize) -> bool {
+        let other = 1 - number;
+        let agents = self.agents.as_ref().expect("agents");
+        let decides = |at: usize| {
+            let node = &self.nodes[at];
+            let agent = agents.nodes[at].agent.as_ref();
+            let status = agent.map(twindisk_fencing_core::Agent::status);
+            node.power == Power::On
+                && node.paused_until.max(node.stopped_until) <= self.now
+                && status.is_some_and(|status| {
+                    !status.maintenance && !status.blocked && status.memory_fault.is_none()
+                })
+        };
+        // What can't be brought down needs a shot.
+        let stays_up = agents.world.services.fail_stop > 0;
+        if stays_up && agents.nodes.iter().any(|node| node.services.run()) {
+            return false;
+        }
+        let hear = (0..2).all(|side| self.pairs[&(0, 1)].blocked[side] <= self.now)
+            && !self.is_isolated(0)
+            && !self.is_isolated(1);
+        if !hear || !decides(0) || !decides(1) {
+            return false;
+        }
+        let role = |at: usize| self.nodes[at].status(self.now).map(|status| status.role);
+        let Some(status) = self.nodes[number].status(self.now) else {
+            return false;
+        };
+        // One that is connected and gets nothing done is shot.
+        let device = agents.world.device;
+        let shoots = device.dead_until <= self.now
+            && device.dead_for != Some(number)
+            && device.lies == 0
+            && device.wakes == 0;
+        let waits = status.suspended.is_some() && !shoots;
+        let slow = status.activity.disk_oldest_ms > 0;
+        let conflict = status.peers.iter().any(|peer| peer.conflict.is_some());
+        status.disk == DiskState::UpToDate
+            && !status.still_writing
+            && !slow
+            && !waits
+            && !conflict
+            && role(other) != Some(Role::Primary)
+    }
+}
