@@ -15,7 +15,7 @@ use twindisk_format::{
     ids::{BlockRange, BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Slot, Term},
     lineage::{Generation, Lineage},
     metadata,
-    superblock::{Device, PeerRecord, Seen, Standing, StoredDisk, Superblock},
+    superblock::{Device, Lack, PeerRecord, Seen, Standing, StoredDisk, Superblock},
 };
 
 /// What a flush takes on an ordinary disk.
@@ -250,6 +250,7 @@ fn replica(number: u8, blocks: u64, al_extents: usize, now: Time) -> Replica {
         lineage: Lineage::new(vec![generation]),
         disk: StoredDisk::UpToDate,
         primary: false,
+        lack: Lack::Nothing,
         active: false,
         host: BootId(0),
         binding: None,

@@ -6,6 +6,7 @@ use twindisk_format::{
     binding::Binding,
     ids::{NodeId, Slot},
     lineage::{Generation, Lineage},
+    superblock::Lack,
 };
 
 use crate::{Action, Mark, mutants::Mutant, replica::Replica};
@@ -41,7 +42,7 @@ impl Replica {
     /// and lost with the leader's power.
     pub(crate) fn bound_by_leader(&mut self, slot: Slot) {
         if let Some(said) = &self.peer(slot).said {
-            let (lineage, lost_power) = (said.lineage.clone(), said.lost_power);
+            let (lineage, lost_power) = (said.lineage.clone(), said.lack >= Lack::Unflushed);
             self.bound_by(&lineage);
             if lost_power && !self.mutant(Mutant::ServeClientsOfBeforePowerLoss) {
                 self.end_binding(Mark::BindingLostPower);
@@ -51,7 +52,7 @@ impl Replica {
 
     /// What a client had written and not flushed may be gone with the power, and its next flush would be answered.
     pub(crate) fn bound_after_crash(&mut self) {
-        if self.lost_power && !self.mutant(Mutant::ServeClientsOfBeforePowerLoss) {
+        if self.lack() >= Lack::Unflushed && !self.mutant(Mutant::ServeClientsOfBeforePowerLoss) {
             self.end_binding(Mark::BindingLostPower);
         }
     }

@@ -6,7 +6,7 @@ use twindisk_format::{
     control::PeerState,
     ids::NodeId,
     lineage::{Generation, Relation},
-    superblock::StoredDisk,
+    superblock::{Lack, StoredDisk},
 };
 
 use crate::Mark;
@@ -189,7 +189,7 @@ fn lead_if_usable(
         row,
         resync: true,
         full,
-        coarse: ahead.state.crashed || behind.state.crashed,
+        coarse: ahead.state.lack != Lack::Nothing || behind.state.lack != Lack::Nothing,
         adopt: false,
         why,
     })
@@ -257,7 +257,7 @@ fn same_generation(mine: Side<'_>, theirs: Side<'_>) -> Verdict {
         row,
         resync,
         full,
-        coarse: leader.state.crashed || follower.state.crashed,
+        coarse: leader.state.lack != Lack::Nothing || follower.state.lack != Lack::Nothing,
         adopt: false,
         why,
     };
@@ -274,28 +274,33 @@ fn direction(mine: Side<'_>, theirs: Side<'_>, newest: Generation) -> (bool, Row
         (test(mine.state) != test(theirs.state)).then(|| (test(mine.state), rows, why))
     };
     // R1: the survivor has everything that the one which counted on it had acknowledged, even if it has begun to part. A
-    // process that died has left what it wrote in a cache at least, a host that went down has not.
+    // process that died has left what it wrote in a cache at least, a host that went down has not. R14: one that is being
+    // taken in may lack anything until it has stored that it is in. What a standby made equal is counted on for nothing,
+    // and has all that the standby had.
     let outlived = |survivor: Side<'_>, other: Side<'_>| {
-        // R14: one that is being taken in has it once it has stored that it is in.
-        let told = survivor.state.disk == StoredDisk::UpToDate;
-        let counted = other.state.in_sync.contains(&survivor.node);
-        // So has a copy that was made equal while nobody was primary.
-        let has_all = counted && (told || !other.state.joining.contains(&survivor.node))
+        let counted = other.state.in_sync.contains(&survivor.node)
             || other.state.copies.contains(&survivor.node);
-        has_all && harm(survivor.state) < harm(other.state)
+        counted && survivor.state.lack < other.state.lack
     };
     let survivor = || {
         let i_lead = outlived(mine, theirs);
         let other = if i_lead { theirs } else { mine };
-        let why = if other.state.lost_power {
-            "its host went down, that of the other node did not"
-        } else {
-            "it crashed and the other node did not"
-        };
-        (i_lead || outlived(theirs, mine)).then_some((i_lead, SURVIVOR, why))
+        (i_lead || outlived(theirs, mine)).then(|| (i_lead, SURVIVOR, lost(other.state)))
+    };
+    let lacks_less = || {
+        let i_lead = mine.state.lack < theirs.state.lack;
+        let other = if i_lead { theirs } else { mine };
+        (mine.state.lack != theirs.state.lack).then(|| (i_lead, CRASHED, lost(other.state)))
     };
     prefer(|state| state.primary, PRIMARY, "the other node is primary")
         .or_else(survivor)
+        .or_else(|| {
+            prefer(
+                |state| state.lack != Lack::Anything,
+                OUTDATED,
+                "nobody had counted on its copy",
+            )
+        })
         .or_else(|| {
             prefer(
                 |state| state.disk != StoredDisk::Outdated,
@@ -304,21 +309,7 @@ fn direction(mine: Side<'_>, theirs: Side<'_>, newest: Generation) -> (bool, Row
             )
         })
         // What was written last may be missing on the one that crashed.
-        .or_else(|| {
-            prefer(
-                |state| !state.crashed,
-                CRASHED,
-                "it crashed and the other node did not",
-            )
-        })
-        // A process that died has left what it wrote in a cache at least, a host that went down has not.
-        .or_else(|| {
-            prefer(
-                |state| !state.lost_power,
-                CRASHED,
-                "its host went down, that of the other node did not",
-            )
-        })
+        .or_else(lacks_less)
         .unwrap_or_else(|| {
             let why = "the other node was primary last";
             match (mine.node == newest.node, theirs.node == newest.node) {
@@ -333,12 +324,12 @@ fn direction(mine: Side<'_>, theirs: Side<'_>, newest: Generation) -> (bool, Row
         })
 }
 
-/// How much of what was written and not flushed may be missing: nothing; what was under way; all of it.
-const fn harm(state: &PeerState) -> u8 {
-    match (state.crashed, state.lost_power) {
-        (false, _) => 0,
-        (true, false) => 1,
-        (true, true) => 2,
+/// Why the one that lacks this follows the other one.
+const fn lost(state: &PeerState) -> &'static str {
+    match state.lack {
+        Lack::Nothing | Lack::UnderWay => "it crashed and the other node did not",
+        Lack::Unflushed => "its host went down, that of the other node did not",
+        Lack::Anything => "nobody had counted on its copy",
     }
 }
 

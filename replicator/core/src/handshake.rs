@@ -9,6 +9,7 @@
 //! ```
 
 mod unwritten;
+mod waits;
 
 use twindisk_format::{
     control::{ControlMessage, PeerState},
@@ -103,6 +104,11 @@ impl Replica {
             self.rewound_under_a_primary(slot);
             return self.set_phase(slot, Phase::Waiting, why);
         }
+        if let Verdict::Lead(reason) | Verdict::Follow(reason) = verdict
+            && let Some(why) = self.peer_must_wait(slot, reason, &mine)
+        {
+            return self.set_phase(slot, Phase::Waiting, why);
+        }
         match verdict {
             Verdict::Lead(reason) => {
                 self.was_rewound(slot, Leads::Yes);
@@ -137,61 +143,6 @@ impl Replica {
         }
     }
 
-    /// Why this node and a peer may not become equal now: data comes from one node at a time, and never from one that is
-    /// being overwritten itself. A standby vouches for nobody while it has a primary, which may be going on without the
-    /// peer at this moment.
-    fn must_wait(&mut self, slot: Slot, reason: Reason, lead: bool) -> Option<String> {
-        let said = self.peer(slot).said.as_ref();
-        let vouch = reason.resync || said.is_none_or(|said| !said.up_to_date);
-        if let Some(primary) = self.follows().filter(|primary| *primary != slot && vouch) {
-            self.marks.mark(Mark::PrimaryMakesEqual);
-            let name = &self.peer(primary).name;
-            return Some(if self.store.peer(primary).standing.is_counted() {
-                format!("{name} is primary and has to make the two equal")
-            } else {
-                format!(
-                    "{name} is primary and has no copy of its own to make the two equal: \
-                     `twindisk switchover` here makes this node primary"
-                )
-            });
-        }
-        let target_of = self.slots().find(|other| {
-            let peer = self.peer(*other);
-            let primary = peer.said.as_ref().is_some_and(|said| said.primary);
-            *other != slot
-                && matches!(&peer.phase, Phase::Following { reason, .. } if reason.resync || primary)
-        })?;
-        let name = self.peer(target_of).name.clone();
-        let primary = self
-            .peer(slot)
-            .said
-            .as_ref()
-            .is_some_and(|said| said.primary);
-        if primary && !lead {
-            let why = "a primary brings this node up to date instead";
-            self.drop_link(target_of, Mark::PrimaryInstead, why);
-            return None;
-        }
-        self.marks.mark(Mark::BroughtUpByAnother);
-        Some(format!("{name} is bringing this node up to date"))
-    }
-
-    /// This node is about to be overwritten: who took it for equal, or for a source, must think again.
-    fn part_from_others(&mut self, leader: Slot) {
-        for slot in self.slots() {
-            // One that this node was about to follow would take it back into the set, though it releases itself now (R14).
-            let relies = matches!(
-                self.peer(slot).phase,
-                Phase::Established | Phase::Leading { .. } | Phase::Following { .. }
-            );
-            if slot != leader && relies {
-                let name = self.peer(leader).name.clone();
-                let why = format!("{name} brings this node up to date");
-                self.drop_link(slot, Mark::AnotherLeads, why);
-            }
-        }
-    }
-
     /// Takes over the lineage of a follower whose newest generation has its only copy here.
     fn adopt_lineage(&mut self, slot: Slot) {
         if let Some(said) = &self.peer(slot).said {
@@ -207,7 +158,8 @@ impl Replica {
     /// Whether what was told to a peer is still so. Dirty bits may have come since: the leader looks at them again.
     fn still_true(&self, slot: Slot, told: &PeerState) -> bool {
         let now = self.my_state(slot);
-        (now.primary, now.disk, now.crashed) == (told.primary, told.disk, told.crashed)
+        (now.primary, now.disk, now.lack) == (told.primary, told.disk, told.lack)
+            && now.follows == told.follows
             && (now.lineage, now.base) == (told.lineage.clone(), told.base)
     }
 
@@ -241,6 +193,7 @@ impl Replica {
             reason.why,
         );
         self.was_rewound(slot, Leads::No);
+        self.take_part();
         // R17: stored before the leader hears that it may begin.
         self.bound_by_leader(slot);
         if reason.resync {
@@ -375,7 +328,7 @@ impl Replica {
         };
         match step {
             // What a process that crashed had written here may be in a cache: no bit that says so goes before that is stable.
-            LeadStep::Ready if self.role == Role::Standby && !self.stable_to_lead() => false,
+            LeadStep::Ready if self.role == Role::Standby && !self.ready_to_lead(reason) => false,
             LeadStep::Ready if !reason.resync && self.peer(slot).bitmap.dirty() > 0 => {
                 self.blocks_became_dirty(slot);
                 false
@@ -426,8 +379,10 @@ impl Replica {
         }
     }
 
-    fn stable_to_lead(&mut self) -> bool {
-        self.mutant(Mutant::LeadBeforeStable) || self.received_is_written() && self.stable_here()
+    fn ready_to_lead(&mut self, reason: Reason) -> bool {
+        let stable = self.received_is_written() && self.stable_here();
+        // Whom it overwrites might have had to lead if this node's power went before it is known to have everything.
+        stable && (!reason.resync || self.is_at_rest() || self.mutant(Mutant::LeadUnrested))
     }
 
     pub(crate) fn send_begin_resync(&mut self, slot: Slot, link: LinkId) {

@@ -49,6 +49,7 @@ mod receipts;
 mod replica;
 mod report;
 mod resize;
+mod rest;
 mod roles;
 mod silence;
 mod split_brain;

@@ -38,7 +38,6 @@ impl Replica {
             self.store
                 .change(|superblock| superblock.peers[slot.index()].receipt = None);
         }
-        self.take_part();
         let peer = self.peer_mut(slot);
         peer.link = Some(Link {
             id: link,
@@ -107,6 +106,9 @@ impl Replica {
         let mut sent = std::mem::take(&mut peer.sent);
         if self.mutant(Mutant::ForgetUnstable) {
             sent.unstable.clear();
+        }
+        if !sent.unstable.is_empty() {
+            self.take_part(); // Until these bits are stored.
         }
         let peer = self.peer_mut(slot);
         for entry in &sent.unstable {

@@ -81,6 +81,7 @@ names! {
         "wait" {
             TooSmall: "one device does not fit the other",
             PrimaryMakesEqual: "the primary has to make two standbys equal",
+            PeersPrimaryMakesEqual: "the primary that the peer follows has to make the two equal",
             BroughtUpByAnother: "another node is bringing this one up to date",
             StillWriting: "who leads is still writing what it has received",
         }
@@ -151,6 +152,7 @@ names! {
             MembershipStranger: "in-sync set: a node of it is not known here",
             MembershipTerm: "in-sync set: it speaks for a lower term",
             MembershipEpoch: "in-sync set: it speaks for an older epoch",
+            MembershipUnaware: "in-sync set: it does not know that this node has the newest data",
             MembershipUnfollowed: "in-sync set: this node does not follow it",
             MembershipLineage: "in-sync set: its lineage does not contain this node's",
             MembershipSize: "in-sync set: its device is too large",

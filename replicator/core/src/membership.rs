@@ -16,7 +16,7 @@ use twindisk_format::{
     control::{ControlMessage, Membership},
     frame::Frame,
     ids::{Epoch, GenerationId, Slot, SlotSet},
-    superblock::{Standing, StoredDisk},
+    superblock::{Lack, Standing, StoredDisk},
 };
 
 use crate::{
@@ -226,8 +226,12 @@ impl Replica {
             if !for_ever {
                 record.receipt = None;
             }
-            if newest && superblock.disk == StoredDisk::Outdated {
-                superblock.disk = StoredDisk::UpToDate;
+            if newest {
+                // A crash is made good only by comparing with everybody who may have outlived it.
+                superblock.lack = Lack::Nothing;
+                if superblock.disk == StoredDisk::Outdated {
+                    superblock.disk = StoredDisk::UpToDate;
+                }
             }
         });
         if newest && self.disk_attached() {
@@ -416,17 +420,17 @@ impl Replica {
             }
             Kind::Join(slot, entry) => {
                 let newest = self.store.get().lineage.newest().map(|newest| newest.id);
-                let follows = self.follows().is_some();
+                let joined = entry == Entry::Member && self.follows().is_none();
                 self.store.change(|superblock| {
                     let record = &mut superblock.peers[slot.index()];
                     record.base = newest;
-                    if entry == Entry::Member && !follows {
+                    if joined {
                         record.standing = Standing::In;
                     }
                 });
-                // A crash is made good only by comparing with everybody who may have outlived it.
-                self.crashed &= !self.disk_is_up_to_date();
-                self.take_part();
+                if joined && self.is_news_to_members(slot) {
+                    self.tell_members();
+                }
                 self.set_phase(slot, Phase::Established, "equal, and kept equal");
                 self.store.then(Then::Moment);
                 self.write_all_bitmaps();

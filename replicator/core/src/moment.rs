@@ -186,7 +186,7 @@ impl Replica {
     }
 
     /// Whether the peer knows more of this node than it does itself.
-    fn is_rewound(&self, slot: Slot) -> bool {
+    pub(crate) fn is_rewound(&self, slot: Slot) -> bool {
         let said = self.peer(slot).said.as_ref();
         said.is_some_and(|said| !self.remembers(said.seen))
             && self.store.get().lineage.newest().is_some()

@@ -9,6 +9,7 @@ use twindisk_format::{
     control::PeerState,
     ids::{BlockRange, Slot},
     lineage::Relation,
+    superblock::Lack,
 };
 
 use crate::{
@@ -123,8 +124,8 @@ mutants! {
     ForgetRecent: "S5",
     /// A member that showed up for a moment is taken to have everything when it is lost again.
     GlimpseMakesEqual: "S5",
-    /// A standby leads before what a crashed process had written here is stable.
-    LeadBeforeStable: "S5",
+    /// A standby overwrites another one before it is recorded as at rest.
+    LeadUnrested: "S1",
 
     // Resync.
     /// During a resync a live write is only marked as dirty, also behind the cursor.
@@ -165,8 +166,8 @@ mutants! {
     ReleaseBeforeStored: "R3",
     /// The in-sync set grows though a member is away.
     GrowUnheard: "R14",
-    /// Who is being taken into the in-sync set is believed to have everything before it knows.
-    JoinerHasEverything: "R14",
+    /// A copy that nobody counted on is believed to have everything, also one that is being taken into the in-sync set.
+    CopyHasEverything: "R14",
     /// A lost link is taken for a receipt.
     SilenceIsReceipt: "R1",
     /// A primary goes on without a replica in the old term and generation.
@@ -175,16 +176,18 @@ mutants! {
     OldConfirmationCounts: "R1",
     /// A primary goes on alone before what is in its disk's cache is stable.
     LeaveBeforeStable: "S1",
-    /// A standby that is alone is recorded as at rest before everything is stable.
+    /// A standby is recorded as at rest before everything is stable.
     RestBeforeStable: "S1",
-    /// A clean stop forgets a crash that no comparison has made good.
-    StopForgetsCrash: "section 6",
+    /// A replica that comes to rest forgets a crash that no comparison has made good.
+    RestForgetsCrash: "section 6",
 
     // When two meet.
     /// A side is set aside although the one that leads has not written what it received.
     LeadUnwritten: "R16",
     /// A replica says that its copy can take over before it has written what it received.
     OfferUnwritten: "R16",
+    /// A standby follows one that has a primary, and is outdated before that primary knows.
+    FollowAFollower: "R14",
     /// The side that is behind leads.
     WrongSideLeads: "section 6",
     /// That a side crashed is not looked at.
@@ -255,6 +258,13 @@ impl Mutated {
     }
 }
 
+/// What these two lack is believed to be no more than this.
+fn forget_above(most: Lack, mine: &mut PeerState, theirs: &mut PeerState) {
+    for state in [mine, theirs] {
+        state.lack = state.lack.min(most);
+    }
+}
+
 impl Replica {
     /// Whether the core has this bug now.
     pub(crate) fn mutant(&self, mutant: Mutant) -> bool {
@@ -269,14 +279,17 @@ impl Replica {
         theirs: &mut PeerState,
     ) {
         if self.mutant(Mutant::IgnoreCrash) {
-            (mine.crashed, theirs.crashed) = (false, false);
+            forget_above(Lack::Nothing, mine, theirs);
         }
         if self.mutant(Mutant::IgnoreLostPower) {
-            (mine.lost_power, theirs.lost_power) = (false, false);
+            forget_above(Lack::UnderWay, mine, theirs);
         }
-        if self.mutant(Mutant::JoinerHasEverything) {
-            mine.joining.clear();
-            theirs.joining.clear();
+        if self.mutant(Mutant::CopyHasEverything) {
+            for state in [&mut *mine, &mut *theirs] {
+                if state.lack == Lack::Anything {
+                    state.lack = Lack::Nothing;
+                }
+            }
         }
         let same = mine.lineage.relation(&theirs.lineage) == Relation::Same;
         if self.mutant(Mutant::ClearBitsOnIdentity) && same {

@@ -213,9 +213,7 @@ impl Peer {
     /// Blocks differ from now on, whatever of them is on its way there: that confirmation no longer makes them equal.
     pub(crate) fn becomes_dirty(&mut self, range: BlockRange) {
         self.bitmap.set(range);
-        for entry in &mut self.sent.unstable {
-            entry.resync &= !entry.range.overlaps(range);
-        }
+        self.sent.becomes_dirty(range);
     }
 
     /// Connected, and it is for the other side, or for others, to make something of it.
@@ -322,6 +320,21 @@ impl Sent {
         Some(entry)
     }
 
+    /// Dirty again behind what a resync sent: that is not what makes it equal any more.
+    fn becomes_dirty(&mut self, range: BlockRange) {
+        let overlapping = self.unstable.iter_mut();
+        let overlapping = overlapping.filter(|entry| entry.resync && entry.range.overlaps(range));
+        for entry in overlapping {
+            entry.resync = false;
+            self.unstable_resynced -= 1;
+        }
+    }
+
+    /// Whether something is not known to be stable that no dirty bit speaks of.
+    pub(crate) fn has_unstable_writes(&self) -> bool {
+        self.unstable.len() > self.unstable_resynced
+    }
+
     /// Whether something that a resync sent is not known to be stable.
     pub(crate) const fn has_unstable_resync(&self) -> bool {
         self.unstable_resynced > 0
@@ -361,6 +374,21 @@ mod tests {
         while sent.pop_stable(Seq(u64::MAX)).is_some() {}
         assert!(!sent.is_crowded());
         assert_eq!(sent.unstable_blocks, 0);
+    }
+
+    #[test]
+    fn what_a_resync_sent_and_has_become_dirty_again_is_waited_for_no_more() {
+        let mut sent = Sent::default();
+        sent.push(entry(1, true));
+        sent.push(entry(2, true));
+        sent.becomes_dirty(BlockRange::new(1, 1));
+        assert!(sent.has_unstable_resync(), "the other one is");
+        sent.becomes_dirty(BlockRange::new(0, 9));
+        sent.becomes_dirty(BlockRange::new(0, 9));
+        assert!(!sent.has_unstable_resync());
+        while sent.pop_stable(Seq(2)).is_some() {}
+        sent.push(entry(3, true));
+        assert!(sent.has_unstable_resync());
     }
 
     #[test]

@@ -45,10 +45,6 @@ pub struct Replica {
     pub(crate) disk: DiskState,
     pub(crate) disk_why: String,
     pub(crate) export_open: bool,
-    /// Not stopped cleanly before this run, and not compared since.
-    pub(crate) crashed: bool,
-    /// And its host went down meanwhile.
-    pub(crate) lost_power: bool,
     /// This boot of the host.
     pub(crate) host: BootId,
     pub(crate) store: Store<Then>,
@@ -271,7 +267,6 @@ impl Replica {
             "one peer for each record"
         );
         let crashed = superblock.active || metadata.superblock_doubtful;
-        let lost_power = crashed && superblock.host != host;
         let layout = Layout::of(&superblock);
         let size = superblock.size_blocks;
         let mut store = Store::new(superblock, metadata.counter);
@@ -341,8 +336,6 @@ impl Replica {
             disk: DiskState::Consistent,
             disk_why: String::new(),
             export_open: false,
-            crashed,
-            lost_power,
             host,
             store,
             metadata_failed: false,
@@ -390,7 +383,7 @@ impl Replica {
             halted: false,
             actions: VecDeque::new(),
         };
-        replica.boot();
+        replica.boot(crashed);
         replica
     }
 
@@ -752,14 +745,14 @@ impl Replica {
             copies: copies.map(|peer| peer.node).collect(),
             boot: self.boot,
             primary: self.role == Role::Primary,
+            follows: self.follows().map(|slot| self.peer(slot).node),
             disk: if self.disk_attached() {
                 superblock.disk
             } else {
                 StoredDisk::Failed
             },
             up_to_date: self.disk == DiskState::UpToDate,
-            crashed: self.crashed,
-            lost_power: self.crashed && self.lost_power,
+            lack: superblock.lack,
             unwritten: !self.received_is_written(),
             lineage: superblock.lineage.clone(),
             unconfirmed: superblock.unconfirmed,

@@ -1,6 +1,10 @@
 //! Who may be primary: the boot rule, and what a promotion needs (R2, R3, R5).
 
-use twindisk_format::{ids::Slot, limits::EXTENT_BLOCKS, superblock::StoredDisk};
+use twindisk_format::{
+    ids::Slot,
+    limits::EXTENT_BLOCKS,
+    superblock::{Lack, StoredDisk},
+};
 
 use crate::{
     Action, Cause, DiskState, LinkIntent, Mark, Report, Role,
@@ -13,7 +17,8 @@ use crate::{
 
 impl Replica {
     /// R5: always standby, the disk at most Consistent, unless this node alone held the newest term.
-    pub(crate) fn boot(&mut self) {
+    pub(crate) fn boot(&mut self, crashed: bool) {
+        self.lacks_by_crash(crashed);
         let stored = self.store.get();
         let alone = self.store.in_sync().is_empty();
         let (disk, why) = match stored.disk {
@@ -41,7 +46,7 @@ impl Replica {
         why.clone_into(&mut self.disk_why);
         // What an earlier run wrote may be in a cache only: the first flush covers it.
         self.flusher.dirty = self.disk_attached();
-        if self.crashed && !self.mutant(Mutant::IgnoreExtentsAtBoot) {
+        if crashed && !self.mutant(Mutant::IgnoreExtentsAtBoot) {
             self.extents_become_dirty();
         }
         let (boot, began) = (self.boot, self.store.moment());
@@ -82,52 +87,13 @@ impl Replica {
         }
     }
 
-    /// This replica takes part from now on: not to be stopped, or at rest, is to have crashed.
-    pub(crate) fn take_part(&mut self) {
-        // What an earlier boot of the host may have lost is known by its name, until that is made good.
-        let host = if self.crashed {
-            self.store.get().host
-        } else {
-            self.host
-        };
-        let stored = self.store.get();
-        if !stored.active || stored.host != host {
-            self.store.change(|superblock| {
-                superblock.active = true;
-                superblock.host = host;
-            });
-        }
-    }
-
-    /// A standby that is alone makes everything stable, then stores that it is at rest. If it and the primary that it
-    /// outlived both lose their power after that, it is the one that has every acknowledged write.
-    pub(crate) fn rest(&mut self) -> bool {
-        let alone = self.role == Role::Standby
-            && self.job.is_none()
-            && self.change.is_none()
-            && self.peers.iter().all(|peer| peer.link.is_none());
-        let usable = self.disk_attached() && !self.metadata_failed && self.mutations.is_empty();
-        if !alone || !usable || self.crashed || !self.store.get().active {
-            return false;
-        }
-        if !self.stable_here() && !self.mutant(Mutant::RestBeforeStable) {
-            return false;
-        }
-        if !self.all_bitmaps_stored() {
-            self.write_all_bitmaps();
-            return false;
-        }
-        self.store.change(|superblock| superblock.active = false);
-        true
-    }
-
     /// A Consistent disk is known to be the newest once every replica of its in-sync set is accounted for (R5).
     pub(crate) fn promote_disk(&mut self) -> bool {
         if self.disk != DiskState::Consistent || self.store.get().disk != StoredDisk::UpToDate {
             return false;
         }
         // Who left has gone on nowhere, but may have what this node's disk has lost in a crash.
-        if self.crashed {
+        if self.lack() != Lack::Nothing {
             return false;
         }
         let accounted = self

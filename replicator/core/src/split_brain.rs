@@ -6,7 +6,7 @@ use twindisk_format::{
     frame::Frame,
     ids::{GenerationId, Slot, Term},
     lineage::Generation,
-    superblock::{ConflictKind, Seen},
+    superblock::{ConflictKind, Lack, Seen},
 };
 
 use crate::{
@@ -179,6 +179,8 @@ impl Replica {
                     // What it promised in its fork is given up with it: its terms dethrone nobody.
                     superblock.term = term.min(superblock.term);
                     superblock.unconfirmed = false;
+                    // It has what was given up in place of what came after the fork's beginning.
+                    superblock.lack = Lack::Anything;
                 });
                 let rewound = (self.store.peer(keep).conflict)
                     .is_some_and(|conflict| conflict.kind == ConflictKind::Rewound);

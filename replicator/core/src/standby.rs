@@ -44,6 +44,7 @@ impl Replica {
             return;
         };
         self.seen_seq(seq);
+        self.take_part();
         let peer = self.peer_mut(slot);
         peer.received.newest = seq;
         peer.received.applying.insert(seq);

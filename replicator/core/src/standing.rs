@@ -6,6 +6,7 @@ use core::mem::Discriminant;
 use twindisk_format::{
     ids::{Slot, SlotSet},
     limits::MAX_PEERS,
+    superblock::Superblock,
 };
 
 use crate::{ConnectionState, DiskState, LinkId, Role, jobs::Step, replica::Replica};
@@ -59,6 +60,12 @@ impl Replica {
                 .filter(|slot| self.peer(*slot).pending.is_some())
                 .collect(),
         }
+    }
+
+    /// What this replica holds for true, stored or not.
+    #[must_use]
+    pub const fn superblock(&self) -> &Superblock {
+        self.store.get()
     }
 
     /// The connection to a peer that this replica takes for the present one.

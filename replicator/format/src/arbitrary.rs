@@ -8,7 +8,7 @@ use crate::{
     ids::{BlockRange, BootId, Epoch, GenerationId, Moment, NodeId, Seq, Term},
     limits::{MAX_DATA_BLOCKS, MAX_DEVICE_BLOCKS, MAX_PEERS, MAX_RUNS, MAX_ZERO_BLOCKS},
     lineage::{Generation, Lineage, MAX_LINEAGE},
-    superblock::{Run, Seen, StoredDisk},
+    superblock::{Lack, Run, Seen, StoredDisk},
 };
 
 pub(crate) fn envelopes() -> impl Strategy<Value = Envelope> {
@@ -130,6 +130,15 @@ pub(crate) fn disks() -> impl Strategy<Value = StoredDisk> {
     ])
 }
 
+pub(crate) fn lacks() -> impl Strategy<Value = Lack> {
+    select(vec![
+        Lack::Nothing,
+        Lack::UnderWay,
+        Lack::Unflushed,
+        Lack::Anything,
+    ])
+}
+
 fn ranges(most_blocks: u32) -> impl Strategy<Value = BlockRange> {
     (1..=most_blocks, any::<u64>()).prop_map(|(blocks, start)| {
         BlockRange::new(start % (MAX_DEVICE_BLOCKS - u64::from(blocks) + 1), blocks)
@@ -147,8 +156,9 @@ fn node_sets() -> impl Strategy<Value = Vec<NodeId>> {
 prop_compose! {
     fn peer_states()(
         boot: u64,
-        flags: [bool; 8],
+        flags: [bool; 6],
         disk in disks(),
+        lack in lacks(),
         lineage in lineages(),
         in_sync in node_sets(),
         joining in node_sets(),
@@ -160,15 +170,15 @@ prop_compose! {
         PeerState {
             boot: BootId(boot),
             primary: flags[0],
+            follows: base.map(|base| NodeId(base as u8)),
             disk,
             up_to_date: flags[1],
-            crashed: flags[2],
+            lack,
             lineage,
             unconfirmed: flags[3],
             suspect: flags[4],
-            lost_power: flags[5],
-            unwritten: flags[7],
-            rewound: flags[6],
+            unwritten: flags[2],
+            rewound: flags[5],
             moment: Moment(sizes[3]),
             seen: Seen {
                 run: BootId(boot ^ 1),

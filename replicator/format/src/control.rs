@@ -5,7 +5,7 @@ use bincode::{Decode, Encode};
 use crate::{
     ids::{BootId, Epoch, GenerationId, Moment, NodeId, Seq, Term},
     lineage::Lineage,
-    superblock::{Run, Seen, StoredDisk},
+    superblock::{Lack, Run, Seen, StoredDisk},
 };
 
 /// A control message. `DESIGN` section 6 and 7 name the rules behind each.
@@ -109,6 +109,8 @@ pub struct PeerState {
     pub boot: BootId,
     /// It is primary now.
     pub primary: bool,
+    /// The primary that it is connected to and kept equal by, if it is a standby of one.
+    pub follows: Option<NodeId>,
     /// Its disk, as stored; `Failed` also when there is none.
     pub disk: StoredDisk,
     /// Equal hashes of it prove nothing: see [`Superblock::suspect`](crate::superblock::Superblock::suspect).
@@ -124,10 +126,8 @@ pub struct PeerState {
     pub seen: Seen,
     /// Its disk may be given to clients now (UpToDate, not only Consistent).
     pub up_to_date: bool,
-    /// It was not stopped cleanly and has not been compared since.
-    pub crashed: bool,
-    /// Its host went down with it: what its disk's cache held may be lost.
-    pub lost_power: bool,
+    /// What its copy may lack.
+    pub lack: Lack,
     /// It has received what it has not written yet, over connections that have ended (protocol B: acknowledged).
     pub unwritten: bool,
     /// Its lineage.

@@ -48,9 +48,11 @@ pub struct Superblock {
     pub device: Device,
     /// This node was primary when this was written (a crash of a primary is told by it).
     pub primary: bool,
-    /// The replica took part since this was written; cleared by a clean stop only.
+    /// What this copy may lack of its newest generation, beside what a crash takes from it while it is `active`.
+    pub lack: Lack,
+    /// The backing device may have what is not stable, and bits that are not stored: to end now is to have crashed.
     pub active: bool,
-    /// The boot of the host on which it took part: what an earlier process wrote is in the disk's cache at least, as
+    /// The boot of the host on which it became active: what an earlier process wrote is in the disk's cache at least, as
     /// long as this is still the host's.
     pub host: BootId,
     /// The newest runs of the process, oldest first, the one that goes on among them.
@@ -103,6 +105,37 @@ pub enum StoredDisk {
     Outdated,
     /// Had every acknowledged write of its newest generation.
     UpToDate,
+}
+
+/// What a copy may lack of what was acknowledged in its newest generation. One that is made equal to another lacks what that
+/// one lacks.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Encode,
+    Decode,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lack {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What was under way when its process died.
+    UnderWay,
+    /// What was not flushed when its host went down.
+    Unflushed,
+    /// Anything: the primary that kept it equal did not count on it, and may have gone on without it in the same
+    /// generation.
+    Anything,
 }
 
 /// What is durably known of one peer.

@@ -22,8 +22,8 @@ use twindisk_format::{
     },
     lineage::{Generation, Lineage},
     superblock::{
-        Conflict, ConflictKind, Device, PeerRecord, Receipt, ReceiptKind, Run, Seen, Standing,
-        StoredDisk, Superblock, Tie,
+        Conflict, ConflictKind, Device, Lack, PeerRecord, Receipt, ReceiptKind, Run, Seen,
+        Standing, StoredDisk, Superblock, Tie,
     },
     wire::{ChainDecoder, ChainEncoder},
 };
@@ -91,6 +91,7 @@ fn superblock() -> Superblock {
             began: Moment(5),
         }],
         primary: true,
+        lack: Lack::Nothing,
         active: true,
         host: BootId(6),
         binding: Some(Binding {
@@ -167,6 +168,7 @@ fn control_messages() -> Vec<ControlMessage> {
         M::State(PeerState {
             boot: BootId(5),
             primary: true,
+            follows: None,
             disk: StoredDisk::UpToDate,
             suspect: false,
             rewound: false,
@@ -180,8 +182,7 @@ fn control_messages() -> Vec<ControlMessage> {
                 began: Moment(650),
             }],
             up_to_date: true,
-            crashed: false,
-            lost_power: false,
+            lack: Lack::Unflushed,
             unwritten: true,
             lineage: lineage(),
             unconfirmed: true,

@@ -234,8 +234,11 @@ impl World {
     /// Identity before authority: whether what one node says of terms counts for another. It does not if they are not
     /// related, if it has no data, or if so many terms there never were.
     pub(crate) fn has_authority(&self, from: usize, to: usize, term: u64) -> bool {
-        let stored = |number: usize| self.nodes[number].meta.superblock();
-        let (Some(mut theirs), Some(mut mine)) = (stored(from), stored(to)) else {
+        // Who hears it compares with what it holds for true. A generation that it has begun and is still storing is part
+        // of that: against one that was forced meanwhile it is a fork (R11), although nothing was completed in it.
+        let replica = self.nodes[to].replica.as_ref();
+        let mine = replica.map(|replica| replica.superblock().clone());
+        let (Some(mut theirs), Some(mut mine)) = (self.nodes[from].meta.superblock(), mine) else {
             return true;
         };
         let forked = |mine: &Superblock, theirs: &Superblock| {
@@ -280,11 +283,12 @@ impl World {
         let Some(status) = node.status(self.now) else {
             return;
         };
-        let missing = status
-            .peers
-            .iter()
-            .filter(|peer| peer.in_sync && peer.connection != ConnectionState::Established);
-        let missing = missing.map(|peer| usize::from(peer.node));
+        // Who was still here when it was asked for was not what the node was frozen for: its answers count from then on.
+        let missing = status.peers.iter().zip(&node.parted);
+        let missing = missing.filter(|(peer, parted)| {
+            peer.in_sync && peer.connection != ConnectionState::Established && **parted <= invoke
+        });
+        let missing = missing.map(|(peer, _)| usize::from(peer.node));
         let lease = self.swarm.timings.read_lease.as_nanos() as u64;
         let result = self.heard.check_lease(number, invoke, missing, lease);
         self.check(result);

@@ -270,7 +270,8 @@ impl World {
             if let (Some(before), Some(after)) = (before, node.meta.superblock()) {
                 let kept = promises::check_history(number, node.saved, &before, &after);
                 let change = (&before, &after);
-                let stable = promises::check_rest(number, node.crashed, change, &node.disk);
+                let crashed = core::mem::take(&mut node.crashed);
+                let stable = promises::check_rest(number, crashed, change, &node.disk);
                 self.check(kept);
                 self.check(stable);
             }

@@ -10,7 +10,7 @@ use twindisk_format::{
     ids::{BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Slot, Term},
     limits::MAX_DATA_BLOCKS,
     lineage::{Generation, Lineage},
-    superblock::{Device, PeerRecord, StoredDisk, Superblock},
+    superblock::{Device, Lack, PeerRecord, StoredDisk, Superblock},
 };
 
 use crate::{
@@ -64,7 +64,7 @@ pub(crate) struct Node {
     pub(crate) suspended: bool,
     /// It has reported its disk as failed.
     pub(crate) diskless: bool,
-    /// It had not stopped cleanly before this run, and was compared with nobody since.
+    /// It was not at rest when this run began, and has not stored anything since.
     pub(crate) crashed: bool,
     /// When it last reported that I/O waits.
     pub(crate) suspended_at: u64,
@@ -78,6 +78,8 @@ pub(crate) struct Node {
     pub(crate) connections: Vec<ConnectionState>,
     /// How long its dead metadata has gone unnoticed.
     pub(crate) watch: crate::dead_meta::Watch,
+    /// When each connection was last equal no more, by slot.
+    pub(crate) parted: Vec<u64>,
     /// When it last lost contents or memory.
     pub(crate) last_loss: u64,
 }
@@ -220,6 +222,7 @@ impl Node {
             disk_state: DiskState::Consistent,
             connections: Vec::new(),
             watch: crate::dead_meta::Watch::default(),
+            parted: Vec::new(),
             last_loss: 0,
             host: BootId(1),
         }
@@ -306,6 +309,7 @@ pub(crate) fn superblock(number: usize, swarm: &Swarm) -> Superblock {
             StoredDisk::Inconsistent
         },
         primary: false,
+        lack: Lack::Nothing,
         active: false,
         host: BootId(0),
         binding: None,

@@ -64,7 +64,7 @@ impl World {
                 ""
             },
             if loaded.superblock.active {
-                ", not stopped cleanly"
+                ", not at rest"
             } else {
                 ""
             },
@@ -81,6 +81,7 @@ impl World {
         if let Some(status) = node.status(self.now) {
             node.disk_state = status.disk;
             node.connections = status.peers.iter().map(|peer| peer.connection).collect();
+            node.parted = vec![0; status.peers.len()];
             let name = format!("{:?}", status.disk);
             self.coverage.reach("disk at the start", &name);
         }

@@ -1,6 +1,6 @@
 //! What a core reports of itself, against what the checker knows.
 
-use twindisk_core::{ConnectionState, DiskState, Report, Role};
+use twindisk_core::{ConnectionState, DiskState, Report};
 
 use crate::{
     checker::{Violation, sector::Held},
@@ -14,7 +14,6 @@ impl World {
             Report::Role { role, term, .. } => {
                 self.nodes[number].term = *term;
                 self.nodes[number].suspended = false;
-                self.nodes[number].crashed &= *role == Role::Standby;
                 self.coverage.reach("role", &format!("{role:?}"));
                 "role"
             }
@@ -34,7 +33,6 @@ impl World {
                 "disk"
             }
             Report::Connection { peer, state, .. } => {
-                self.nodes[number].crashed &= *state != ConnectionState::Established;
                 self.nodes[number].rewound &= *state != ConnectionState::Established;
                 let slot = slot_of(number, usize::from(*peer)).index();
                 let connections = &mut self.nodes[number].connections;
@@ -42,6 +40,10 @@ impl World {
                 let before = connections
                     .get_mut(slot)
                     .map_or(*state, |before| std::mem::replace(before, *state));
+                let equal = ConnectionState::Established;
+                if before == equal && *state != equal {
+                    self.nodes[number].parted[slot] = self.now;
+                }
                 self.coverage
                     .reach("connection", &format!("{before:?} to {state:?}"));
                 "connection"

@@ -5,6 +5,7 @@ use twindisk_format::{
     control::{ControlMessage, PeerState},
     frame::{Envelope, Frame},
     lineage::Lineage,
+    superblock::Lack,
 };
 
 /// What a node hears.
@@ -220,14 +221,20 @@ fn control(message: &ControlMessage) -> String {
 
 fn peer_state(state: &PeerState) -> String {
     format!(
-        "State {:?}{}{}{}{} {} in sync {:?}, {} dirty, base {:?}, {} of {} blocks",
+        "State {:?}{}{}{}{} {} in sync {:?} of epoch {}, {} dirty, base {:?}, {} of {} blocks",
         state.disk,
         if state.primary { " primary" } else { "" },
         if state.up_to_date { " up-to-date" } else { "" },
-        if state.crashed { " crashed" } else { "" },
+        match state.lack {
+            Lack::Nothing => "",
+            Lack::UnderWay => " crashed",
+            Lack::Unflushed => " unpowered",
+            Lack::Anything => " uncounted",
+        },
         if state.unwritten { " writing" } else { "" },
         lineage(&state.lineage),
         state.in_sync.iter().map(|node| node.0).collect::<Vec<_>>(),
+        state.epoch,
         state.dirty_blocks,
         state.base.map(|base| base.0 % 1000),
         state.size_blocks,

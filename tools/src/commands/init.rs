@@ -14,7 +14,7 @@ use twindisk_format::{
     ids::{BootId, Epoch, GenerationId, Term},
     limits::{BLOCK_BYTES, MAX_DEVICE_BLOCKS, MAX_PEERS},
     lineage::{Generation, Lineage},
-    superblock::{Device, PeerRecord, StoredDisk, Superblock, Tie},
+    superblock::{Device, Lack, PeerRecord, StoredDisk, Superblock, Tie},
 };
 
 use crate::{ask::Where, exit::Failure, input::size};
@@ -227,6 +227,7 @@ fn superblock(plan: &Plan<'_>, device: &Backing) -> Result<Superblock, Failure> 
         lineage: Lineage::new(lineage),
         disk,
         primary: false,
+        lack: Lack::Nothing,
         active: false,
         host: BootId(0),
         binding: None,

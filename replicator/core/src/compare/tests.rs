@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use twindisk_format::{
     ids::{BootId, Epoch, GenerationId, Moment, Term},
     lineage::Lineage,
-    superblock::Seen,
+    superblock::{Lack, Seen},
 };
 
 use super::*;
@@ -25,11 +25,11 @@ fn state(generations: &[u64]) -> PeerState {
     PeerState {
         boot: BootId(1),
         primary: false,
+        follows: None,
         disk: StoredDisk::UpToDate,
         up_to_date: true,
-        lost_power: false,
         unwritten: false,
-        crashed: false,
+        lack: Lack::Nothing,
         base: lineage.newest().map(|newest| newest.id),
         lineage,
         unconfirmed: false,
@@ -84,7 +84,7 @@ fn equal_generation_with_dirty_bits_on_either_side_is_never_in_sync() {
 #[test]
 fn the_survivor_leads_a_crashed_primary() {
     let mut crashed = state(&[5]);
-    crashed.crashed = true;
+    crashed.lack = Lack::UnderWay;
     crashed.dirty_blocks = 7;
     assert_eq!(leads(&crashed, &state(&[5])), None);
     assert_eq!(leads(&state(&[5]), &crashed), Some((true, false)));
@@ -93,7 +93,7 @@ fn the_survivor_leads_a_crashed_primary() {
 #[test]
 fn a_survivor_leads_even_if_it_has_begun_to_part_unless_it_was_not_counted_on() {
     let mut crashed = state(&[5]);
-    crashed.crashed = true;
+    crashed.lack = Lack::UnderWay;
     let mut survivor = state(&[5]);
     survivor.disk = StoredDisk::Outdated;
     assert_eq!(leads(&survivor, &crashed), Some((false, false)));
@@ -104,9 +104,9 @@ fn a_survivor_leads_even_if_it_has_begun_to_part_unless_it_was_not_counted_on() 
 #[test]
 fn whose_process_died_outlived_whose_host_went_down_even_if_it_has_begun_to_part() {
     let mut lost_power = state(&[5]);
-    (lost_power.crashed, lost_power.lost_power) = (true, true);
+    lost_power.lack = Lack::Unflushed;
     let mut died = state(&[5]);
-    (died.crashed, died.disk) = (true, StoredDisk::Outdated);
+    (died.lack, died.disk) = (Lack::UnderWay, StoredDisk::Outdated);
     assert_eq!(leads(&died, &lost_power), Some((false, false)));
     assert_eq!(leads(&lost_power, &died), None);
     lost_power.in_sync = vec![TWO];
@@ -115,21 +115,36 @@ fn whose_process_died_outlived_whose_host_went_down_even_if_it_has_begun_to_part
     assert_eq!(leads(&died, &lost_power), Some((false, false)));
     lost_power.copies = Vec::new();
     lost_power.in_sync = vec![ONE, TWO];
-    died.lost_power = true;
+    died.lack = Lack::Unflushed;
     assert_eq!(leads(&died, &lost_power), None);
 }
 
 #[test]
 fn who_was_being_taken_in_does_not_outlive_who_took_it_in_before_it_knew() {
     let mut crashed = state(&[5]);
-    crashed.crashed = true;
+    crashed.lack = Lack::UnderWay;
     crashed.joining = vec![ONE];
     let mut joiner = state(&[5]);
-    joiner.disk = StoredDisk::Outdated;
+    (joiner.disk, joiner.lack) = (StoredDisk::Outdated, Lack::Anything);
     assert_eq!(leads(&joiner, &crashed), None);
     // It has stored that it is in, so it has everything.
-    joiner.disk = StoredDisk::UpToDate;
+    (joiner.disk, joiner.lack) = (StoredDisk::UpToDate, Lack::Nothing);
     assert_eq!(leads(&joiner, &crashed), Some((false, false)));
+}
+
+#[test]
+fn a_copy_that_nobody_counted_on_leads_nobody_who_has_lost_less() {
+    let mut copy = state(&[5]);
+    (copy.disk, copy.lack) = (StoredDisk::Outdated, Lack::Anything);
+    for lack in [Lack::Nothing, Lack::UnderWay, Lack::Unflushed] {
+        let mut member = state(&[5]);
+        member.lack = lack;
+        assert_eq!(leads(&copy, &member), None);
+        // It has parted in good order, or was made equal by somebody who lacks as much.
+        member.disk = StoredDisk::Outdated;
+        assert_eq!(leads(&copy, &member), None);
+        assert_eq!(leads(&member, &copy), Some((false, false)));
+    }
 }
 
 #[test]
@@ -209,6 +224,15 @@ fn a_failed_disk_is_compared_as_a_whole() {
     assert_eq!(leads(&ahead, &failed), Some((true, true)));
 }
 
+fn lacks() -> impl Strategy<Value = Lack> {
+    prop::sample::select(vec![
+        Lack::Nothing,
+        Lack::UnderWay,
+        Lack::Unflushed,
+        Lack::Anything,
+    ])
+}
+
 fn any_state() -> impl Strategy<Value = PeerState> {
     let disks = [
         StoredDisk::Failed,
@@ -219,14 +243,15 @@ fn any_state() -> impl Strategy<Value = PeerState> {
     (
         prop::sample::select(vec![vec![], vec![1], vec![1, 2], vec![1, 3], vec![9]]),
         prop::sample::select(disks.to_vec()),
-        any::<(bool, bool)>(),
+        any::<bool>(),
+        lacks(),
         0_u64..3,
     )
         .prop_map(
-            |(generations, disk, (primary, crashed), dirty_blocks)| PeerState {
+            |(generations, disk, primary, lack, dirty_blocks)| PeerState {
                 disk,
                 primary,
-                crashed,
+                lack,
                 dirty_blocks,
                 ..state(&generations)
             },
@@ -294,8 +319,8 @@ fn live(steps: &[Step]) -> [Vec<u64>; 3] {
 }
 
 /// The state of a node with that lineage, in a condition that chance decides.
-fn condition(generations: &[u64], dice: (usize, bool, bool, u64, usize)) -> PeerState {
-    let (disk, crashed, counts_on, dirty_blocks, base) = dice;
+fn condition(generations: &[u64], dice: (usize, Lack, bool, u64, usize)) -> PeerState {
+    let (disk, lack, counts_on, dirty_blocks, base) = dice;
     let whole = [
         StoredDisk::UpToDate,
         StoredDisk::UpToDate,
@@ -313,7 +338,7 @@ fn condition(generations: &[u64], dice: (usize, bool, bool, u64, usize)) -> Peer
     };
     let mut state = state(generations);
     state.disk = disk;
-    state.crashed = crashed;
+    state.lack = lack;
     state.dirty_blocks = dirty_blocks;
     state.in_sync = if counts_on { vec![ONE, TWO] } else { vec![] };
     state.base = generations
@@ -328,8 +353,8 @@ proptest! {
     #[test]
     fn every_reachable_pair_has_one_answer(
         steps in prop::collection::vec(any_step(), 0..40),
-        mine in (0_usize..5, any::<bool>(), any::<bool>(), 0_u64..2, any::<usize>()),
-        theirs in (0_usize..5, any::<bool>(), any::<bool>(), 0_u64..2, any::<usize>()),
+        mine in (0_usize..5, lacks(), any::<bool>(), 0_u64..2, any::<usize>()),
+        theirs in (0_usize..5, lacks(), any::<bool>(), 0_u64..2, any::<usize>()),
         primary in 0_u8..3,
     ) {
         let lineages = live(&steps);

@@ -144,9 +144,7 @@ impl Replica {
             self.write_all_bitmaps();
             return false;
         }
-        // A crash that no comparison has made good yet must not be forgotten.
-        let forgets = self.mutant(Mutant::StopForgetsCrash);
-        if self.store.get().active && (!self.crashed || forgets) {
+        if self.store.get().active {
             self.store.change(|superblock| superblock.active = false);
         }
         if let Some(job) = &mut self.job {

@@ -5,7 +5,7 @@ use twindisk_format::{
     frame::Frame,
     ids::{Slot, SlotSet, Term},
     lineage::{Lineage, Relation},
-    superblock::{Standing, StoredDisk},
+    superblock::{Lack, Standing, StoredDisk},
 };
 
 use super::{Job, Step};
@@ -346,6 +346,7 @@ impl Replica {
         let binding = binding::at_promotion(held, generation);
         self.before_promotion = Some(self.store.get().clone());
         let for_ever = self.mutant(Mutant::ReceiptIsForEver);
+        let host = self.host;
         self.store.change(|superblock| {
             superblock.term = term;
             superblock.lineage.begin(generation);
@@ -353,6 +354,8 @@ impl Replica {
             superblock.primary = true;
             superblock.binding = Some(binding);
             superblock.active = true;
+            superblock.host = host;
+            superblock.lack = Lack::Nothing;
             superblock.disk = StoredDisk::UpToDate;
             superblock.rewound = false;
             for (index, record) in superblock.peers.iter_mut().enumerate() {
@@ -409,8 +412,6 @@ impl Replica {
             // What an earlier primary sent there may not be stable: the first flush covers it.
             self.peer_mut(slot).sent.dirty |= self.peer(slot).phase == Phase::Established;
         }
-        self.crashed = false;
-        self.take_part();
         self.set_disk(DiskState::UpToDate, "");
         let term = self.store.get().term.0;
         self.report(Report::Role {

@@ -6,7 +6,7 @@ use twindisk_format::{
     frame::Frame,
     ids::Slot,
     lineage::Relation,
-    superblock::{Standing, StoredDisk},
+    superblock::{Lack, Standing, StoredDisk},
 };
 
 use crate::{
@@ -105,12 +105,25 @@ impl Replica {
         } else if !matches!(relation, Relation::Same | Relation::Behind) {
             let why = "its lineage does not contain what this node has";
             Err((Mark::MembershipLineage, why.into()))
+        } else if self.knows_better_than(membership) && !membership.in_sync.contains(&mine.node) {
+            // It takes this node in when the two meet again, and hears then that it is in.
+            let why = "it does not know that this node has the newest data";
+            Err((Mark::MembershipUnaware, why.into()))
         } else if membership.size_blocks > self.capacity_blocks {
             let why = "its device is larger than this one can be";
             Err((Mark::MembershipSize, why.into()))
         } else {
             Ok(())
         }
+    }
+
+    /// This node knows that it has the newest data, and who tells it what it is does not: that one has been compared with
+    /// fewer.
+    fn knows_better_than(&self, membership: &Membership) -> bool {
+        let less = !membership.primary && !membership.up_to_date;
+        let lineage = &self.store.get().lineage;
+        less && self.disk == DiskState::UpToDate
+            && lineage.relation(&membership.lineage) == Relation::Same
     }
 
     /// Stores a membership once everything that came before it is stable here.
@@ -201,6 +214,17 @@ impl Replica {
         let member = membership.in_sync.contains(&node);
         let has_disk = self.disk_attached();
         let for_ever = self.mutant(Mutant::ReceiptIsForEver);
+        let host = self.host;
+        let better = self.knows_better_than(membership);
+        // What came from a leader that lacks something is no better than the leader.
+        let said = self.peer(slot).said.as_ref();
+        let lack = if membership.primary && !member {
+            Lack::Anything
+        } else if membership.up_to_date {
+            Lack::Nothing
+        } else {
+            said.map_or(Lack::Anything, |said| said.lack)
+        };
         self.adopt_size(membership.size_blocks);
         self.mark_leavers(slot, membership);
         self.store.change(|superblock| {
@@ -208,7 +232,12 @@ impl Replica {
             superblock.epoch = membership.epoch;
             superblock.lineage = membership.lineage.clone();
             superblock.unconfirmed = false;
-            if has_disk {
+            if membership.primary {
+                superblock.active = true;
+                superblock.host = host;
+            }
+            if has_disk && !better {
+                superblock.lack = lack;
                 superblock.suspect = false;
                 superblock.rewound = false;
                 // A protocol A standby may lack what was acknowledged last: it is not to be promoted as it is.
@@ -324,16 +353,12 @@ impl Replica {
 
     /// What this copy is, now that it is equal to the leader's.
     fn adopt_disk_state(&mut self, slot: Slot) {
-        // What came from a crashed leader is no better than the leader.
         let leader = self.peer(slot).said.as_ref();
         let newest = leader.is_some_and(|said| said.up_to_date);
-        let (crashed, lost_power) =
-            leader.map_or((false, false), |said| (said.crashed, said.lost_power));
-        self.crashed = crashed && !newest;
-        self.lost_power = lost_power;
-        self.take_part();
         let disk = match self.store.get().disk {
-            StoredDisk::UpToDate if newest => DiskState::UpToDate,
+            StoredDisk::UpToDate if newest || self.disk == DiskState::UpToDate => {
+                DiskState::UpToDate
+            }
             StoredDisk::UpToDate | StoredDisk::Outdated => DiskState::Consistent,
             StoredDisk::Inconsistent => DiskState::Inconsistent,
             StoredDisk::Failed => DiskState::Failed,

@@ -197,7 +197,7 @@ impl Replica {
         let quiet = self.job.is_none() || self.hands_over_to(slot);
         // Whoever is granted a term says who is in sync in it.
         let granted = self.role == Role::Standby && self.granted.is_some();
-        let first = self.role == Role::Primary || self.leads_standbys();
+        let first = self.role == Role::Primary || self.leads_standbys(slot);
         quiet
             && !granted
             && first
@@ -206,13 +206,12 @@ impl Replica {
             && self.growth_waits_for(slot).is_empty()
     }
 
-    /// Of standbys that are all equal the one with the lowest number changes the set.
-    fn leads_standbys(&self) -> bool {
+    /// Of standbys that are all equal the one with the lowest number changes the set, but for the one that is to be taken in.
+    fn leads_standbys(&self, joiner: Slot) -> bool {
         let mine = self.store.get().node;
-        self.store
-            .in_sync()
-            .iter()
-            .all(|slot| self.peer(slot).node > mine || !self.is_here(slot))
+        let others = self.store.in_sync();
+        let mut others = others.iter().filter(|slot| *slot != joiner);
+        others.all(|slot| self.peer(slot).node > mine || !self.is_here(slot))
     }
 
     /// Every member has stored it: now the joiner may know.
@@ -247,6 +246,11 @@ impl Replica {
         self.store
             .change(|superblock| superblock.peers[slot.index()].standing = Standing::In);
         self.tell_members();
+    }
+
+    /// That `slot` has everything was not known to the other members: they keep what it may lack as dirty until they hear it.
+    pub(super) fn is_news_to_members(&self, slot: Slot) -> bool {
+        self.store.in_sync().iter().any(|other| other != slot)
     }
 
     /// Tells the members what has come of a change they know of. Nothing waits for that.

@@ -57,7 +57,9 @@ impl Replica {
             );
             ready && self.store.peer(*slot).standing.is_counted() && self.receipt_holds(*slot)
         });
-        let Some(slot) = leaving.filter(|_| self.stable_alone()) else {
+        // From now on this copy stands for both: see `rest`.
+        let unrested = self.mutant(Mutant::LeadUnrested) && self.stable_alone();
+        let Some(slot) = leaving.filter(|_| self.is_at_rest() || unrested) else {
             return false;
         };
         let epoch = self.next_epoch();

@@ -4,7 +4,7 @@
 use twindisk_format::{
     ids::{NodeId, Slot, SlotSet},
     lineage::Relation,
-    superblock::{Standing, StoredDisk},
+    superblock::{Lack, Standing, StoredDisk},
 };
 
 use crate::{DiskState, Role, mutants::Mutant, mutation::Stage, peer::Phase, replica::Replica};
@@ -29,7 +29,7 @@ impl Replica {
             slot == joining
                 || self.peer(slot).phase == Phase::Established
                 // Who left has gone on nowhere, but may have what this node's disk has lost in a crash.
-                || !self.crashed && self.has_released_itself(slot)
+                || self.lack() == Lack::Nothing && self.has_released_itself(slot)
         });
         let outdated = self.store.get().disk == StoredDisk::Outdated;
         // Two that both released themselves, with nobody else to know better, are the newest there is.

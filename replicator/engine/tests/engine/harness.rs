@@ -25,7 +25,7 @@ use twindisk_format::{
     auth::Session,
     ids::{BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Slot, Term},
     lineage::{Generation, Lineage},
-    superblock::{Device, PeerRecord, Seen, Standing, StoredDisk, Superblock},
+    superblock::{Device, Lack, PeerRecord, Seen, Standing, StoredDisk, Superblock},
 };
 use twindisk_nbd::{
     Export, Handshake, Outcome,
@@ -106,6 +106,7 @@ impl Node {
             runs: Vec::new(),
             disk: StoredDisk::UpToDate,
             primary: false,
+            lack: Lack::Nothing,
             active: false,
             host: BootId(0),
             binding: None,

@@ -13,7 +13,7 @@ use crate::{
     activity_log::AlPage,
     bitmap::{encode_bitmap_page, page_words},
     meta_block::{Fault, MetaBlock, Place},
-    superblock::{Device, Standing, StoredDisk, Superblock, Tie},
+    superblock::{Device, Lack, Standing, StoredDisk, Superblock, Tie},
 };
 
 /// Reads everything and lists every block that is not as it should be.
@@ -124,7 +124,8 @@ impl fmt::Display for Dump {
         writeln!(f)?;
         writeln!(f, "device          {}", device_name(superblock.device))?;
         writeln!(f, "was primary     {}", yes_no(superblock.primary))?;
-        writeln!(f, "stopped cleanly {}", yes_no(!superblock.active))?;
+        writeln!(f, "at rest         {}", yes_no(!superblock.active))?;
+        writeln!(f, "may lack        {}", lack_name(superblock.lack))?;
         writeln!(f, "host's boot     {:016x}", superblock.host.0)?;
         writeln!(
             f,
@@ -281,6 +282,15 @@ fn device_name(device: Device) -> String {
         Tie::Inside => format!("{blocks} blocks, this metadata on it"),
         Tie::Mark(mark) => format!("{blocks} blocks, marked {mark:016x}"),
         Tie::Identity(hash) => format!("{blocks} blocks, identity {hash:016x}"),
+    }
+}
+
+const fn lack_name(lack: Lack) -> &'static str {
+    match lack {
+        Lack::Nothing => "nothing",
+        Lack::UnderWay => "what was under way when its process died",
+        Lack::Unflushed => "what was not flushed when its host went down",
+        Lack::Anything => "anything: nobody counted on it",
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     limits::EXTENT_BLOCKS,
     lineage::{Generation, Lineage},
     meta_block::FoundPlace,
-    superblock::{Device, PeerRecord, Receipt, ReceiptKind, Seen, Standing, StoredDisk},
+    superblock::{Device, Lack, PeerRecord, Receipt, ReceiptKind, Seen, Standing, StoredDisk},
 };
 
 /// One page of activity log, three of bitmap.
@@ -43,6 +43,7 @@ fn superblock() -> Superblock {
         primary: true,
         host: BootId(0),
         binding: None,
+        lack: Lack::Nothing,
         active: true,
         peers: vec![PeerRecord {
             node: NodeId(2),

@@ -2,12 +2,16 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod identity;
+mod lack;
 
 use zerocopy::{
     FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, LE, U16, U64, U128, Unaligned,
 };
 
-use self::identity::{decode_conflict, decode_runs, decode_tie, encode_conflict_kind, encode_tie};
+use self::{
+    identity::{decode_conflict, decode_runs, decode_tie, encode_conflict_kind, encode_tie},
+    lack::{LACK_FLAGS, decode_lack, encode_lack},
+};
 use super::{Device, PeerRecord, Receipt, ReceiptKind, Seen, Standing, StoredDisk, Superblock};
 use crate::{
     binding::Binding,
@@ -67,7 +71,8 @@ impl Superblock {
             | flag(self.active, FLAG_ACTIVE)
             | flag(self.unconfirmed, FLAG_UNCONFIRMED)
             | flag(self.suspect, FLAG_SUSPECT)
-            | flag(self.rewound, FLAG_REWOUND);
+            | flag(self.rewound, FLAG_REWOUND)
+            | encode_lack(self.lack);
         assert!(
             self.peers.len() <= MAX_PEERS,
             "{} peers in a superblock",
@@ -155,6 +160,7 @@ impl Superblock {
                 blocks: layout.device_blocks.get(),
             },
             primary: layout.flags & FLAG_PRIMARY != 0,
+            lack: decode_lack(layout.flags),
             active: layout.flags & FLAG_ACTIVE != 0,
             host: BootId(layout.host.get()),
             runs: decode_runs(layout)?,
@@ -457,7 +463,8 @@ const FLAG_ACTIVE: u8 = 2;
 const FLAG_UNCONFIRMED: u8 = 4;
 const FLAG_SUSPECT: u8 = 8;
 const FLAG_REWOUND: u8 = 16;
-const FLAGS: u8 = FLAG_PRIMARY | FLAG_ACTIVE | FLAG_UNCONFIRMED | FLAG_SUSPECT | FLAG_REWOUND;
+const FLAGS: u8 =
+    FLAG_PRIMARY | FLAG_ACTIVE | FLAG_UNCONFIRMED | FLAG_SUSPECT | FLAG_REWOUND | LACK_FLAGS;
 const PEER_HAS_BASE: u8 = 1;
 const RESERVED_BYTES: usize =
     BODY_BYTES - 104 - MAX_PEERS * 64 - MAX_GENERATIONS * 24 - MAX_ANCESTORS * 8 - MAX_RUNS * 16;

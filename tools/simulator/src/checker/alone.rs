@@ -343,9 +343,10 @@ impl WhatIf {
         false
     }
 
-    /// Everything that it comes to write by itself, sector by sector.
+    /// Everything that it comes to write by itself before it serves, sector by sector. What waits for space on the disk is
+    /// tried again when its time has come.
     fn writes(mut self, node: &Node) -> Vec<(u64, u64)> {
-        self.settle();
+        self.serves();
         let mut values = Vec::new();
         for io in self.written {
             match io {

@@ -3,7 +3,7 @@
 
 use twindisk_format::{
     control::ControlMessage,
-    superblock::{StoredDisk, Superblock},
+    superblock::{Lack, StoredDisk, Superblock},
 };
 
 use super::Violation;
@@ -75,8 +75,9 @@ pub(crate) fn check_message(
     ))
 }
 
-/// S1: a node that is recorded as at rest, or as stopped cleanly, has everything durable; a crash that nothing has made
-/// good is not forgotten.
+/// S1: a node that is recorded as at rest, or as stopped cleanly, has everything durable. What a crash may have taken from
+/// it is recorded with the first write after the start. (Later a comparison may make it good in the same write in which the
+/// node comes to rest: whether it did is not known here, and shows in S1.)
 pub(crate) fn check_rest(
     node: usize,
     crashed: bool,
@@ -85,14 +86,13 @@ pub(crate) fn check_rest(
 ) -> Result<(), Violation> {
     // What is no whole copy is resynced anyway.
     let whole = matches!(after.disk, StoredDisk::UpToDate | StoredDisk::Outdated);
+    if whole && crashed && after.lack == Lack::Nothing {
+        let story =
+            format!("node {node} forgets that it crashed, and was compared with nobody since");
+        return Err(Violation::new("S1", story));
+    }
     if after.active || !before.active || !whole {
         return Ok(());
-    }
-    if crashed {
-        let story = format!(
-            "node {node} is recorded as at rest: that it crashed, and was compared with nobody since, is forgotten"
-        );
-        return Err(Violation::new("S1", story));
     }
     if let Some(block) = disk.unsettled().next() {
         let story =

@@ -111,6 +111,12 @@ pub(super) const EXCEPTIONS: &[(&str, &str, Must)] = &[
         Must::Luck("two standbys lead a third one at the same time"),
     ),
     exception(
+        Mark::MembershipUnaware,
+        Must::Luck(
+            "a standby that has met everybody is told what it is by one that has not, and does not count on it",
+        ),
+    ),
+    exception(
         Mark::GrantNewer,
         Must::Luck("a candidate asks for the term before the two have compared what they have"),
     ),

@@ -1,5 +1,7 @@
 //! Three nodes: what a third one knows, has, and lacks.
 
+use std::time::Duration;
+
 use twindisk_core::{Command, ConnectionState, DiskState, Mark, RefusalCode, Role};
 use twindisk_format::superblock::ReceiptKind;
 
@@ -9,7 +11,7 @@ use crate::{
     node::slot_of,
     run::Outcome,
     script::{DEMOTE, PROMOTE, Script},
-    swarm::{Seed, Swarm},
+    swarm::{MS, Seed, Swarm},
     trace::Telling,
 };
 
@@ -42,6 +44,8 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ),
     ("protocol-a-standby-crashes", protocol_a_standby_crashes),
     ("set-grew-while-a-member-was-away", set_grew_unheard),
+    ("who-overwrites-another-is-at-rest", overwrites_at_rest),
+    ("member-meets-a-follower", member_meets_a_follower),
     ("handover-while-standbys-meet", handover_while_standbys_meet),
 ];
 
@@ -290,7 +294,7 @@ fn handover_while_standbys_meet(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.nodes = 3;
     // A broken connection may be noticed late, and a disk slow after that: neither is what a handover is to fail for here.
-    swarm.timings.stop_timeout = core::time::Duration::from_secs(10);
+    swarm.timings.stop_timeout = Duration::from_secs(10);
     let mut script = Script::new(swarm, telling);
     for turn in 0..6 {
         script.serve(20);
@@ -308,5 +312,64 @@ fn handover_while_standbys_meet(seed: Seed, telling: Telling) -> Outcome {
         script.wait_role(to, Role::Primary);
         script.wait_all_equal();
     }
+    script.finish()
+}
+
+/// Three nodes under writes that no flush makes stable.
+fn three_unflushed(seed: Seed, telling: Telling) -> Script {
+    let mut swarm = Swarm::calm(seed);
+    swarm.nodes = 3;
+    swarm.load.clients = 4;
+    (swarm.load.depth, swarm.load.burst) = (8, 4);
+    (swarm.load.reads, swarm.load.flushes, swarm.load.fua) = (0, 0, 0);
+    swarm.load.think = MS;
+    swarm.timings.flush_interval = Duration::from_secs(3);
+    let mut script = Script::new(swarm, telling);
+    script.load(100_000);
+    script.pass(40 + seed.number % 7);
+    script
+}
+
+/// Ann loses its power, and what it had not flushed. Bob leads cid, who is recorded as outdated and being overwritten when
+/// bob loses its power too. Ann, who was primary last, is back first, and leads cid. Bob has everything, and knows it.
+fn overwrites_at_rest(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three_unflushed(seed, telling);
+    script.power_off(0, Loss::All);
+    script.load(0);
+    script.step_until(|script| script.status(2).disk == DiskState::Inconsistent);
+    script.power_off(1, Loss::All);
+    script.wait_lost(2, 1);
+    script.start(0);
+    script.wait_link(0, 2, ConnectionState::Established);
+    script.start(1);
+    script.wait_all_equal();
+    script.somebody_primary();
+    script.serve(20);
+    script.wait_all_equal();
+    script.finish()
+}
+
+/// Cid has lost the primary, and meets bob, who has not. Bob will do nothing without the primary: if cid were recorded as
+/// outdated for it, nobody could take over from the two although cid has everything.
+fn member_meets_a_follower(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three_unflushed(seed, telling);
+    for side in 0..2 {
+        script.world.block((0, 2), side, u64::MAX);
+    }
+    script.wait_lost(2, 0);
+    script.wait_link(2, 1, ConnectionState::Waiting);
+    script.load(0);
+    script.expect_decided(Mark::PeersPrimaryMakesEqual);
+    script.power_off(0, Loss::All);
+    script.power_off(1, Loss::All);
+    script.wait_lost(2, 1);
+    script.fenced(2, 0);
+    script.fenced(2, 1);
+    script.must(2, PROMOTE);
+    script.serve(20);
+    script.join();
+    script.start(0);
+    script.start(1);
+    script.wait_all_equal();
     script.finish()
 }

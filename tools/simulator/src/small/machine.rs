@@ -11,7 +11,7 @@ use twindisk_format::{
     lineage::{Generation, Lineage},
     meta_block::MetaBlock,
     metadata,
-    superblock::{Device, PeerRecord, StoredDisk, Superblock},
+    superblock::{Device, Lack, PeerRecord, StoredDisk, Superblock},
 };
 
 /// What a block holds: the number of the write that put it there, 0 for none.
@@ -304,6 +304,7 @@ fn superblock(number: usize, blocks: u64) -> Superblock {
             StoredDisk::Inconsistent
         },
         primary: false,
+        lack: Lack::Nothing,
         active: false,
         host: BootId(0),
         binding: None,

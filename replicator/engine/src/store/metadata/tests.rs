@@ -5,7 +5,7 @@ use std::fs;
 use twindisk_format::{
     ids::{BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Term},
     lineage::{Generation, Lineage},
-    superblock::{Device, PeerRecord, StoredDisk},
+    superblock::{Device, Lack, PeerRecord, StoredDisk},
 };
 
 use super::*;
@@ -29,6 +29,7 @@ fn superblock(max_size_blocks: u64) -> Superblock {
         }]),
         disk: StoredDisk::UpToDate,
         primary: true,
+        lack: Lack::Nothing,
         active: true,
         host: BootId(0),
         binding: None,

@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::superblock::{Conflict, ConflictKind, Run, Tie};
+use crate::superblock::{Conflict, ConflictKind, Lack, Run, Tie};
 use crate::{
-    arbitrary::{disks, lineages},
+    arbitrary::{disks, lacks, lineages},
     ids::ResourceId,
 };
 
@@ -100,6 +100,7 @@ prop_compose! {
         disk in disks(),
         primary: bool,
         active: bool,
+        lack in lacks(),
         host: u64,
         unconfirmed: bool,
         suspect: bool,
@@ -127,6 +128,7 @@ prop_compose! {
             lineage,
             disk,
             primary,
+            lack,
             active,
             host: BootId(host),
             binding: binding.filter(|_| term > 0).map(|(at, id)| Binding {
@@ -182,6 +184,7 @@ fn impossible_values_are_refused_by_name() {
         runs: vec![],
         disk: StoredDisk::UpToDate,
         primary: false,
+        lack: Lack::Nothing,
         active: false,
         host: BootId(0),
         binding: None,
@@ -200,7 +203,7 @@ fn impossible_values_are_refused_by_name() {
     assert!(why(&|layout| layout.size_blocks = U64::new(21)).contains("above the largest"));
     assert!(why(&|layout| layout.max_size_blocks = U64::new(1 << 39)).contains("1 PiB"));
     assert!(why(&|layout| layout.disk = 0).contains("disk state"));
-    assert!(why(&|layout| layout.flags = 32).contains("flag"));
+    assert!(why(&|layout| layout.flags = 128).contains("flag"));
     assert!(why(&|layout| layout.flags = 4).contains("unconfirmed"));
     assert!(why(&|layout| layout.peer_count = 8).contains("more peers"));
     assert!(why(&|layout| layout.peer_count = 1).contains("own number"));
@@ -255,6 +258,7 @@ fn a_peer_takes_a_spare_slot_and_moves_nothing() {
         lineage: Lineage::default(),
         disk: StoredDisk::UpToDate,
         primary: false,
+        lack: Lack::Nothing,
         active: false,
         host: BootId(0),
         binding: None,
