@@ -172,6 +172,7 @@ fn devices_with_their_metadata_inside_grow_one_after_the_other() {
         cluster.ok(node, &["metadata", "move", "--was", "32MiB"]);
         cluster.ok(node, &["metadata", "check"]);
     };
+    cluster.until_remembered();
     let before = resynced_blocks(&cluster);
     restarted(&mut cluster, "alpha", "beta", |cluster| {
         move_metadata(cluster, "beta");

@@ -192,6 +192,7 @@ fn verify_finds_what_was_changed_behind_its_back_and_repairs_it() {
     let mut cluster = Cluster::pair("32MiB", "");
     let equal_text = cluster.ok("alpha", &["verify", "--wait"]);
     assert!(equal_text.contains("0 blocks differ"), "{equal_text}");
+    cluster.until_remembered();
     cluster.stop("beta");
     let image = fs::OpenOptions::new()
         .write(true)

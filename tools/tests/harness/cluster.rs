@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
@@ -271,6 +271,12 @@ impl Cluster {
                     && peer["progress"].is_null()
             })
         });
+    }
+
+    /// Waits for some moments of every node (`MOMENT_INTERVAL` of the core is 0.2 s): what was written before is known to be
+    /// remembered by all, and would not be resynced if one was lost.
+    pub(crate) fn until_remembered(&self) {
+        thread::sleep(Duration::from_secs(1));
     }
 
     /// Waits until a primary has lost a peer and holds its writes.
