@@ -40,6 +40,10 @@ pub struct Agent {
     pub(crate) leaving: bool,
     alarmed: Vec<bool>,
     actions: VecDeque<Action>,
+    #[cfg_attr(
+        not(feature = "mutants"),
+        expect(dead_code, reason = "without it there is nothing to read")
+    )]
     pub(crate) mutated: Mutated,
 }
 
