@@ -181,6 +181,8 @@ impl Replica {
         for slot in self.slots() {
             self.answer_flushes(slot);
         }
+        // A snapshot of before may lack what was written then: that nobody need take this for forgotten, moments follow.
+        self.moment_passes();
         self.check_flushes();
         self.begin_disk_flush();
         self.cool();
