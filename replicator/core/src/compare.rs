@@ -176,6 +176,7 @@ fn lead_if_usable(
         && went_back(ahead, behind)
         && !went_back(behind, ahead)
         && usable(behind)
+        && !was_taken_on(ahead, last_common)
     {
         return Verdict::Rewound { last_common };
     }
@@ -193,6 +194,17 @@ fn lead_if_usable(
         adopt: false,
         why,
     })
+}
+
+/// Another node went on from `last_common`, and this one has its data from there: that it was rolled back meanwhile has
+/// been made good, though the node that is behind can't know it.
+fn was_taken_on(side: Side<'_>, last_common: Generation) -> bool {
+    let (_, known) = side.state.lineage.ancestors_and_generations();
+    let at = known
+        .iter()
+        .position(|generation| generation.id == last_common.id);
+    at.and_then(|at| known.get(at + 1))
+        .is_some_and(|next| next.node != side.node)
 }
 
 /// It is recorded as outdated and whole, and there is nobody but the other one who could have gone on without it: it has

@@ -25,7 +25,9 @@ impl Replica {
         });
         self.give_up_heating();
         self.stop_leading();
-        if self.role == Role::Primary {
+        if self.role == Role::Primary && self.was_only_copy_stored() {
+            self.tell_disk_failed(false, "the metadata of this node can't be written");
+        } else if self.role == Role::Primary {
             // The in-sync peers store a generation without this disk before anything more is acknowledged (R1).
             self.detach_wanted = !self.mutant(Mutant::AckWithFailedDisk);
             if self.config.on_disk_error == OnDiskError::FailOver {
@@ -38,6 +40,13 @@ impl Replica {
         }
         self.give_up_space();
         self.check_flushes();
+    }
+
+    /// The set was this node alone, which can't store that it has failed: no generation begins that nobody would count in.
+    /// The next process here goes on from what is stored, and a copy that had followed into that generation would be
+    /// taken for a fork.
+    fn was_only_copy_stored(&self) -> bool {
+        self.metadata_failed && self.store.in_sync().is_empty()
     }
 
     /// R16: a failed disk leads nobody. It may lack what was written last, so nothing of it leaves this node any more:

@@ -181,6 +181,8 @@ impl Replica {
         for slot in self.slots() {
             self.answer_flushes(slot);
         }
+        // A snapshot of before may lack what was written then: that nobody need take this for forgotten, moments follow.
+        self.moment_passes();
         self.check_flushes();
         self.begin_disk_flush();
         self.cool();
@@ -248,10 +250,15 @@ impl Replica {
 
     /// A peer reports everything up to `seq` stable.
     pub(crate) fn peer_stable(&mut self, slot: Slot, seq: Seq) {
+        let now = self.now;
         let peer = self.peer_mut(slot);
+        let answers = seq > peer.sent.stable;
         peer.sent.stable = peer.sent.stable.max(seq);
         if peer.sent.flush.is_some_and(|flush| flush <= seq) {
             peer.sent.flush_since = None;
+        } else if answers && peer.sent.flush_since.is_some() {
+            // Another one was asked for before this was answered, again and again perhaps: it moves.
+            peer.sent.flush_since = Some(now);
         }
         while let Some(entry) = peer.sent.pop_stable(seq) {
             if entry.resync {

@@ -3,7 +3,8 @@
 //! but one of its moments is dirty when the connection ends, although it was stable there.
 //!
 //! The last but one: a snapshot that holds the newest moment heard may be older than the answers which came just before
-//! that moment was heard; what was answered before the moment ahead of it was heard is in every such snapshot.
+//! that moment was heard; what was stable before the moment ahead of it was heard is in every such snapshot. What was only
+//! written by then is not: a snapshot of a running machine lacks what stood in a cache.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -21,7 +22,7 @@ pub(crate) struct Fresh {
     ranges: VecDeque<(Seq, BlockRange)>,
     /// Those that were too many to be kept one by one: by extent, the newest of each.
     extents: BTreeMap<u64, Seq>,
-    /// Everything up to here was answered when the newest moment was heard.
+    /// Everything up to here was stable when the newest moment was heard.
     heard: Seq,
     /// The same of the moment before it: no unnoticed snapshot lacks that.
     remembered: Seq,
@@ -38,10 +39,10 @@ impl Fresh {
         }
     }
 
-    /// A moment of the peer was heard. Everything up to `answered` had been answered by then.
-    pub(crate) fn moment_heard(&mut self, answered: Seq) {
+    /// A moment of the peer was heard. Everything up to `stable` was known to be stable there by then.
+    pub(crate) fn moment_heard(&mut self, stable: Seq) {
         self.remembered = self.heard;
-        self.heard = self.heard.max(answered);
+        self.heard = self.heard.max(stable);
         let remembered = self.remembered;
         while self
             .ranges
@@ -111,7 +112,7 @@ mod tests {
         fresh.push(Seq(2), BlockRange::new(20, 1));
         fresh.moment_heard(Seq(3));
         assert_eq!(dirty(&fresh, 64), [20]);
-        // Its answer came long ago, and it is stable only now.
+        // What is stable only now, and was heard of as such.
         fresh.push(Seq(3), BlockRange::new(30, 1));
         fresh.moment_heard(Seq(3));
         assert_eq!(fresh.first(), None);

@@ -117,12 +117,7 @@ impl Replica {
             let peer = self.peer_mut(slot);
             let unstable = peer.sent.unstable.front();
             let stable = unstable.map_or(newest, |first| Seq(first.seq.0 - 1));
-            let answered = if peer.sent.in_flight == 0 {
-                newest
-            } else {
-                stable
-            };
-            peer.fresh.moment_heard(answered);
+            peer.fresh.moment_heard(stable);
         }
     }
 

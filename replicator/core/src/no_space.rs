@@ -8,7 +8,7 @@
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-use twindisk_format::ids::Slot;
+use twindisk_format::ids::{BlockRange, Slot};
 
 use crate::{
     DiskError, Failure, Mark, NoSpace, Protocol, Report, Role, Time,
@@ -208,6 +208,15 @@ impl Replica {
             Origin::Resize => true,
         };
         waits && !owed
+    }
+
+    /// S2: whether something waits in this range that was asked of an earlier primary, which may have let its clients read
+    /// it: a read comes after it.
+    pub(crate) fn inherits_unwritten(&self, range: BlockRange) -> bool {
+        self.space.is_short()
+            && self.mutations.iter().any(|(index, mutation)| {
+                mutation.range.overlaps(range) && self.is_owed_to_nobody(index)
+            })
     }
 
     /// Whether a mutation need not be waited for: it can't be done before there is space, and nobody was told of it.

@@ -97,7 +97,9 @@ impl Replica {
             abandoned: false,
         };
         let index = self.add_read(purpose, range);
-        if self.disk_attached() {
+        if self.inherits_unwritten(range) {
+            self.reads[index].lock = Some(self.locks.acquire(range, LockOwner::Read(index)));
+        } else if self.disk_attached() {
             self.disk(Op::Read(index), DiskIo::Read { range, buf, at: 0 });
         } else {
             self.ask_elsewhere(index);
@@ -107,8 +109,14 @@ impl Replica {
     /// S2: a client's read gets in line behind the writes under way here. A peer may have them already, and the next
     /// read, of this disk again, must not go back behind what this one has seen. Edges have their range: it is their write's.
     fn ask_elsewhere(&mut self, index: usize) {
-        let Read { purpose, range, .. } = self.reads[index];
-        if matches!(purpose, Purpose::Edges { .. }) || self.mutant(Mutant::ReadOvertakesWrites) {
+        let Read {
+            purpose,
+            range,
+            lock,
+            ..
+        } = self.reads[index];
+        let has_range = lock.is_some() || matches!(purpose, Purpose::Edges { .. });
+        if has_range || self.mutant(Mutant::ReadOvertakesWrites) {
             return self.read_elsewhere(index);
         }
         let lock = self.locks.acquire(range, LockOwner::Read(index));
@@ -117,7 +125,15 @@ impl Replica {
 
     /// Its range is its own: no write of it is under way here.
     pub(crate) fn read_locked(&mut self, index: usize) {
-        self.read_elsewhere(index);
+        let Read { purpose, range, .. } = self.reads[index];
+        match purpose {
+            Purpose::Client { buf, .. }
+                if self.disk_attached() && !self.reads[index].broken_here =>
+            {
+                self.disk(Op::Read(index), DiskIo::Read { range, buf, at: 0 });
+            }
+            Purpose::Client { .. } | Purpose::Edges { .. } => self.read_elsewhere(index),
+        }
     }
 
     fn end_read(&mut self, index: usize) -> Read {

@@ -13,7 +13,7 @@
 
 use twindisk_format::superblock::Lack;
 
-use crate::{Role, mutants::Mutant, peer::Phase, replica::Replica};
+use crate::{Role, jobs::Step, mutants::Mutant, peer::Phase, replica::Replica};
 
 impl Replica {
     /// What this copy may lack.
@@ -53,7 +53,7 @@ impl Replica {
         if !self.mutations.is_empty() || self.role == Role::Primary || !self.store.get().active {
             return false;
         }
-        let quiet = self.job.is_none() && self.change.is_none() && self.follows_nobody();
+        let quiet = self.job_only_waits() && self.change.is_none() && self.follows_nobody();
         // What was sent and is not stable there is known to this process alone until it is, or until the bits are stored.
         let known = !self
             .peers
@@ -78,6 +78,22 @@ impl Replica {
             }
         });
         true
+    }
+
+    /// A handover may wait for a third one that has to be brought up first, and who does that rests before.
+    fn job_only_waits(&self) -> bool {
+        self.job.as_ref().is_none_or(|job| match job.step {
+            Step::HandingOver { .. } => true,
+            Step::Applying { handover, .. } => handover.is_some(),
+            Step::Asking { .. }
+            | Step::Promoting
+            | Step::Draining { .. }
+            | Step::Demoting { .. }
+            | Step::Releasing { .. }
+            | Step::Parting { .. }
+            | Step::Stopping
+            | Step::Halting => false,
+        })
     }
 
     /// Nothing comes from anybody, and nobody is just about to send something.
