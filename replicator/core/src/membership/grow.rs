@@ -253,9 +253,11 @@ impl Replica {
         self.store.in_sync().iter().any(|other| other != slot)
     }
 
-    /// Tells the members what has come of a change they know of. Nothing waits for that.
+    /// Tells the members what has come of a change they know of. Nothing waits for that. Who has granted a term says no more:
+    /// it would be told in the new term, and whom the grantee has yet to ask would be in that term already.
     pub(super) fn tell_members(&mut self) {
-        if self.follows().is_some() {
+        let granted = self.role == Role::Standby && self.granted.is_some();
+        if granted || self.follows().is_some() {
             return;
         }
         for slot in self.store.in_sync().iter() {

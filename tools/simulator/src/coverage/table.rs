@@ -32,6 +32,15 @@ pub(super) const EXCEPTIONS: &[(&str, &str, Must)] = &[
             "the disk of a resync's source fails: the last whole copy, unless there are three",
         ),
     ),
+    (
+        "disk",
+        "UpToDate to Consistent",
+        Must::NeverBe("what is known to be the newest stays that when it is made equal once more"),
+    ),
+    exception(
+        Mark::CrashedEqual,
+        Must::Luck("one that does not count on the other crashed with an empty activity log"),
+    ),
     exception(Mark::MomentJump, HONEST),
     exception(
         Mark::CompareImpossible,

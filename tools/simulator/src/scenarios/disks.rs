@@ -384,10 +384,12 @@ fn standby_fails_with_its_metadata(seed: Seed, telling: Telling) -> Outcome {
     (trouble.fail_writes, trouble.fail_meta) = (1, 1);
     script.load(100);
     script.wait_disk(1, DiskState::Failed);
-    script.pass(500);
-    let status = script.status(0);
-    let goes_on = status.suspended.is_none() && status.in_sync == [0];
-    script.expect(goes_on, "the primary knows at once, and goes on alone");
+    // As soon as its own disk, which may be slow, has everything.
+    script.wait("the primary goes on alone", |world| {
+        world
+            .status_of(0)
+            .is_some_and(|status| status.suspended.is_none() && status.in_sync == [0])
+    });
     script.load_done();
     script.world.break_link((0, 1), "the scenario wants it");
     script.pass(3000);

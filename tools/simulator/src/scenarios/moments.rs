@@ -203,8 +203,11 @@ fn lost_member_shows_up_for_a_moment(seed: Seed, telling: Telling) -> Outcome {
     // Flushes come often and take their time: of what the three have, some is stable on two of them.
     swarm.timings.flush_interval = Duration::from_millis(20);
     (swarm.disk.flush, swarm.net.delay) = (5 * MS, 20 * US);
+    // Many writes are under way, and few are written again later.
+    (swarm.load.clients, swarm.load.depth, swarm.load.hot_blocks) = (2, 8, 26);
+    (swarm.load.fua, swarm.load.think) = (0, 5 * MS);
     let mut script = Script::new(swarm, telling);
-    for step in 0..8 {
+    for step in (0..8).cycle().take(24) {
         let Some(primary) = script.primary() else {
             break;
         };
