@@ -106,7 +106,10 @@ impl Replica {
                     ..
                 }
             );
-            complete && (confirmed || self.store.peer(*slot).standing.is_counted())
+            // One that is just being parted from has what it may have forgotten marked already.
+            complete
+                && self.peer(*slot).bitmap.dirty() == 0
+                && (confirmed || self.store.peer(*slot).standing.is_counted())
         });
         if let Some(slot) = ready {
             if self.becomes_a_copy(slot) && !self.stable_alone() {
