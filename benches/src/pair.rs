@@ -18,8 +18,9 @@ use twindisk_format::{
     superblock::{Device, Lack, PeerRecord, Seen, Standing, StoredDisk, Superblock},
 };
 
-/// What a flush takes on an ordinary disk.
-const FLUSH: Duration = Duration::from_millis(1);
+/// What passes with a flush: more than on an ordinary disk, so that an extent is remembered by the peer before its turn to
+/// leave the activity log comes.
+const FLUSH: Duration = Duration::from_millis(50);
 
 /// A primary and its standby, in sync.
 pub struct Pair {

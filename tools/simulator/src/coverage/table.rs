@@ -41,6 +41,12 @@ pub(super) const EXCEPTIONS: &[(&str, &str, Must)] = &[
         Mark::CrashedEqual,
         Must::Luck("one that does not count on the other crashed with an empty activity log"),
     ),
+    exception(
+        Mark::CrashedByHashes,
+        Must::Luck(
+            "one of two standbys crashed that have no common base, as after a new device, in the same generation",
+        ),
+    ),
     exception(Mark::MomentJump, HONEST),
     exception(
         Mark::CompareImpossible,
