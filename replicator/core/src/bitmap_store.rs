@@ -136,9 +136,7 @@ impl Replica {
                 Some(change) if change.kind == Kind::Promote => self.promotion_not_stored(),
                 // Nobody is left who could store it: it is never in force, and nothing is acknowledged any more (R1).
                 Some(change)
-                    if matches!(change.kind, Kind::Leave(..))
-                        && !self.is_stored_elsewhere()
-                        && !self.mutant(Mutant::LeaveUnstored) =>
+                    if matches!(change.kind, Kind::Leave(..)) && !self.is_stored_elsewhere() =>
                 {
                     self.marks.mark(Mark::LeaveNotStored);
                 }

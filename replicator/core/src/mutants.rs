@@ -226,8 +226,6 @@ mutants! {
     WithdrawInWordsOnly: "R3",
     /// That a member has withdrawn is held against it in later sets too.
     WithdrawalIsForEver: "R1",
-    /// A primary goes on without a replica although neither it nor anybody else can store that.
-    LeaveUnstored: "R1",
     /// A disk that has failed goes on as the source of resyncs and verifies.
     FailedDiskLeads: "R16",
     /// What was read from a disk that has failed meanwhile is served, compared, saved, and sent around unaligned writes.

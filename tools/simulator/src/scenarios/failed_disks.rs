@@ -310,7 +310,7 @@ fn read_elsewhere_waits(seed: Seed, telling: Telling) -> Outcome {
     script.serve(40);
     let trouble = &mut script.world.nodes[0].trouble;
     (trouble.slow_until, trouble.slowness) = (u64::MAX, 20);
-    for turn in 0..1000 {
+    for turn in 0..4000 {
         script.world.nodes[0].disk.spoil(turn % 4);
         script.load(4);
         script.pass(2);
