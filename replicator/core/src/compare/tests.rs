@@ -188,6 +188,37 @@ fn who_is_counted_on_by_a_newer_generation_without_a_copy_leads_and_adopts_it() 
 }
 
 #[test]
+fn who_went_back_and_on_by_itself_is_a_conflict_and_who_was_brought_up_since_is_not() {
+    // The node that is behind remembers a count of superblocks that the one that is ahead has not reached.
+    let remembering = |state: &mut PeerState| state.seen.moment = Moment(9);
+    let mut behind = state(&[5]);
+    remembering(&mut behind);
+    let rewound = |verdict| matches!(verdict, Verdict::Rewound { last_common } if last_common.id == GenerationId(5));
+
+    // `state` has node 1 begin every generation: it went on from the older state itself.
+    let ahead = state(&[5, 6]);
+    assert!(rewound(verdict(&ahead, &behind)));
+
+    // Node 2, then node 3 began the next one, and node 1 has its data from there.
+    for by in [2, 3] {
+        let mut ahead = state(&[5, 6]);
+        ahead.lineage = Lineage::new(vec![generation(5, 1), generation(6, by)]);
+        let Verdict::Lead(reason) = verdict(&ahead, &behind) else {
+            panic!("begun by node {by}");
+        };
+        assert!(
+            reason.resync && reason.full,
+            "no bitmap knows what it lacks"
+        );
+    }
+
+    // What another node began later says nothing of the generation that came first.
+    let mut ahead = state(&[5, 6, 7]);
+    ahead.lineage = Lineage::new(vec![generation(5, 1), generation(6, 1), generation(7, 3)]);
+    assert!(rewound(verdict(&ahead, &behind)));
+}
+
+#[test]
 fn an_unconfirmed_generation_is_no_fork() {
     let mut begun = state(&[5, 6]);
     begun.unconfirmed = true;
