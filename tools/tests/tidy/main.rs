@@ -1,6 +1,7 @@
 //! Keeps the architecture: who may import whom, what a core must never know, where `unsafe` may stand, how long a file
 //! may get. What is checked here need not be argued about in reviews.
 
+mod rules;
 mod rust;
 
 use std::{
