@@ -283,6 +283,28 @@ fn control_message_bytes() {
     }
 }
 
+#[test]
+fn the_table_of_control_messages_is_true() {
+    let document = include_str!("../FORMAT.md");
+    let (_, section) = document.split_once("### Control messages\n").unwrap();
+    let rows = section
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(1);
+    let table: Vec<_> = rows
+        .map(|row| row.split(" | ").take(2).collect::<Vec<_>>().join(" | "))
+        .collect();
+    let messages = control_messages();
+    let real = messages.iter().map(|message| {
+        let mut bytes = Vec::new();
+        codec::encode(message, &mut bytes);
+        let said = format!("{message:?}");
+        let name = said.split(|c: char| !c.is_alphanumeric()).next().unwrap();
+        format!("| {} | {name}", bytes[0])
+    });
+    assert_eq!(table, real.collect::<Vec<_>>());
+}
+
 fn frames() -> Vec<(&'static str, Frame)> {
     let (seq, depends_on) = (Seq(0x0101), Seq(0x0100));
     let range = BlockRange::new(0x2_0000, 2);
