@@ -1,4 +1,4 @@
-//! Failover decisions without I/O: heartbeats, suspicion, the fence race, promotion, return (DESIGN sections 7 and 9).
+//! Failover decisions without I/O: heartbeats, suspicion, the fence race, promotion, return (see `fencing/ARCHITECTURE.md`).
 //!
 //! An [`Agent`] takes events in by its `handle_*` methods, gives [`Action`]s out by [`Agent::poll_action`], and says by
 //! [`Agent::next_deadline`] when it wants to look at the clock again. It decides *when to try*; whether a node may be

@@ -28,7 +28,7 @@ macro_rules! mutants {
                 }
             }
 
-            /// The rule of DESIGN section 7 that it breaks.
+            /// The rule that it breaks: its name in `replicator/RULES.md`, or the chapter of `fencing/ARCHITECTURE.md`.
             #[must_use]
             pub const fn rule(self) -> &'static str {
                 match self {
@@ -60,7 +60,7 @@ mutants! {
     /// A standby does not wait in the race.
     NoPlaceInRace: "R7",
     /// A process is killed that stands still for a moment.
-    HastyKill: "section 9",
+    HastyKill: "hung I/O",
 
     // Services.
     /// The role is handed over although services run.
@@ -72,11 +72,11 @@ mutants! {
 
     // The service goes on.
     /// The peer is asked for a release only when its process is gone, not when it is a standby again.
-    AskOnlyTheGone: "section 9",
+    AskOnlyTheGone: "release",
     /// Nobody is told that nobody takes writes.
-    SilentWithoutService: "section 9",
+    SilentWithoutService: "alarms",
     /// Services that did not come up or go down are not tried again.
-    ServicesOnce: "section 9",
+    ServicesOnce: "services",
 }
 
 /// The bug that an agent has, if any.

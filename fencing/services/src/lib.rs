@@ -1,4 +1,4 @@
-//! Services that go where the primary is: up in order, down in reverse (DESIGN section 9).
+//! Services that go where the primary is: up in order, down in reverse.
 //!
 //! [`config::Services`] is what an operator writes; [`Stack`] brings it up, takes it down and says how it stands. The
 //! crate decides nothing about roles: its caller starts a stack once its node is primary, and fences itself when

@@ -1,4 +1,4 @@
-//! Powers nodes off through fence agents, and believes it only when their status says so (DESIGN section 9).
+//! Powers nodes off through fence agents, and believes it only when their status says so.
 //!
 //! The agents are those of ClusterLabs' `fence-agents`, unchanged: programs that read `key=value` lines on their standard
 //! input and answer with an exit code. Two types to understand first:
@@ -9,7 +9,7 @@
 //! # What is kept
 //!
 //! - **Off means verified.** `off` must succeed *and* `status` must read off twice, on every device of a level. Silence, a
-//!   timeout and an agent's error are never proof (DESIGN section 7).
+//!   timeout and an agent's error are never proof.
 //! - **R6: a shot dies with its reason.** The caller is asked right before each `off`. An agent has a deadline; dropping
 //!   the future kills its whole process group.
 //! - **Secrets stay inside.** Values of secret options go to the agent's standard input and nowhere else: not to `Debug`,

@@ -1,4 +1,4 @@
-//! Two replicas meet: which of them leads, and whether blocks must move. The whole table of DESIGN section 6.
+//! Two replicas meet: which of them leads, and whether blocks must move. The whole table of `RULES.md`, *Generations*.
 //!
 //! A pure function of what both sides said, so that both come to the same answer.
 

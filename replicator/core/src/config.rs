@@ -40,7 +40,7 @@ pub struct PeerConfig {
     pub protocol: Protocol,
 }
 
-/// Replication protocol (DESIGN section 4).
+/// Replication protocol (R1).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

@@ -1,5 +1,5 @@
 //! Identity before authority: what a peer says of terms counts once the two are known to be related. A conflict between
-//! two that are not, or that both went on, is remembered until a person ends it (DESIGN section 6, R11).
+//! two that are not, or that both went on, is remembered until a person ends it (R11).
 
 use twindisk_format::{
     control::{ControlMessage, PeerState},

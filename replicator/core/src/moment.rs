@@ -1,4 +1,4 @@
-//! Time travel is noticed (DESIGN section 6). A replica's *moment* is how often its superblock was written, and in which run of
+//! Rollbacks are noticed. A replica's *moment* is how often its superblock was written, and in which run of
 //! its process. It is told to the peers when it is stored, and each keeps the newest that it has heard: who does not
 //! remember having come so far when the two meet again was rolled back, with its disk (a snapshot of a virtual machine or
 //! a volume, an old copy), or is another one (a clone).

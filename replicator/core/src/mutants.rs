@@ -39,7 +39,7 @@ macro_rules! mutants {
                 }
             }
 
-            /// The rule of DESIGN sections 3.2, 5, 6 and 7 that it breaks.
+            /// The rule that it breaks: its name, or the chapter, in `replicator/RULES.md`.
             #[must_use]
             pub const fn rule(self) -> &'static str {
                 match self {
@@ -60,7 +60,7 @@ macro_rules! mutants {
 
 mutants! {
     /// What a peer says of terms counts before it is known to be related.
-    TermBeforeIdentity: "section 6",
+    TermBeforeIdentity: "generations",
     /// A conflict with a peer is not stored.
     ConflictIsForgotten: "R11",
     /// A node is promoted although it is in conflict with a peer.
@@ -68,11 +68,11 @@ mutants! {
     /// A peer in conflict releases whom it has the number of.
     StrangersRelease: "R11",
     /// What a peer says of how often its superblock was written is not remembered.
-    MomentUnheard: "section 6",
+    MomentUnheard: "generations",
     /// Devices of different sizes hide a conflict.
     SizeBeforeIdentity: "R11",
     /// A term that can't be is stored.
-    AnyTermGoes: "section 6",
+    AnyTermGoes: "generations",
     // The way of a write.
     /// A write is acknowledged without the answers of the in-sync peers.
     AckWithoutPeers: "R1",
@@ -81,11 +81,11 @@ mutants! {
     /// A standby says that a write is written when it has received it.
     AnswerBeforeWritten: "R1",
     /// A write does not wait until its extents are in the stored activity log.
-    WriteBeforeActivityLog: "section 5",
+    WriteBeforeActivityLog: "dirty bits",
     /// A standby applies a write before the flush that it depends on is stable.
     IgnoreDependency: "S4",
     /// Overlapping mutations run at the same time.
-    NoRangeLocks: "section 4",
+    NoRangeLocks: "writes",
 
     // Flushes.
     /// A flush does not wait for the peers.
@@ -97,7 +97,7 @@ mutants! {
     /// A peer's flush overtakes the writes that were sent before it.
     FlushOvertakesWrites: "R1",
     /// A flush that failed is tried again, and then believed.
-    RetryFailedFlush: "section 4",
+    RetryFailedFlush: "writes",
     /// What a lost peer had not made stable is forgotten.
     ForgetUnstable: "S5",
     /// What a lost peer has stable, and may not remember, is taken for equal.
@@ -107,19 +107,19 @@ mutants! {
 
     // Dirty bits and the activity log.
     /// The same newest generation on both sides clears the dirty bits.
-    ClearBitsOnIdentity: "section 5",
+    ClearBitsOnIdentity: "dirty bits",
     /// Dirty bits are cleared when resync has sent the blocks.
-    ClearBitsAtSend: "section 5",
+    ClearBitsAtSend: "dirty bits",
     /// No dirty bits for a peer that is not connected.
     NoBitsForLost: "S5",
     /// An extent leaves the activity log before its writes are stable everywhere.
-    EvictUnstableExtent: "section 5",
+    EvictUnstableExtent: "dirty bits",
     /// An extent leaves the activity log before its dirty bits are stored.
-    EvictBeforeBitsStored: "section 5",
+    EvictBeforeBitsStored: "dirty bits",
     /// After a crash the active extents are taken for clean.
-    IgnoreExtentsAtBoot: "section 5",
+    IgnoreExtentsAtBoot: "dirty bits",
     /// A bitmap page that is torn or rotten means "clean".
-    TrustBrokenBitmap: "section 5",
+    TrustBrokenBitmap: "dirty bits",
     /// What the lost primary sent last is not remembered as dirty for the other standbys.
     ForgetRecent: "S5",
     /// A member that showed up for a moment is taken to have everything when it is lost again.
@@ -137,7 +137,7 @@ mutants! {
     /// A target is not recorded as Inconsistent before blocks are overwritten.
     ResyncOntoOutdated: "S4",
     /// A disk whose flush had failed is believed where it reads as equal.
-    CompareFailedDisk: "section 4",
+    CompareFailedDisk: "writes",
 
     // Terms and roles.
     /// Who hears a lower term goes back to it.
@@ -171,7 +171,7 @@ mutants! {
     /// A lost link is taken for a receipt.
     SilenceIsReceipt: "R1",
     /// A primary goes on without a replica in the old term and generation.
-    NoNewGeneration: "section 6",
+    NoNewGeneration: "generations",
     /// Confirmations of an older term count, and nobody waits for the members to store a change.
     OldConfirmationCounts: "R1",
     /// A primary goes on alone before what is in its disk's cache is stable.
@@ -179,7 +179,7 @@ mutants! {
     /// A standby is recorded as at rest before everything is stable.
     RestBeforeStable: "S1",
     /// A replica that comes to rest forgets a crash that no comparison has made good.
-    RestForgetsCrash: "section 6",
+    RestForgetsCrash: "generations",
 
     // When two meet.
     /// A side is set aside although the one that leads has not written what it received.
@@ -189,11 +189,11 @@ mutants! {
     /// A standby follows one that has a primary, and is outdated before that primary knows.
     FollowAFollower: "R14",
     /// The side that is behind leads.
-    WrongSideLeads: "section 6",
+    WrongSideLeads: "generations",
     /// That a side crashed is not looked at.
-    IgnoreCrash: "section 6",
+    IgnoreCrash: "generations",
     /// That a side lost its power, and the other one only its process, is not looked at.
-    IgnoreLostPower: "section 6",
+    IgnoreLostPower: "generations",
     /// A split brain is merged without a person.
     MergeSplitBrain: "R11",
     /// Changes are given up without being saved.
@@ -205,7 +205,7 @@ mutants! {
     /// The read lease counts from the arrival of a frame, or from a connection alone.
     LeaseFromArrival: "R9",
     /// A peer counts as silent while this side does not read from it.
-    CountUnreadSilence: "section 7",
+    CountUnreadSilence: "silence",
     /// A primary whose disk failed goes on as if it had not.
     AckWithFailedDisk: "R1",
     /// A write that finds no space is a failure of the disk.
@@ -215,13 +215,13 @@ mutants! {
     /// A write that found no space is not tried again.
     NoSpaceForEver: "R13",
     /// A write that waits for space does not keep its range.
-    NoSpaceUnlocks: "section 4",
+    NoSpaceUnlocks: "writes",
     /// A resync begins while what came before it still waits for space.
     ResyncWithoutSpace: "R13",
     /// A standby that finds no space for what it said to have received is promoted without it.
     PromoteUnwritten: "R16",
     /// Quiet metadata is not probed.
-    NoProbe: "section 5",
+    NoProbe: "dirty bits",
     /// A standby that withdraws, since it can't store that it leaves, goes on as if it had not.
     WithdrawInWordsOnly: "R3",
     /// That a member has withdrawn is held against it in later sets too.
@@ -235,7 +235,7 @@ mutants! {
     /// What a resize adds is not zeroed.
     ResizeWithoutZeroing: "S2",
     /// What a dropped connection had asked for is done later, behind what newer ones ask for.
-    GhostWrites: "section 4",
+    GhostWrites: "writes",
 }
 
 /// Which deliberate bug is on, if any.

@@ -3,7 +3,7 @@
 //!
 //! So each sweep has a third of the time. A share needs to know neither what the disks can do nor how long requests take
 //! without a sweep: what takes long, because a disk is slow or because clients keep it busy, is paid for with a longer
-//! pause. (DESIGN section 8 has the latency of clients' writes watched instead. What is usual for them was never known:
+//! pause. (The latency of clients' writes could be watched instead. What is usual for them was never known:
 //! it depends on what they ask for, and reads and flushes are slowed down as well.) Time on the way to a distant peer is
 //! nobody's loss: the pause is also bounded by a multiple of the time on the local disk.
 

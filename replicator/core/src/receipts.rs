@@ -1,4 +1,4 @@
-//! Receipts: rights about peers (DESIGN section 7). How they are kept, how long they hold, and how a peer gives one itself.
+//! Receipts: rights about peers (the kinds: `RULES.md`). How they are kept, how long they hold, and how a peer gives one itself.
 
 use twindisk_format::{
     ids::{Epoch, Slot, Term},

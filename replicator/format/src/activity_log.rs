@@ -1,8 +1,8 @@
 //! Pages of the activity log: which 4 MiB extents may differ from what the bitmaps say after a crash.
 //!
 //! A page is one bit per extent. It has two copies on the disk which are written in turn, the lowest bit of the
-//! counter saying which; after a crash the newest whole copy is the truth. DESIGN section 5 speaks of a ring of
-//! records; a ring must be replayed, and its window must be kept from overtaking itself, while a pair of pages needs
+//! counter saying which; after a crash the newest whole copy is the truth. It is no ring of
+//! records: a ring must be replayed, and its window must be kept from overtaking itself, while a pair of pages needs
 //! neither, and a batch of newly hot extents costs one durable block either way. Why the older copy is right when the
 //! newer one is torn: no write to a newly hot extent is issued before its page is durable, and an extent goes cold
 //! only when nothing depends on it any more.

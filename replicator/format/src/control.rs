@@ -8,7 +8,7 @@ use crate::{
     superblock::{Lack, Run, Seen, StoredDisk},
 };
 
-/// A control message. `DESIGN` section 6 and 7 name the rules behind each.
+/// A control message. `RULES.md` has the rules behind each.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum ControlMessage {
     /// The first frame of each side: who has which data.

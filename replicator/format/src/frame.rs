@@ -1,4 +1,4 @@
-//! The frames that peers exchange once they have authenticated each other (DESIGN section 4).
+//! The frames that peers exchange once they have authenticated each other.
 
 use crate::{
     control::ControlMessage,

@@ -1,4 +1,4 @@
-//! Generations: who has which data (DESIGN section 6).
+//! Generations: who has which data (`RULES.md`, *Generations*).
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! The superblock's contents: everything about a replica that must survive its process (DESIGN section 5).
+//! The superblock's contents: everything about a replica that must survive its process.
 
 pub(crate) mod bytes;
 mod identity;
@@ -213,7 +213,7 @@ impl Standing {
     }
 }
 
-/// Proof that a node can acknowledge no more writes in `term` (DESIGN section 7).
+/// Proof that a node can acknowledge no more writes in `term` (the kinds: `RULES.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// What kind of proof.
@@ -236,7 +236,7 @@ pub enum ReceiptKind {
     Release,
     /// The peer was powered off and its power was read as off afterwards.
     Fence,
-    /// The arbiter granted the term.
+    /// The arbiter granted the term. Reserved: nothing gives this kind yet (R8).
     Arbiter,
     /// A person forced it.
     Operator,

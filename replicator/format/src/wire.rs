@@ -1,7 +1,7 @@
 //! Frames as bytes: a fixed header of 64 bytes, chained to the one before it, then the payload.
 //!
 //! [`ChainEncoder`] and [`ChainDecoder`] are the two ends of one direction of a connection. A header that is lost,
-//! repeated, out of order or altered breaks the chain; nothing that follows is believed (DESIGN section 4). Block
+//! repeated, out of order or altered breaks the chain; nothing that follows is believed. Block
 //! data is never seen here: it travels beside the header, and [`crate::checksum`] checks it.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 

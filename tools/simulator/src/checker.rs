@@ -1,4 +1,4 @@
-//! What must hold, whoever crashes when: the rules S1 to S7 of DESIGN section 3.2, each named where it is checked.
+//! What must hold, whoever crashes when: the rules S1 to S7 of `replicator/RULES.md`, each named where it is checked.
 
 pub(crate) mod alone;
 pub(crate) mod book;
@@ -15,7 +15,7 @@ use std::fmt;
 /// A broken rule. The run stops where it happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// `S1` to `S7`, `R1` to `R11`, or `driver` for a broken contract between core and driver.
+    /// `S1` to `S7`, `R1` to `R17`, or `driver` for a broken contract between core and driver.
     pub rule: &'static str,
     /// What happened.
     pub story: String,

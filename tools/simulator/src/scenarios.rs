@@ -1,7 +1,7 @@
 //! Scenarios written by hand: what other systems got wrong, and the bugs that were found here.
 //!
 //! Sources: the failures that DRBD's tests and change log name, what cluster managers get wrong around fencing, and
-//! this project's own history. The README beside this crate says which scenario stands for which of them.
+//! this project's own history. `SCENARIOS.md` says which scenario stands for which of them.
 
 mod dead_meta;
 mod disks;

@@ -130,15 +130,20 @@ fn names_of_scenarios_are_unique() {
 }
 
 #[test]
-fn the_readme_names_only_scenarios_that_there_are() {
+fn the_documents_name_only_scenarios_that_there_are() {
     let names: Vec<_> = scenarios::all().map(|scenario| scenario.name).collect();
-    let readme = include_str!("../README.md");
+    let documents = [
+        include_str!("../README.md"),
+        include_str!("../SCENARIOS.md"),
+        include_str!("../FINDINGS.md"),
+    ];
     let mut named = 0;
     // What stands between backticks and looks like the name of a scenario is one.
-    for word in readme.split('`').skip(1).step_by(2) {
+    let quoted = documents.map(|text| text.split('`').skip(1).step_by(2));
+    for word in quoted.into_iter().flatten() {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if word.contains('-') && !word.starts_with('-') && word.chars().all(plain) {
-            assert!(names.contains(&word), "the README names {word}");
+            assert!(names.contains(&word), "a document names {word}");
             named += 1;
         }
     }

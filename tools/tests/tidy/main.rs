@@ -1,6 +1,8 @@
 //! Keeps the architecture: who may import whom, what a core must never know, where `unsafe` may stand, how long a file
 //! may get. What is checked here need not be argued about in reviews.
 
+mod links;
+mod rules;
 mod rust;
 
 use std::{
@@ -365,11 +367,15 @@ fn sources() -> Vec<Source> {
     found
 }
 
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace is above this crate")
+}
+
 /// Every file whose name ends so, with its text, but what tools have made.
 fn files(end: &str) -> Vec<(String, String)> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the workspace is above this crate");
+    let top = top();
     let mut found = Vec::new();
     let mut folders = vec![top.to_owned()];
     while let Some(folder) = folders.pop() {

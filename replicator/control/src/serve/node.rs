@@ -135,6 +135,7 @@ impl Node {
                 ..
             } => Command::Receipt {
                 about: self.one_peer(replica, about.as_deref(), "--about NODE")?,
+                // R8: rights come from fencing, from the peer itself, or from a person; no word makes one of an arbiter.
                 kind: match kind {
                     ReceiptWord::Released => ReceiptKind::Release,
                     ReceiptWord::Fenced => ReceiptKind::Fence,

@@ -1,4 +1,4 @@
-//! Which backing device metadata belongs to (DESIGN section 6): a mark on it where there is room beside its data, else
+//! Which backing device metadata belongs to: a mark on it where there is room beside its data, else
 //! what the system says of it. Under any other device the metadata says nothing, so nothing is started with it.
 
 use std::{

@@ -249,7 +249,7 @@ fn outdated_over_another_path(seed: Seed, telling: Telling) -> Outcome {
     script.finish()
 }
 
-/// The arbiter gives the primary the next term: it goes on, and the other one can't be promoted.
+/// The arbiter (R8) gives the primary the next term: it goes on, and the other one can't be promoted.
 fn arbiter_grants_the_primary(seed: Seed, telling: Telling) -> Outcome {
     let mut script = Script::calm(seed, telling);
     script.load(60);
@@ -266,7 +266,7 @@ fn arbiter_grants_the_primary(seed: Seed, telling: Telling) -> Outcome {
     script.finish()
 }
 
-/// The arbiter gives the standby the next term while the primary stands still. When that one wakes up it must not
+/// The arbiter (R8) gives the standby the next term while the primary stands still. When that one wakes up it must not
 /// acknowledge anything, and steps down as soon as it hears of the term (R4).
 fn arbiter_grants_the_standby(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
