@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::{sync::oneshot, task::spawn_local, time::sleep};
-use twindisk_fencing_core::Operator;
+use twindisk_fencing_core::{Operator, PeerIndex, ResourceIndex};
 
 use crate::{
     ask::{AgentAnswer, AgentAsk, AgentReply},
@@ -115,12 +115,8 @@ impl Driver {
         }
     }
 
-    fn peer(&self, name: &str) -> Result<usize, String> {
-        let found = self
-            .settings
-            .peers
-            .iter()
-            .position(|peer| peer.name == name);
+    fn peer(&self, name: &str) -> Result<PeerIndex, String> {
+        let found = self.settings.peers.position(|peer| peer.name == name);
         found.ok_or_else(|| {
             let known: Vec<&str> = self.settings.peers.iter().map(|peer| &*peer.name).collect();
             format!(
@@ -130,13 +126,12 @@ impl Driver {
         })
     }
 
-    fn resource(&self, name: Option<&str>) -> Result<usize, String> {
+    fn resource(&self, name: Option<&str>) -> Result<ResourceIndex, String> {
         let resources = &self.settings.resources;
         match name {
-            None if resources.len() == 1 => Ok(0),
+            None if resources.len() == 1 => Ok(ResourceIndex::new(0)),
             None => Err("there are several resources: say which".to_owned()),
             Some(name) => resources
-                .iter()
                 .position(|resource| resource.name == name)
                 .ok_or_else(|| format!("this agent looks after no resource {name:?}")),
         }

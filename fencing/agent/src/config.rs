@@ -4,7 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 use twindisk_control::config::{Config, ConfigError, Node, Section};
-use twindisk_fencing_core::{HungIo, PeerConfig, Profile, ResourceConfig};
+use twindisk_fencing_core::{
+    HungIo, PathIndex, PeerConfig, PeerIndex, Profile, ResourceConfig, ResourceIndex, Table,
+};
 use twindisk_services::config::Services;
 use twindisk_stonith::Topology;
 
@@ -36,13 +38,13 @@ pub struct Settings {
     /// Hosts that clients are reached through.
     pub ping: Vec<String>,
     /// Own heartbeat addresses, a path each.
-    pub heartbeat: Vec<SocketAddr>,
+    pub heartbeat: Table<PathIndex, SocketAddr>,
     /// Where HTTP is answered.
     pub http: Option<SocketAddr>,
     /// The nodes that this one shares a resource with.
-    pub peers: Vec<PeerSettings>,
+    pub peers: Table<PeerIndex, PeerSettings>,
     /// Resources with two nodes.
-    pub resources: Vec<ResourceSettings>,
+    pub resources: Table<ResourceIndex, ResourceSettings>,
     /// Names of resources with another number of nodes.
     pub left_alone: Vec<String>,
     /// Things that a person should know.
@@ -57,7 +59,7 @@ pub struct PeerSettings {
     /// Its number.
     pub node: u8,
     /// Its heartbeat addresses, a path each.
-    pub heartbeat: Vec<SocketAddr>,
+    pub heartbeat: Table<PathIndex, SocketAddr>,
     /// How it is powered off.
     pub fence: Option<Topology>,
 }
@@ -67,8 +69,8 @@ pub struct PeerSettings {
 pub struct ResourceSettings {
     /// Its name.
     pub name: String,
-    /// An index into [`Settings::peers`].
-    pub peer: usize,
+    /// The other node.
+    pub peer: PeerIndex,
     /// What follows the primary.
     pub services: Option<Services>,
 }
@@ -125,8 +127,8 @@ impl Settings {
             ping: raw.ping,
             heartbeat: own,
             http: node.http,
-            peers: Vec::new(),
-            resources: Vec::new(),
+            peers: Table::new(),
+            resources: Table::new(),
             left_alone: Vec::new(),
             warnings: Vec::new(),
         };
@@ -166,8 +168,8 @@ impl Settings {
         Ok(settings)
     }
 
-    fn peer(&mut self, config: &Config, name: &str) -> Result<usize, SettingsError> {
-        if let Some(at) = self.peers.iter().position(|peer| peer.name == name) {
+    fn peer(&mut self, config: &Config, name: &str) -> Result<PeerIndex, SettingsError> {
+        if let Some(at) = self.peers.position(|peer| peer.name == name) {
             return Ok(at);
         }
         let node = config.node(name).ok_or_else(|| {
@@ -184,13 +186,12 @@ impl Settings {
                 heartbeat.len()
             )));
         }
-        self.peers.push(PeerSettings {
+        Ok(self.peers.push(PeerSettings {
             name: name.to_owned(),
             node: node.id.0,
             heartbeat,
             fence: node.fence.as_ref().map(Section::read).transpose()?,
-        });
-        Ok(self.peers.len() - 1)
+        }))
     }
 
     /// The same for the core.
@@ -221,13 +222,13 @@ impl Settings {
                 })
                 .collect(),
             max_failovers: self.max_failovers,
-            failover_window: self.failover_window.as_secs(),
+            failover_window: self.failover_window,
         }
     }
 }
 
 /// A node's heartbeat addresses: one, or a list.
-fn addresses(node: &Node) -> Result<Vec<SocketAddr>, SettingsError> {
+fn addresses(node: &Node) -> Result<Table<PathIndex, SocketAddr>, SettingsError> {
     let Some(section) = &node.heartbeat else {
         return Err(SettingsError::Missing(format!(
             "node {} has no `heartbeat`: add its addresses to [nodes.{}], as heartbeat = [\"10.0.1.1:7790\", \"10.0.2.1:7790\"]",
@@ -248,7 +249,7 @@ fn addresses(node: &Node) -> Result<Vec<SocketAddr>, SettingsError> {
             SocketAddr::V4(_) | SocketAddr::V6(_) => Ok(address),
         }
     });
-    let addresses: Vec<SocketAddr> = parsed.collect::<Result<_, _>>()?;
+    let addresses: Table<_, SocketAddr> = parsed.collect::<Result<_, _>>()?;
     if addresses.is_empty() || addresses.len() > 8 {
         return Err(section
             .bad(

@@ -54,7 +54,7 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
 
 #[cfg(test)]
 mod tests {
-    use twindisk_fencing_core::{BeatResource, Role, Services, Serving};
+    use twindisk_fencing_core::{BeatResource, Question, Role, Services, Serving};
 
     use super::*;
 
@@ -81,8 +81,8 @@ mod tests {
                 services: Services::Up,
                 services_term: 8,
                 hung: true,
-                ask: 0,
-                released: 0,
+                ask: Question::None,
+                released: Question::None,
             }],
         }
     }
@@ -113,5 +113,14 @@ mod tests {
         assert!(said.remove("ready").is_some() && said.remove("hung").is_some());
         let old: Beat = serde_json::from_value(text).expect("a beat");
         assert!(!old.resources[0].ready && !old.resources[0].hung);
+    }
+
+    #[test]
+    fn no_question_is_a_0_and_a_question_its_number() {
+        let mut beat = beat();
+        beat.resources[0].ask = Question::from(17);
+        let text = serde_json::to_value(&beat).expect("JSON");
+        let said = &text["resources"][0];
+        assert_eq!((&said["ask"], &said["released"]), (&17.into(), &0.into()));
     }
 }

@@ -8,7 +8,9 @@ use std::{
 
 use tokio::{net::UdpSocket, sync::mpsc, time::interval};
 use tracing::debug;
-use twindisk_fencing_core::{Agent, Looking, ReplicaView};
+use twindisk_fencing_core::{
+    Agent, Looking, PathIndex, PeerIndex, ReplicaView, ResourceIndex, Table,
+};
 use twindisk_stonith::{Fencer, Power};
 use twindisk_view as view;
 
@@ -26,10 +28,10 @@ const MONITOR: Duration = Duration::from_secs(60);
 
 /// Beats of one path.
 pub(crate) async fn hear(
-    path: usize,
+    path: PathIndex,
     socket: Rc<UdpSocket>,
     sealer: Sealer,
-    nodes: Vec<u8>,
+    nodes: Table<PeerIndex, u8>,
     inputs: mpsc::UnboundedSender<Input>,
 ) {
     let mut buffer = vec![0; MAX_BYTES];
@@ -40,7 +42,7 @@ pub(crate) async fn hear(
         };
         let beat = sealer.open(&buffer[..length]);
         let known = beat.and_then(|beat| {
-            let peer = nodes.iter().position(|node| *node == beat.from)?;
+            let peer = nodes.position(|node| *node == beat.from)?;
             Some((peer, beat))
         });
         match known {
@@ -58,11 +60,13 @@ pub(crate) async fn watch(
     serve: tokio::sync::watch::Sender<Serve>,
 ) {
     let mut watch = Watch::default();
-    let mut tick = interval(Duration::from_millis(settings.profile.interval() / 4));
+    let mut tick = interval(settings.profile.interval() / 4);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let begun: Vec<Looking> = (0..settings.resources.len())
+        let begun: Vec<Looking> = settings
+            .resources
+            .keys()
             .map(|resource| agent.borrow().looking(resource))
             .collect();
         let look = watch.look(&settings.control_socket).await;
@@ -80,8 +84,11 @@ pub(crate) async fn watch(
 }
 
 /// What a look says of each resource, if anything: its replica, or that there is none.
-pub(crate) fn views(settings: &Settings, look: &Look) -> Vec<(usize, Option<Option<ReplicaView>>)> {
-    let resources = settings.resources.iter().enumerate();
+pub(crate) fn views(
+    settings: &Settings,
+    look: &Look,
+) -> Vec<(ResourceIndex, Option<Option<ReplicaView>>)> {
+    let resources = settings.resources.entries();
     resources
         .map(|(at, resource)| {
             let peer = settings.peers[resource.peer].node;
@@ -99,7 +106,11 @@ pub(crate) fn views(settings: &Settings, look: &Look) -> Vec<(usize, Option<Opti
 }
 
 /// Proves now and then that the fence devices of a peer answer, and learns how long they take.
-pub(crate) async fn monitor(peer: usize, fencer: Rc<Fencer>, inputs: mpsc::UnboundedSender<Input>) {
+pub(crate) async fn monitor(
+    peer: PeerIndex,
+    fencer: Rc<Fencer>,
+    inputs: mpsc::UnboundedSender<Input>,
+) {
     let mut tick = interval(MONITOR);
     loop {
         tick.tick().await;
@@ -107,12 +118,12 @@ pub(crate) async fn monitor(peer: usize, fencer: Rc<Fencer>, inputs: mpsc::Unbou
         if told.is_empty() {
             return; // A person is not asked.
         }
-        let slowest = told.iter().map(|one| one.took.as_millis() as u64).max();
+        let slowest = told.iter().map(|one| one.took).max();
         let failed = told.into_iter().find_map(|one| {
             let error = one.answer.err()?;
             Some(format!("{}: {error}", one.device))
         });
-        let result = failed.map_or(Ok(slowest.unwrap_or(0)), Err);
+        let result = failed.map_or(Ok(slowest.unwrap_or_default()), Err);
         let _ = inputs.send(Input::Monitored { peer, result });
     }
 }

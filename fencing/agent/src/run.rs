@@ -16,7 +16,10 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 use twindisk_control::config::{Config, Node};
-use twindisk_fencing_core::{Action, Agent, Beat, Level, Looking, Order, ReplicaView, Time};
+use twindisk_fencing_core::{
+    Action, Agent, Beat, Level, Looking, Order, PathIndex, PeerIndex, ReplicaView, ResourceIndex,
+    Table, Time, as_ms,
+};
 use twindisk_services::{Host, Programs, Stack};
 use twindisk_stonith::{Confirmations, Fencer, SearchPath};
 
@@ -39,7 +42,7 @@ const TOLD: usize = 100;
 const FEED: Duration = Duration::from_secs(1);
 /// Of the time after which a silent peer is dead: between two rounds of pings, and for each. One that fails must be over
 /// when the peer is taken for dead, or a node that has lost both fires first.
-const PING: u64 = 4;
+const PING: u32 = 4;
 
 /// Runs the agent of `node` until it is told to stop. `twindisk` is this program with what it needs to find its
 /// configuration and node.
@@ -60,34 +63,34 @@ pub fn run(config: &Config, node: &Node, twindisk: Vec<String>) -> Result<(), Ru
 /// What comes in.
 pub(crate) enum Input {
     Beat {
-        peer: usize,
-        path: usize,
+        peer: PeerIndex,
+        path: PathIndex,
         beat: Beat,
     },
     Replica {
-        resource: usize,
+        resource: ResourceIndex,
         looking: Looking,
         view: Option<ReplicaView>,
     },
     Ordered {
-        resource: usize,
+        resource: ResourceIndex,
         result: Result<(), String>,
     },
     Fenced {
-        peer: usize,
+        peer: PeerIndex,
         result: Result<String, String>,
     },
     Power {
-        peer: usize,
+        peer: PeerIndex,
         on: Option<bool>,
     },
     Monitored {
-        peer: usize,
-        result: Result<u64, String>,
+        peer: PeerIndex,
+        result: Result<Duration, String>,
     },
     Pinged(bool),
     Services {
-        resource: usize,
+        resource: ResourceIndex,
         result: Result<(), String>,
     },
     Stored {
@@ -104,10 +107,10 @@ pub(crate) struct Driver {
     start: Instant,
     office: Rc<Office>,
     sealer: Sealer,
-    sockets: Vec<Rc<UdpSocket>>,
-    pub(crate) fencers: Vec<Option<Rc<Fencer>>>,
+    sockets: Table<PathIndex, Rc<UdpSocket>>,
+    pub(crate) fencers: Table<PeerIndex, Option<Rc<Fencer>>>,
     pub(crate) confirmations: Confirmations,
-    stacks: Vec<Option<Rc<tokio::sync::Mutex<Stack>>>>,
+    stacks: Table<ResourceIndex, Option<Rc<tokio::sync::Mutex<Stack>>>>,
     pub(crate) told: VecDeque<Told>,
     pub(crate) warnings: Vec<String>,
     pub(crate) tally: Tally,
@@ -118,7 +121,7 @@ pub(crate) struct Driver {
 async fn live(settings: Settings, sealer: Sealer, twindisk: Vec<String>) -> Result<(), RunError> {
     let start = Instant::now();
     let memory = memory::load(&settings.memory)?;
-    let mut sockets = Vec::new();
+    let mut sockets = Table::new();
     for address in &settings.heartbeat {
         let socket = UdpSocket::bind(address).await;
         let address = *address;
@@ -214,7 +217,7 @@ async fn live(settings: Settings, sealer: Sealer, twindisk: Vec<String>) -> Resu
 
 impl Driver {
     pub(crate) fn now(&self) -> Time {
-        Time(self.start.elapsed().as_millis() as u64)
+        Time(as_ms(self.start.elapsed()))
     }
 
     /// Checks the fence devices, and starts everything that brings news.
@@ -240,7 +243,7 @@ impl Driver {
         for warning in &self.warnings {
             warn!("{warning}");
         }
-        for (path, socket) in self.sockets.iter().enumerate() {
+        for (path, socket) in self.sockets.entries() {
             let nodes = self.settings.peers.iter().map(|peer| peer.node).collect();
             spawn_local(hear(
                 path,
@@ -259,7 +262,7 @@ impl Driver {
         if !self.settings.ping.is_empty() {
             let (settings, inputs) = (self.settings.clone(), self.inputs.clone());
             spawn_local(async move {
-                let each = Duration::from_millis(settings.profile.dead() / PING);
+                let each = settings.profile.dead() / PING;
                 let mut tick = interval(each);
                 loop {
                     tick.tick().await;
@@ -268,7 +271,7 @@ impl Driver {
                 }
             });
         }
-        for (peer, fencer) in self.fencers.iter().enumerate() {
+        for (peer, fencer) in self.fencers.entries() {
             if let Some(fencer) = fencer.clone() {
                 spawn_local(monitor(peer, fencer, self.inputs.clone()));
             }
@@ -304,7 +307,9 @@ impl Driver {
                 if let Err(why) = agent.handle_beat(now, peer, path, &beat) {
                     debug!(
                         peer = self.settings.peers[peer].name,
-                        path, why, "a beat is not believed"
+                        path = path.index(),
+                        why,
+                        "a beat is not believed"
                     );
                 }
             }
@@ -399,7 +404,7 @@ impl Driver {
         }
     }
 
-    fn fence(&self, peer: usize) {
+    fn fence(&self, peer: PeerIndex) {
         let inputs = self.inputs.clone();
         let Some(fencer) = self.fencers[peer].clone() else {
             let result = Err("no fence device is configured".to_owned());
@@ -418,7 +423,7 @@ impl Driver {
     }
 
     /// What comes of it is seen by looking.
-    fn kill(&self, resource: usize, run: u64) {
+    fn kill(&self, resource: ResourceIndex, run: u64) {
         let settings = self.settings.clone();
         spawn_local(async move {
             let name = &settings.resources[resource].name;
@@ -429,7 +434,7 @@ impl Driver {
         });
     }
 
-    fn order(&self, resource: usize, order: Order) {
+    fn order(&self, resource: ResourceIndex, order: Order) {
         let (office, inputs) = (self.office.clone(), self.inputs.clone());
         let settings = self.settings.clone();
         spawn_local(async move {
@@ -441,7 +446,7 @@ impl Driver {
     }
 
     /// Up, for this term of the role; or down.
-    fn services(&self, resource: usize, term: Option<u64>) {
+    fn services(&self, resource: ResourceIndex, term: Option<u64>) {
         let inputs = self.inputs.clone();
         let Some(stack) = self.stacks[resource].clone() else {
             let _ = inputs.send(Input::Services {
@@ -463,7 +468,7 @@ impl Driver {
         });
     }
 
-    fn tell(&mut self, level: Level, resource: Option<usize>, what: String) {
+    fn tell(&mut self, level: Level, resource: Option<ResourceIndex>, what: String) {
         let resource = resource.map(|at| self.settings.resources[at].name.clone());
         let name = resource.as_deref().unwrap_or("-");
         match level {

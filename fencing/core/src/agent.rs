@@ -1,9 +1,10 @@
 //! The agent of a node.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use crate::{
-    Action, Beat, BeatResource, Config, Level, Memory, Operator, Role, Services, Serving, Time,
+    Action, Beat, BeatResource, Config, Level, Memory, Operator, PathIndex, PeerIndex, Question,
+    ResourceIndex, Role, Services, Serving, Table, Time, as_ms,
     fence::{Fencing, RETRY},
     memory::term_of,
     mutants::Mutated,
@@ -22,8 +23,8 @@ pub struct Agent {
     started: u64,
     seq: u64,
     numbers: u64,
-    pub(crate) peers: Vec<Peer>,
-    pub(crate) resources: Vec<Resource>,
+    pub(crate) peers: Table<PeerIndex, Peer>,
+    pub(crate) resources: Table<ResourceIndex, Resource>,
     pub(crate) memory: Memory,
     /// The newest version of the memory that is stored.
     pub(crate) stored: u64,
@@ -38,7 +39,7 @@ pub struct Agent {
     /// Something is to be told at once.
     pub(crate) beat_now: bool,
     pub(crate) leaving: bool,
-    alarmed: Vec<bool>,
+    alarmed: Table<PeerIndex, bool>,
     actions: VecDeque<Action>,
     #[cfg_attr(
         not(feature = "mutants"),
@@ -60,11 +61,7 @@ impl Agent {
     /// A fresh run. `boot` is random and not 0, `started` is the wall clock in microseconds.
     #[must_use]
     pub fn new(now: Time, config: Config, memory: Memory, boot: u64, started: u64) -> Self {
-        let peers: Vec<Peer> = config
-            .peers
-            .iter()
-            .map(|peer| Peer::new(peer.paths.len()))
-            .collect();
+        let peers = config.peers.iter().map(|peer| Peer::new(&peer.paths));
         let resources = config.resources.iter().map(|one| Resource {
             services_term: term_of(&memory.services, &one.name).unwrap_or(0),
             ..Resource::default()
@@ -76,8 +73,8 @@ impl Agent {
             started,
             seq: 0,
             numbers: boot,
-            alarmed: vec![false; peers.len()],
-            peers,
+            alarmed: config.peers.iter().map(|_| false).collect(),
+            peers: peers.collect(),
             resources: resources.collect(),
             stored: memory.version,
             memory,
@@ -131,8 +128,8 @@ impl Agent {
     pub fn handle_beat(
         &mut self,
         now: Time,
-        peer: usize,
-        path: usize,
+        peer: PeerIndex,
+        path: PathIndex,
         beat: &Beat,
     ) -> Result<(), &'static str> {
         self.advance(now);
@@ -177,7 +174,7 @@ impl Agent {
                 let wait = RETRY[failed.min(RETRY.len() - 1)];
                 let what = format!(
                     "its memory can't be stored, so it fires at nobody: {why}. Next attempt in {} s",
-                    wait / 1000
+                    wait.as_secs()
                 );
                 self.report(Level::Alarm, None, what);
                 self.unstored = Some(Unstored {
@@ -196,7 +193,7 @@ impl Agent {
     }
 
     /// The fence device of a peer was asked whether it works: how long that took, or why it does not.
-    pub fn handle_monitor(&mut self, now: Time, peer: usize, result: Result<u64, String>) {
+    pub fn handle_monitor(&mut self, now: Time, peer: PeerIndex, result: Result<Duration, String>) {
         self.advance(now);
         match result {
             Ok(latency) => self.peers[peer].latency = latency,
@@ -279,10 +276,10 @@ impl Agent {
         self.now = self.now.max(now);
         if stood_still {
             self.stood_still = Some(now);
-            for peer in &mut self.peers {
+            for peer in self.peers.iter_mut() {
                 peer.forgive(now);
             }
-            for resource in &mut self.resources {
+            for resource in self.resources.iter_mut() {
                 resource.forgive(now);
             }
             let what = "this agent stood still for a while: silence before now means nothing";
@@ -292,7 +289,7 @@ impl Agent {
 
     /// Everything that is possible now.
     pub(crate) fn decide(&mut self) {
-        for resource in 0..self.resources.len() {
+        for resource in self.resources.keys() {
             self.decide_resource(resource);
         }
         self.decide_fencing();
@@ -313,9 +310,9 @@ impl Agent {
     fn send_beats(&mut self) {
         self.seq += 1;
         let dead = self.config.profile.dead();
-        for at in 0..self.peers.len() {
+        for at in self.peers.keys() {
             let peer = &self.peers[at];
-            let resources = self.config.resources.iter().enumerate();
+            let resources = self.config.resources.entries();
             let beat = Beat {
                 from: self.config.node,
                 to: self.config.peers[at].node,
@@ -329,7 +326,7 @@ impl Agent {
                 },
                 hears: peer.hears(self.now, self.config.profile.warn()),
                 leaving: self.leaving,
-                fence_latency: peer.latency,
+                fence_latency: as_ms(peer.latency),
                 resources: resources
                     .filter(|(_, config)| config.peer == at)
                     .map(|(resource, _)| self.said_of(resource))
@@ -339,7 +336,7 @@ impl Agent {
         }
     }
 
-    fn said_of(&self, resource: usize) -> BeatResource {
+    fn said_of(&self, resource: ResourceIndex) -> BeatResource {
         let state = &self.resources[resource];
         let view = state.view.as_ref();
         let has_services = self.config.resources[resource].has_services;
@@ -361,7 +358,7 @@ impl Agent {
                 view.can_promote && view.up_to_date && self.own_services_fit(resource, view)
             }),
             progress: view.map_or(0, |view| view.progress),
-            oldest_ms: state.stands_still(self.now),
+            oldest_ms: as_ms(state.stands_still(self.now)),
             ready: self.is_ready(resource),
             hung: self.is_hung(resource),
             services,
@@ -373,15 +370,17 @@ impl Agent {
                 | Services::Stopping
                 | Services::Failed => state.services_term,
             },
-            ask: state.ask,
+            ask: state
+                .asking
+                .map_or(Question::None, |asking| asking.question),
             released: state.released,
         }
     }
 
     fn warn_of_silence(&mut self) {
         let warn = self.config.profile.warn();
-        for at in 0..self.peers.len() {
-            for path in 0..self.peers[at].paths.len() {
+        for at in self.peers.keys() {
+            for path in self.peers[at].paths.keys() {
                 let state = &mut self.peers[at].paths[path];
                 let silent = state
                     .heard
@@ -397,13 +396,13 @@ impl Agent {
     }
 
     /// Whether this node was the primary of a resource last, as far as it knows.
-    pub(crate) fn holds(&self, resource: usize) -> bool {
+    pub(crate) fn holds(&self, resource: ResourceIndex) -> bool {
         self.memory
             .holds
             .contains(&self.config.resources[resource].name)
     }
 
-    pub(crate) fn hold(&mut self, resource: usize, holds: bool) {
+    pub(crate) fn hold(&mut self, resource: ResourceIndex, holds: bool) {
         if self.holds(resource) != holds {
             let name = self.config.resources[resource].name.clone();
             self.remember(|memory| {
@@ -420,13 +419,13 @@ impl Agent {
         self.memory.version += 1;
     }
 
-    pub(crate) fn alarm_once(&mut self, peer: usize, what: String) {
+    pub(crate) fn alarm_once(&mut self, peer: PeerIndex, what: String) {
         if !std::mem::replace(&mut self.alarmed[peer], true) {
             self.report(Level::Alarm, None, what);
         }
     }
 
-    pub(crate) fn report(&mut self, level: Level, resource: Option<usize>, what: String) {
+    pub(crate) fn report(&mut self, level: Level, resource: Option<ResourceIndex>, what: String) {
         self.act(Action::Report {
             level,
             resource,
@@ -438,12 +437,12 @@ impl Agent {
         self.actions.push_back(action);
     }
 
-    /// A number that nobody has seen before (splitmix64).
-    pub(crate) fn number(&mut self) -> u64 {
+    /// With a number that nobody has seen before (splitmix64).
+    pub(crate) fn question(&mut self) -> Question {
         self.numbers = self.numbers.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.numbers;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) | 1
+        Question::from((mixed ^ (mixed >> 31)) | 1)
     }
 }

@@ -1,5 +1,7 @@
 //! What agents tell each other, several times a second, over every path.
 
+use std::num::NonZeroU64;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Role, Services};
@@ -58,10 +60,44 @@ pub struct BeatResource {
     /// The term that they belong to; if they are down: the newest in which the sender has seen its replica (R17).
     #[serde(default)]
     pub services_term: u64,
-    /// The sender asks the receiver's replica to record itself as Outdated; a random number, or 0 for no.
-    pub ask: u64,
-    /// The sender's replica has done so when asked with this number.
-    pub released: u64,
+    /// Whether the sender asks the receiver's replica to record itself as Outdated.
+    pub ask: Question,
+    /// The question for which the sender's replica has done so.
+    pub released: Question,
+}
+
+/// A question to the peer's agent: on the wire a random number, or 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
+pub enum Question {
+    /// Nothing is asked.
+    #[default]
+    None,
+    /// It bears this number, as nobody's earlier one does.
+    Asked(NonZeroU64),
+}
+
+impl Question {
+    /// It is one.
+    #[must_use]
+    pub const fn is_asked(self) -> bool {
+        matches!(self, Self::Asked(_))
+    }
+}
+
+impl From<u64> for Question {
+    fn from(number: u64) -> Self {
+        NonZeroU64::new(number).map_or(Self::None, Self::Asked)
+    }
+}
+
+impl From<Question> for u64 {
+    fn from(question: Question) -> Self {
+        match question {
+            Question::None => 0,
+            Question::Asked(number) => number.get(),
+        }
+    }
 }
 
 /// Whether a replica runs.

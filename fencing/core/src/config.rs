@@ -1,6 +1,10 @@
 //! What an agent is told once: who is there, and how fast to judge.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use crate::{PathIndex, PeerIndex, ResourceIndex, Table};
 
 /// All times of an agent, derived from one choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,66 +20,66 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// Between two beats, milliseconds.
+    /// Between two beats.
     #[must_use]
-    pub const fn interval(self) -> u64 {
-        match self {
+    pub const fn interval(self) -> Duration {
+        Duration::from_millis(match self {
             Self::Fast => 100,
             Self::Default => 250,
             Self::Wide => 1000,
-        }
+        })
     }
 
-    /// A path is reported after so much silence, milliseconds.
+    /// A path is reported after so much silence.
     #[must_use]
-    pub const fn warn(self) -> u64 {
-        4 * self.interval()
+    pub const fn warn(self) -> Duration {
+        self.interval().saturating_mul(4)
     }
 
-    /// A peer that is silent on every path for so long is lost, milliseconds.
+    /// A peer that is silent on every path for so long is lost.
     #[must_use]
-    pub const fn dead(self) -> u64 {
-        match self {
+    pub const fn dead(self) -> Duration {
+        Duration::from_millis(match self {
             Self::Fast => 1000,
             Self::Default => 2000,
             Self::Wide => 10_000,
-        }
+        })
     }
 
-    /// The least that the side which is to lose a fence race waits, milliseconds.
+    /// The least that the side which is to lose a fence race waits.
     #[must_use]
-    pub const fn fence_delay(self) -> u64 {
-        match self {
+    pub const fn fence_delay(self) -> Duration {
+        Duration::from_millis(match self {
             Self::Fast => 1500,
             Self::Default => 3000,
             Self::Wide => 5000,
-        }
+        })
     }
 
-    /// A replica whose disk has answered nothing for so long though it was asked, or whose process says nothing, hangs,
-    /// milliseconds: a person is told.
+    /// A replica whose disk has answered nothing for so long though it was asked, or whose process says nothing, hangs:
+    /// a person is told.
     #[must_use]
-    pub const fn hang(self) -> u64 {
-        10 * self.dead()
+    pub const fn hang(self) -> Duration {
+        self.dead().saturating_mul(10)
     }
 
-    /// A primary that hangs for so long has failed, milliseconds. Of the default profile: more than the 30 s after which
+    /// A primary that hangs for so long has failed. Of the default profile: more than the 30 s after which
     /// Linux itself gives up on a command of a SCSI or NVMe disk, so that a disk that it can bring back comes back first.
     #[must_use]
-    pub const fn hung(self) -> u64 {
-        2 * self.hang()
+    pub const fn hung(self) -> Duration {
+        self.hang().saturating_mul(2)
     }
 
-    /// A person is told when nobody has taken writes for so long, milliseconds.
+    /// A person is told when nobody has taken writes for so long.
     #[must_use]
-    pub const fn unserved(self) -> u64 {
-        5 * self.dead()
+    pub const fn unserved(self) -> Duration {
+        self.dead().saturating_mul(5)
     }
 
-    /// How long a process that died on a living host has to come back before its role is taken, milliseconds.
+    /// How long a process that died on a living host has to come back before its role is taken.
     #[must_use]
-    pub const fn restart_grace(self) -> u64 {
-        2 * self.dead()
+    pub const fn restart_grace(self) -> Duration {
+        self.dead().saturating_mul(2)
     }
 }
 
@@ -103,14 +107,13 @@ pub struct Config {
     /// What is done about I/O that stands still.
     pub hung_io: HungIo,
     /// The nodes it shares a resource with.
-    pub peers: Vec<PeerConfig>,
+    pub peers: Table<PeerIndex, PeerConfig>,
     /// The resources that it looks after.
-    pub resources: Vec<ResourceConfig>,
-    /// Automatic failover stops after so many of them of one resource in `failover_window` seconds, until a person clears
-    /// it.
+    pub resources: Table<ResourceIndex, ResourceConfig>,
+    /// Automatic failover stops after so many of them of one resource within `failover_window`, until a person clears it.
     pub max_failovers: u32,
     /// See `max_failovers`.
-    pub failover_window: u64,
+    pub failover_window: Duration,
 }
 
 /// A node that shares a resource with this one.
@@ -121,7 +124,7 @@ pub struct PeerConfig {
     /// Its number.
     pub node: u8,
     /// Heartbeat paths to it.
-    pub paths: Vec<String>,
+    pub paths: Table<PathIndex, String>,
     /// There is a way to power it off and to read that it is off.
     pub can_fence: bool,
 }
@@ -131,8 +134,8 @@ pub struct PeerConfig {
 pub struct ResourceConfig {
     /// Its name.
     pub name: String,
-    /// The other node, an index into [`Config::peers`].
-    pub peer: usize,
+    /// The other node.
+    pub peer: PeerIndex,
     /// Services follow the primary role.
     pub has_services: bool,
 }

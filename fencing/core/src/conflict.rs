@@ -1,16 +1,16 @@
 //! A replica that is in conflict with another one (split brain, unrelated, rolled back): a person decides whose data
 //! counts. Until then this agent promotes, releases and shoots for it nobody, and says so (R11).
 
-use crate::{Agent, Level};
+use crate::{Agent, Level, ResourceIndex};
 
 impl Agent {
     /// Whether the replica was in conflict with another one when it said something last.
-    pub(crate) fn in_conflict(&self, resource: usize) -> bool {
+    pub(crate) fn in_conflict(&self, resource: ResourceIndex) -> bool {
         self.resources[resource].conflict.is_some()
     }
 
     /// The replica has said something of itself. What it said last holds while its process is gone.
-    pub(crate) fn look_at_conflict(&mut self, resource: usize) {
+    pub(crate) fn look_at_conflict(&mut self, resource: ResourceIndex) {
         let state = &mut self.resources[resource];
         let Some(view) = &state.view else { return };
         if state.conflict == view.conflict {

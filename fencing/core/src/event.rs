@@ -1,25 +1,43 @@
 //! What goes in and what comes out.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Beat, Memory};
+use crate::{Beat, Memory, PeerIndex, ResourceIndex};
 
 /// Milliseconds of a clock that never steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub u64);
 
 impl Time {
-    /// So many milliseconds later.
+    /// So much later.
     #[must_use]
-    pub const fn after(self, ms: u64) -> Self {
-        Self(self.0.saturating_add(ms))
+    pub const fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(as_ms(time)))
     }
 
-    /// Milliseconds since `earlier`.
+    /// So much earlier, or the beginning of the clock.
     #[must_use]
-    pub const fn since(self, earlier: Self) -> u64 {
-        self.0.saturating_sub(earlier.0)
+    pub const fn before(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(as_ms(time)))
     }
+
+    /// How long ago `earlier` was.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Whole milliseconds, as they are stored, sent and shown.
+#[must_use]
+pub const fn as_ms(time: Duration) -> u64 {
+    let ms = time.as_millis();
+    if ms > u64::MAX as u128 {
+        return u64::MAX;
+    }
+    ms as u64
 }
 
 /// Role of a replica.
@@ -78,8 +96,8 @@ pub struct ReplicaView {
     pub faults: Vec<String>,
     /// Requests done since its start.
     pub progress: u64,
-    /// Age of the oldest operation that its own disk has not finished, milliseconds. What waits for the peer does not count.
-    pub oldest_ms: u64,
+    /// Age of the oldest operation that its own disk has not finished. What waits for the peer does not count.
+    pub oldest: Duration,
 }
 
 /// When the driver began to look at a replica: a status and the answer to an order come over two connections, and either
@@ -142,9 +160,9 @@ pub enum Operator {
     /// Automatic failover may go on.
     Clear,
     /// A person has switched a peer off, and vouches for it.
-    Confirm(usize),
+    Confirm(PeerIndex),
     /// Give the role of a resource to the other node, services first.
-    Switchover(usize),
+    Switchover(ResourceIndex),
     /// `twindisk serve` is about to be stopped: bring all services down, and none up before it was started again (R12).
     Yield,
     /// The agent is being stopped.
@@ -169,45 +187,45 @@ pub enum Action {
     /// Send to a peer, over every path.
     Send {
         /// Which one.
-        peer: usize,
+        peer: PeerIndex,
         /// What.
         beat: Beat,
     },
     /// Store this durably, then call `handle_stored`.
     Store(Memory),
     /// Read whether a peer's power is off, then call `handle_power`.
-    ReadPower(usize),
+    ReadPower(PeerIndex),
     /// Power a peer off and verify it, then call `handle_fenced`. Right before the shot, ask [`Agent::still_wants`]
     /// once more.
     ///
     /// [`Agent::still_wants`]: crate::Agent::still_wants
-    Fence(usize),
+    Fence(PeerIndex),
     /// Switch a peer on again: everything that needed it off is done.
-    PowerOn(usize),
+    PowerOn(PeerIndex),
     /// Tell the local replica of a resource, then call `handle_ordered`.
-    Order(usize, Order),
+    Order(ResourceIndex, Order),
     /// Kill the process of a resource's replica if it still is this run of it: its I/O stands still.
     Kill {
         /// The resource.
-        resource: usize,
+        resource: ResourceIndex,
         /// The run.
         run: u64,
     },
     /// Bring the services of a resource up, then call `handle_services`.
     StartServices {
         /// The resource.
-        resource: usize,
+        resource: ResourceIndex,
         /// The term of the role that they belong to (R17).
         term: u64,
     },
     /// Bring them down, then call `handle_services`.
-    StopServices(usize),
+    StopServices(ResourceIndex),
     /// Something that belongs into the event log.
     Report {
         /// How much it matters.
         level: Level,
         /// The resource it is about.
-        resource: Option<usize>,
+        resource: Option<ResourceIndex>,
         /// What.
         what: String,
     },

@@ -1,10 +1,12 @@
 //! Disks that have failed or hang, on either node: a person is told on both at once, while there is a choice.
 
-use crate::{Agent, Level, Role};
+use std::time::Duration;
+
+use crate::{Agent, Level, ResourceIndex, Role};
 
 impl Agent {
     /// What is wrong with the disks of a resource, as far as this node knows.
-    fn faults(&self, resource: usize) -> Vec<String> {
+    fn faults(&self, resource: ResourceIndex) -> Vec<String> {
         let state = &self.resources[resource];
         let config = &self.config.resources[resource];
         let mut faults = state
@@ -25,7 +27,7 @@ impl Agent {
         let hang = self.config.profile.hang();
         if self
             .said(resource)
-            .is_some_and(|said| said.oldest_ms >= hang)
+            .is_some_and(|said| Duration::from_millis(said.oldest_ms) >= hang)
         {
             let peer = &self.config.peers[config.peer].name;
             faults.push(format!(
@@ -37,7 +39,7 @@ impl Agent {
 
     /// Tells of faults that are new, and of those that are over.
     pub(crate) fn look_at_faults(&mut self) {
-        for resource in 0..self.resources.len() {
+        for resource in self.resources.keys() {
             let faults = self.faults(resource);
             if faults == self.resources[resource].faults {
                 continue;

@@ -1,15 +1,30 @@
 //! A shot at a peer: intent, delay, a last look at the reason, the shot, its end (R6, R7).
 
-use crate::{Action, Agent, Intent, Level, Role, Time, mutants::Mutant, resource::Reason};
+use std::time::Duration;
+
+use crate::{
+    Action, Agent, Intent, Level, PeerIndex, ResourceIndex, Role, Time, as_ms, mutants::Mutant,
+    resource::Reason,
+};
 
 /// After so many shots within [`DAMPING_WINDOW`] each further one waits.
 const UNDAMPED: usize = 2;
-const DAMPING_WINDOW: u64 = 10 * 60 * 1000;
-const DAMPING: [u64; 3] = [5_000, 15_000, 60_000];
+const DAMPING_WINDOW: Duration = Duration::from_secs(10 * 60);
+const DAMPING: [Duration; 3] = [
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_secs(60),
+];
 /// Places in the race.
-const PLACES: u64 = 6;
+const PLACES: u32 = 6;
 /// The least between attempts with a device that fails, or to store the memory.
-pub(crate) const RETRY: [u64; 5] = [1_000, 2_000, 5_000, 15_000, 60_000];
+pub(crate) const RETRY: [Duration; 5] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_secs(60),
+];
 
 /// Where a shot stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,19 +62,19 @@ pub(crate) enum Fencing {
 pub(crate) struct Timetable {
     /// When the first round began.
     from: Time,
-    /// How long a slot is: at least twice as long as the fence device takes, milliseconds.
-    delay: u64,
-    /// How long the device takes, milliseconds.
-    latency: u64,
+    /// How long a slot is: at least twice as long as the fence device takes.
+    delay: Duration,
+    /// How long the device takes.
+    latency: Duration,
 }
 
 impl Timetable {
     /// The first moment in the slot of a place that is not before `earliest`.
-    fn next(self, place: u64, earliest: Time) -> Time {
-        let round = self.delay.saturating_mul(PLACES).max(1);
+    fn next(self, place: u32, earliest: Time) -> Time {
+        let round = self.delay.saturating_mul(PLACES);
         let first = self.from.after(self.delay.saturating_mul(place));
-        let begun = earliest.since(first) / round;
-        let slot = first.after(begun.saturating_mul(round));
+        let into = as_ms(earliest.since(first)) % as_ms(round).max(1);
+        let slot = earliest.max(first).before(Duration::from_millis(into));
         if self.is_open(slot, earliest) {
             return slot.max(earliest);
         }
@@ -67,7 +82,7 @@ impl Timetable {
     }
 
     /// A shot that begins so late in its slot has hit before the next slot begins, with time to spare.
-    const fn is_open(self, slot: Time, now: Time) -> bool {
+    fn is_open(self, slot: Time, now: Time) -> bool {
         now.since(slot) <= self.delay.saturating_sub(self.latency) / 2
     }
 }
@@ -88,13 +103,13 @@ pub(crate) struct Proof {
 impl Agent {
     /// Whether a shot at `peer` that was asked for is still to be fired.
     #[must_use]
-    pub fn still_wants(&self, peer: usize) -> bool {
+    pub fn still_wants(&self, peer: PeerIndex) -> bool {
         matches!(self.peers[peer].fencing, Fencing::Firing { .. })
             && (self.mutant(Mutant::FireWithoutLastLook) || !self.fence_reasons(peer).is_empty())
     }
 
     /// A shot has ended: what was done, or why it is not known to have worked.
-    pub fn handle_fenced(&mut self, now: Time, peer: usize, result: Result<String, String>) {
+    pub fn handle_fenced(&mut self, now: Time, peer: PeerIndex, result: Result<String, String>) {
         self.advance(now);
         let Fencing::Firing { failed, table } = self.peers[peer].fencing else {
             return;
@@ -125,7 +140,7 @@ impl Agent {
                 let next = format!(
                     "fencing {name} has failed: {why}. Next attempt in {} s. Nothing is promoted before it works, or before \
                      a person who has switched {name} off says so: twindisk fence confirm {name} --is-off {name}",
-                    until.since(now) / 1000
+                    until.since(now).as_secs()
                 );
                 self.report(Level::Alarm, None, next);
                 self.peers[peer].fencing = Fencing::Waiting {
@@ -139,7 +154,7 @@ impl Agent {
     }
 
     /// The power of a peer was read, or could not be.
-    pub fn handle_power(&mut self, now: Time, peer: usize, on: Option<bool>) {
+    pub fn handle_power(&mut self, now: Time, peer: PeerIndex, on: Option<bool>) {
         self.advance(now);
         if let Fencing::Waiting {
             until, failed: 0, ..
@@ -157,12 +172,12 @@ impl Agent {
 
     /// Takes every shot one step further.
     pub(crate) fn decide_fencing(&mut self) {
-        for peer in 0..self.peers.len() {
+        for peer in self.peers.keys() {
             while self.fencing_step(peer) {}
         }
     }
 
-    fn fencing_step(&mut self, peer: usize) -> bool {
+    fn fencing_step(&mut self, peer: PeerIndex) -> bool {
         let reasons = self.fence_reasons(peer);
         let name = self.config.peers[peer].name.clone();
         let now = self.now;
@@ -259,7 +274,7 @@ impl Agent {
                 failed,
                 table,
             } if !table.is_open(until, now) => {
-                let until = self.next_slot(peer, table, 0);
+                let until = self.next_slot(peer, table, Duration::ZERO);
                 self.peers[peer].fencing = Fencing::Waiting {
                     until,
                     failed,
@@ -286,10 +301,10 @@ impl Agent {
 
     /// R7: of two that live and have lost each other the primary fires at once, unless it has lost its clients, too.
     /// Every two places in the race are a whole delay apart.
-    fn timetable(&self, peer: usize) -> Timetable {
+    fn timetable(&self, peer: PeerIndex) -> Timetable {
         let state = &self.peers[peer];
         let theirs = state.beat.as_ref().map_or(0, |beat| beat.fence_latency);
-        let latency = state.latency.max(theirs);
+        let latency = state.latency.max(Duration::from_millis(theirs));
         let delay = self.config.profile.fence_delay();
         Timetable {
             from: self.now,
@@ -298,8 +313,8 @@ impl Agent {
         }
     }
 
-    /// When this node may fire, at least so many milliseconds from now.
-    fn next_slot(&self, peer: usize, table: Timetable, wait: u64) -> Time {
+    /// When this node may fire, at least so long from now.
+    fn next_slot(&self, peer: PeerIndex, table: Timetable, wait: Duration) -> Time {
         let place = self.place_in_race(peer, table.delay);
         if self.mutant(Mutant::NoPlaceInRace) {
             return self.now.after(wait);
@@ -308,17 +323,17 @@ impl Agent {
     }
 
     /// Fence loops are damped.
-    fn damping(&self, peer: usize) -> u64 {
+    fn damping(&self, peer: PeerIndex) -> Duration {
         let recent = |shot: &&Time| self.now.since(**shot) < DAMPING_WINDOW;
         let shots = self.peers[peer].shots.iter().filter(recent).count();
         shots
             .checked_sub(UNDAMPED)
-            .map_or(0, |over| DAMPING[over.min(DAMPING.len() - 1)])
+            .map_or(Duration::ZERO, |over| DAMPING[over.min(DAMPING.len() - 1)])
     }
 
     /// How many delays this node lets pass. What a node was, the other one knows from its last beat; where both are
     /// primary of something, or none is, their numbers decide.
-    fn place_in_race(&self, peer: usize, delay: u64) -> u64 {
+    fn place_in_race(&self, peer: PeerIndex, delay: Duration) -> u32 {
         let shared = || {
             let resources = self.resources.iter().zip(&self.config.resources);
             resources
@@ -339,22 +354,25 @@ impl Agent {
         let lower = self.config.node < self.config.peers[peer].node;
         let place = match (here, there) {
             (true, false) => 0,
-            (true, true) => u64::from(!lower),
+            (true, true) => u32::from(!lower),
             (false, true) => 1,
-            (false, false) => 1 + u64::from(!lower),
+            (false, false) => 1 + u32::from(!lower),
         };
         // A shot that was decided while this node stood still must have hit, or be known not to come.
         let dead = self.config.profile.dead();
         let late = self
             .stood_still
             .is_some_and(|at| self.now.since(at) < delay.saturating_add(2 * dead));
-        let hangs = (0..self.resources.len()).any(|resource| self.is_stuck(resource));
+        let hangs = self
+            .resources
+            .keys()
+            .any(|resource| self.is_stuck(resource));
         let isolated = self.clients_reachable == Some(false) || late || hangs;
         // Behind all three places of a healthy one: what each was, the other may not have heard.
         place + if isolated { 3 } else { 0 }
     }
 
-    fn tell_of_goodbye(&mut self, peer: usize) {
+    fn tell_of_goodbye(&mut self, peer: PeerIndex) {
         let reasons = self.reasons_to_be_off(peer);
         if !reasons.is_empty() {
             let name = &self.config.peers[peer].name;
@@ -368,7 +386,7 @@ impl Agent {
     }
 
     /// What is done now says nothing of a peer that connects later.
-    pub(crate) fn note_meetings(&mut self, peer: usize) {
+    pub(crate) fn note_meetings(&mut self, peer: PeerIndex) {
         for (state, config) in self.resources.iter_mut().zip(&self.config.resources) {
             if config.peer == peer {
                 state.fired_met = state.view.as_ref().map_or(0, |view| view.met);
@@ -377,7 +395,7 @@ impl Agent {
     }
 
     /// The peer is off, for all that can be known.
-    pub(crate) fn prove(&mut self, peer: usize, detail: String) {
+    pub(crate) fn prove(&mut self, peer: PeerIndex, detail: String) {
         let (at, state) = (self.now, &mut self.peers[peer]);
         let boot = state.boot;
         state.proof = Some(Proof {
@@ -389,7 +407,7 @@ impl Agent {
     }
 
     /// The replicas have met since the peer was off: whatever it is now, that is over. Says whether it was.
-    pub(crate) fn forget_old_proof(&mut self, resource: usize) -> bool {
+    pub(crate) fn forget_old_proof(&mut self, resource: ResourceIndex) -> bool {
         let state = &self.resources[resource];
         let met = state.view.as_ref().map(|view| view.met);
         let peer = self.config.resources[resource].peer;
@@ -408,7 +426,7 @@ impl Agent {
     }
 
     /// What the peer was shot for is done: its resources go on here, or can't.
-    fn nobody_needs_it_off(&self, peer: usize) -> bool {
+    fn nobody_needs_it_off(&self, peer: PeerIndex) -> bool {
         let resources = self.resources.iter().zip(&self.config.resources);
         resources
             .filter(|(_, config)| config.peer == peer)

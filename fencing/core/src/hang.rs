@@ -3,12 +3,17 @@
 //! process that is gone. One that can't be killed (the kernel does not let go of it before its disk answers) says so in its
 //! beats, and the other node has its host fenced.
 
-use crate::{Action, Agent, HungIo, Level, Role, Time, mutants::Mutant, resource::Resource};
+use std::time::Duration;
+
+use crate::{
+    Action, Agent, HungIo, Level, ResourceIndex, Role, Time, mutants::Mutant, resource::Resource,
+};
 
 impl Resource {
-    /// For how long its disk has answered nothing though it was asked, or its process has said nothing, milliseconds.
-    pub(crate) fn stands_still(&self, now: Time) -> u64 {
-        self.view.as_ref().map_or(0, |_| now.since(self.moved))
+    /// For how long its disk has answered nothing though it was asked, or its process has said nothing.
+    pub(crate) fn stands_still(&self, now: Time) -> Duration {
+        let since = self.view.as_ref().map(|_| now.since(self.moved));
+        since.unwrap_or_default()
     }
 }
 
@@ -23,19 +28,22 @@ impl Agent {
         } else {
             profile.hang()
         };
-        !(0..self.resources.len()).any(|resource| self.hangs(resource, last))
+        !self
+            .resources
+            .keys()
+            .any(|resource| self.hangs(resource, last))
     }
 
     /// Whether a primary of this node has stood still for so long.
-    fn hangs(&self, resource: usize, ms: u64) -> bool {
+    fn hangs(&self, resource: ResourceIndex, time: Duration) -> bool {
         let state = &self.resources[resource];
         let view = state.view.as_ref();
-        let ms = if self.mutant(Mutant::HastyKill) {
+        let time = if self.mutant(Mutant::HastyKill) {
             self.config.profile.interval()
         } else {
-            ms
+            time
         };
-        view.is_some_and(|view| view.role == Role::Primary) && state.stands_still(self.now) >= ms
+        view.is_some_and(|view| view.role == Role::Primary) && state.stands_still(self.now) >= time
     }
 
     /// Whether killing the process of the replicas makes anything better: each primary among them has somebody to take over.
@@ -56,7 +64,7 @@ impl Agent {
     }
 
     /// Whether this node would take a resource over if its primary were gone.
-    pub(crate) fn is_ready(&self, resource: usize) -> bool {
+    pub(crate) fn is_ready(&self, resource: ResourceIndex) -> bool {
         let state = &self.resources[resource];
         let decides = !self.memory.maintenance && !self.memory.blocked && !self.leaving;
         let able = state.view.as_ref().is_some_and(|view| {
@@ -69,18 +77,18 @@ impl Agent {
     }
 
     /// Whether the replica of this node stands still itself, whatever its role: it is no help to anybody.
-    pub(crate) fn is_stuck(&self, resource: usize) -> bool {
+    pub(crate) fn is_stuck(&self, resource: ResourceIndex) -> bool {
         self.resources[resource].stands_still(self.now) >= self.config.profile.hang()
     }
 
     /// A primary of this node stands still, was killed for that, and is there all the same.
-    pub(crate) fn is_hung(&self, resource: usize) -> bool {
+    pub(crate) fn is_hung(&self, resource: ResourceIndex) -> bool {
         self.resources[resource].killed && self.hangs(resource, self.config.profile.hung())
     }
 
     /// The peer's agent has said for a while that its primary hangs and can't be killed. Who hangs itself (the disk may be
     /// one that both share) is no better.
-    pub(crate) fn has_hung_primary(&self, resource: usize) -> bool {
+    pub(crate) fn has_hung_primary(&self, resource: ResourceIndex) -> bool {
         let grace = self.config.profile.restart_grace();
         let since = self.resources[resource].peer_hung;
         self.config.hung_io == HungIo::Act
@@ -90,7 +98,7 @@ impl Agent {
 
     /// A standby that lives and gets nothing done, its disk most likely, stops a primary as one does that is gone: each
     /// time that it is connected, comparing comes to nothing. It has as long as a primary that hangs.
-    pub(crate) fn waits_in_vain(&self, resource: usize) -> bool {
+    pub(crate) fn waits_in_vain(&self, resource: ResourceIndex) -> bool {
         let since = self.resources[resource].waits;
         self.config.hung_io == HungIo::Act
             && since.is_some_and(|since| self.now.since(since) >= self.config.profile.hung())
@@ -99,7 +107,7 @@ impl Agent {
 
     pub(crate) fn look_at_hangs(&mut self) {
         let profile = self.config.profile;
-        for resource in 0..self.resources.len() {
+        for resource in self.resources.keys() {
             if !self.hangs(resource, profile.hang()) {
                 let state = &mut self.resources[resource];
                 (state.hang_told, state.killed) = (false, false);
@@ -114,8 +122,8 @@ impl Agent {
         }
     }
 
-    fn tell_hang(&mut self, resource: usize) {
-        let seconds = self.config.profile.hang() / 1000;
+    fn tell_hang(&mut self, resource: ResourceIndex) {
+        let seconds = self.config.profile.hang().as_secs();
         let next = if self.may_kill() {
             let peer = &self.config.peers[self.config.resources[resource].peer].name;
             format!("if it goes on for as long again, its process is killed and {peer} takes over")
@@ -129,7 +137,7 @@ impl Agent {
     }
 
     /// Kills a process once for each time that it hangs.
-    fn kill(&mut self, resource: usize) {
+    fn kill(&mut self, resource: ResourceIndex) {
         let view = self.resources[resource].view.as_ref();
         let Some(run) = view.map(|view| view.run) else {
             return;
@@ -140,7 +148,7 @@ impl Agent {
         self.resources[resource].killed = true;
         let what = format!(
             "its I/O has stood still for {} s: its process is killed, so that it is taken over",
-            self.config.profile.hung() / 1000
+            self.config.profile.hung().as_secs()
         );
         self.report(Level::Alarm, Some(resource), what);
         self.act(Action::Kill { resource, run });

@@ -13,6 +13,7 @@ mod event;
 mod faults;
 mod fence;
 mod hang;
+mod index;
 mod memory;
 mod mutants;
 mod no_space;
@@ -26,9 +27,12 @@ mod tests;
 mod unserved;
 
 pub use agent::Agent;
-pub use beat::{Beat, BeatResource, Serving};
+pub use beat::{Beat, BeatResource, Question, Serving};
 pub use config::{Config, HungIo, PeerConfig, Profile, ResourceConfig};
-pub use event::{Action, Led, Level, Looking, Operator, Order, ReplicaView, Role, Services, Time};
+pub use event::{
+    Action, Led, Level, Looking, Operator, Order, ReplicaView, Role, Services, Time, as_ms,
+};
+pub use index::{Key, PathIndex, PeerIndex, ResourceIndex, Table};
 pub use memory::{Failover, Intent, Memory, TermOf};
 #[cfg(feature = "mutants")]
 pub use mutants::Mutant;

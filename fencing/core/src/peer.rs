@@ -1,9 +1,9 @@
 //! Another node, as its heartbeats show it.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use crate::{
-    Beat, BeatResource, Time,
+    Beat, BeatResource, PathIndex, Table, Time,
     fence::{Fencing, Proof},
 };
 
@@ -14,7 +14,7 @@ const ENDED: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Peer {
     /// Each path to it.
-    pub(crate) paths: Vec<Path>,
+    pub(crate) paths: Table<PathIndex, Path>,
     /// Its run, as heard last.
     pub(crate) boot: u64,
     /// The latest start of a run of it.
@@ -33,8 +33,8 @@ pub(crate) struct Peer {
     pub(crate) deaf: Option<Time>,
     /// When it was shot, newest last.
     pub(crate) shots: Vec<Time>,
-    /// How long its fence device took to answer last, milliseconds.
-    pub(crate) latency: u64,
+    /// How long its fence device took to answer last.
+    pub(crate) latency: Duration,
 }
 
 /// One heartbeat path.
@@ -49,9 +49,9 @@ pub(crate) struct Path {
 }
 
 impl Peer {
-    pub(crate) fn new(paths: usize) -> Self {
+    pub(crate) fn new(paths: &Table<PathIndex, String>) -> Self {
         Self {
-            paths: vec![Path::default(); paths],
+            paths: paths.iter().map(|_| Path::default()).collect(),
             boot: 0,
             started: 0,
             ended: VecDeque::new(),
@@ -61,11 +61,11 @@ impl Peer {
             proof: None,
             deaf: None,
             shots: Vec::new(),
-            latency: 0,
+            latency: Duration::ZERO,
         }
     }
 
-    /// Takes a beat in; says why not. `me` is the receiver's run; who is silent for `dead` milliseconds is lost.
+    /// Takes a beat in; says why not. `me` is the receiver's run; who is silent for `dead` is lost.
     ///
     /// A beat of an earlier run, recorded and sent again, must not make a dead node live: a run is believed if it is
     /// not one that another has followed, and began later than all others or has heard this run of the receiver (clocks
@@ -73,12 +73,12 @@ impl Peer {
     pub(crate) fn hear(
         &mut self,
         now: Time,
-        path: usize,
+        path: PathIndex,
         beat: &Beat,
         me: u64,
-        dead: u64,
+        dead: Duration,
     ) -> Result<(), &'static str> {
-        let Some(known) = self.paths.get_mut(path) else {
+        let Some(known) = self.paths.get(path) else {
             return Err("it came over a path that is not configured");
         };
         if beat.boot == self.boot {
@@ -129,21 +129,21 @@ impl Peer {
         self.heard
     }
 
-    /// Whether it was heard within the last `ms` milliseconds.
-    pub(crate) fn is_heard(&self, now: Time, ms: u64) -> bool {
-        self.heard().is_some_and(|heard| now.since(heard) < ms)
+    /// Whether it was heard within the last `time`.
+    pub(crate) fn is_heard(&self, now: Time, time: Duration) -> bool {
+        self.heard().is_some_and(|heard| now.since(heard) < time)
     }
 
-    /// What it says of a resource, if it was heard within the last `ms` milliseconds and was not powered off since.
-    pub(crate) fn says(&self, now: Time, ms: u64, resource: &str) -> Option<&BeatResource> {
-        let speaks = self.is_heard(now, ms) && self.proof.is_none();
+    /// What it says of a resource, if it was heard within the last `time` and was not powered off since.
+    pub(crate) fn says(&self, now: Time, time: Duration, resource: &str) -> Option<&BeatResource> {
+        let speaks = self.is_heard(now, time) && self.proof.is_none();
         let beat = self.beat.as_ref().filter(|_| speaks)?;
         beat.resources.iter().find(|said| said.name == resource)
     }
 
     /// Paths over which it is heard, one bit each.
-    pub(crate) fn hears(&self, now: Time, ms: u64) -> u8 {
-        let heard = |path: &Path| path.heard.is_some_and(|heard| now.since(heard) < ms);
+    pub(crate) fn hears(&self, now: Time, time: Duration) -> u8 {
+        let heard = |path: &Path| path.heard.is_some_and(|heard| now.since(heard) < time);
         let bits = self.paths.iter().enumerate().take(8);
         bits.fold(0, |bits, (at, path)| bits | u8::from(heard(path)) << at)
     }
@@ -151,7 +151,7 @@ impl Peer {
     /// The receiver itself stood still: nobody's silence means anything.
     pub(crate) fn forgive(&mut self, now: Time) {
         self.heard = self.heard.map(|_| now);
-        for path in &mut self.paths {
+        for path in self.paths.iter_mut() {
             if path.heard.is_some() {
                 path.heard = Some(now);
             }

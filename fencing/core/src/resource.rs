@@ -1,12 +1,14 @@
 //! A resource with two nodes, as this one sees it: what it needs, and what it may do.
 
+use std::time::Duration;
+
 use crate::{
-    Action, Agent, Failover, Level, Looking, Order, ReplicaView, Role, Services, Time,
-    mutants::Mutant, services::Yielded, takeover::Answer,
+    Action, Agent, Failover, Level, Looking, Order, Question, ReplicaView, ResourceIndex, Role,
+    Services, Time, as_ms, mutants::Mutant, services::Yielded, takeover::Answer,
 };
 
-/// Before an order that failed is given once more, milliseconds.
-const ORDER_RETRY: u64 = 1000;
+/// Before an order that failed is given once more.
+const ORDER_RETRY: Duration = Duration::from_secs(1);
 
 /// Failovers that are remembered, for people to see.
 const FAILOVERS: usize = 100;
@@ -43,17 +45,14 @@ pub(crate) struct Resource {
     pub(crate) promotable: Option<Time>,
     /// What gave the right to take over since the peer was lost.
     pub(crate) right: Option<String>,
-    /// The number that the peer is asked with; 0: it is not asked.
-    pub(crate) ask: u64,
-    pub(crate) asked: Time,
-    /// The last connection of the replicas when the peer was asked.
-    pub(crate) asked_met: u64,
+    /// What the peer's agent is asked, if it is.
+    pub(crate) asking: Option<Asking>,
     /// The last connection of the replicas when the peer was fired at, or said to be off.
     pub(crate) fired_met: u64,
-    /// The number of the peer's question that the local replica is being outdated for.
-    pub(crate) outdating: u64,
-    /// The number of the peer's question for which it was.
-    pub(crate) released: u64,
+    /// The peer's question that the local replica is being outdated for.
+    pub(crate) outdating: Question,
+    /// The peer's question for which it was.
+    pub(crate) released: Question,
     /// The services of this node.
     pub(crate) services: Services,
     /// The term of the role that they belong to, while they are not known to be down; 0: not known (R17).
@@ -77,10 +76,20 @@ pub(crate) struct Resource {
     pub(crate) unserved_told: bool,
 }
 
+/// The peer's agent is asked to let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asking {
+    pub(crate) question: Question,
+    /// Since when.
+    pub(crate) since: Time,
+    /// The last connection of the replicas then.
+    pub(crate) met: u64,
+}
+
 /// Why a peer is to be fenced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reason {
-    pub(crate) resource: usize,
+    pub(crate) resource: ResourceIndex,
     pub(crate) why: &'static str,
 }
 
@@ -95,7 +104,10 @@ impl Resource {
             .map(|since| if self.unserved_told { since } else { now });
         self.peer_hung = self.peer_hung.map(|_| now);
         self.waits = self.waits.map(|_| now);
-        self.asked = now;
+        self.asking = self.asking.map(|asking| Asking {
+            since: now,
+            ..asking
+        });
         self.moved = now;
     }
 }
@@ -103,7 +115,7 @@ impl Resource {
 impl Agent {
     /// The driver is about to ask the local replica what it is.
     #[must_use]
-    pub fn looking(&self, resource: usize) -> Looking {
+    pub fn looking(&self, resource: ResourceIndex) -> Looking {
         Looking(self.resources[resource].answered)
     }
 
@@ -112,7 +124,7 @@ impl Agent {
     pub fn handle_replica(
         &mut self,
         now: Time,
-        resource: usize,
+        resource: ResourceIndex,
         looking: Looking,
         view: Option<ReplicaView>,
     ) {
@@ -146,7 +158,7 @@ impl Agent {
         let led = |view: &ReplicaView| view.led;
         let led_changed = was.and_then(led) != is.and_then(led);
         // What its disk was asked before its oldest operation has been answered.
-        let oldest = is.filter(|_| stands).map_or(0, |is| is.oldest_ms);
+        let oldest = is.filter(|_| stands).map(|is| is.oldest);
         let state = &mut self.resources[resource];
         if let Some(view) = &state.view {
             state.seen_term = state.seen_term.max(view.term);
@@ -158,7 +170,7 @@ impl Agent {
         if led_changed {
             state.peer_idle = state.peer_idle.map(|_| now);
         }
-        state.moved = state.moved.max(Time(now.0.saturating_sub(oldest)));
+        state.moved = state.moved.max(now.before(oldest.unwrap_or_default()));
         state.lost = if linked {
             None
         } else {
@@ -191,7 +203,12 @@ impl Agent {
     }
 
     /// The local replica has answered an order.
-    pub fn handle_ordered(&mut self, now: Time, resource: usize, result: Result<(), String>) {
+    pub fn handle_ordered(
+        &mut self,
+        now: Time,
+        resource: ResourceIndex,
+        result: Result<(), String>,
+    ) {
         self.advance(now);
         let Some(order) = self.resources[resource].order.take() else {
             return;
@@ -232,7 +249,7 @@ impl Agent {
     }
 
     /// Takes a resource one step further.
-    pub(crate) fn decide_resource(&mut self, resource: usize) {
+    pub(crate) fn decide_resource(&mut self, resource: ResourceIndex) {
         self.look_at_peer(resource);
         self.decide_services(resource);
         let state = &self.resources[resource];
@@ -245,7 +262,7 @@ impl Agent {
         }
     }
 
-    fn due_order(&mut self, resource: usize) -> Option<Order> {
+    fn due_order(&mut self, resource: ResourceIndex) -> Option<Order> {
         match self.answer_to_ask(resource) {
             Answer::Nothing => {}
             Answer::Waits => return None,
@@ -272,7 +289,7 @@ impl Agent {
             .then_some(Order::Promote)
     }
 
-    fn due_handover(&mut self, resource: usize) -> Option<Order> {
+    fn due_handover(&mut self, resource: ResourceIndex) -> Option<Order> {
         let has_services = self.config.resources[resource].has_services;
         let state = &self.resources[resource];
         let down = !has_services
@@ -295,14 +312,14 @@ impl Agent {
     }
 
     /// What the replica is to be told of the peer: that it was released, or powered off.
-    fn due_receipt(&self, resource: usize, view: &ReplicaView) -> Option<Order> {
+    fn due_receipt(&self, resource: ResourceIndex, view: &ReplicaView) -> Option<Order> {
         let state = &self.resources[resource];
         let peer = self.config.resources[resource].peer;
         let said = self.said(resource);
-        if said.is_some_and(|said| state.ask != 0 && said.released == state.ask) {
+        let answered = |asking: &Asking| said.is_some_and(|said| said.released == asking.question);
+        if let Some(Asking { met, .. }) = state.asking.filter(answered) {
             let name = &self.config.peers[peer].name;
             let detail = format!("{name}'s agent recorded it as outdated");
-            let met = state.asked_met;
             return Some(Order::ReceiptReleased { detail, met });
         }
         let needs = match view.role {
@@ -317,7 +334,7 @@ impl Agent {
         })
     }
 
-    fn promoted(&mut self, resource: usize) {
+    fn promoted(&mut self, resource: ResourceIndex) {
         let state = &mut self.resources[resource];
         let lost = state.lost;
         let Some(receipt) = state.right.take() else {
@@ -328,7 +345,7 @@ impl Agent {
             resource: config.name.clone(),
             from: self.config.peers[config.peer].name.clone(),
             at: self.wall,
-            took_ms: lost.map_or(0, |lost| self.now.since(lost)),
+            took_ms: lost.map_or(0, |lost| as_ms(self.now.since(lost))),
             receipt,
         };
         let what = format!(
@@ -336,7 +353,8 @@ impl Agent {
             failover.from, failover.took_ms, failover.receipt
         );
         self.report(Level::Warning, Some(resource), what);
-        let since = self.wall.saturating_sub(self.config.failover_window);
+        let window = self.config.failover_window.as_secs();
+        let since = self.wall.saturating_sub(window);
         // Enough of each resource to be counted.
         let most = FAILOVERS.max(self.resources.len() * self.config.max_failovers as usize);
         self.remember(|memory| {
@@ -351,7 +369,7 @@ impl Agent {
             self.remember(|memory| memory.blocked = true);
             let what = format!(
                 "{} failovers within {} s: the next one waits for a person: twindisk agent clear",
-                self.config.max_failovers, self.config.failover_window
+                self.config.max_failovers, window
             );
             self.report(Level::Alarm, Some(resource), what);
         }

@@ -2,18 +2,20 @@
 //! Whoever was a client of an earlier time has caches that are older than the device: it must be gone before anybody is
 //! promoted, on the node itself and on the other one.
 
+use std::time::Duration;
+
 use crate::{
-    Action, Agent, Level, ReplicaView, Role, Services, Time,
+    Action, Agent, Level, ReplicaView, ResourceIndex, Role, Services, Time,
     memory::{set_term, term_of},
     mutants::Mutant,
     resource::Resource,
 };
 
-/// Before services that failed are tried once more, milliseconds.
-const SERVICES_RETRY: u64 = 10_000;
+/// Before services that failed are tried once more.
+const SERVICES_RETRY: Duration = Duration::from_secs(10);
 
-/// `twindisk serve` has so long to be stopped once the services are down for that, milliseconds.
-const YIELD: u64 = 90_000;
+/// `twindisk serve` has so long to be stopped once the services are down for that.
+const YIELD: Duration = Duration::from_secs(90);
 
 /// `twindisk serve` is about to be stopped, and the services go first (R12).
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +35,12 @@ impl Resource {
 
 impl Agent {
     /// Services have come up or gone down, or could not.
-    pub fn handle_services(&mut self, now: Time, resource: usize, result: Result<(), String>) {
+    pub fn handle_services(
+        &mut self,
+        now: Time,
+        resource: ResourceIndex,
+        result: Result<(), String>,
+    ) {
         self.advance(now);
         let state = &mut self.resources[resource];
         let starting = match state.services {
@@ -53,7 +60,7 @@ impl Agent {
         self.decide();
     }
 
-    fn services_failed(&mut self, resource: usize, starting: bool, why: &str) {
+    fn services_failed(&mut self, resource: ResourceIndex, starting: bool, why: &str) {
         let state = &mut self.resources[resource];
         state.services = Services::Failed;
         state.services_not_before = self.now.after(SERVICES_RETRY);
@@ -72,7 +79,7 @@ impl Agent {
     }
 
     /// Starts and stops them as the role asks for.
-    pub(crate) fn decide_services(&mut self, resource: usize) {
+    pub(crate) fn decide_services(&mut self, resource: ResourceIndex) {
         if !self.config.resources[resource].has_services || self.memory.maintenance || self.leaving
         {
             return;
@@ -116,7 +123,7 @@ impl Agent {
     }
 
     /// Remembers which term the services of this node belong to; `None`: they are down.
-    pub(crate) fn belong(&mut self, resource: usize, term: Option<u64>) {
+    pub(crate) fn belong(&mut self, resource: ResourceIndex, term: Option<u64>) {
         self.resources[resource].services_term = term.unwrap_or(0);
         let name = &self.config.resources[resource].name;
         if term_of(&self.memory.services, name) != term {
@@ -127,7 +134,7 @@ impl Agent {
 
     /// R17: the role was nowhere else since the services of this node were started. The process may have died and come
     /// back: then this node was promoted again, in the very next term.
-    fn is_same_tenure(&self, resource: usize, view: &ReplicaView) -> bool {
+    fn is_same_tenure(&self, resource: ResourceIndex, view: &ReplicaView) -> bool {
         let started = self.resources[resource].services_term;
         let Some(led) = view.led.filter(|led| led.node == self.config.node) else {
             return false;
@@ -137,7 +144,7 @@ impl Agent {
     }
 
     /// They belong to the term that their node was promoted in last, if nobody else was primary meanwhile.
-    pub(crate) fn keep_services(&mut self, resource: usize) {
+    pub(crate) fn keep_services(&mut self, resource: ResourceIndex) {
         let state = &self.resources[resource];
         let Some(view) = state.view.as_ref() else {
             return;
@@ -152,7 +159,7 @@ impl Agent {
     }
 
     /// R17: nothing runs on this node that was a client of an earlier time of the role.
-    pub(crate) fn own_services_fit(&self, resource: usize, view: &ReplicaView) -> bool {
+    pub(crate) fn own_services_fit(&self, resource: ResourceIndex, view: &ReplicaView) -> bool {
         !self.config.resources[resource].has_services
             || self.resources[resource].services == Services::Down
             || self.is_same_tenure(resource, view)
@@ -160,7 +167,7 @@ impl Agent {
 
     /// R12, R17: nothing runs on the peer that was a client of the role while the peer had it. A goodbye of its replica, or
     /// one that has released itself, says nothing of that: only its agent's word counts, and its power.
-    pub(crate) fn peer_services_down(&self, resource: usize, view: &ReplicaView) -> bool {
+    pub(crate) fn peer_services_down(&self, resource: ResourceIndex, view: &ReplicaView) -> bool {
         let config = &self.config.resources[resource];
         let Some(led) = view.led else {
             return true; // Nobody ever was primary.
@@ -175,7 +182,7 @@ impl Agent {
     }
 
     /// What the peer's agent says of its services outlives it: it may be gone, in good order, when it matters.
-    pub(crate) fn note_freed(&mut self, resource: usize) {
+    pub(crate) fn note_freed(&mut self, resource: ResourceIndex) {
         let config = &self.config.resources[resource];
         let (dead, state) = (self.config.profile.dead(), &self.resources[resource]);
         let peer = &self.peers[config.peer];
@@ -207,7 +214,7 @@ impl Agent {
             );
         }
         let until = self.now.after(YIELD);
-        for state in &mut self.resources {
+        for state in self.resources.iter_mut() {
             let run = state.view.as_ref().map(|view| view.run);
             state.yielded = Some(Yielded { run, until });
         }
@@ -239,7 +246,7 @@ impl Agent {
 
     /// A process that was to be stopped and was not goes on, and so do its services.
     pub(crate) fn end_yields(&mut self) {
-        for resource in 0..self.resources.len() {
+        for resource in self.resources.keys() {
             let state = &mut self.resources[resource];
             let over = state.view.is_some()
                 && state
@@ -249,7 +256,7 @@ impl Agent {
                 state.yielded = None;
                 let what = format!(
                     "twindisk serve was to be stopped and was not within {} s: services may run here again",
-                    YIELD / 1000
+                    YIELD.as_secs()
                 );
                 self.report(Level::Warning, Some(resource), what);
             }
@@ -257,7 +264,7 @@ impl Agent {
     }
 
     /// Whether the role can be handed to the peer: nothing of an earlier time runs there (R17).
-    pub(crate) fn peer_is_free(&self, resource: usize) -> Result<(), String> {
+    pub(crate) fn peer_is_free(&self, resource: ResourceIndex) -> Result<(), String> {
         let config = &self.config.resources[resource];
         if !config.has_services {
             return Ok(());

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Agent, Failover, Profile, Services, fence::Fencing};
+use crate::{Agent, Failover, PeerIndex, Profile, ResourceIndex, Services, as_ms, fence::Fencing};
 
 /// Everything a person may want to know of an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,17 +92,17 @@ impl Agent {
             blocked: self.memory.blocked,
             memory_fault: self.memory_fault().map(str::to_owned),
             clients_reachable: self.clients_reachable,
-            peers: (0..self.peers.len())
-                .map(|at| self.peer_summary(at))
-                .collect(),
-            resources: (0..self.resources.len())
+            peers: self.peers.keys().map(|at| self.peer_summary(at)).collect(),
+            resources: self
+                .resources
+                .keys()
                 .map(|at| self.resource_summary(at))
                 .collect(),
             failovers: self.memory.failovers.clone(),
         }
     }
 
-    fn peer_summary(&self, at: usize) -> PeerSummary {
+    fn peer_summary(&self, at: PeerIndex) -> PeerSummary {
         let (state, config) = (&self.peers[at], &self.config.peers[at]);
         let dead = self.config.profile.dead();
         let their = state
@@ -118,11 +118,11 @@ impl Agent {
                 },
                 _,
             ) => {
-                format!("to be fenced in {} ms", until.since(self.now))
+                format!("to be fenced in {} ms", as_ms(until.since(self.now)))
             }
             (Fencing::Waiting { until, failed, .. }, _) => format!(
                 "fencing has failed {failed} times; next attempt in {} ms",
-                until.since(self.now)
+                as_ms(until.since(self.now))
             ),
             (Fencing::Storing { .. }, _) => "to be fenced".to_owned(),
             (Fencing::Idle, Some(proof)) => format!("fenced: {}", proof.detail),
@@ -133,7 +133,10 @@ impl Agent {
                 }
                 (Some(_), Some(_)) => "heard".to_owned(),
                 (Some(heard), None) => {
-                    format!("silent on every path for {} ms", self.now.since(heard))
+                    format!(
+                        "silent on every path for {} ms",
+                        as_ms(self.now.since(heard))
+                    )
                 }
             },
         };
@@ -146,17 +149,17 @@ impl Agent {
                 .enumerate()
                 .map(|(bit, (path, name))| PathStatus {
                     path: name.clone(),
-                    silent_ms: path.heard.map(|heard| self.now.since(heard)),
+                    silent_ms: path.heard.map(|heard| as_ms(self.now.since(heard))),
                     heard_there: bit < 8 && hears >> bit & 1 != 0,
                 })
                 .collect(),
             state: words,
             can_fence: config.can_fence,
-            fence_latency_ms: state.latency,
+            fence_latency_ms: as_ms(state.latency),
         }
     }
 
-    fn resource_summary(&self, at: usize) -> ResourceSummary {
+    fn resource_summary(&self, at: ResourceIndex) -> ResourceSummary {
         let (state, config) = (&self.resources[at], &self.config.resources[at]);
         let peer = &self.config.peers[config.peer].name;
         let words = match &state.view {
@@ -170,7 +173,7 @@ impl Agent {
                 "standby, in CONFLICT: a person has to decide".to_owned()
             }
             Some(view) if view.role == crate::Role::Primary && self.is_stuck(at) => {
-                let seconds = state.stands_still(self.now) / 1000;
+                let seconds = state.stands_still(self.now).as_secs();
                 format!("its I/O has stood still for {seconds} s")
             }
             Some(view) if view.no_space.is_some() => match view.role {

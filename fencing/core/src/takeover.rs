@@ -1,13 +1,14 @@
 //! A standby that is to go on: when it asks the peer's agent to let go, when the peer has to be off, when it is promoted.
 
 use crate::{
-    Agent, BeatResource, Order, ReplicaView, Role, Services, Serving, mutants::Mutant,
-    resource::Reason,
+    Agent, BeatResource, Order, PeerIndex, ReplicaView, ResourceIndex, Role, Services, Serving,
+    mutants::Mutant,
+    resource::{Asking, Reason},
 };
 
 impl Agent {
     /// Why `peer` has to be fenced now, as far as this node knows.
-    pub(crate) fn fence_reasons(&self, peer: usize) -> Vec<Reason> {
+    pub(crate) fn fence_reasons(&self, peer: PeerIndex) -> Vec<Reason> {
         // It said goodbye: a person is at work there, and its silence says nothing.
         if self.peers[peer].has_left() {
             return Vec::new();
@@ -16,11 +17,12 @@ impl Agent {
     }
 
     /// Why `peer` would have to be off, whoever sees to that.
-    pub(crate) fn reasons_to_be_off(&self, peer: usize) -> Vec<Reason> {
+    pub(crate) fn reasons_to_be_off(&self, peer: PeerIndex) -> Vec<Reason> {
         if self.memory.maintenance || self.leaving {
             return Vec::new();
         }
-        (0..self.resources.len())
+        self.resources
+            .keys()
             .filter(|resource| self.config.resources[*resource].peer == peer)
             .filter(|resource| self.resources[*resource].right.is_none())
             .filter(|resource| !self.in_conflict(*resource)) // R11
@@ -31,7 +33,7 @@ impl Agent {
             .collect()
     }
 
-    fn reason(&self, resource: usize) -> Option<&'static str> {
+    fn reason(&self, resource: ResourceIndex) -> Option<&'static str> {
         let state = &self.resources[resource];
         let view = state.view.as_ref()?;
         let (silent, mute) = (self.is_silent(resource), self.was_asked_in_vain(resource));
@@ -61,13 +63,13 @@ impl Agent {
         }
     }
 
-    fn releases(&self, resource: usize) -> bool {
+    fn releases(&self, resource: ResourceIndex) -> bool {
         matches!(self.resources[resource].order, Some(Order::Outdate { .. }))
     }
 
     /// Nothing is heard of the peer, or it hears nothing of this node: then it takes this one for dead, and can be asked for
     /// nothing.
-    fn is_silent(&self, resource: usize) -> bool {
+    fn is_silent(&self, resource: ResourceIndex) -> bool {
         let peer = &self.peers[self.config.resources[resource].peer];
         let dead = self.config.profile.dead();
         // One that was never heard has as long from the moment when its replica was missed.
@@ -76,23 +78,23 @@ impl Agent {
         since.is_some_and(long) || peer.deaf.is_some_and(long)
     }
 
-    fn was_asked_in_vain(&self, resource: usize) -> bool {
-        let state = &self.resources[resource];
-        let answered = self
-            .said(resource)
-            .is_some_and(|said| said.released == state.ask);
+    fn was_asked_in_vain(&self, resource: ResourceIndex) -> bool {
+        let said = self.said(resource);
         let patience = 2 * self.config.profile.dead();
-        state.ask != 0 && !answered && self.now.since(state.asked) >= patience
+        self.resources[resource].asking.is_some_and(|asking| {
+            let answered = said.is_some_and(|said| said.released == asking.question);
+            !answered && self.now.since(asking.since) >= patience
+        })
     }
 
     /// What the peer's agent says of a resource now.
-    pub(crate) fn said(&self, resource: usize) -> Option<&BeatResource> {
+    pub(crate) fn said(&self, resource: ResourceIndex) -> Option<&BeatResource> {
         let config = &self.config.resources[resource];
         self.peers[config.peer].says(self.now, self.config.profile.dead(), &config.name)
     }
 
     /// A standby that has everything, whose primary is lost.
-    pub(crate) fn would_take_over(&self, resource: usize, view: &ReplicaView) -> bool {
+    pub(crate) fn would_take_over(&self, resource: ResourceIndex, view: &ReplicaView) -> bool {
         view.up_to_date
             && !view.can_promote
             && view.peer_in_sync
@@ -101,7 +103,7 @@ impl Agent {
     }
 
     /// A standby that lacks nothing but that the services of the peer are known to be down (R12, R17).
-    pub(crate) fn waits_for_services(&self, resource: usize, view: &ReplicaView) -> bool {
+    pub(crate) fn waits_for_services(&self, resource: ResourceIndex, view: &ReplicaView) -> bool {
         let grace = self.config.profile.restart_grace();
         let since = self.resources[resource].promotable;
         let lasting = since.is_some_and(|since| self.now.since(since) >= grace);
@@ -113,7 +115,7 @@ impl Agent {
     }
 
     /// What the peer's agent says of its replica, and what it is asked for.
-    pub(crate) fn look_at_peer(&mut self, resource: usize) {
+    pub(crate) fn look_at_peer(&mut self, resource: ResourceIndex) {
         let now = self.now;
         let said = self.said(resource).cloned();
         let gone = |said: &BeatResource| said.serving == Serving::No;
@@ -129,16 +131,19 @@ impl Agent {
         state.peer_hung = hung.then(|| state.peer_hung.unwrap_or(now));
         self.note_freed(resource);
         let wants = said.as_ref().is_some_and(|said| self.wants(resource, said));
-        let state = &mut self.resources[resource];
+        let state = &self.resources[resource];
         let met = state.view.as_ref().map_or(0, |view| view.met);
-        if wants && state.ask == 0 {
-            let ask = self.number();
-            let state = &mut self.resources[resource];
-            (state.ask, state.asked, state.asked_met) = (ask, now, met);
-            self.beat_now = true;
-        } else if !wants || state.asked_met != met {
-            state.ask = 0;
-        }
+        self.resources[resource].asking = match state.asking {
+            None if wants => {
+                self.beat_now = true;
+                Some(Asking {
+                    question: self.question(),
+                    since: now,
+                    met,
+                })
+            }
+            before => before.filter(|asking| wants && asking.met == met),
+        };
         if let Some(said) = said
             && said.role == Role::Primary
             && said.serving == Serving::Yes
@@ -148,7 +153,7 @@ impl Agent {
     }
 
     /// Whether the peer's agent is to record its replica as Outdated, and to take its services down.
-    fn wants(&self, resource: usize, said: &BeatResource) -> bool {
+    fn wants(&self, resource: ResourceIndex, said: &BeatResource) -> bool {
         let state = &self.resources[resource];
         let Some(view) = state.view.as_ref() else {
             return false;
@@ -168,7 +173,7 @@ impl Agent {
 
     /// The peer's replica was not primary for as long as a process has to come back. Where both could go on, the lower number
     /// asks first: two that release themselves to each other would both be lost.
-    fn nobody_else_goes_on(&self, resource: usize, said: &BeatResource) -> bool {
+    fn nobody_else_goes_on(&self, resource: ResourceIndex, said: &BeatResource) -> bool {
         let both = said.ready && !self.is_first(resource);
         let grace = self.config.profile.restart_grace() * if both { 2 } else { 1 };
         let since = self.resources[resource].peer_idle;
@@ -176,12 +181,12 @@ impl Agent {
     }
 
     /// This node has the lower number.
-    pub(crate) fn is_first(&self, resource: usize) -> bool {
+    pub(crate) fn is_first(&self, resource: ResourceIndex) -> bool {
         let peer = &self.config.peers[self.config.resources[resource].peer];
         self.config.node < peer.node
     }
 
-    fn seen_elsewhere(&mut self, resource: usize, said: &BeatResource) {
+    fn seen_elsewhere(&mut self, resource: ResourceIndex, said: &BeatResource) {
         let here = self.resources[resource].view.as_ref();
         if here.is_some_and(|view| view.role == Role::Standby && view.term <= said.term) {
             self.hold(resource, false);
@@ -189,7 +194,7 @@ impl Agent {
     }
 
     /// The peer asks this node to let go: its services go down, then its replica is recorded as Outdated.
-    pub(crate) fn answer_to_ask(&mut self, resource: usize) -> Answer {
+    pub(crate) fn answer_to_ask(&mut self, resource: ResourceIndex) -> Answer {
         let peer = &self.peers[self.config.resources[resource].peer];
         let state = &self.resources[resource];
         let Some(ask) = self.said(resource).map(|said| said.ask) else {
@@ -199,9 +204,9 @@ impl Agent {
             return Answer::Nothing; // R11: a fork releases nobody.
         }
         // Two that ask each other: the lower number goes on.
-        let first = state.ask != 0 && self.is_first(resource);
+        let first = state.asking.is_some() && self.is_first(resource);
         let firing = matches!(peer.fencing, crate::fence::Fencing::Firing { .. });
-        if ask == 0 || ask == state.released || state.right.is_some() || firing || first {
+        if !ask.is_asked() || ask == state.released || state.right.is_some() || firing || first {
             return Answer::Nothing;
         }
         let offline = match &state.view {
@@ -230,7 +235,7 @@ impl Agent {
         }
     }
 
-    fn is_elsewhere(&self, resource: usize, view: &ReplicaView) -> bool {
+    fn is_elsewhere(&self, resource: ResourceIndex, view: &ReplicaView) -> bool {
         let said = self.said(resource);
         view.peer_role == Some(Role::Primary)
             || said.is_some_and(|said| {
@@ -239,7 +244,7 @@ impl Agent {
     }
 
     /// Whether the local replica is to become primary now.
-    pub(crate) fn should_promote(&self, resource: usize, view: &ReplicaView) -> bool {
+    pub(crate) fn should_promote(&self, resource: ResourceIndex, view: &ReplicaView) -> bool {
         let state = &self.resources[resource];
         let Some(since) = state.promotable else {
             return false;

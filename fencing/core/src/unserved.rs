@@ -1,10 +1,10 @@
 //! Nobody takes writes: after a while a person is told, with everything that is missing.
 
-use crate::{Agent, Level, ReplicaView, Role, Serving, mutants::Mutant};
+use crate::{Agent, Level, ReplicaView, ResourceIndex, Role, Serving, mutants::Mutant};
 
 impl Agent {
     /// Whether somebody takes writes of a resource, as far as this node knows.
-    fn is_served(&self, resource: usize) -> bool {
+    fn is_served(&self, resource: ResourceIndex) -> bool {
         let view = self.resources[resource].view.as_ref();
         let here = view.is_some_and(|view| match view.role {
             Role::Primary => view.open && !view.suspended,
@@ -18,7 +18,7 @@ impl Agent {
     }
 
     pub(crate) fn look_at_service(&mut self) {
-        for resource in 0..self.resources.len() {
+        for resource in self.resources.keys() {
             let (now, served) = (self.now, self.is_served(resource));
             let state = &mut self.resources[resource];
             state.unserved = (!served).then(|| state.unserved.unwrap_or(now));
@@ -37,10 +37,11 @@ impl Agent {
     }
 
     /// What keeps everybody from taking writes, if nobody has for a while.
-    pub(crate) fn missing(&self, resource: usize) -> Option<String> {
+    pub(crate) fn missing(&self, resource: ResourceIndex) -> Option<String> {
         let since = self.resources[resource].unserved?;
-        let ms = self.now.since(since);
-        if ms < self.config.profile.unserved() || self.mutant(Mutant::SilentWithoutService) {
+        if self.now.since(since) < self.config.profile.unserved()
+            || self.mutant(Mutant::SilentWithoutService)
+        {
             return None;
         }
         Some(format!(
@@ -49,7 +50,7 @@ impl Agent {
         ))
     }
 
-    fn what_is_missing(&self, resource: usize) -> Vec<String> {
+    fn what_is_missing(&self, resource: ResourceIndex) -> Vec<String> {
         let state = &self.resources[resource];
         let me = &self.config.name;
         let mut missing = Vec::new();
@@ -67,7 +68,7 @@ impl Agent {
         missing
     }
 
-    fn of_replica(&self, resource: usize, view: &ReplicaView) -> Vec<String> {
+    fn of_replica(&self, resource: ResourceIndex, view: &ReplicaView) -> Vec<String> {
         let config = &self.config.resources[resource];
         let (me, peer) = (&self.config.name, &self.config.peers[config.peer].name);
         let mut missing = Vec::new();
@@ -106,7 +107,7 @@ impl Agent {
         missing
     }
 
-    fn of_peer(&self, resource: usize) -> Option<String> {
+    fn of_peer(&self, resource: ResourceIndex) -> Option<String> {
         let at = self.config.resources[resource].peer;
         let (peer, name) = (&self.peers[at], &self.config.peers[at].name);
         let said = self.said(resource);

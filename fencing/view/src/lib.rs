@@ -2,6 +2,8 @@
 //! that what is simulated is what runs; it must never know a socket or a clock.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use twindisk_core::{ConnectionState, DiskState, Role, Status};
 use twindisk_fencing_core::{Led, ReplicaView};
 
@@ -67,6 +69,6 @@ fn view(run: u64, status: &Status, peer: u8) -> Option<ReplicaView> {
             .map(|space| format!("{}: {}", space.why, space.release)),
         faults: status.faults.clone(),
         progress: activity.reads + activity.writes + activity.flushes,
-        oldest_ms: activity.disk_oldest_ms,
+        oldest: Duration::from_millis(activity.disk_oldest_ms),
     })
 }

@@ -9,12 +9,12 @@ mod orders;
 mod replica;
 mod services;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use twindisk_core::{CommandId, Role, Time as CoreTime};
 use twindisk_fencing_core::{
-    Action, Agent, Beat, Config, HungIo, Level, Memory, PeerConfig, ReplicaView, ResourceConfig,
-    Time,
+    Action, Agent, Beat, Config, HungIo, Level, Memory, PathIndex, PeerConfig, PeerIndex,
+    ReplicaView, ResourceConfig, ResourceIndex, Time, as_ms,
 };
 
 pub use draw::{AgentWorld, FenceDevice, ServiceTimes};
@@ -33,6 +33,10 @@ use crate::{
 
 /// Paths between two agents. Cuts of the replication network take the first one, and every other cut takes both.
 const PATHS: usize = 2;
+
+/// The other node, for an agent of two.
+const PEER: PeerIndex = PeerIndex::new(0);
+const R0: ResourceIndex = ResourceIndex::new(0);
 
 /// The agents of a cluster of two.
 #[derive(Debug)]
@@ -102,7 +106,7 @@ pub(crate) enum AgentEv {
         result: Result<(), String>,
     },
     /// A beat arrives.
-    Beat { path: usize, beat: Box<Beat> },
+    Beat { path: PathIndex, beat: Box<Beat> },
     /// What it wanted stored is, or can't be.
     Stored { run: u64, memory: Box<Memory> },
     /// What is to fire is ready.
@@ -146,7 +150,7 @@ impl Agents {
         };
         Self {
             nodes: (0..2).map(node).collect(),
-            look_every: world.profile.interval() / 4 * MS,
+            look_every: as_ms(world.profile.interval()) / 4 * MS,
             errands: 0,
             asked: BTreeMap::new(),
             world,
@@ -190,21 +194,23 @@ impl World {
                 node: peer as u8,
                 paths: (0..PATHS).map(|path| format!("path {path}")).collect(),
                 can_fence: true,
-            }],
+            }]
+            .into(),
             resources: vec![ResourceConfig {
                 name: "r0".into(),
-                peer: 0,
+                peer: PEER,
                 has_services: true,
-            }],
+            }]
+            .into(),
             max_failovers: world.max_failovers,
-            failover_window: 3600,
+            failover_window: Duration::from_secs(3600),
         };
         let mutant = self.swarm.mutant.and_then(Mutant::of_agents);
-        let latency = world.device.latency / MS;
+        let latency = Duration::from_nanos(world.device.latency);
         let node = &mut self.agents().nodes[number];
         let agent = Agent::new(now, config, node.memory.clone(), boot, wall);
         let mut agent = agent.with_mutant(mutant);
-        agent.handle_monitor(now, 0, Ok(latency));
+        agent.handle_monitor(now, PEER, Ok(latency));
         node.agent = Some(agent);
         node.run += 1;
         node.tick_at = u64::MAX;
@@ -299,7 +305,7 @@ impl World {
             } if run == current => self.ordered(number, serial, result),
             AgentEv::Beat { path, beat } => {
                 if let Some(agent) = &mut self.agents().nodes[number].agent {
-                    let _ = agent.handle_beat(now, 0, path, &beat);
+                    let _ = agent.handle_beat(now, PEER, path, &beat);
                 }
             }
             AgentEv::Fire { run } if run == current => self.fire(number, run),
@@ -397,7 +403,7 @@ impl World {
                 continue;
             }
             let delay = self.dice.agent.between(MS / 10, 3 * MS);
-            let beat = Box::new(beat.clone());
+            let (path, beat) = (PathIndex::new(path), Box::new(beat.clone()));
             self.agent_later(delay, 1 - number, AgentEv::Beat { path, beat });
         }
     }

@@ -14,7 +14,7 @@ use twindisk_core::{
     Activity, ConnectionState, DiskState, Latency, OnPeerLoss, PeerLatency, PeerStatus, Protocol,
     Role, Status, Time,
 };
-use twindisk_fencing_core::{Agent, Failover, Level, Memory, Services};
+use twindisk_fencing_core::{Agent, Failover, Level, Memory, PeerIndex, Services};
 
 use super::published::{Member, Monitor, Said, Serve, Tally, View};
 use crate::{
@@ -37,7 +37,7 @@ impl Scene {
         (tally.infos, tally.warnings, tally.alarms) = (5, 2, 1);
         tally.failovers.insert("r0".to_owned(), 2);
         tally.monitors.insert(
-            0,
+            PeerIndex::new(0),
             Monitor {
                 at: 1_700_000_100,
                 up: true,

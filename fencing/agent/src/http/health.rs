@@ -1,5 +1,7 @@
 //! What a reverse proxy is told: whether this node is the one, and if not, why.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use twindisk_control::protocol::ResourceStatus;
 use twindisk_core::{ConnectionState, DiskState, Role, Status};
@@ -187,7 +189,7 @@ fn no_replica(known: Option<&ResourceStatus>) -> String {
 }
 
 /// Why clients do not belong here.
-fn no_primary(replica: &Status, services: Option<Services>, hang_ms: u64) -> Vec<String> {
+fn no_primary(replica: &Status, services: Option<Services>, hang: Duration) -> Vec<String> {
     if replica.role != Role::Primary {
         return vec!["it is standby here".to_owned()];
     }
@@ -202,7 +204,7 @@ fn no_primary(replica: &Status, services: Option<Services>, hang_ms: u64) -> Vec
         ));
     }
     let oldest = replica.activity.oldest_ms;
-    if oldest >= hang_ms {
+    if Duration::from_millis(oldest) >= hang {
         why.push(format!(
             "its I/O hangs: the oldest request is {oldest} ms old"
         ));
@@ -226,7 +228,7 @@ fn not_up(services: Services) -> Option<String> {
 }
 
 /// Why it could not take over as it is.
-fn no_standby(replica: &Status, services: Option<Services>, hang_ms: u64) -> Vec<String> {
+fn no_standby(replica: &Status, services: Option<Services>, hang: Duration) -> Vec<String> {
     if replica.role != Role::Standby {
         return vec!["it is primary here".to_owned()];
     }
@@ -236,7 +238,7 @@ fn no_standby(replica: &Status, services: Option<Services>, hang_ms: u64) -> Vec
         why.push(format!("its disk is {:?}: {reason}", replica.disk));
     }
     let oldest = replica.activity.disk_oldest_ms;
-    if oldest >= hang_ms {
+    if Duration::from_millis(oldest) >= hang {
         why.push(format!(
             "its disk hangs: the oldest operation is {oldest} ms old"
         ));

@@ -5,8 +5,10 @@
 mod page;
 mod words;
 
+use std::time::Duration;
+
 use twindisk_core::{Histogram, Latency, Progress, Stages, Status};
-use twindisk_fencing_core::Failover;
+use twindisk_fencing_core::{Failover, PeerIndex};
 
 use super::{
     health::{Question, judge},
@@ -110,7 +112,9 @@ impl Page {
             "twindisk_heartbeat_up",
             "Whether the peer is heard over this path: within the last four intervals.",
             paths().map(|(labels, path)| {
-                let heard = path.silent_ms.is_some_and(|silent| silent < warn);
+                let heard = path
+                    .silent_ms
+                    .is_some_and(|silent| Duration::from_millis(silent) < warn);
                 (labels, truth(heard))
             }),
         );
@@ -132,7 +136,7 @@ impl Page {
         // The settings and the status have the peers in the same order.
         let monitored = || {
             peers().enumerate().filter_map(|(at, peer)| {
-                let monitor = tally.monitors.get(&at)?;
+                let monitor = tally.monitors.get(&PeerIndex::new(at))?;
                 Some(([("peer", &*peer.name)], peer, monitor))
             })
         };

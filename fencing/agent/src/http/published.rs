@@ -7,7 +7,7 @@ use std::{
 };
 
 use twindisk_control::protocol::NodeStatus;
-use twindisk_fencing_core::{Failover, Level};
+use twindisk_fencing_core::{Failover, Level, PeerIndex};
 
 use crate::{
     ask::AgentReply,
@@ -70,8 +70,7 @@ pub(crate) struct Tally {
     /// Failovers to this node by resource: those that were remembered, and all since.
     pub(crate) failovers: BTreeMap<String, u64>,
     last_failover: Option<Failover>,
-    /// By the peer's place in the settings.
-    pub(crate) monitors: BTreeMap<usize, Monitor>,
+    pub(crate) monitors: BTreeMap<PeerIndex, Monitor>,
 }
 
 /// What the fence devices of a peer said when they were asked last.

@@ -8,7 +8,7 @@ fn shot() -> Bench {
     let mut bench = Bench::primary();
     bench.pass(DEAD);
     bench.view(frozen());
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
     bench.fenced();
     bench.acts();
     bench
@@ -34,7 +34,7 @@ fn an_overtaken_beat_of_a_slow_path_keeps_the_path_alive_and_says_nothing_new() 
     let new = bench.next_beat();
     assert_eq!(bench.hear(0, &new), Ok(()));
     assert_eq!(bench.hear(1, &old), Ok(()));
-    assert!(bench.agent.peers[0].beat.as_ref().expect("one").leaving);
+    assert!(bench.agent.peers[BETA].beat.as_ref().expect("one").leaving);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn refused_beats_keep_nobody_alive() {
         assert!(bench.hear(0, &beat).is_err());
         assert!(bench.hear(1, &foreign).is_err());
     }
-    assert!(bench.acts().contains(&Action::Fence(0)));
+    assert!(bench.acts().contains(&Action::Fence(BETA)));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn copies_of_what_was_heard_keep_nobody_alive_over_a_path_that_was_cut() {
         assert_eq!(bench.hear(1, beat), Ok(()));
         bench.pass(INTERVAL);
     }
-    assert!(bench.acts().contains(&Action::Fence(0)));
+    assert!(bench.acts().contains(&Action::Fence(BETA)));
 }
 
 #[test]
@@ -125,11 +125,11 @@ fn a_record_of_an_earlier_run_does_not_revive_a_node_that_is_off() {
     bench.live(INTERVAL);
     bench.pass(DEAD);
     bench.view(frozen());
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
     bench.fenced();
     record.seq = 1_000_000;
     assert!(bench.hear(0, &record).is_err());
-    assert!(bench.agent.peers[0].proof.is_some());
+    assert!(bench.agent.peers[BETA].proof.is_some());
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_beat_of_the_run_that_was_powered_off_does_not_revive_it() {
     let mut bench = shot();
     let late = bench.next_beat();
     assert!(bench.hear(0, &late).is_err());
-    assert!(bench.agent.peers[0].proof.is_some());
+    assert!(bench.agent.peers[BETA].proof.is_some());
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_new_run_of_a_node_that_was_powered_off_is_heard() {
     let mut bench = shot();
     bench.new_run();
     bench.beat();
-    assert!(bench.agent.peers[0].proof.is_none());
+    assert!(bench.agent.peers[BETA].proof.is_none());
     assert!(bench.was_told(Level::Info, "beta is heard again"));
 }
 
@@ -159,7 +159,7 @@ fn a_node_that_comes_back_with_its_clock_set_back_is_heard_once_it_has_heard_thi
     assert!(bench.hear(0, &beat).is_err());
     bench.said.echo = ME;
     bench.beat();
-    assert!(bench.agent.peers[0].proof.is_none());
+    assert!(bench.agent.peers[BETA].proof.is_none());
 }
 
 #[test]
@@ -197,5 +197,5 @@ fn a_node_that_was_said_to_be_off_and_connects_is_heard_again() {
     back.met = 71;
     bench.view(back);
     bench.beat();
-    assert!(bench.agent.peers[0].proof.is_none());
+    assert!(bench.agent.peers[BETA].proof.is_none());
 }

@@ -1,15 +1,24 @@
 //! An agent on a bench: it is handed what a driver would bring, and what it wants done is collected.
 
+pub(super) use std::time::Duration;
+
 use crate::{
     Action, Agent, Beat, BeatResource, Config, HungIo, Led, Level, Memory, Operator, Order,
-    PeerConfig, Profile, ReplicaView, ResourceConfig, Role, Services, Serving, Time,
+    PathIndex, PeerConfig, PeerIndex, Profile, ReplicaView, ResourceConfig, ResourceIndex, Role,
+    Services, Serving, Time,
 };
+pub(super) use crate::{Question, as_ms};
 
 /// Times of the profile that the bench uses.
-pub(super) const INTERVAL: u64 = Profile::Default.interval();
-pub(super) const DEAD: u64 = Profile::Default.dead();
-pub(super) const DELAY: u64 = Profile::Default.fence_delay();
-pub(super) const GRACE: u64 = Profile::Default.restart_grace();
+pub(super) const INTERVAL: u64 = as_ms(Profile::Default.interval());
+pub(super) const DEAD: u64 = as_ms(Profile::Default.dead());
+pub(super) const DELAY: u64 = as_ms(Profile::Default.fence_delay());
+pub(super) const GRACE: u64 = as_ms(Profile::Default.restart_grace());
+
+/// Peer and resources of the bench.
+pub(super) const BETA: PeerIndex = PeerIndex::new(0);
+pub(super) const R0: ResourceIndex = ResourceIndex::new(0);
+pub(super) const R1: ResourceIndex = ResourceIndex::new(1);
 
 /// The run of the agent on the bench.
 pub(super) const ME: u64 = 1001;
@@ -57,12 +66,13 @@ impl Bench {
             peers: vec![PeerConfig {
                 name: "beta".into(),
                 node: 2,
-                paths: vec!["first".into(), "second".into()],
+                paths: vec!["first".into(), "second".into()].into(),
                 can_fence: true,
-            }],
-            resources: vec![resource("r0")],
+            }]
+            .into(),
+            resources: vec![resource("r0")].into(),
             max_failovers: 3,
-            failover_window: 3600,
+            failover_window: Duration::from_secs(3600),
             hung_io: HungIo::Act,
         };
         change(&mut config);
@@ -134,7 +144,7 @@ impl Bench {
         let mut acts = self.acts();
         assert!(acts.len() <= 1, "{acts:?}");
         acts.pop().map(|act| match act {
-            Action::Order(0, order) => order,
+            Action::Order(R0, order) => order,
             other => panic!("{other:?} is no order"),
         })
     }
@@ -205,7 +215,9 @@ impl Bench {
 
     /// A beat arrives.
     pub(super) fn hear(&mut self, path: usize, beat: &Beat) -> Result<(), &'static str> {
-        let result = self.agent.handle_beat(self.time(), 0, path, beat);
+        let result = self
+            .agent
+            .handle_beat(self.time(), BETA, PathIndex::new(path), beat);
         self.settle();
         result
     }
@@ -218,15 +230,15 @@ impl Bench {
     }
 
     pub(super) fn view(&mut self, view: ReplicaView) {
-        self.view_of(0, Some(view));
+        self.view_of(R0, Some(view));
     }
 
     /// The process of the replica is gone.
     pub(super) fn gone(&mut self) {
-        self.view_of(0, None);
+        self.view_of(R0, None);
     }
 
-    pub(super) fn view_of(&mut self, resource: usize, view: Option<ReplicaView>) {
+    pub(super) fn view_of(&mut self, resource: ResourceIndex, view: Option<ReplicaView>) {
         let looking = self.agent.looking(resource);
         self.agent
             .handle_replica(self.time(), resource, looking, view);
@@ -235,10 +247,10 @@ impl Bench {
 
     /// The order has been carried out.
     pub(super) fn obeyed(&mut self) {
-        self.obeyed_of(0);
+        self.obeyed_of(R0);
     }
 
-    pub(super) fn obeyed_of(&mut self, resource: usize) {
+    pub(super) fn obeyed_of(&mut self, resource: ResourceIndex) {
         self.agent.handle_ordered(self.time(), resource, Ok(()));
         self.settle();
     }
@@ -246,21 +258,21 @@ impl Bench {
     /// The order was refused.
     pub(super) fn refused(&mut self, why: &str) {
         let result = Err(why.to_owned());
-        self.agent.handle_ordered(self.time(), 0, result);
+        self.agent.handle_ordered(self.time(), R0, result);
         self.settle();
     }
 
     /// Beta was read as off.
     pub(super) fn fenced(&mut self) {
         let result = Ok("read as off".to_owned());
-        self.agent.handle_fenced(self.time(), 0, result);
+        self.agent.handle_fenced(self.time(), BETA, result);
         self.settle();
     }
 
     /// The fence device has failed.
     pub(super) fn misfired(&mut self) {
         let result = Err("no answer".to_owned());
-        self.agent.handle_fenced(self.time(), 0, result);
+        self.agent.handle_fenced(self.time(), BETA, result);
         self.settle();
     }
 
@@ -273,12 +285,13 @@ impl Bench {
     }
 
     pub(super) fn power(&mut self, on: Option<bool>) {
-        self.agent.handle_power(self.time(), 0, on);
+        self.agent.handle_power(self.time(), BETA, on);
         self.settle();
     }
 
     pub(super) fn monitored(&mut self, latency: u64) {
-        self.agent.handle_monitor(self.time(), 0, Ok(latency));
+        self.agent
+            .handle_monitor(self.time(), BETA, Ok(Duration::from_millis(latency)));
         self.settle();
     }
 
@@ -289,7 +302,7 @@ impl Bench {
 
     pub(super) fn services(&mut self, result: Result<(), &str>) {
         let result = result.map_err(str::to_owned);
-        self.agent.handle_services(self.time(), 0, result);
+        self.agent.handle_services(self.time(), R0, result);
         self.settle();
     }
 
@@ -332,14 +345,14 @@ impl Bench {
 pub(super) fn resource(name: &str) -> ResourceConfig {
     ResourceConfig {
         name: name.into(),
-        peer: 0,
+        peer: BETA,
         has_services: false,
     }
 }
 
 /// What starts the services of the first resource.
 pub(super) fn start(term: u64) -> Action {
-    Action::StartServices { resource: 0, term }
+    Action::StartServices { resource: R0, term }
 }
 
 /// A standby that runs and is in sync.
@@ -356,8 +369,8 @@ pub(super) fn said(name: &str) -> BeatResource {
         hung: false,
         services: Services::Down,
         services_term: 5,
-        ask: 0,
-        released: 0,
+        ask: Question::None,
+        released: Question::None,
     }
 }
 
@@ -381,7 +394,7 @@ pub(super) fn primary() -> ReplicaView {
         no_space: None,
         faults: Vec::new(),
         progress: 0,
-        oldest_ms: 0,
+        oldest: Duration::ZERO,
     }
 }
 

@@ -34,7 +34,7 @@ fn a_fork_takes_over_from_nobody_and_shoots_nobody() {
 fn a_fork_whose_process_is_gone_releases_nobody() {
     let mut bench = Bench::standby();
     bench.view(in_conflict(orphan()));
-    bench.said.resources[0].ask = 77;
+    bench.said.resources[0].ask = Question::from(77);
     bench.beat();
     assert_eq!(bench.acts(), []);
     bench.gone();
@@ -53,7 +53,7 @@ fn a_primary_in_conflict_goes_on_and_fences_nobody() {
     bench.view(in_conflict(primary()));
     bench.live(DEAD);
     bench.acts();
-    assert_eq!(bench.ask(Operator::Switchover(0)), Ok(()));
+    assert_eq!(bench.ask(Operator::Switchover(R0)), Ok(()));
     bench.settle();
     assert_eq!(bench.order(), Some(Order::HandOver));
 }
@@ -72,7 +72,7 @@ fn an_alarm_is_told_once_and_all_is_as_before_when_a_person_has_decided() {
         role: Role::Standby,
         ..orphan()
     });
-    bench.said.resources[0].ask = 77;
+    bench.said.resources[0].ask = Question::from(77);
     bench.beat();
     assert_eq!(bench.order(), Some(Order::Outdate { offline: false }));
 }

@@ -141,7 +141,7 @@ fn event(name: &str, role: Role) -> Event {
         "clients" => Event::Ping(true),
         "maintenance" => Event::Wish(Operator::Maintenance(true)),
         "leave" => Event::Wish(Operator::Leave),
-        "confirm" => Event::Wish(Operator::Confirm(0)),
+        "confirm" => Event::Wish(Operator::Confirm(BETA)),
         "later" => Event::Pass(40_000),
         "stall" => Event::Stall(40_000),
         "hung" => {
@@ -157,7 +157,7 @@ fn event(name: &str, role: Role) -> Event {
 }
 
 fn letter(driver: &Driver) -> char {
-    let peer = &driver.agent.peers[0];
+    let peer = &driver.agent.peers[BETA];
     match &peer.fencing {
         Fencing::Idle if peer.proof.is_some() => 'P',
         Fencing::Idle => 'I',

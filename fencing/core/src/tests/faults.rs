@@ -3,7 +3,7 @@
 use super::bench::*;
 use crate::{Level, Profile, ReplicaView};
 
-const HANG: u64 = Profile::Default.hang();
+const HANG: u64 = as_ms(Profile::Default.hang());
 
 fn told(bench: &Bench, level: Level, words: &str) -> usize {
     let told = bench.told.iter();
@@ -48,7 +48,7 @@ fn a_standby_whose_disk_hangs_is_an_alarm_there() {
     let since = bench.now;
     while bench.now < since + HANG - INTERVAL {
         bench.view(ReplicaView {
-            oldest_ms: bench.now - since,
+            oldest: Duration::from_millis(bench.now - since),
             ..standby()
         });
         bench.live(INTERVAL);
@@ -56,7 +56,7 @@ fn a_standby_whose_disk_hangs_is_an_alarm_there() {
     assert!(faults(&bench).is_empty(), "a slow disk is none");
     for _ in 0..3 {
         bench.view(ReplicaView {
-            oldest_ms: bench.now - since,
+            oldest: Duration::from_millis(bench.now - since),
             ..standby()
         });
         bench.live(INTERVAL);

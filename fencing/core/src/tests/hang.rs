@@ -3,10 +3,10 @@
 use super::bench::*;
 use crate::{Action, HungIo, Level, Operator, Order, Profile, ReplicaView, Role, fence::Fencing};
 
-const HANG: u64 = Profile::Default.hang();
-const HUNG: u64 = Profile::Default.hung();
+const HANG: u64 = as_ms(Profile::Default.hang());
+const HUNG: u64 = as_ms(Profile::Default.hung());
 const KILL: Action = Action::Kill {
-    resource: 0,
+    resource: R0,
     run: 1,
 };
 
@@ -22,7 +22,7 @@ fn stuck_since(bench: &mut Bench, since: u64, ms: u64, view: &ReplicaView) {
     let end = bench.now + ms;
     while bench.now < end {
         bench.view(ReplicaView {
-            oldest_ms: bench.now - since,
+            oldest: Duration::from_millis(bench.now - since),
             ..view.clone()
         });
         bench.live(INTERVAL);
@@ -63,7 +63,7 @@ fn a_primary_whose_disk_answers_nothing_hangs() {
     assert_eq!(alarms(&bench), 1, "once");
     bench.view(ReplicaView {
         progress: 8,
-        oldest_ms: 2 * HANG,
+        oldest: Duration::from_millis(2 * HANG),
         ..primary()
     });
     assert!(bench.agent.is_well(), "it goes on");
@@ -82,7 +82,7 @@ fn one_that_works_waits_for_the_peer_or_a_receipt_or_has_nothing_to_do_does_not_
     // Much is asked of a disk that is slow: the oldest operation is always some seconds old.
     for _ in 0..3 * HUNG / INTERVAL {
         bench.view(ReplicaView {
-            oldest_ms: HANG - INTERVAL,
+            oldest: Duration::from_millis(HANG - INTERVAL),
             ..primary()
         });
         bench.live(INTERVAL);
@@ -91,7 +91,7 @@ fn one_that_works_waits_for_the_peer_or_a_receipt_or_has_nothing_to_do_does_not_
     for number in 0..2 * HUNG / INTERVAL {
         bench.view(ReplicaView {
             progress: number,
-            oldest_ms: number * INTERVAL,
+            oldest: Duration::from_millis(number * INTERVAL),
             ..primary()
         });
         bench.live(INTERVAL);
@@ -100,7 +100,7 @@ fn one_that_works_waits_for_the_peer_or_a_receipt_or_has_nothing_to_do_does_not_
         for number in 0..2 * HUNG / INTERVAL {
             let oldest_ms = if view.suspended { number * INTERVAL } else { 0 };
             bench.view(ReplicaView {
-                oldest_ms,
+                oldest: Duration::from_millis(oldest_ms),
                 ..view.clone()
             });
             bench.live(INTERVAL);
@@ -176,7 +176,7 @@ fn a_process_that_only_says_nothing_is_killed_as_well() {
     let since = bench.now - HUNG + INTERVAL;
     stuck_since(&mut bench, since, INTERVAL, &next);
     let kill = Action::Kill {
-        resource: 0,
+        resource: R0,
         run: 2,
     };
     assert_eq!(bench.acts(), [kill]);
@@ -190,7 +190,7 @@ fn a_process_that_takes_its_place_does_not_hang() {
     // That the first one was gone in between was not seen.
     bench.view(ReplicaView {
         run: 2,
-        oldest_ms: HUNG,
+        oldest: Duration::from_millis(HUNG),
         ..primary()
     });
     bench.live(INTERVAL);
@@ -234,7 +234,7 @@ fn nobody_is_killed_for_a_standby_that_would_not_take_over() {
         let alone = name == "silent";
         for _ in 0..20 {
             bench.view(ReplicaView {
-                oldest_ms: 2 * HUNG,
+                oldest: Duration::from_millis(2 * HUNG),
                 ..primary()
             });
             if alone {
@@ -258,7 +258,7 @@ fn nobody_is_killed_for_a_standby_that_would_not_take_over() {
 #[test]
 fn a_process_is_not_killed_for_one_resource_if_another_one_would_have_nobody() {
     let two = || {
-        let mut bench = Bench::with(|config| config.resources.push(resource("r1")));
+        let mut bench = Bench::with(|config| _ = config.resources.push(resource("r1")));
         bench.meet(primary());
         bench.said.resources[0].ready = true;
         bench.live(INTERVAL);
@@ -267,9 +267,9 @@ fn a_process_is_not_killed_for_one_resource_if_another_one_would_have_nobody() {
     let look = |bench: &mut Bench, other: &ReplicaView| {
         let since = bench.now;
         while bench.now < since + HUNG + INTERVAL {
-            bench.view_of(1, Some(other.clone()));
+            bench.view_of(R1, Some(other.clone()));
             bench.view(ReplicaView {
-                oldest_ms: bench.now - since,
+                oldest: Duration::from_millis(bench.now - since),
                 ..primary()
             });
             bench.live(INTERVAL);
@@ -310,7 +310,7 @@ fn a_standby_that_lives_and_gets_nothing_done_is_shot() {
     };
     bench.view(connected);
     bench.live(2 * INTERVAL);
-    assert!(bench.acts().contains(&Action::Fence(0)));
+    assert!(bench.acts().contains(&Action::Fence(BETA)));
     bench.fenced();
     bench.view(ReplicaView {
         met: 500,
@@ -387,10 +387,10 @@ fn a_primary_that_hangs_and_can_not_be_killed_is_shot_and_replaced() {
     assert_eq!(bench.memory().intents.len(), 0);
     bench.live(2 * INTERVAL);
     assert!(bench.memory().intents[0].why.contains("I/O stands still"));
-    assert_eq!(bench.acts(), [Action::ReadPower(0)]);
+    assert_eq!(bench.acts(), [Action::ReadPower(BETA)]);
     bench.live(DELAY);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
-    assert!(bench.agent.still_wants(0));
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
+    assert!(bench.agent.still_wants(BETA));
     bench.fenced();
     let order = bench.order();
     assert!(
@@ -413,15 +413,15 @@ fn a_hang_that_ends_kills_the_shot() {
         bench.live(GRACE + INTERVAL);
         if fires {
             bench.live(DELAY);
-            assert!(bench.agent.still_wants(0));
+            assert!(bench.agent.still_wants(BETA));
         }
         bench.said.resources[0].hung = false;
         bench.beat();
-        assert!(!bench.agent.still_wants(0));
+        assert!(!bench.agent.still_wants(BETA));
         if fires {
             bench.misfired();
         }
-        assert_eq!(bench.agent.peers[0].fencing, Fencing::Idle);
+        assert_eq!(bench.agent.peers[BETA].fencing, Fencing::Idle);
         bench.acts();
         bench.live(HUNG);
         assert_eq!(bench.acts(), []);
@@ -440,7 +440,7 @@ fn one_that_gave_the_role_up_or_is_gone_does_not_hang() {
         change(&mut bench);
         // Longer than one that hangs has; who is asked for it and does nothing is fired at later, whatever it is.
         bench.live(GRACE + DEAD);
-        assert!(!bench.acts().contains(&Action::Fence(0)));
+        assert!(!bench.acts().contains(&Action::Fence(BETA)));
         assert_eq!(bench.memory().intents, []);
     }
 }
@@ -482,12 +482,12 @@ fn a_primary_that_hangs_has_lost_its_advantage_in_a_race() {
     let mut bench = secured();
     stuck(&mut bench, HANG + INTERVAL, &primary());
     // Its process comes to life for a moment, and its standby is gone.
-    bench.agent.resources[0].view = Some(ReplicaView {
-        oldest_ms: HANG,
+    bench.agent.resources[R0].view = Some(ReplicaView {
+        oldest: Duration::from_millis(HANG),
         ..frozen()
     });
     bench.pass(DEAD);
-    assert!(!bench.acts().contains(&Action::Fence(0)), "not at once");
+    assert!(!bench.acts().contains(&Action::Fence(BETA)), "not at once");
     bench.pass(3 * DELAY);
-    assert!(bench.acts().contains(&Action::Fence(0)));
+    assert!(bench.acts().contains(&Action::Fence(BETA)));
 }

@@ -17,7 +17,7 @@ fn a_connected_peer_is_not_shot_however_silent_its_agent_is() {
 fn a_suspended_primary_fires_at_once_when_its_peer_is_silent_on_all_paths() {
     let mut bench = Bench::primary();
     bench.view(frozen());
-    let waited = bench.wait_for(&Action::Fence(0), DEAD);
+    let waited = bench.wait_for(&Action::Fence(BETA), DEAD);
     assert!(waited <= DEAD && waited > DEAD - 2 * INTERVAL, "{waited}");
 }
 
@@ -52,7 +52,7 @@ fn one_living_path_is_enough() {
             bench.said.resources[0].released = bench.says().ask;
             let beat = bench.next_beat();
             assert_eq!(bench.hear(path, &beat), Ok(()));
-            assert!(!bench.acts().contains(&Action::Fence(0)));
+            assert!(!bench.acts().contains(&Action::Fence(BETA)));
         }
         let silent = ["first", "second"][1 - path];
         let words = format!("beta is not heard over {silent}");
@@ -85,7 +85,7 @@ fn a_peer_that_hears_nothing_counts_as_silent() {
     bench.live(DEAD - 1);
     assert_eq!(bench.acts(), []);
     bench.live(1);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn one_that_was_never_heard_has_as_long_from_the_loss_of_its_replica() {
     bench.pass(DEAD - 1);
     assert_eq!(bench.acts(), []);
     bench.pass(1);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
 }
 
 #[test]
@@ -156,11 +156,11 @@ fn a_stalled_agent_judges_nobody() {
     bench.pass(DEAD - 1);
     assert_eq!(bench.acts(), []);
     bench.pass(1);
-    assert_eq!(bench.acts(), [Action::ReadPower(0)]);
+    assert_eq!(bench.acts(), [Action::ReadPower(BETA)]);
     bench.pass(3 * DELAY - 1);
     assert_eq!(bench.acts(), [], "a shot of the other one may be under way");
     bench.pass(1);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_stalled_agent_does_not_fire_what_it_had_decided_before() {
     let mut bench = Bench::standby();
     bench.view(orphan());
     bench.pass(DEAD);
-    assert_eq!(bench.acts(), [Action::ReadPower(0)]);
+    assert_eq!(bench.acts(), [Action::ReadPower(BETA)]);
     bench.stall(20 * DEAD);
     assert_eq!(bench.acts(), []);
     assert!(bench.was_told(Level::Info, "not to be fenced any more"));
@@ -198,15 +198,15 @@ fn a_stalled_agent_does_not_count_the_time_that_it_waited_for_an_answer() {
     let mut bench = Bench::primary();
     bench.view(frozen());
     bench.beat();
-    assert_ne!(bench.says().ask, 0);
+    assert_ne!(bench.says().ask, Question::None);
     bench.stall(20 * DEAD);
     assert_eq!(bench.acts(), []);
     bench.live(2 * DEAD - 1);
     assert_eq!(bench.acts(), []);
     bench.live(1);
-    assert_eq!(bench.acts(), [Action::ReadPower(0)]);
+    assert_eq!(bench.acts(), [Action::ReadPower(BETA)]);
     bench.live(3 * DELAY);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
 }
 
 #[test]
@@ -217,11 +217,11 @@ fn a_stalled_agent_does_not_count_the_time_that_a_process_had_to_come_back() {
     bench.view(orphan());
     bench.beat();
     bench.stall(2 * GRACE);
-    assert_eq!(bench.says().ask, 0);
+    assert_eq!(bench.says().ask, Question::None);
     bench.live(GRACE - 1);
-    assert_eq!(bench.says().ask, 0);
+    assert_eq!(bench.says().ask, Question::None);
     bench.live(1);
-    assert_ne!(bench.says().ask, 0);
+    assert_ne!(bench.says().ask, Question::None);
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn a_peer_whose_replica_hangs_is_asked_in_vain_and_then_fenced() {
     bench.live(2 * DEAD - 1);
     assert_eq!(bench.acts(), []);
     bench.live(1);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
     assert!(bench.was_told(Level::Warning, "its agent lives, and its replica"));
 }
 
@@ -278,5 +278,5 @@ fn the_deafness_of_a_run_is_not_held_against_the_one_right_after_it() {
     bench.live(DEAD - 1);
     assert_eq!(bench.acts(), []);
     bench.live(1);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
 }

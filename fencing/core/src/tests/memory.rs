@@ -36,7 +36,7 @@ fn what_can_not_be_stored_is_tried_again_less_and_less_often() {
     bench.stored(Ok(()));
     assert!(bench.was_told(Level::Info, "can be stored again"));
     assert_eq!(bench.agent.status().memory_fault, None);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
 }
 
 #[test]

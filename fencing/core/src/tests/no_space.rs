@@ -13,7 +13,7 @@ fn full(view: ReplicaView) -> ReplicaView {
 #[test]
 fn it_is_an_alarm_once_and_nobody_is_shot_or_promoted() {
     for mut bench in [Bench::primary(), Bench::standby()] {
-        let view = bench.agent.resources[0].view.clone().expect("looked at");
+        let view = bench.agent.resources[R0].view.clone().expect("looked at");
         for _ in 0..10 {
             bench.view(full(view.clone()));
             bench.live(DEAD);

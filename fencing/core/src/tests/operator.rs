@@ -14,7 +14,7 @@ fn serving() -> Bench {
         }],
         ..Memory::default()
     };
-    let mut bench = Bench::remembering(memory, |config| config.resources[0].has_services = true);
+    let mut bench = Bench::remembering(memory, |config| config.resources[R0].has_services = true);
     bench.view(primary());
     bench.services(Ok(()));
     bench.live(INTERVAL);
@@ -29,7 +29,7 @@ fn failovers(times: usize) -> Bench {
         bench.said.resources[0].role = Role::Primary;
         bench.beat();
         bench.view(orphan());
-        bench.wait_for(&Action::Fence(0), DEAD + DELAY + 100_000);
+        bench.wait_for(&Action::Fence(BETA), DEAD + DELAY + 100_000);
         bench.fenced();
         bench.acts();
         bench.obeyed();
@@ -37,7 +37,7 @@ fn failovers(times: usize) -> Bench {
         assert_eq!(bench.order(), Some(Order::Promote));
         bench.obeyed();
         bench.view(alone());
-        assert_eq!(bench.acts(), [Action::PowerOn(0)]);
+        assert_eq!(bench.acts(), [Action::PowerOn(BETA)]);
         bench.new_run();
         bench.said.resources[0].role = Role::Standby;
         bench.beat();
@@ -94,14 +94,14 @@ fn in_maintenance_nothing_is_switched_on() {
     bench.pass(100 * DEAD);
     assert_eq!(bench.acts(), [], "somebody may have it open");
     bench.ask(Operator::Maintenance(false)).expect("possible");
-    assert_eq!(bench.acts(), [Action::PowerOn(0)]);
+    assert_eq!(bench.acts(), [Action::PowerOn(BETA)]);
 }
 
 #[test]
 fn a_switchover_takes_the_services_down_and_then_hands_over() {
     let mut bench = serving();
-    bench.ask(Operator::Switchover(0)).expect("possible");
-    assert_eq!(bench.acts(), [Action::StopServices(0)]);
+    bench.ask(Operator::Switchover(R0)).expect("possible");
+    assert_eq!(bench.acts(), [Action::StopServices(R0)]);
     bench.live(DEAD);
     assert_eq!(bench.acts(), [], "not before they are down");
     bench.services(Ok(()));
@@ -116,13 +116,13 @@ fn a_switchover_takes_the_services_down_and_then_hands_over() {
 #[test]
 fn a_status_that_was_asked_for_before_the_handover_starts_nothing() {
     let mut bench = serving();
-    bench.ask(Operator::Switchover(0)).expect("possible");
+    bench.ask(Operator::Switchover(R0)).expect("possible");
     bench.services(Ok(()));
     bench.acts();
-    let looking = bench.agent.looking(0);
+    let looking = bench.agent.looking(R0);
     bench.obeyed();
     let (now, old) = (bench.time(), primary());
-    bench.agent.handle_replica(now, 0, looking, Some(old));
+    bench.agent.handle_replica(now, R0, looking, Some(old));
     bench.settle();
     assert_eq!(bench.acts(), [], "it is primary no more");
     bench.view(standby());
@@ -132,14 +132,14 @@ fn a_status_that_was_asked_for_before_the_handover_starts_nothing() {
 #[test]
 fn a_switchover_without_services_hands_over_at_once() {
     let mut bench = Bench::primary();
-    bench.ask(Operator::Switchover(0)).expect("possible");
+    bench.ask(Operator::Switchover(R0)).expect("possible");
     assert_eq!(bench.order(), Some(Order::HandOver));
 }
 
 #[test]
 fn a_switchover_that_was_refused_brings_the_services_back() {
     let mut bench = serving();
-    bench.ask(Operator::Switchover(0)).expect("possible");
+    bench.ask(Operator::Switchover(R0)).expect("possible");
     bench.services(Ok(()));
     bench.acts();
     bench.refused("not in sync");
@@ -152,7 +152,7 @@ fn a_switchover_that_was_refused_brings_the_services_back() {
 #[test]
 fn a_switchover_whose_services_do_not_go_down_is_given_up() {
     let mut bench = serving();
-    bench.ask(Operator::Switchover(0)).expect("possible");
+    bench.ask(Operator::Switchover(R0)).expect("possible");
     bench.acts();
     bench.services(Err("busy"));
     assert!(bench.was_told(Level::Alarm, "the switchover is given up"));
@@ -163,11 +163,11 @@ fn a_switchover_whose_services_do_not_go_down_is_given_up() {
 #[test]
 fn a_switchover_is_refused_where_it_can_not_be() {
     let mut bench = Bench::new();
-    let refusal = bench.ask(Operator::Switchover(0)).expect_err("not seen");
+    let refusal = bench.ask(Operator::Switchover(R0)).expect_err("not seen");
     assert!(refusal.contains("not primary on this node"), "{refusal}");
     bench.view(standby());
     bench
-        .ask(Operator::Switchover(0))
+        .ask(Operator::Switchover(R0))
         .expect_err("a standby has nothing to give");
     let waits = ReplicaView {
         suspended: true,
@@ -175,13 +175,13 @@ fn a_switchover_is_refused_where_it_can_not_be() {
     };
     for lost in [frozen(), alone(), waits] {
         bench.view(lost);
-        let refusal = bench.ask(Operator::Switchover(0)).expect_err("lost");
+        let refusal = bench.ask(Operator::Switchover(R0)).expect_err("lost");
         assert!(
             refusal.contains("not connected to its standby"),
             "{refusal}"
         );
     }
-    assert!(!bench.agent.resources[0].switching);
+    assert!(!bench.agent.resources[R0].switching);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_switchover_is_refused_in_maintenance_and_not_put_off_until_its_end() {
     let mut bench = Bench::primary();
     bench.ask(Operator::Maintenance(true)).expect("possible");
     let refusal = bench
-        .ask(Operator::Switchover(0))
+        .ask(Operator::Switchover(R0))
         .expect_err("it decides nothing");
     assert!(refusal.contains("maintenance"), "{refusal}");
     bench.ask(Operator::Maintenance(false)).expect("possible");
@@ -201,14 +201,14 @@ fn a_switchover_is_refused_in_maintenance_and_not_put_off_until_its_end() {
 fn a_switchover_is_refused_by_an_agent_that_leaves() {
     let mut bench = Bench::primary();
     bench.ask(Operator::Leave).expect("possible");
-    bench.ask(Operator::Switchover(0)).expect_err("it leaves");
+    bench.ask(Operator::Switchover(R0)).expect_err("it leaves");
 }
 
 #[test]
 fn a_switchover_that_its_process_did_not_survive_is_given_up() {
     let mut bench = serving();
-    bench.ask(Operator::Switchover(0)).expect("possible");
-    assert_eq!(bench.acts(), [Action::StopServices(0)]);
+    bench.ask(Operator::Switchover(R0)).expect("possible");
+    assert_eq!(bench.acts(), [Action::StopServices(R0)]);
     bench.gone();
     let mut back = entitled();
     back.run = 2;
@@ -238,7 +238,7 @@ fn a_leaving_agent_says_so_at_once_and_orders_nothing_more() {
     bench.view(frozen());
     bench.pass(100 * DEAD);
     assert_eq!(bench.acts(), []);
-    bench.said.resources[0].ask = 77;
+    bench.said.resources[0].ask = Question::from(77);
     bench.view(orphan());
     bench.live(DEAD);
     assert_eq!(bench.acts(), []);
@@ -261,7 +261,7 @@ fn a_peer_whose_agent_said_goodbye_is_not_shot_and_a_person_is_told_once() {
         assert_eq!(bench.told.iter().filter(alarms).count(), 1);
         let state = &bench.agent.status().peers[0].state;
         assert!(state.contains("its agent was stopped"), "{state}");
-        bench.ask(Operator::Confirm(0)).expect("possible");
+        bench.ask(Operator::Confirm(BETA)).expect("possible");
         assert!(matches!(bench.order(), Some(Order::ReceiptFenced { .. })));
     }
 }
@@ -276,7 +276,7 @@ fn a_peer_whose_agent_came_back_is_judged_again() {
     bench.beat();
     bench.view(frozen());
     bench.pass(DEAD);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn a_goodbye_calls_off_a_shot() {
     let mut bench = Bench::standby();
     bench.view(orphan());
     bench.pass(DEAD);
-    assert_eq!(bench.acts(), [Action::ReadPower(0)]);
+    assert_eq!(bench.acts(), [Action::ReadPower(BETA)]);
     bench.said.leaving = true;
     bench.beat();
     bench.pass(10 * DELAY);
@@ -306,7 +306,7 @@ fn too_many_failovers_block_and_a_person_clears_that() {
     let state = &bench.agent.status().resources[0].state;
     assert!(state.contains("blocked"), "{state}");
     bench.ask(Operator::Clear).expect("possible");
-    bench.wait_for(&Action::Fence(0), 100_000);
+    bench.wait_for(&Action::Fence(BETA), 100_000);
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn failovers_that_are_long_past_do_not_block() {
     bench.acts();
     assert!(!bench.memory().blocked);
     bench.view(orphan());
-    bench.wait_for(&Action::Fence(0), 100_000);
+    bench.wait_for(&Action::Fence(BETA), 100_000);
     bench.fenced();
     bench.acts();
     bench.obeyed();
@@ -343,22 +343,22 @@ fn a_block_keeps_a_primary_from_nothing_that_is_not_a_failover() {
     bench.obeyed();
     bench.view(frozen());
     bench.pass(DEAD);
-    assert_eq!(bench.acts(), [Action::Fence(0)], "it goes on as primary");
+    assert_eq!(bench.acts(), [Action::Fence(BETA)], "it goes on as primary");
 }
 
 #[test]
 fn a_person_confirms_only_what_is_silent_and_needed() {
     let mut bench = Bench::primary();
-    let refusal = bench.ask(Operator::Confirm(0)).expect_err("heard");
+    let refusal = bench.ask(Operator::Confirm(BETA)).expect_err("heard");
     assert!(refusal.contains("beta is heard"), "{refusal}");
     bench.pass(2 * DEAD);
-    let refusal = bench.ask(Operator::Confirm(0)).expect_err("not needed");
+    let refusal = bench.ask(Operator::Confirm(BETA)).expect_err("not needed");
     assert!(refusal.contains("nothing waits for beta"), "{refusal}");
     bench.view(frozen());
     bench.pass(0);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
     bench.misfired();
-    bench.ask(Operator::Confirm(0)).expect("possible");
+    bench.ask(Operator::Confirm(BETA)).expect("possible");
     assert!(bench.was_told(Level::Warning, "a person says that beta is off"));
     assert_eq!(
         bench.order(),
@@ -372,10 +372,10 @@ fn a_person_confirms_only_what_is_silent_and_needed() {
 
 #[test]
 fn a_confirmation_helps_where_there_is_no_way_to_fence() {
-    let mut bench = Bench::with(|config| config.peers[0].can_fence = false);
+    let mut bench = Bench::with(|config| config.peers[BETA].can_fence = false);
     bench.view(orphan());
     bench.pass(DEAD);
-    bench.ask(Operator::Confirm(0)).expect("possible");
+    bench.ask(Operator::Confirm(BETA)).expect("possible");
     assert!(matches!(bench.order(), Some(Order::ReceiptFenced { .. })));
     bench.obeyed();
     bench.view(entitled());
@@ -391,8 +391,8 @@ fn a_confirmation_while_a_shot_is_under_way_is_enough() {
     let mut bench = Bench::primary();
     bench.view(frozen());
     bench.pass(DEAD);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
-    bench.ask(Operator::Confirm(0)).expect("possible");
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
+    bench.ask(Operator::Confirm(BETA)).expect("possible");
     assert!(matches!(bench.order(), Some(Order::ReceiptFenced { .. })));
     bench.misfired();
     bench.pass(100_000);
@@ -414,7 +414,7 @@ fn a_peer_is_switched_on_once_and_only_when_nobody_needs_it_off() {
     bench.pass(DEAD);
     assert_eq!(bench.acts(), [], "nobody knows");
     bench.view(alone());
-    assert_eq!(bench.acts(), [Action::PowerOn(0)]);
+    assert_eq!(bench.acts(), [Action::PowerOn(BETA)]);
     bench.pass(100 * DEAD);
     bench.view(alone());
     assert_eq!(bench.acts(), []);
@@ -432,11 +432,11 @@ fn status_says_where_a_shot_stands() {
         "{}",
         state(&bench)
     );
-    bench.wait_for(&Action::Fence(0), 2 * DELAY);
+    bench.wait_for(&Action::Fence(BETA), 2 * DELAY);
     assert_eq!(state(&bench), "being fenced");
     bench.misfired();
     assert!(state(&bench).starts_with("fencing has failed 1 times"));
-    bench.wait_for(&Action::Fence(0), 2 * DELAY);
+    bench.wait_for(&Action::Fence(BETA), 2 * DELAY);
     bench.fenced();
     assert_eq!(state(&bench), "fenced: read as off");
     assert_eq!(
@@ -448,7 +448,7 @@ fn status_says_where_a_shot_stands() {
 #[test]
 fn status_says_which_of_many_paths_are_heard() {
     let mut bench = Bench::with(|config| {
-        config.peers[0].paths = (0..40).map(|path| format!("path {path}")).collect();
+        config.peers[BETA].paths = (0..40).map(|path| format!("path {path}")).collect();
     });
     bench.said.hears = 0b1000_0001;
     bench.beat();

@@ -7,7 +7,7 @@ use crate::{Action, Level, Profile, ReplicaView};
 fn delay(mut bench: Bench, lost: ReplicaView) -> u64 {
     bench.beat();
     bench.view(lost);
-    bench.wait_for(&Action::Fence(0), DEAD + 200 * DELAY) - DEAD
+    bench.wait_for(&Action::Fence(BETA), DEAD + 200 * DELAY) - DEAD
 }
 
 #[test]
@@ -50,9 +50,9 @@ fn a_latency_beyond_all_measure_is_waited_for_and_nothing_overflows() {
     bench.pinged(false);
     bench.view(orphan());
     bench.pass(10 * DEAD);
-    assert_eq!(bench.acts(), [Action::ReadPower(0)]);
+    assert_eq!(bench.acts(), [Action::ReadPower(BETA)]);
     bench.power(Some(false));
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn an_isolated_primary_waits_longer_than_one_that_does_not_know_of_it() {
     let isolated = delay(isolated, frozen());
     let mut other = Bench::with(|config| {
         config.node = 2;
-        config.peers[0].node = 1;
+        config.peers[BETA].node = 1;
     });
     other.view(standby());
     other.live(INTERVAL);
@@ -104,9 +104,9 @@ fn power_read_as_off_ends_the_wait() {
     let mut bench = Bench::standby();
     bench.view(orphan());
     bench.pass(DEAD);
-    assert_eq!(bench.acts(), [Action::ReadPower(0)]);
+    assert_eq!(bench.acts(), [Action::ReadPower(BETA)]);
     bench.power(Some(false));
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
     assert!(bench.was_told(Level::Info, "off already"));
 }
 
@@ -119,9 +119,9 @@ fn power_that_is_on_or_not_known_does_not_end_the_wait() {
         bench.pass(DEAD);
         bench.power(read);
         bench.pass(DELAY - 1);
-        assert_eq!(bench.acts(), [Action::ReadPower(0)]);
+        assert_eq!(bench.acts(), [Action::ReadPower(BETA)]);
         bench.pass(1);
-        assert_eq!(bench.acts(), [Action::Fence(0)]);
+        assert_eq!(bench.acts(), [Action::Fence(BETA)]);
     }
 }
 
@@ -145,7 +145,7 @@ fn power_read_as_off_shoots_at_nobody_who_is_heard() {
     bench.beat();
     bench.power(Some(false));
     bench.pass(DELAY);
-    assert!(!bench.acts().contains(&Action::Fence(0)));
+    assert!(!bench.acts().contains(&Action::Fence(BETA)));
 }
 
 #[test]
@@ -155,12 +155,12 @@ fn fence_loops_are_damped_and_the_race_stays_one() {
     for _ in 0..6 {
         bench.beat();
         bench.view(frozen());
-        waited.push(bench.wait_for(&Action::Fence(0), DEAD + 100_000) - DEAD);
+        waited.push(bench.wait_for(&Action::Fence(BETA), DEAD + 100_000) - DEAD);
         bench.fenced();
         bench.order().expect("the receipt");
         bench.obeyed();
         bench.view(alone());
-        assert_eq!(bench.acts(), [Action::PowerOn(0)]);
+        assert_eq!(bench.acts(), [Action::PowerOn(BETA)]);
         bench.new_run();
         bench.beat();
         bench.view(primary());
@@ -176,7 +176,7 @@ fn damping_is_forgotten_in_time() {
     for _ in 0..4 {
         bench.beat();
         bench.view(frozen());
-        bench.wait_for(&Action::Fence(0), DEAD + 100_000);
+        bench.wait_for(&Action::Fence(BETA), DEAD + 100_000);
         bench.fenced();
         bench.order();
         bench.obeyed();
@@ -200,7 +200,7 @@ fn a_damped_primary_and_its_standby_never_fire_together() {
                 primary.monitored(latency);
                 primary.said.fence_latency = latency;
                 let now = primary.time();
-                primary.agent.peers[0].shots = vec![now; shots];
+                primary.agent.peers[BETA].shots = vec![now; shots];
                 if isolated {
                     primary.pinged(false);
                 }
@@ -245,14 +245,19 @@ fn all_times_follow_the_profile() {
         bench.meet(standby());
         bench.beat();
         bench.view(orphan());
-        let lost = profile.dead() + profile.fence_delay();
-        assert_eq!(bench.wait_for(&Action::Fence(0), lost), lost, "{profile:?}");
+        let lost = as_ms(profile.dead() + profile.fence_delay());
+        assert_eq!(
+            bench.wait_for(&Action::Fence(BETA), lost),
+            lost,
+            "{profile:?}"
+        );
         let mut bench = Bench::with(|config| config.profile = profile);
         bench.meet(primary());
         bench.beat();
         bench.view(frozen());
-        let waited = bench.wait_for(&Action::Fence(0), profile.dead());
-        assert_eq!(waited, profile.dead(), "{profile:?}");
+        let dead = as_ms(profile.dead());
+        let waited = bench.wait_for(&Action::Fence(BETA), dead);
+        assert_eq!(waited, dead, "{profile:?}");
     }
 }
 
@@ -260,7 +265,7 @@ fn all_times_follow_the_profile() {
 fn a_primary_whose_peer_was_primary_a_moment_ago_fires_at_once() {
     let mut bench = Bench::with(|config| {
         config.node = 2;
-        config.peers[0].node = 1;
+        config.peers[BETA].node = 1;
     });
     bench.meet(standby());
     bench.view(primary());

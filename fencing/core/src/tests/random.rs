@@ -24,7 +24,7 @@ fn a_view() -> impl Strategy<Value = ReplicaView> {
     let still = (0..2_u64, prop_oneof![1 => Just(0_u64), 2 => 0..120_000_u64]);
     let still = (usual(), still).prop_map(|(view, (progress, oldest_ms))| ReplicaView {
         progress,
-        oldest_ms,
+        oldest: Duration::from_millis(oldest_ms),
         ..view
     });
     let led = (1..3_u8, 4..7_u64).prop_map(|(node, term)| Some(Led { node, term }));
@@ -71,7 +71,7 @@ fn a_beat() -> impl Strategy<Value = Said> {
         about.role = role;
         (about.services, about.services_term) = services;
         about.serving = serving;
-        about.ask = ask;
+        about.ask = Question::from(ask);
         about.term = term;
         about.can_promote = can_promote;
         (about.ready, about.hung) = (ready, hung);
@@ -102,10 +102,10 @@ fn an_event() -> impl Strategy<Value = Event> {
         Operator::Maintenance(false),
         Operator::Maintenance(false),
         Operator::Clear,
-        Operator::Confirm(0),
+        Operator::Confirm(BETA),
         Operator::Yield,
-        Operator::Switchover(0),
-        Operator::Switchover(1),
+        Operator::Switchover(R0),
+        Operator::Switchover(R1),
     ]);
     let worked = || prop_oneof![4 => Just(true), 1 => Just(false)];
     prop_oneof![

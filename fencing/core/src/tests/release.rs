@@ -8,16 +8,16 @@ fn asking() -> Bench {
     let mut bench = Bench::primary();
     bench.view(frozen());
     bench.beat();
-    assert_ne!(bench.says().ask, 0);
+    assert_ne!(bench.says().ask, Question::None);
     bench
 }
 
 /// An agent whose replica is this, and that is asked by beta's.
 fn asked(view: Option<ReplicaView>, services: bool) -> Bench {
-    let mut bench = Bench::with(|config| config.resources[0].has_services = services);
-    bench.view_of(0, view);
+    let mut bench = Bench::with(|config| config.resources[R0].has_services = services);
+    bench.view_of(R0, view);
     bench.acts();
-    bench.said.resources[0].ask = 77;
+    bench.said.resources[0].ask = Question::from(77);
     bench
 }
 
@@ -40,7 +40,7 @@ fn a_frozen_primary_asks_at_once_and_does_not_shoot_one_that_answers() {
     bench.obeyed();
     bench.view(alone());
     bench.live(INTERVAL);
-    assert_eq!(bench.says().ask, 0);
+    assert_eq!(bench.says().ask, Question::None);
     bench.live(10 * DEAD);
     assert_eq!(bench.acts(), []);
 }
@@ -48,7 +48,7 @@ fn a_frozen_primary_asks_at_once_and_does_not_shoot_one_that_answers() {
 #[test]
 fn an_answer_to_another_question_is_none() {
     let mut bench = asking();
-    bench.said.resources[0].released = bench.says().ask ^ 2;
+    bench.said.resources[0].released = Question::from(u64::from(bench.says().ask) ^ 2);
     bench.beat();
     assert_eq!(bench.acts(), []);
 }
@@ -66,7 +66,7 @@ fn an_answer_from_before_a_meeting_is_none() {
     bench.live(INTERVAL);
     assert_eq!(bench.acts(), []);
     let new = bench.says().ask;
-    assert!(new != ask && new != 0);
+    assert!(new != ask && new.is_asked());
     bench.said.resources[0].released = new;
     bench.beat();
     assert!(matches!(
@@ -82,7 +82,7 @@ fn an_answer_that_comes_when_both_are_connected_is_none() {
     bench.view(primary());
     bench.live(INTERVAL);
     assert_eq!(bench.acts(), []);
-    assert_eq!(bench.says().ask, 0);
+    assert_eq!(bench.says().ask, Question::None);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn one_that_is_not_heard_is_not_asked() {
     bench.view(frozen());
     bench.acts();
     bench.pass(INTERVAL);
-    assert_eq!(bench.says().ask, 0);
+    assert_eq!(bench.says().ask, Question::None);
 }
 
 #[test]
@@ -102,10 +102,10 @@ fn a_standby_asks_only_when_the_process_of_the_primary_had_time_to_come_back() {
     bench.said.resources[0].role = Role::Standby;
     bench.view(orphan());
     bench.live(GRACE - 1);
-    assert_eq!(bench.says().ask, 0);
+    assert_eq!(bench.says().ask, Question::None);
     bench.live(1);
     let ask = bench.says().ask;
-    assert_ne!(ask, 0);
+    assert_ne!(ask, Question::None);
     bench.said.resources[0].released = ask;
     bench.beat();
     assert!(matches!(bench.order(), Some(Order::ReceiptReleased { .. })));
@@ -132,7 +132,7 @@ fn a_process_that_does_not_answer_or_comes_back_is_not_gone() {
         bench.live(INTERVAL);
         bench.said.resources[0].serving = Serving::No;
         bench.live(GRACE - INTERVAL);
-        assert_eq!(bench.says().ask, 0, "{serving:?}");
+        assert_eq!(bench.says().ask, Question::None, "{serving:?}");
     }
 }
 
@@ -142,7 +142,7 @@ fn one_that_is_asked_in_vain_is_fenced() {
     bench.live(2 * DEAD - 1);
     assert_eq!(bench.acts(), []);
     bench.live(1);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
 }
 
 #[test]
@@ -150,12 +150,16 @@ fn a_standby_that_is_asked_is_recorded_as_outdated_and_says_so() {
     let mut bench = asked(Some(orphan()), false);
     bench.beat();
     assert_eq!(bench.order(), Some(Order::Outdate { offline: false }));
-    assert_eq!(bench.says().released, 0, "not before it is done");
+    assert_eq!(
+        bench.says().released,
+        Question::from(0),
+        "not before it is done"
+    );
     bench.obeyed();
-    assert_eq!(bench.says().released, 77, "at once");
+    assert_eq!(bench.says().released, Question::from(77), "at once");
     bench.view(outdated());
     bench.live(INTERVAL);
-    assert_eq!(bench.says().released, 77);
+    assert_eq!(bench.says().released, Question::from(77));
     bench.live(10 * INTERVAL);
     assert_eq!(bench.acts(), [], "once");
 }
@@ -167,7 +171,7 @@ fn one_whose_process_is_gone_is_still_gone_when_it_is_released() {
     assert_eq!(bench.order(), Some(Order::Outdate { offline: true }));
     bench.obeyed();
     let said = bench.says();
-    assert_eq!(said.released, 77);
+    assert_eq!(said.released, Question::from(77));
     // Who asked would think that the process may be back, forget the question, and ask again after the grace: for ever.
     assert_eq!(said.serving, Serving::No);
 }
@@ -179,13 +183,13 @@ fn each_question_is_answered_anew() {
     bench.acts();
     bench.obeyed();
     bench.view(outdated());
-    bench.said.resources[0].ask = 78;
+    bench.said.resources[0].ask = Question::from(78);
     bench.beat();
     assert_eq!(bench.order(), Some(Order::Outdate { offline: false }));
     bench.obeyed();
     bench.view(outdated());
     bench.live(INTERVAL);
-    assert_eq!(bench.says().released, 78);
+    assert_eq!(bench.says().released, Question::from(78));
 }
 
 #[test]
@@ -193,11 +197,11 @@ fn the_question_that_was_answered_is_the_one_that_was_asked() {
     let mut bench = asked(Some(orphan()), false);
     bench.beat();
     bench.acts();
-    bench.said.resources[0].ask = 78;
+    bench.said.resources[0].ask = Question::from(78);
     bench.beat();
     bench.obeyed();
     bench.pass(INTERVAL);
-    assert_eq!(bench.says().released, 77);
+    assert_eq!(bench.says().released, Question::from(77));
 }
 
 #[test]
@@ -208,7 +212,7 @@ fn a_record_that_was_refused_releases_nothing_and_is_tried_again() {
     bench.refused("locked");
     assert!(bench.was_told(Level::Warning, "could not be recorded as outdated: locked"));
     bench.pass(INTERVAL);
-    assert_eq!(bench.says().released, 0);
+    assert_eq!(bench.says().released, Question::None);
     bench.live(1000);
     assert_eq!(bench.order(), Some(Order::Outdate { offline: false }));
 }
@@ -223,7 +227,7 @@ fn a_replica_without_a_process_is_outdated_in_its_metadata() {
 #[test]
 fn one_that_was_not_looked_at_yet_is_not_outdated() {
     let mut bench = Bench::new();
-    bench.said.resources[0].ask = 77;
+    bench.said.resources[0].ask = Question::from(77);
     bench.live(10 * INTERVAL);
     assert_eq!(bench.acts(), []);
 }
@@ -247,7 +251,7 @@ fn a_question_that_is_not_asked_any_more_is_not_answered() {
     assert!(
         !bench
             .acts()
-            .contains(&Action::Order(0, Order::Outdate { offline: false }))
+            .contains(&Action::Order(R0, Order::Outdate { offline: false }))
     );
 }
 
@@ -255,13 +259,13 @@ fn a_question_that_is_not_asked_any_more_is_not_answered() {
 fn one_that_has_the_right_to_the_next_term_releases_nothing() {
     let mut bench = Bench::standby();
     bench.view(orphan());
-    bench.wait_for(&Action::Fence(0), 2 * DEAD + DELAY);
+    bench.wait_for(&Action::Fence(BETA), 2 * DEAD + DELAY);
     bench.fenced();
     bench.acts();
     bench.obeyed();
     bench.new_run();
     bench.said.resources[0].role = Role::Standby;
-    bench.said.resources[0].ask = 77;
+    bench.said.resources[0].ask = Question::from(77);
     bench.beat();
     bench.view(entitled());
     assert_eq!(bench.order(), Some(Order::Promote));
@@ -271,8 +275,8 @@ fn one_that_has_the_right_to_the_next_term_releases_nothing() {
 fn one_that_is_firing_releases_nothing() {
     let mut bench = Bench::standby();
     bench.view(orphan());
-    bench.wait_for(&Action::Fence(0), 2 * DEAD + DELAY);
-    bench.said.resources[0].ask = 77;
+    bench.wait_for(&Action::Fence(BETA), 2 * DEAD + DELAY);
+    bench.said.resources[0].ask = Question::from(77);
     bench.live(DEAD);
     assert_eq!(bench.acts(), []);
 }
@@ -283,8 +287,8 @@ fn one_that_is_being_outdated_does_not_fire() {
     bench.said.hears = 0;
     bench.view(orphan());
     bench.live(DEAD + DELAY - INTERVAL);
-    assert_eq!(bench.acts(), [Action::ReadPower(0)]);
-    bench.said.resources[0].ask = 77;
+    assert_eq!(bench.acts(), [Action::ReadPower(BETA)]);
+    bench.said.resources[0].ask = Question::from(77);
     bench.beat();
     assert_eq!(bench.order(), Some(Order::Outdate { offline: false }));
     bench.live(2 * DELAY);
@@ -312,17 +316,17 @@ fn services_go_down_before_their_replica_is_released() {
         }],
         ..crate::Memory::default()
     };
-    let mut bench = Bench::remembering(memory, |config| config.resources[0].has_services = true);
+    let mut bench = Bench::remembering(memory, |config| config.resources[R0].has_services = true);
     bench.view(primary());
     assert_eq!(bench.acts(), [start(5)]);
     bench.services(Ok(()));
     bench.gone();
     bench.live(GRACE);
     assert_eq!(bench.acts(), [], "they wait for the process");
-    bench.said.resources[0].ask = 77;
+    bench.said.resources[0].ask = Question::from(77);
     bench.beat();
     bench.pass(0);
-    assert_eq!(bench.acts(), [Action::StopServices(0)]);
+    assert_eq!(bench.acts(), [Action::StopServices(R0)]);
     bench.live(DEAD);
     assert_eq!(bench.acts(), []);
     bench.services(Ok(()));
@@ -332,14 +336,14 @@ fn services_go_down_before_their_replica_is_released() {
 #[test]
 fn services_that_do_not_go_down_release_nothing() {
     let mut bench = asked(None, true);
-    assert_eq!(bench.agent.resources[0].services, Services::Stopping);
+    assert_eq!(bench.agent.resources[R0].services, Services::Stopping);
     bench.services(Err("busy"));
     bench.live(5 * DEAD);
     bench.acts();
-    bench.said.resources[0].ask = 78;
+    bench.said.resources[0].ask = Question::from(78);
     bench.live(INTERVAL);
     assert_eq!(bench.acts(), []);
-    assert_eq!(bench.says().released, 0);
+    assert_eq!(bench.says().released, Question::None);
 }
 
 #[test]
@@ -348,7 +352,7 @@ fn in_maintenance_nobody_is_asked() {
     bench.ask(Operator::Maintenance(true)).expect("possible");
     bench.view(frozen());
     bench.live(10 * DEAD);
-    assert_eq!(bench.says().ask, 0);
+    assert_eq!(bench.says().ask, Question::None);
     assert_eq!(bench.acts(), []);
 }
 
@@ -356,7 +360,7 @@ fn in_maintenance_nobody_is_asked() {
 fn questions_have_numbers_that_do_not_repeat() {
     let mut bench = Bench::primary();
     let numbers: std::collections::BTreeSet<u64> =
-        (0..1000).map(|_| bench.agent.number()).collect();
+        (0..1000).map(|_| bench.agent.question().into()).collect();
     assert_eq!(numbers.len(), 1000);
     assert!(!numbers.contains(&0));
 }

@@ -116,7 +116,7 @@ fn on_a_cold_start_the_lower_number_is_promoted_after_a_moment() {
 fn on_a_cold_start_the_higher_number_waits_for_the_lower_one() {
     let mut bench = Bench::with(|config| {
         config.node = 2;
-        config.peers[0].node = 1;
+        config.peers[BETA].node = 1;
     });
     bench.said.resources[0].can_promote = true;
     bench.view(idle());
@@ -131,7 +131,7 @@ fn on_a_cold_start_the_higher_number_waits_for_the_lower_one() {
 fn on_a_cold_start_alone_whoever_can_is_promoted() {
     let mut bench = Bench::with(|config| {
         config.node = 2;
-        config.peers[0].node = 1;
+        config.peers[BETA].node = 1;
     });
     bench.view(entitled());
     bench.pass(DEAD);
@@ -232,7 +232,7 @@ fn a_change_of_role_is_told_at_once() {
     for (view, role, beats) in steps {
         bench.live(INTERVAL / 2);
         let before = bench.sent.len();
-        bench.view_of(0, view.clone());
+        bench.view_of(R0, view.clone());
         assert_eq!(bench.sent.len() - before, beats, "{view:?}");
         bench.live(INTERVAL);
         assert_eq!(bench.says().role, role);

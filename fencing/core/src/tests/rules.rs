@@ -1,9 +1,9 @@
 //! A driver that believes nothing: it hands events to an agent, and holds every action against the rules.
 
-use super::bench::{DEAD, GRACE, INTERVAL, ME, RUN, resource, said};
+use super::bench::{BETA, DEAD, Duration, GRACE, INTERVAL, ME, R0, RUN, as_ms, resource, said};
 use crate::{
-    Action, Agent, Beat, BeatResource, Config, HungIo, Intent, Memory, Operator, Order, PeerConfig,
-    Profile, ReplicaView, Role, Services, Serving, Time,
+    Action, Agent, Beat, BeatResource, Config, HungIo, Intent, Memory, Operator, Order, PathIndex,
+    PeerConfig, Profile, Question, ReplicaView, ResourceIndex, Role, Services, Serving, Time,
 };
 
 /// No event makes an agent want more than this at once: a beat, a memory, a shot, and a few for each resource.
@@ -70,7 +70,7 @@ pub(super) struct Driver {
     hung: Vec<Option<u64>>,
     /// Runs that were killed.
     killed: Vec<u64>,
-    asked: Vec<u64>,
+    asked: Vec<Question>,
     switchovers: usize,
     /// What each replica was told of its peer since they were connected last.
     rights: Vec<bool>,
@@ -88,15 +88,16 @@ impl Driver {
             peers: vec![PeerConfig {
                 name: "beta".into(),
                 node: 2,
-                paths: vec!["first".into(), "second".into()],
+                paths: vec!["first".into(), "second".into()].into(),
                 can_fence: true,
-            }],
-            resources: vec![resource("r0"), resource("r1")],
+            }]
+            .into(),
+            resources: vec![resource("r0"), resource("r1")].into(),
             max_failovers: 3,
-            failover_window: 3600,
+            failover_window: Duration::from_secs(3600),
             hung_io: HungIo::Act,
         };
-        config.resources[0].has_services = true;
+        config.resources[R0].has_services = true;
         let now = 100_000;
         let agent = Agent::new(Time(now), config, Memory::default(), ME, 1);
         Self {
@@ -118,7 +119,7 @@ impl Driver {
             moved: vec![now; 2],
             hung: vec![None; 2],
             killed: Vec::new(),
-            asked: vec![0; 2],
+            asked: vec![Question::None; 2],
             switchovers: 0,
             rights: vec![false; 2],
             started: 0,
@@ -164,8 +165,9 @@ impl Driver {
                 let linked = view.as_ref().is_some_and(|view| view.linked);
                 self.rights[at] &= !linked;
                 self.views[at].clone_from(&view);
-                let looking = self.agent.looking(at);
-                self.agent.handle_replica(now, at, looking, view);
+                let resource = ResourceIndex::new(at);
+                let looking = self.agent.looking(resource);
+                self.agent.handle_replica(now, resource, looking, view);
             }
             Event::Stored(worked) => {
                 if let Some(memory) = self.storing.take() {
@@ -182,25 +184,30 @@ impl Driver {
                 self.firing = false;
                 let result = if worked { Ok("off") } else { Err("dead") };
                 let result = result.map(str::to_owned).map_err(str::to_owned);
-                self.agent.handle_fenced(now, 0, result);
+                self.agent.handle_fenced(now, BETA, result);
             }
-            Event::Power(on) => self.agent.handle_power(now, 0, on),
+            Event::Power(on) => self.agent.handle_power(now, BETA, on),
             Event::Ping(answers) => self.agent.handle_ping(now, answers),
-            Event::Monitored(latency) => self.agent.handle_monitor(now, 0, Ok(latency)),
+            Event::Monitored(latency) => {
+                let latency = Duration::from_millis(latency);
+                self.agent.handle_monitor(now, BETA, Ok(latency));
+            }
             Event::Ordered(at, worked) => {
                 let order = self.orders[at].take();
                 self.rights[at] |= worked && order.as_ref().is_some_and(is_receipt);
                 let result = if worked { Ok(()) } else { Err("no".to_owned()) };
-                self.agent.handle_ordered(now, at, result);
+                self.agent
+                    .handle_ordered(now, ResourceIndex::new(at), result);
             }
             Event::Served(at, worked) => {
                 self.serving[at] = false;
                 let result = if worked { Ok(()) } else { Err("no".to_owned()) };
-                self.agent.handle_services(now, at, result);
+                self.agent
+                    .handle_services(now, ResourceIndex::new(at), result);
             }
             Event::Wish(wish) => {
                 let taken = self.agent.handle_operator(now, wish).is_ok();
-                if taken && wish == Operator::Confirm(0) {
+                if taken && wish == Operator::Confirm(BETA) {
                     (self.off, self.proven) = (true, true);
                     self.fired_met = self.mets();
                 }
@@ -215,7 +222,7 @@ impl Driver {
         let stands = was
             .zip(is)
             .filter(|(was, is)| was.run == is.run && was.progress == is.progress && !is.suspended);
-        let oldest = stands.map_or(0, |(_, is)| is.oldest_ms);
+        let oldest = stands.map_or(0, |(_, is)| as_ms(is.oldest));
         self.moved[at] = self.moved[at].max(self.now.saturating_sub(oldest));
     }
 
@@ -224,7 +231,11 @@ impl Driver {
         let about = |at: usize| {
             let mut about = said.about.clone();
             about.name = format!("r{at}");
-            about.released = if said.answers { self.asked[at] } else { 0 };
+            about.released = if said.answers {
+                self.asked[at]
+            } else {
+                Question::None
+            };
             about
         };
         let beat = Beat {
@@ -241,7 +252,7 @@ impl Driver {
         };
         let believed = self
             .agent
-            .handle_beat(Time(self.now), 0, path, &beat)
+            .handle_beat(Time(self.now), BETA, PathIndex::new(path), &beat)
             .is_ok();
         if believed {
             assert!(!self.ended.contains(&said.run), "of a run that has ended");
@@ -296,7 +307,7 @@ impl Driver {
             let said = beat.resources.iter().zip(&self.asked);
             let answered = said
                 .into_iter()
-                .all(|(said, ask)| said.released == *ask || *ask == 0);
+                .all(|(said, ask)| said.released == *ask || !ask.is_asked());
             self.now - heard < DEAD && beat.hears != 0 && answered
         })
     }
@@ -309,16 +320,16 @@ impl Driver {
         let view = self.views[at].as_ref();
         self.hung[at].is_some_and(|since| self.now - since >= GRACE)
             && view.is_some_and(|view| view.role == Role::Standby && !view.linked)
-            && self.stands_still(at) < Profile::Default.hang()
+            && self.stands_still(at) < as_ms(Profile::Default.hang())
     }
 
     /// Killing takes every replica of the node along.
-    fn may_kill(&self, resource: usize, run: u64) {
+    fn may_kill(&self, resource: ResourceIndex, run: u64) {
         let memory = &self.agent.memory;
         assert!(!memory.maintenance && !memory.blocked && !self.agent.leaving);
-        let view = self.views[resource].as_ref().expect("a process");
+        let view = self.views[resource.index()].as_ref().expect("a process");
         assert_eq!((view.run, view.role), (run, Role::Primary));
-        assert!(self.stands_still(resource) >= Profile::Default.hung());
+        assert!(self.stands_still(resource.index()) >= as_ms(Profile::Default.hung()));
         let (heard, beat) = self.heard.as_ref().expect("somebody to take over");
         assert!(self.now - heard < DEAD && !self.proven);
         for (view, said) in self.views.iter().zip(&beat.resources) {
@@ -364,7 +375,7 @@ impl Driver {
             assert!(count <= MOST_ACTIONS, "no end: {action:?}");
             self.keeps_the_rules(action);
         }
-        if self.agent.still_wants(0) {
+        if self.agent.still_wants(BETA) {
             assert!(self.firing, "nothing was asked for");
             self.may_fire();
         }
@@ -385,8 +396,8 @@ impl Driver {
                 assert!(memory.version > self.stored.version);
                 self.storing = Some(memory);
             }
-            Action::ReadPower(0) | Action::Report { .. } => {}
-            Action::Fence(0) => {
+            Action::ReadPower(BETA) | Action::Report { .. } => {}
+            Action::Fence(BETA) => {
                 assert!(!self.firing, "one shot at a time");
                 let intended = self.stored.intents.iter().any(|one| one.node == "beta");
                 assert!(intended, "R6: the intent is durable first");
@@ -394,19 +405,20 @@ impl Driver {
                 self.firing = true;
                 self.fired_met = self.mets();
             }
-            Action::PowerOn(0) => {
+            Action::PowerOn(BETA) => {
                 assert!(self.off, "it was not off, or is on already");
                 assert!(!(0..2).any(|at| self.needs(at)), "it is needed off");
                 assert!(!self.agent.memory.maintenance);
                 self.off = false;
             }
-            Action::Order(at, order) => self.order_keeps_the_rules(at, order),
+            Action::Order(at, order) => self.order_keeps_the_rules(at.index(), order),
             Action::Kill { resource, run } => {
                 self.may_kill(resource, run);
                 self.killed.push(run);
             }
             Action::StartServices { resource: at, .. } | Action::StopServices(at) => {
-                assert_eq!(at, 0, "the other one has none");
+                assert_eq!(at, R0, "the other one has none");
+                let at = at.index();
                 assert!(
                     !std::mem::replace(&mut self.serving[at], true),
                     "one at a time"
@@ -438,7 +450,7 @@ impl Driver {
                 assert!(view.can_promote && view.up_to_date && view.role == Role::Standby);
                 assert_ne!(view.peer_role, Some(Role::Primary));
                 // R17: no client of an earlier time, neither here nor there.
-                let services = self.agent.resources[at].services;
+                let services = self.agent.resources[ResourceIndex::new(at)].services;
                 let ours = view.led.filter(|led| led.node == 1);
                 let same = ours.is_some_and(|led| led.term == self.started);
                 assert!(at == 1 || services == Services::Down || same);
@@ -456,7 +468,7 @@ impl Driver {
                 let view = view.expect("a replica");
                 let (_, beat) = self.heard.as_ref().expect("an answer");
                 assert!(!view.linked && view.peer_in_sync);
-                assert_ne!(beat.resources[at].released, 0);
+                assert_ne!(beat.resources[at].released, Question::None);
                 assert_eq!(*met, view.met);
             }
             Order::Outdate { offline: true } => assert_eq!(view, None),
@@ -471,7 +483,7 @@ impl Driver {
             }
         }
         if released || order == Order::HandOver {
-            let services = self.agent.resources[at].services;
+            let services = self.agent.resources[ResourceIndex::new(at)].services;
             assert!(at == 1 || services == Services::Down, "{services:?}");
         }
         self.orders[at] = Some(order);

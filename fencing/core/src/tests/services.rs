@@ -13,7 +13,7 @@ fn bench() -> Bench {
         }],
         ..Memory::default()
     };
-    Bench::remembering(memory, |config| config.resources[0].has_services = true)
+    Bench::remembering(memory, |config| config.resources[R0].has_services = true)
 }
 
 /// A primary whose services run.
@@ -28,7 +28,7 @@ fn serving() -> Bench {
 }
 
 fn state(bench: &Bench) -> Services {
-    bench.agent.resources[0].services
+    bench.agent.resources[R0].services
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn they_start_when_the_device_is_open() {
 
 #[test]
 fn what_an_earlier_agent_left_is_stopped_where_they_do_not_belong() {
-    let mut bench = Bench::with(|config| config.resources[0].has_services = true);
+    let mut bench = Bench::with(|config| config.resources[R0].has_services = true);
     assert_eq!(state(&bench), Services::Stopping);
     bench.services(Ok(()));
     bench.view(standby());
@@ -75,7 +75,7 @@ fn they_stay_while_their_device_waits_or_its_process_comes_back() {
 fn they_go_down_when_the_role_is_lost() {
     let mut bench = serving();
     bench.view(standby());
-    assert_eq!(bench.acts(), [Action::StopServices(0)]);
+    assert_eq!(bench.acts(), [Action::StopServices(R0)]);
     bench.services(Ok(()));
     bench.live(DEAD);
     assert_eq!(bench.acts(), []);
@@ -94,7 +94,7 @@ fn they_go_down_when_the_other_agent_says_that_it_is_primary() {
     bench.said.resources[0].term = 6;
     bench.beat();
     bench.pass(0);
-    assert_eq!(bench.acts(), [Action::StopServices(0)]);
+    assert_eq!(bench.acts(), [Action::StopServices(R0)]);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn one_that_loses_its_role_while_they_start_stops_them_when_they_have() {
     bench.view(standby());
     assert_eq!(bench.acts(), [], "one thing at a time");
     bench.services(Ok(()));
-    assert_eq!(bench.acts(), [Action::StopServices(0)]);
+    assert_eq!(bench.acts(), [Action::StopServices(R0)]);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn those_that_do_not_go_down_are_an_alarm_and_tried_again() {
     bench.services(Err("busy"));
     assert!(bench.was_told(Level::Alarm, "its services did not go down: busy"));
     bench.live(10_000);
-    assert_eq!(bench.acts(), [Action::StopServices(0)]);
+    assert_eq!(bench.acts(), [Action::StopServices(R0)]);
 }
 
 #[test]

@@ -16,15 +16,15 @@ fn lost(bench: &mut Bench, first: ReplicaView, second: ReplicaView) {
     bench.said.resources[0].role = said(&first);
     bench.said.resources[1].role = said(&second);
     bench.beat();
-    bench.view_of(0, Some(first));
-    bench.view_of(1, Some(second));
+    bench.view_of(R0, Some(first));
+    bench.view_of(R1, Some(second));
 }
 
 fn as_node(node: u8) -> Bench {
     Bench::with(|config| {
         two(config);
         config.node = node;
-        config.peers[0].node = 3 - node;
+        config.peers[BETA].node = 3 - node;
     })
 }
 
@@ -37,7 +37,7 @@ fn one_shot_serves_both_and_each_receipt_names_its_own_meeting() {
     let mut bench = as_node(1);
     lost(&mut bench, orphan(), second_met(orphan()));
     bench.pass(DEAD + DELAY);
-    assert_eq!(bench.acts(), [Action::ReadPower(0), Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::ReadPower(BETA), Action::Fence(BETA)]);
     assert_eq!(bench.memory().intents.len(), 1);
     assert!(bench.memory().intents[0].why.contains("r1"));
     bench.fenced();
@@ -45,19 +45,19 @@ fn one_shot_serves_both_and_each_receipt_names_its_own_meeting() {
         let detail = "read as off".into();
         Action::Order(resource, Order::ReceiptFenced { detail, met })
     };
-    assert_eq!(bench.acts(), [receipt(0, 70), receipt(1, 90)]);
-    bench.obeyed_of(0);
-    bench.obeyed_of(1);
-    bench.view_of(0, Some(entitled()));
-    bench.view_of(1, Some(entitled()));
+    assert_eq!(bench.acts(), [receipt(R0, 70), receipt(R1, 90)]);
+    bench.obeyed_of(R0);
+    bench.obeyed_of(R1);
+    bench.view_of(R0, Some(entitled()));
+    bench.view_of(R1, Some(entitled()));
     let promote = |resource| Action::Order(resource, Order::Promote);
-    assert_eq!(bench.acts(), [promote(0), promote(1)]);
-    bench.obeyed_of(0);
-    bench.view_of(0, Some(alone()));
+    assert_eq!(bench.acts(), [promote(R0), promote(R1)]);
+    bench.obeyed_of(R0);
+    bench.view_of(R0, Some(alone()));
     assert_eq!(bench.acts(), [], "r1 still needs it off");
-    bench.obeyed_of(1);
-    bench.view_of(1, Some(alone()));
-    assert_eq!(bench.acts(), [Action::PowerOn(0)]);
+    bench.obeyed_of(R1);
+    bench.view_of(R1, Some(alone()));
+    assert_eq!(bench.acts(), [Action::PowerOn(BETA)]);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn one_host_that_dies_is_one_failover_of_each_of_its_resources() {
     bench.pass(DEAD + DELAY);
     bench.fenced();
     bench.acts();
-    for resource in 0..2 {
+    for resource in [R0, R1] {
         bench.obeyed_of(resource);
         bench.view_of(resource, Some(entitled()));
         bench.acts();
@@ -91,25 +91,25 @@ fn a_block_does_not_strand_what_the_same_shot_was_fired_for() {
     lost(&mut bench, orphan(), second_met(orphan()));
     bench.pass(DEAD + DELAY);
     bench.fenced();
-    bench.obeyed_of(0);
-    bench.view_of(0, Some(entitled()));
-    bench.obeyed_of(0);
-    bench.view_of(0, Some(alone()));
+    bench.obeyed_of(R0);
+    bench.view_of(R0, Some(entitled()));
+    bench.obeyed_of(R0);
+    bench.view_of(R0, Some(alone()));
     assert!(bench.memory().blocked);
     bench.acts();
-    bench.obeyed_of(1);
-    bench.view_of(1, Some(entitled()));
-    assert_eq!(bench.acts(), [Action::Order(1, Order::Promote)]);
+    bench.obeyed_of(R1);
+    bench.view_of(R1, Some(entitled()));
+    assert_eq!(bench.acts(), [Action::Order(R1, Order::Promote)]);
 }
 
 #[test]
 fn one_resource_that_is_connected_keeps_nobody_from_fencing_for_the_other() {
     let mut bench = as_node(1);
     bench.beat();
-    bench.view_of(0, Some(primary()));
-    bench.view_of(1, Some(frozen()));
+    bench.view_of(R0, Some(primary()));
+    bench.view_of(R1, Some(frozen()));
     bench.pass(DEAD);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
 }
 
 #[test]
@@ -117,9 +117,9 @@ fn a_shot_ends_when_the_last_of_its_reasons_does() {
     let mut bench = as_node(1);
     lost(&mut bench, orphan(), orphan());
     bench.pass(DEAD);
-    bench.view_of(0, Some(standby()));
+    bench.view_of(R0, Some(standby()));
     assert!(!bench.was_told(Level::Info, "not to be fenced any more"));
-    bench.view_of(1, Some(standby()));
+    bench.view_of(R1, Some(standby()));
     assert!(bench.was_told(Level::Info, "not to be fenced any more"));
 }
 
@@ -135,7 +135,7 @@ fn mixed_delay(node: u8, isolated: bool) -> u64 {
         bench.pinged(false);
     }
     lost(&mut bench, first, second);
-    bench.wait_for(&Action::Fence(0), DEAD + 10 * DELAY) - DEAD
+    bench.wait_for(&Action::Fence(BETA), DEAD + 10 * DELAY) - DEAD
 }
 
 #[test]
@@ -151,9 +151,9 @@ fn of_two_standbys_the_lower_number_fires_first_and_none_at_once() {
     let delay = |node| {
         let mut bench = as_node(node);
         bench.beat();
-        bench.view_of(0, Some(orphan()));
-        bench.view_of(1, Some(standby()));
-        bench.wait_for(&Action::Fence(0), DEAD + 10 * DELAY) - DEAD
+        bench.view_of(R0, Some(orphan()));
+        bench.view_of(R1, Some(standby()));
+        bench.wait_for(&Action::Fence(BETA), DEAD + 10 * DELAY) - DEAD
     };
     let (low, high) = (delay(1), delay(2));
     assert_eq!(low, DELAY);
@@ -166,7 +166,7 @@ fn a_primary_that_never_heard_its_peer_fires_at_once_whatever_its_number() {
         let mut bench = as_node(node);
         bench.view(frozen());
         bench.pass(DEAD);
-        assert_eq!(bench.acts(), [Action::Fence(0)]);
+        assert_eq!(bench.acts(), [Action::Fence(BETA)]);
     }
 }
 
@@ -174,20 +174,20 @@ fn a_primary_that_never_heard_its_peer_fires_at_once_whatever_its_number() {
 fn one_that_does_not_count_on_the_peer_takes_no_receipt_about_it() {
     let mut bench = as_node(1);
     bench.beat();
-    bench.view_of(0, Some(frozen()));
+    bench.view_of(R0, Some(frozen()));
     let without = ReplicaView {
         peer_in_sync: false,
         ..frozen()
     };
-    bench.view_of(1, Some(without));
+    bench.view_of(R1, Some(without));
     bench.pass(DEAD);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
     bench.fenced();
     let acts = bench.acts();
     assert!(
         matches!(
             acts.as_slice(),
-            [Action::Order(0, Order::ReceiptFenced { .. })]
+            [Action::Order(R0, Order::ReceiptFenced { .. })]
         ),
         "{acts:?}"
     );

@@ -19,7 +19,7 @@ fn the_intent_is_stored_before_the_shot() {
     assert_eq!(bench.acts(), [], "an older version is not it");
     bench.agent.handle_stored(now, memory.version, Ok(()));
     bench.settle();
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_shot_whose_reason_is_gone_is_not_fired_while_the_intent_is_stored() {
     bench.view(frozen());
     bench.pass(DEAD);
     assert!(matches!(
-        bench.agent.peers[0].fencing,
+        bench.agent.peers[BETA].fencing,
         Fencing::Storing { .. }
     ));
     bench.beat();
@@ -68,7 +68,7 @@ fn a_shot_whose_reason_is_gone_is_not_fired_while_the_intent_is_stored() {
     bench.agent.handle_stored(now, version, Ok(()));
     bench.settle();
     assert_eq!(bench.acts(), []);
-    assert_eq!(bench.agent.peers[0].fencing, Fencing::Idle);
+    assert_eq!(bench.agent.peers[BETA].fencing, Fencing::Idle);
     assert_eq!(bench.memory().intents, []);
 }
 
@@ -77,7 +77,7 @@ fn a_shot_whose_reason_is_gone_is_not_fired_while_it_waits() {
     let mut bench = Bench::standby();
     bench.view(orphan());
     bench.pass(DEAD);
-    assert_eq!(bench.acts(), [Action::ReadPower(0)]);
+    assert_eq!(bench.acts(), [Action::ReadPower(BETA)]);
     bench.view(standby());
     assert!(bench.was_told(Level::Info, "not to be fenced any more"));
     bench.pass(10 * DELAY);
@@ -95,31 +95,31 @@ fn a_shot_whose_reason_is_gone_is_not_fired_between_attempts() {
     bench.view(primary());
     bench.pass(60_000);
     assert_eq!(bench.acts(), []);
-    assert_eq!(bench.agent.peers[0].fencing, Fencing::Idle);
+    assert_eq!(bench.agent.peers[BETA].fencing, Fencing::Idle);
 }
 
 #[test]
 fn a_shot_that_was_asked_for_is_wanted_as_long_as_its_reason_stands() {
     let mut bench = Bench::primary();
-    assert!(!bench.agent.still_wants(0), "none was asked for");
+    assert!(!bench.agent.still_wants(BETA), "none was asked for");
     bench.view(frozen());
     bench.pass(DEAD);
-    assert!(bench.agent.still_wants(0));
+    assert!(bench.agent.still_wants(BETA));
     bench.pass(DEAD);
-    assert!(bench.agent.still_wants(0));
+    assert!(bench.agent.still_wants(BETA));
     bench.beat();
-    assert!(!bench.agent.still_wants(0), "it is heard");
+    assert!(!bench.agent.still_wants(BETA), "it is heard");
     bench.pass(DEAD);
-    assert!(bench.agent.still_wants(0));
+    assert!(bench.agent.still_wants(BETA));
     bench.view(primary());
-    assert!(!bench.agent.still_wants(0), "it is connected");
+    assert!(!bench.agent.still_wants(BETA), "it is connected");
     bench.view(frozen());
     bench.pass(DEAD);
     bench.ask(Operator::Maintenance(true)).expect("possible");
-    assert!(!bench.agent.still_wants(0), "a person works on it");
+    assert!(!bench.agent.still_wants(BETA), "a person works on it");
     bench.ask(Operator::Maintenance(false)).expect("possible");
     bench.ask(Operator::Leave).expect("possible");
-    assert!(!bench.agent.still_wants(0), "this agent leaves");
+    assert!(!bench.agent.still_wants(BETA), "this agent leaves");
 }
 
 #[test]
@@ -127,12 +127,12 @@ fn a_shot_that_was_given_up_is_no_failure_of_the_device() {
     let mut bench = Bench::primary();
     bench.view(frozen());
     bench.pass(DEAD);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
     bench.beat();
     bench.told.clear();
     bench.misfired();
     assert!(!bench.was_told(Level::Alarm, "has failed"));
-    assert_eq!(bench.agent.peers[0].fencing, Fencing::Idle);
+    assert_eq!(bench.agent.peers[BETA].fencing, Fencing::Idle);
     assert_eq!(bench.memory().intents, []);
 }
 
@@ -141,7 +141,7 @@ fn one_shot_at_a_time() {
     let mut bench = Bench::primary();
     bench.view(frozen());
     bench.pass(100 * DEAD);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_device_that_fails_is_tried_again_with_longer_pauses_in_its_own_slots_and_no
     bench.beat();
     bench.view(orphan());
     assert_eq!(
-        bench.wait_for(&Action::Fence(0), DEAD + DELAY),
+        bench.wait_for(&Action::Fence(BETA), DEAD + DELAY),
         DEAD + DELAY
     );
     let mut pauses = Vec::new();
@@ -164,7 +164,7 @@ fn a_device_that_fails_is_tried_again_with_longer_pauses_in_its_own_slots_and_no
             bench.view(orphan());
             match bench.acts().as_slice() {
                 [] => {}
-                [Action::Fence(0)] => break,
+                [Action::Fence(BETA)] => break,
                 other => panic!("{other:?}"),
             }
         }
@@ -197,7 +197,7 @@ fn the_result_of_a_shot_that_nobody_asked_for_is_nothing() {
     let mut bench = Bench::primary();
     bench.fenced();
     bench.misfired();
-    assert!(bench.agent.peers[0].proof.is_none());
+    assert!(bench.agent.peers[BETA].proof.is_none());
     bench.view(frozen());
     bench.pass(DEAD - 2 * INTERVAL);
     bench.fenced();
@@ -225,12 +225,12 @@ fn a_shot_that_was_fired_before_they_met_again_gives_no_right_and_another_is_fir
     let mut bench = Bench::primary();
     bench.view(frozen());
     bench.pass(DEAD);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
     let mut since = frozen();
     since.met = 71;
     bench.view(since);
     bench.fenced();
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
     bench.fenced();
     let order = bench.order();
     assert!(
@@ -248,7 +248,7 @@ fn a_peer_that_was_off_and_met_since_can_be_fenced_again_though_its_agent_was_ne
     bench.acts();
     bench.obeyed();
     bench.view(alone());
-    assert_eq!(bench.acts(), [Action::PowerOn(0)]);
+    assert_eq!(bench.acts(), [Action::PowerOn(BETA)]);
     let mut back = primary();
     back.met = 72;
     bench.view(back);
@@ -258,7 +258,7 @@ fn a_peer_that_was_off_and_met_since_can_be_fenced_again_though_its_agent_was_ne
     lost.met = 72;
     bench.view(lost);
     bench.pass(DEAD);
-    assert_eq!(bench.acts(), [Action::Fence(0)]);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
     bench.fenced();
     let order = bench.order();
     assert!(
@@ -271,7 +271,7 @@ fn a_peer_that_was_off_and_met_since_can_be_fenced_again_though_its_agent_was_ne
 fn a_receipt_that_was_refused_is_offered_again_after_a_pause() {
     let mut bench = Bench::standby();
     bench.view(orphan());
-    bench.wait_for(&Action::Fence(0), 2 * DEAD + DELAY);
+    bench.wait_for(&Action::Fence(BETA), 2 * DEAD + DELAY);
     bench.fenced();
     let first = bench.order();
     bench.refused("busy");
@@ -288,7 +288,7 @@ fn a_standby_takes_over_by_the_receipt_and_then_tells_from_whom() {
     bench.beat();
     let lost = bench.now;
     bench.view(orphan());
-    bench.wait_for(&Action::Fence(0), DEAD + DELAY);
+    bench.wait_for(&Action::Fence(BETA), DEAD + DELAY);
     bench.fenced();
     assert!(matches!(bench.order(), Some(Order::ReceiptFenced { .. })));
     bench.obeyed();
@@ -315,7 +315,7 @@ fn a_standby_takes_over_by_the_receipt_and_then_tells_from_whom() {
     });
     assert_eq!(
         bench.acts(),
-        [Action::PowerOn(0)],
+        [Action::PowerOn(BETA)],
         "nobody needs it off any more"
     );
 }
@@ -323,7 +323,7 @@ fn a_standby_takes_over_by_the_receipt_and_then_tells_from_whom() {
 #[test]
 fn without_a_way_to_fence_nothing_is_shot_or_promoted_and_a_person_is_told_once() {
     for role in [Role::Primary, Role::Standby] {
-        let mut bench = Bench::with(|config| config.peers[0].can_fence = false);
+        let mut bench = Bench::with(|config| config.peers[BETA].can_fence = false);
         bench.beat();
         bench.view(if role == Role::Primary {
             frozen()
@@ -349,7 +349,7 @@ fn a_device_that_does_not_work_is_an_alarm_before_it_is_needed() {
     let mut bench = Bench::primary();
     let result = Err("no route".to_owned());
     let now = bench.time();
-    bench.agent.handle_monitor(now, 0, result);
+    bench.agent.handle_monitor(now, BETA, result);
     bench.settle();
     assert!(bench.was_told(
         Level::Alarm,

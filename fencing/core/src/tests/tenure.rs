@@ -17,12 +17,12 @@ fn remembering(term: Option<u64>) -> Bench {
         services: services.into_iter().collect(),
         ..Memory::default()
     };
-    Bench::remembering(memory, |config| config.resources[0].has_services = true)
+    Bench::remembering(memory, |config| config.resources[R0].has_services = true)
 }
 
 /// A standby of a resource with services whose primary, beta, has them.
 fn standby_with_services() -> Bench {
-    let mut bench = Bench::with(|config| config.resources[0].has_services = true);
+    let mut bench = Bench::with(|config| config.resources[R0].has_services = true);
     bench.services(Ok(()));
     bench.said.resources[0].services = Services::Up;
     bench.meet(standby());
@@ -49,7 +49,7 @@ fn again(term: u64) -> ReplicaView {
 }
 
 fn state(bench: &Bench) -> Services {
-    bench.agent.resources[0].services
+    bench.agent.resources[R0].services
 }
 
 /// The process of the primary died and is back: it grants whatever it is asked for, and its services are still up.
@@ -65,14 +65,14 @@ fn a_standby_is_not_promoted_while_services_run_where_the_primary_was() {
     let mut bench = primary_is_back();
     bench.live(GRACE - INTERVAL);
     assert_eq!(bench.acts(), [], "it may be promoted again itself");
-    assert_eq!(bench.says().ask, 0);
+    assert_eq!(bench.says().ask, Question::None);
 }
 
 #[test]
 fn the_peer_is_asked_to_let_go_and_its_word_that_services_are_down_is_waited_for() {
     let mut bench = primary_is_back();
     bench.live(GRACE + INTERVAL);
-    assert_ne!(bench.says().ask, 0, "it had its time");
+    assert_ne!(bench.says().ask, Question::None, "it had its time");
     bench.said.resources[0].services = Services::Stopping;
     bench.live(DEAD);
     assert_eq!(bench.acts(), []);
@@ -93,8 +93,8 @@ fn services_that_stay_up_where_the_primary_was_are_fenced_before_the_takeover() 
         bench.live(INTERVAL);
         acts.extend(bench.acts());
     }
-    assert!(acts.contains(&Action::Fence(0)), "{acts:?}");
-    assert!(!acts.contains(&Action::Order(0, Order::Promote)));
+    assert!(acts.contains(&Action::Fence(BETA)), "{acts:?}");
+    assert!(!acts.contains(&Action::Order(R0, Order::Promote)));
     assert!(bench.was_told(Level::Warning, "its services of an earlier time"));
     bench.fenced();
     bench.view(ReplicaView {
@@ -153,7 +153,7 @@ fn an_agent_that_leaves_with_its_services_up_is_waited_for_and_a_person_is_told(
     bench.pass(30 * DEAD);
     assert_eq!(bench.acts(), []);
     assert!(bench.was_told(Level::Alarm, "its services of an earlier time"));
-    bench.ask(Operator::Confirm(0)).expect("possible");
+    bench.ask(Operator::Confirm(BETA)).expect("possible");
     assert_eq!(
         bench.order(),
         Some(Order::Promote),
@@ -171,7 +171,7 @@ fn an_agent_that_leaves_with_its_services_down_is_believed_for_good() {
     bench.beat();
     let memory = bench.memory().clone();
     assert_eq!(memory.freed.len(), 1);
-    let mut bench = Bench::remembering(memory, |config| config.resources[0].has_services = true);
+    let mut bench = Bench::remembering(memory, |config| config.resources[R0].has_services = true);
     bench.services(Ok(()));
     bench.view(entitled());
     bench.pass(DEAD);
@@ -205,10 +205,10 @@ fn a_node_whose_services_of_an_earlier_time_stay_up_is_not_promoted_and_says_so(
         led: primary().led,
         ..free()
     });
-    assert_eq!(bench.acts(), [Action::StopServices(0)]);
+    assert_eq!(bench.acts(), [Action::StopServices(R0)]);
     bench.services(Err("still up after a forced stop"));
     bench.live(10 * DEAD);
-    assert!(!bench.acts().contains(&Action::Order(0, Order::Promote)));
+    assert!(!bench.acts().contains(&Action::Order(R0, Order::Promote)));
     assert!(!bench.says().can_promote, "the other one need not wait");
     let missing = bench.agent.status().resources[0].missing.clone();
     assert!(
@@ -224,7 +224,7 @@ fn a_restarted_agent_does_not_take_leftovers_for_its_own() {
     for remembered in [None, Some(3), Some(6)] {
         let mut bench = remembering(remembered);
         bench.view(primary());
-        assert_eq!(bench.acts(), [Action::StopServices(0)], "{remembered:?}");
+        assert_eq!(bench.acts(), [Action::StopServices(R0)], "{remembered:?}");
         bench.services(Ok(()));
         assert_eq!(bench.acts(), [start(5)]);
     }
@@ -268,7 +268,7 @@ fn services_go_down_and_up_where_the_role_comes_back_after_another_had_it() {
     bench.services(Ok(()));
     bench.acts();
     bench.view(again(7));
-    assert_eq!(bench.acts(), [Action::StopServices(0)]);
+    assert_eq!(bench.acts(), [Action::StopServices(R0)]);
     bench.services(Ok(()));
     assert_eq!(bench.acts(), [start(7)]);
 }
@@ -287,10 +287,10 @@ fn a_primary_that_is_back_lets_go_when_it_is_asked_and_can_not_go_on_itself() {
     });
     bench.live(INTERVAL);
     assert_eq!(bench.acts(), []);
-    bench.said.resources[0].ask = 77;
+    bench.said.resources[0].ask = Question::from(77);
     bench.beat();
     bench.pass(0);
-    assert_eq!(bench.acts(), [Action::StopServices(0)]);
+    assert_eq!(bench.acts(), [Action::StopServices(R0)]);
     bench.services(Ok(()));
     bench.live(DEAD);
     assert_eq!(
@@ -328,12 +328,12 @@ fn a_role_is_not_handed_to_a_node_whose_services_are_not_down() {
     bench.said.resources[0].services = Services::Failed;
     bench.beat();
     let why = bench
-        .ask(Operator::Switchover(0))
+        .ask(Operator::Switchover(R0))
         .expect_err("they are not down");
     assert!(why.contains("not known to be down on beta"), "{why}");
     bench.said.resources[0].services = Services::Down;
     bench.beat();
-    bench.ask(Operator::Switchover(0)).expect("possible");
+    bench.ask(Operator::Switchover(R0)).expect("possible");
     bench.acts();
     bench.said.resources[0].services = Services::Failed;
     bench.beat();
@@ -349,7 +349,7 @@ fn services_go_before_a_process_that_is_to_be_stopped_and_come_back_with_the_nex
     bench.services(Ok(()));
     bench.acts();
     bench.ask(Operator::Yield).expect("possible");
-    assert_eq!(bench.acts(), [Action::StopServices(0)]);
+    assert_eq!(bench.acts(), [Action::StopServices(R0)]);
     assert_eq!(bench.agent.has_yielded(), None);
     bench.services(Ok(()));
     assert_eq!(bench.agent.has_yielded(), Some(Ok(())));

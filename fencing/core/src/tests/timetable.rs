@@ -12,7 +12,7 @@ fn shots(mut bench: Bench, lost: &ReplicaView, fails_after: u64, until: u64) -> 
     while bench.now < start + until {
         bench.pass(50);
         bench.view(lost.clone());
-        if bench.acts().contains(&Action::Fence(0)) {
+        if bench.acts().contains(&Action::Fence(BETA)) {
             shots.push(bench.now - start);
             bench.pass(fails_after);
             bench.misfired();
@@ -64,7 +64,7 @@ fn a_slot_that_was_missed_is_over() {
     bench.monitored(DELAY / 2);
     bench.view(orphan());
     bench.pass(DEAD + DELAY - 50);
-    assert_eq!(bench.acts(), [Action::ReadPower(0)]);
+    assert_eq!(bench.acts(), [Action::ReadPower(BETA)]);
     bench.stall(DEAD / 2);
     let missed = bench.acts().is_empty();
     assert!(

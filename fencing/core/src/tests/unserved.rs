@@ -3,7 +3,7 @@
 use super::bench::*;
 use crate::{Action, Level, Operator, Order, Profile, ReplicaView, Role, Serving};
 
-const UNSERVED: u64 = Profile::Default.unserved();
+const UNSERVED: u64 = as_ms(Profile::Default.unserved());
 
 fn missing(bench: &Bench) -> Option<String> {
     bench.agent.status().resources[0].missing.clone()
@@ -16,10 +16,14 @@ fn a_primary_that_was_restarted_without_a_link_is_asked_to_let_go() {
     bench.view(orphan());
     bench.said.resources[0].role = Role::Standby;
     bench.live(GRACE - INTERVAL);
-    assert_eq!(bench.says().ask, 0, "it may be back in a moment");
+    assert_eq!(
+        bench.says().ask,
+        Question::None,
+        "it may be back in a moment"
+    );
     bench.live(2 * INTERVAL);
     let ask = bench.says().ask;
-    assert_ne!(ask, 0);
+    assert_ne!(ask, Question::None);
     bench.said.resources[0].released = ask;
     bench.beat();
     assert!(matches!(bench.order(), Some(Order::ReceiptReleased { .. })));
@@ -34,7 +38,7 @@ fn one_that_does_not_let_go_is_fenced() {
     bench.view(orphan());
     bench.said.resources[0].role = Role::Standby;
     bench.live(GRACE + 2 * DEAD + DELAY + 4 * INTERVAL);
-    assert!(bench.acts().contains(&Action::Fence(0)));
+    assert!(bench.acts().contains(&Action::Fence(BETA)));
 }
 
 #[test]
@@ -42,7 +46,7 @@ fn of_two_that_could_go_on_the_lower_number_asks_and_does_not_let_go() {
     let bench = |node: u8| {
         let mut bench = Bench::with(|config| {
             config.node = node;
-            config.peers[0].node = 3 - node;
+            config.peers[BETA].node = 3 - node;
         });
         bench.view(orphan());
         bench.said.resources[0].ready = true;
@@ -50,12 +54,12 @@ fn of_two_that_could_go_on_the_lower_number_asks_and_does_not_let_go() {
         bench
     };
     let (mut lower, mut higher) = (bench(1), bench(2));
-    assert_ne!(lower.says().ask, 0);
-    assert_eq!(higher.says().ask, 0);
-    higher.said.resources[0].ask = 77;
+    assert_ne!(lower.says().ask, Question::None);
+    assert_eq!(higher.says().ask, Question::None);
+    higher.said.resources[0].ask = Question::from(77);
     higher.beat();
     assert_eq!(higher.order(), Some(Order::Outdate { offline: false }));
-    lower.said.resources[0].ask = 77;
+    lower.said.resources[0].ask = Question::from(77);
     lower.live(INTERVAL);
     assert_eq!(lower.acts(), []);
 }
@@ -146,7 +150,7 @@ fn a_right_of_before_a_meeting_keeps_nobody_from_being_fenced_at_the_next_loss()
         let mut bench = Bench::new();
         bench.meet(start);
         bench.view(lost.clone());
-        bench.wait_for(&Action::Fence(0), DEAD + DELAY + INTERVAL);
+        bench.wait_for(&Action::Fence(BETA), DEAD + DELAY + INTERVAL);
         bench.fenced();
         assert!(matches!(bench.order(), Some(Order::ReceiptFenced { .. })));
         bench.obeyed();
@@ -155,27 +159,27 @@ fn a_right_of_before_a_meeting_keeps_nobody_from_being_fenced_at_the_next_loss()
         bench.beat();
         bench.view(since(met));
         bench.view(since(lost.clone()));
-        bench.wait_for(&Action::Fence(0), DEAD + DELAY + INTERVAL);
+        bench.wait_for(&Action::Fence(BETA), DEAD + DELAY + INTERVAL);
     }
 }
 
 /// The status was asked for before the order was carried out, and its answer comes after that of the order.
 #[test]
 fn what_was_seen_before_an_order_was_carried_out_is_not_believed_after_it() {
-    let mut bench = Bench::with(|config| config.resources[0].has_services = true);
+    let mut bench = Bench::with(|config| config.resources[R0].has_services = true);
     bench.services(Ok(()));
     bench.view(primary());
     bench.services(Ok(()));
     bench.acts();
     bench.beat();
-    bench.ask(Operator::Switchover(0)).expect("possible");
+    bench.ask(Operator::Switchover(R0)).expect("possible");
     bench.services(Ok(()));
-    assert!(bench.acts().contains(&Action::Order(0, Order::HandOver)));
-    let looking = bench.agent.looking(0);
+    assert!(bench.acts().contains(&Action::Order(R0, Order::HandOver)));
+    let looking = bench.agent.looking(R0);
     bench.obeyed();
     bench
         .agent
-        .handle_replica(bench.time(), 0, looking, Some(primary()));
+        .handle_replica(bench.time(), R0, looking, Some(primary()));
     bench.settle();
     assert_eq!(
         bench.acts(),

@@ -2,7 +2,7 @@
 
 use twindisk_fencing_core::Role;
 
-use super::AgentEv;
+use super::{AgentEv, PEER};
 use crate::{
     checker::Violation,
     disk::Loss,
@@ -47,7 +47,7 @@ impl World {
     /// The program is ready: the shot is fired if it still is wanted.
     pub(super) fn fire(&mut self, number: usize, run: u64) {
         let agent = self.agents().nodes[number].agent.as_ref();
-        if !agent.is_some_and(|agent| agent.still_wants(0)) {
+        if !agent.is_some_and(|agent| agent.still_wants(PEER)) {
             let result = Err("it is not wanted any more".to_owned());
             return self.agent_later(0, number, AgentEv::Shot { run, result });
         }
@@ -161,7 +161,7 @@ impl World {
         node.told_off |= result.is_ok();
         let result = result.map(|()| "its power was read as off".to_owned());
         if let Some(agent) = &mut node.agent {
-            agent.handle_fenced(now, 0, result);
+            agent.handle_fenced(now, PEER, result);
         }
     }
 
@@ -172,7 +172,7 @@ impl World {
         let on = answers.then(|| self.nodes[1 - number].power == Power::On);
         let now = self.agent_time(number);
         if let Some(agent) = &mut self.agents().nodes[number].agent {
-            agent.handle_power(now, 0, on);
+            agent.handle_power(now, PEER, on);
         }
     }
 

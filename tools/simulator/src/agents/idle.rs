@@ -2,6 +2,7 @@
 //! writes for longer than that, some agent has raised an alarm that says what is missing.
 
 use twindisk_core::{DiskState, Role};
+use twindisk_fencing_core::as_ms;
 
 use crate::{
     checker::Violation,
@@ -89,11 +90,14 @@ impl World {
     /// When an alarm is due, and when somebody who could has to serve.
     fn limits(&mut self) -> (u64, u64) {
         let world = &self.agents().world;
-        let told = world.profile.unserved() * MS;
+        let told = as_ms(world.profile.unserved()) * MS;
         // The other node's services go down first, or fail to and are tried again; an order may be refused and is given again.
-        let shot = 2 * world.profile.fence_delay() * MS + 6 * world.device.latency;
-        let limit =
-            2 * told + 2 * world.services.takes + world.profile.hung() * MS + shot + 25 * SEC;
+        let shot = 2 * as_ms(world.profile.fence_delay()) * MS + 6 * world.device.latency;
+        let limit = 2 * told
+            + 2 * world.services.takes
+            + as_ms(world.profile.hung()) * MS
+            + shot
+            + 25 * SEC;
         (told + 4 * SEC, limit)
     }
 

@@ -1,8 +1,8 @@
 //! What persons and cables do to agents: maintenance, switchovers, restarts, confirmations; a node without its network.
 
-use twindisk_fencing_core::Operator;
+use twindisk_fencing_core::{Operator, as_ms};
 
-use super::AgentEv;
+use super::{AgentEv, PEER, R0};
 use crate::{
     node::{Power, name},
     swarm::{MS, SEC},
@@ -86,11 +86,11 @@ impl World {
                     return; // Whoever says this has looked.
                 }
                 self.nodes[peer].power = Power::Fenced;
-                let taken = self.tell_agent(number, Operator::Confirm(0));
+                let taken = self.tell_agent(number, Operator::Confirm(PEER));
                 self.agents().nodes[number].told_off |= taken;
                 self.agent_later(while_ms * MS, number, AgentEv::PowerOn);
             }
-            Deed::Switchover => _ = self.tell_agent(number, Operator::Switchover(0)),
+            Deed::Switchover => _ = self.tell_agent(number, Operator::Switchover(R0)),
             Deed::Leave => {
                 if self.tell_agent(number, Operator::Leave) {
                     self.agent_later(20 * MS, number, AgentEv::Stop);
@@ -121,7 +121,7 @@ impl World {
     pub(super) fn pinged(&mut self, number: usize, run: u64) {
         let reachable = !self.is_isolated(number);
         let now = self.agent_time(number);
-        let every = self.agents().world.profile.dead() / 4 * MS;
+        let every = as_ms(self.agents().world.profile.dead()) / 4 * MS;
         if let Some(agent) = &mut self.agents().nodes[number].agent {
             agent.handle_ping(now, reachable);
         }

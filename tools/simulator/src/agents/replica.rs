@@ -11,7 +11,7 @@ use twindisk_format::{
 };
 use twindisk_view::{Look, news};
 
-use super::AgentEv;
+use super::{AgentEv, R0};
 use crate::{
     checker::Violation,
     node::{name, slot_of},
@@ -64,7 +64,7 @@ impl World {
         let Some(agent) = &node.agent else {
             return;
         };
-        let (run, looking) = (node.run, agent.looking(0));
+        let (run, looking) = (node.run, agent.looking(R0));
         let question = Question {
             run,
             asked: self.now,
@@ -123,7 +123,7 @@ impl World {
         let node = &mut self.agents().nodes[number];
         node.seen = view.map(|view| *view);
         if let Some(agent) = &mut node.agent {
-            agent.handle_replica(now, 0, looking, node.seen.clone());
+            agent.handle_replica(now, R0, looking, node.seen.clone());
         }
         self.agent_later(next, number, AgentEv::Look { run });
     }
@@ -265,7 +265,7 @@ impl World {
         }
         node.order = None;
         if let Some(agent) = &mut node.agent {
-            agent.handle_ordered(now, 0, result);
+            agent.handle_ordered(now, R0, result);
         }
     }
 }

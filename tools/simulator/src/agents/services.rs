@@ -1,6 +1,6 @@
 //! Services: a third party that must never run twice. They start and stop slowly, fail to, and are left over.
 
-use super::AgentEv;
+use super::{AgentEv, R0};
 use crate::{
     checker::Violation,
     node::{Power, name},
@@ -95,7 +95,7 @@ impl World {
         if let Some(agent) = &mut node.agent
             && node.run == work.run
         {
-            agent.handle_services(now, 0, result);
+            agent.handle_services(now, R0, result);
         }
         tell!(self, "{}: its services {words}", name(number));
     }
