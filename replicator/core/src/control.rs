@@ -109,8 +109,9 @@ impl Replica {
                 link,
                 term,
                 released,
+                member,
             } => {
-                self.send_grant(slot, link, term, released);
+                self.send_grant(slot, link, term, (released, member));
             }
             Then::Demoted => self.demoted(),
             Then::LeaveStored => self.leave_stored(),

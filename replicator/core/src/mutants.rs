@@ -150,6 +150,8 @@ mutants! {
     PromoteOutdated: "R3",
     /// An Inconsistent disk is promoted.
     PromoteInconsistent: "R3",
+    /// A node grants a term as what it is about to be, before that is stored.
+    GrantOfTheMoment: "R2",
     /// A node is promoted without a right about its missing peers.
     PromoteWithoutRight: "R2",
     /// Clients of a role that ended are served again when it comes back, whatever others wrote meanwhile.

@@ -181,6 +181,8 @@ pub(crate) enum Then {
         link: LinkId,
         term: Term,
         released: bool,
+        /// It was a member when that was on its way to the disk.
+        member: bool,
     },
     /// A candidate's own state is stored.
     Demoted,
