@@ -73,6 +73,8 @@ mutants! {
     SizeBeforeIdentity: "R11",
     /// A term that can't be is stored.
     AnyTermGoes: "generations",
+    /// A primary forgets the generation in which it is one.
+    PrimaryForgets: "R2",
     // The way of a write.
     /// A write is acknowledged without the answers of the in-sync peers.
     AckWithoutPeers: "R1",

@@ -16,6 +16,7 @@ mod power;
 mod resync;
 mod rights;
 mod roles;
+mod rolled_back;
 mod size;
 mod split_brain;
 mod stalls;
@@ -42,7 +43,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 17] = [
+    let subjects: [(&str, &[(&str, Run)]); 18] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
@@ -59,6 +60,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("split brain", split_brain::ALL),
         ("three nodes", three::ALL),
         ("identity", identity::ALL),
+        ("rolled back", rolled_back::ALL),
         ("epochs", epochs::ALL),
     ];
     subjects.into_iter().flat_map(|(subject, list)| {
