@@ -240,6 +240,7 @@ impl Replica {
             || self.confirm_generation()
             || self.watch_suspension()
             || self.thaw()
+            || self.read_after_writes()
             || self.end_verifies()
             || self.step_sweeps()
     }

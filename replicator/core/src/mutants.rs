@@ -234,8 +234,14 @@ mutants! {
     FailedDiskLeads: "R16",
     /// What was read from a disk that has failed meanwhile is served, compared, saved, and sent around unaligned writes.
     FailedDiskIsRead: "R16",
+    /// Who is led by a former primary takes its last generation for one that every member knows.
+    JoinUnconfirmed: "R11",
+    /// Protocol B: a primary without a disk acknowledges what its peers have only received.
+    ReceivedIsACopy: "R1",
     /// A client's read that a peer answers overtakes the writes that are under way here.
     ReadOvertakesWrites: "S2",
+    /// A client's read that a peer answers shows what is acknowledged to nobody yet.
+    ReadUnacknowledged: "S1",
     /// What a resize adds is not zeroed.
     ResizeWithoutZeroing: "S2",
     /// What a dropped connection had asked for is done later, behind what newer ones ask for.

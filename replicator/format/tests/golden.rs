@@ -209,6 +209,7 @@ fn control_messages() -> Vec<ControlMessage> {
             newest: Seq(9),
             primary: true,
             up_to_date: false,
+            unconfirmed: false,
             size_blocks: 70_000,
         }),
         M::MembershipStored { change: 2 },

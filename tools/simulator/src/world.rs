@@ -55,6 +55,8 @@ pub struct World {
     pub(crate) rots: bool,
     /// Blocks in which verifies have found replicas to differ.
     pub(crate) found_different: u64,
+    /// The in-sync sets that were reported, by their epoch.
+    pub(crate) told_sets: BTreeMap<u64, Vec<u8>>,
 }
 
 /// A die for each part of the world.
@@ -236,6 +238,7 @@ impl World {
             healed: false,
             rots: false,
             found_different: 0,
+            told_sets: BTreeMap::new(),
             nodes,
             dice,
             swarm,

@@ -1,6 +1,6 @@
 //! A driver that believes nothing: it hands events to an agent, and holds every action against the rules.
 
-use super::bench::{BETA, DEAD, Duration, GRACE, INTERVAL, ME, R0, RUN, as_ms, resource, said};
+use super::bench::{BETA, DEAD, Duration, GRACE, INTERVAL, ME, R0, RUN, as_ms, resource};
 use crate::{
     Action, Agent, Beat, BeatResource, Config, HungIo, Intent, Memory, Operator, Order, PathIndex,
     PeerConfig, Profile, Question, ReplicaView, ResourceIndex, Role, Services, Serving, Time,
@@ -495,15 +495,4 @@ fn is_receipt(order: &Order) -> bool {
         order,
         Order::ReceiptFenced { .. } | Order::ReceiptReleased { .. }
     )
-}
-
-/// A beat of the first run that is as it should be.
-pub(super) fn well() -> Said {
-    Said {
-        run: 0,
-        hears: 3,
-        answers: false,
-        leaving: false,
-        about: said("r0"),
-    }
 }

@@ -1,7 +1,7 @@
 //! Metadata that dies in silence, on nodes that have nothing to store, and disks that hang: found while there is a choice, and
 //! said on both nodes.
 
-use twindisk_core::{Command, ConnectionState, DiskState, Mark, RefusalCode, Role};
+use twindisk_core::{Command, ConnectionState, DiskState, Mark, Protocol, RefusalCode, Role};
 
 use super::Run;
 use crate::{
@@ -23,6 +23,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("three-nodes-and-one-withdraws", one_of_three),
     ("disk-hangs-on-the-standby", disk_hangs),
     ("metadata-dies-before-a-leave", dies_before_a_leave),
+    ("metadata-dies-before-a-write-a", dies_before_a_write),
     ("parts-while-it-grants", parts_while_it_grants),
 ];
 
@@ -258,6 +259,29 @@ fn dies_before_a_leave(seed: Seed, telling: Telling) -> Outcome {
             break;
         }
     }
+    script.finish()
+}
+
+/// The metadata of a primary that nobody is counted beside dies when a write is to be noted in the activity log: the standby
+/// gets no write of which this node, started anew, would know nothing.
+fn dies_before_a_write(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.protocol = Protocol::A;
+    swarm.size_blocks = 8192;
+    (swarm.load.hot_blocks, swarm.load.reads) = (8192, 0);
+    let mut script = Script::new(swarm, telling);
+    script.serve(20);
+    script.wait_all_equal();
+    script.world.let_metadata_die(0, false, FOR_EVER);
+    script.load(10);
+    script.wait_disk(0, DiskState::Failed);
+    script.load_done();
+    script.crash(0);
+    script.world.nodes[0].trouble = Trouble::default();
+    script.start(0);
+    script.wait_all_equal();
+    script.must(0, PROMOTE);
+    script.serve(10);
     script.finish()
 }
 

@@ -13,12 +13,10 @@ use crate::{
     trace::Telling,
 };
 
-pub(super) const ALL: &[(&str, Run)] = &[
-    (
-        "a-generation-that-nobody-knows",
-        generation_that_nobody_knows,
-    ),
-];
+pub(super) const ALL: &[(&str, Run)] = &[(
+    "a-generation-that-nobody-knows",
+    generation_that_nobody_knows,
+)];
 
 /// A pair of nodes can't reach each other, or can again.
 fn block(script: &mut Script, pair: (usize, usize), blocked: bool) {
