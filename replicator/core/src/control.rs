@@ -92,6 +92,7 @@ impl Replica {
         match then {
             Then::Changed(id) => self.change_stored(id),
             Then::Moment => self.tell_moment(),
+            Then::PartTaken => self.part_taken(),
             Then::Confirmed(generation) => self.generation_confirmed(generation),
             Then::Prepared {
                 slot,
@@ -169,6 +170,7 @@ impl Replica {
             }
             Then::Changed(_)
             | Then::Moment
+            | Then::PartTaken
             | Then::Confirmed(_)
             | Then::Prepared { .. }
             | Then::Rewound { .. }

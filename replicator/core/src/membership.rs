@@ -197,7 +197,11 @@ impl Replica {
         let epoch = said
             .map_or(Epoch(0), |said| said.epoch)
             .max(self.store.get().epoch);
-        let newer = entry == Entry::Member && !again && self.follows().is_none();
+        // A standby changes the set without those that are away: who leads it later goes on from what it says.
+        let outdone = self.peer(slot).said.as_ref();
+        let outdone = outdone.is_some_and(|said| said.epoch > self.store.get().epoch)
+            && !self.mutant(Mutant::LeadFromOldEpoch);
+        let newer = !again && self.follows().is_none() && (entry == Entry::Member || outdone);
         let epoch = if newer { self.next_epoch() } else { epoch };
         let follows = self.follows().is_some();
         let waits = self.role == Role::Standby && self.peer(slot).protocol != Protocol::A;

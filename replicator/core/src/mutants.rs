@@ -234,6 +234,10 @@ mutants! {
     FailedDiskLeads: "R16",
     /// What was read from a disk that has failed meanwhile is served, compared, saved, and sent around unaligned writes.
     FailedDiskIsRead: "R16",
+    /// What a peer sends is written while the disk still says that this copy is at rest.
+    WriteAtRest: "S1",
+    /// Who leads a replica that knows a newer in-sync set tells it an older one.
+    LeadFromOldEpoch: "R14",
     /// Who is led by a former primary takes its last generation for one that every member knows.
     JoinUnconfirmed: "R11",
     /// Protocol B: a primary without a disk acknowledges what its peers have only received.

@@ -55,6 +55,8 @@ pub struct Replica {
     pub(crate) locks: RangeLocks<LockOwner>,
     pub(crate) mutations: Slab<Mutation>,
     pub(crate) window: Window,
+    /// Mutations of peers that wait until it is stored that this copy is at rest no more.
+    pub(crate) unrested: Vec<usize>,
     /// Mutations that are ready but for a suspension.
     pub(crate) frozen: VecDeque<usize>,
     /// Requests that arrived while I/O was suspended, and when.
@@ -157,6 +159,8 @@ pub(crate) enum Then {
     Changed(u64),
     /// The superblock was written for its count.
     Moment,
+    /// That this copy is at rest no more is stored.
+    PartTaken,
     /// That every member knows this generation is stored.
     Confirmed(GenerationId),
     /// A follower has recorded what the comparison made of it.
@@ -319,6 +323,7 @@ impl Replica {
                 equal_at: None,
                 sent: Sent::default(),
                 fresh: crate::fresh::Fresh::default(),
+                only_fresh: None,
                 received: Received::default(),
                 sweep: None,
                 latency: PeerLatency::default(),
@@ -347,6 +352,7 @@ impl Replica {
             peers,
             locks: RangeLocks::new(),
             mutations: Slab::new(),
+            unrested: Vec::new(),
             window: Window::default(),
             frozen: VecDeque::new(),
             held: VecDeque::new(),

@@ -171,6 +171,13 @@ impl DataDisk {
         }
     }
 
+    /// A process opens it: what a failed flush left behind counts as clean, and is dropped.
+    pub(crate) fn open(&mut self) {
+        while let Some(sector) = self.doomed() {
+            self.evict(sector / SECTORS);
+        }
+    }
+
     /// Forgets what of a block is not on the medium: it reads as what is.
     fn evict(&mut self, block: u64) {
         for sector in block * SECTORS..(block + 1) * SECTORS {

@@ -31,6 +31,7 @@ impl World {
             }
         };
         node.power = Power::On;
+        node.disk.open();
         node.run += 1;
         node.bufs = fresh_bufs(&self.swarm);
         node.tick_at = u64::MAX;

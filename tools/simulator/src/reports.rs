@@ -65,7 +65,9 @@ impl World {
                 ..
             } => {
                 // A standby may say later what it has known for long.
-                let told = self.told_sets.insert(*epoch, nodes.clone());
+                let told = self.told_sets.range(..=*epoch).next_back();
+                let told = told.map(|(_, nodes)| nodes.clone());
+                self.told_sets.insert(*epoch, nodes.clone());
                 self.nodes[number].term = *term;
                 let before = core::mem::replace(&mut self.nodes[number].in_sync, nodes.clone());
                 let joined = core::mem::replace(&mut self.nodes[number].joining, joining.clone());

@@ -122,11 +122,11 @@ impl Backing {
             kind,
             direct,
         };
-        if access == Access::Exclusive && kind == BackingKind::File {
-            backing.lock()?;
-            if direct {
-                backing.leave_page_cache();
+        if access == Access::Exclusive {
+            if kind == BackingKind::File {
+                backing.lock()?;
             }
+            backing.leave_page_cache();
         }
         let bytes = backing.sector_bytes()?;
         if bytes as usize > BLOCK_BYTES {
@@ -291,8 +291,10 @@ impl Backing {
     }
 
     /// Pages that others left in the page cache (a copied image, a program that looked at it) make direct writes slow:
-    /// the ring can't drop them without sleeping, and hands each such write to a worker thread. Nothing is flushed here:
-    /// an error of an earlier write-back is reported once, and belongs to the replica's own flush.
+    /// the ring can't drop them without sleeping, and hands each such write to a worker thread. And pages whose write-back
+    /// failed beneath an earlier process count as clean: they would read as if they were on the disk, until they are
+    /// dropped. Nothing is flushed here: an error of an earlier write-back is reported once, and belongs to the replica's
+    /// own flush.
     fn leave_page_cache(&self) {
         let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
         if let Err(error) = posix_fadvise(&self.file, 0, 0, advice) {
