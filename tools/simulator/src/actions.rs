@@ -198,8 +198,11 @@ impl World {
         let durable = node.meta.superblock();
         let result = promises::check_opening(number, node.term, durable.as_ref());
         self.check(result);
-        let other = (0..self.nodes.len())
-            .find(|other| *other != number && self.nodes[*other].export.is_some());
+        // One that has no copy completes nothing without every node of its set, and those are asked.
+        let other = (0..self.nodes.len()).find(|other| {
+            let node = &self.nodes[*other];
+            *other != number && node.export.is_some() && node.in_sync.contains(&(*other as u8))
+        });
         // A node that stands still keeps its device open while the arbiter gives the term to another: the term counts.
         let granted = self.operator.arbiter == Some(number);
         if let Some(other) = other

@@ -100,10 +100,11 @@ impl Replica {
     fn may_grant(&self, slot: Slot, term: Term, lineage: &Lineage) -> Result<(), (Mark, String)> {
         let me = &self.config.name;
         let mine = self.store.get();
-        let promoting = self
-            .job
-            .as_ref()
-            .is_some_and(|job| matches!(job.step, Step::Asking { .. } | Step::Promoting));
+        // Of two that ask at the same time the lower number comes first; who is asked no more has begun its generation.
+        let first = mine.node < self.peer(slot).node;
+        let promoting = self.job.as_ref().is_some_and(|job| {
+            matches!(job.step, Step::Asking { .. }) && first || matches!(job.step, Step::Promoting)
+        });
         let other_primary = self.slots().find(|other| {
             let peer = self.peer(*other);
             *other != slot
@@ -121,7 +122,7 @@ impl Replica {
         } else if term <= mine.term {
             let why = format!("{me} is in term {} already", mine.term);
             Err((Mark::GrantTerm, why))
-        } else if promoting && mine.node < self.peer(slot).node {
+        } else if promoting {
             let why = format!("{me} is being promoted itself");
             Err((Mark::GrantPromoting, why))
         } else if !matches!(

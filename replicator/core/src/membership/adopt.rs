@@ -156,6 +156,14 @@ impl Replica {
             self.drop_link(slot, Mark::MembershipUnfollowed, why);
             return true;
         }
+        // R4: a term may have passed while it waited for what came before.
+        let passed = self.peer(slot).pending.as_ref();
+        if passed.is_some_and(|p| p.membership.term < self.store.get().term) {
+            self.peer_mut(slot).pending = None;
+            let why = "the term that it speaks for has passed";
+            self.drop_link(slot, Mark::MembershipTerm, why);
+            return true;
+        }
         // A copy that becomes a member has everything stable first.
         let node = self.store.get().node;
         let pending = self.peer(slot).pending.as_ref();

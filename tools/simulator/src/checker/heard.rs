@@ -98,7 +98,7 @@ impl Heard {
     /// A node has given up its fork, and the terms that it spoke in there.
     pub(crate) fn gave_up(&mut self, node: usize) {
         let ears = &mut self.nodes[node];
-        ears.spoke = 0;
+        (ears.term, ears.spoke) = (0, 0);
         ears.stale.clear();
     }
 
