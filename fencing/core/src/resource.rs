@@ -233,11 +233,11 @@ impl Agent {
         self.resources[resource].known = false;
         match order {
             Order::Promote => self.promoted(resource),
-            Order::ReceiptFenced { detail, .. } => {
-                self.resources[resource].right = Some(format!("fence: {detail}"));
+            Order::ReceiptFenced { detail, met } => {
+                self.entitled(resource, met, format!("fence: {detail}"));
             }
-            Order::ReceiptReleased { detail, .. } => {
-                self.resources[resource].right = Some(format!("release: {detail}"));
+            Order::ReceiptReleased { detail, met } => {
+                self.entitled(resource, met, format!("release: {detail}"));
             }
             Order::Outdate { .. } => {
                 self.resources[resource].released = outdating;
@@ -246,6 +246,14 @@ impl Agent {
             Order::HandOver => self.resources[resource].switching = false,
         }
         self.decide();
+    }
+
+    /// The replica has stored a receipt. One of before they met again, which its disk took too long to store, is no right.
+    fn entitled(&mut self, resource: ResourceIndex, met: u64, right: String) {
+        let state = &mut self.resources[resource];
+        if state.view.as_ref().is_none_or(|view| view.met == met) {
+            state.right = Some(right);
+        }
     }
 
     /// Takes a resource one step further.
