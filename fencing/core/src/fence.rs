@@ -395,7 +395,13 @@ impl Agent {
 
     /// What is done now says nothing of a peer that connects later.
     pub(crate) fn note_meetings(&mut self, peer: PeerIndex) {
-        for (state, config) in self.resources.iter_mut().zip(&self.config.resources) {
+        let most = if self.mutant(Mutant::ShotOfFirst) {
+            1
+        } else {
+            self.resources.len()
+        };
+        let resources = self.resources.iter_mut().zip(&self.config.resources);
+        for (state, config) in resources.take(most) {
             if config.peer == peer {
                 state.fired_met = state.view.as_ref().map_or(0, |view| view.met);
             }

@@ -301,7 +301,7 @@ impl Agent {
         let has_services = self.config.resources[resource].has_services;
         let state = &self.resources[resource];
         let down = !has_services
-            || state.services == Services::Down
+            || self.own_services(resource) == Services::Down
             || self.mutant(Mutant::HandOverWithServices);
         let primary = state
             .view
@@ -324,7 +324,10 @@ impl Agent {
         let state = &self.resources[resource];
         let peer = self.config.resources[resource].peer;
         let said = self.said(resource);
-        let answered = |asking: &Asking| said.is_some_and(|said| said.released == asking.question);
+        let answered = |asking: &Asking| {
+            self.has_released_other(resource)
+                || said.is_some_and(|said| said.released == asking.question)
+        };
         if let Some(Asking { met, .. }) = state.asking.filter(answered) {
             let name = &self.config.peers[peer].name;
             let detail = format!("{name}'s agent recorded it as outdated");

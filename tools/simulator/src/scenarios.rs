@@ -20,6 +20,7 @@ mod size;
 mod split_brain;
 mod stalls;
 mod three;
+mod two_resources;
 
 use crate::{run::Outcome, swarm::Seed, trace::Telling};
 
@@ -42,7 +43,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 17] = [
+    let subjects: [(&str, &[(&str, Run)]); 18] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
@@ -60,6 +61,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("three nodes", three::ALL),
         ("identity", identity::ALL),
         ("epochs", epochs::ALL),
+        ("two resources", two_resources::ALL),
     ];
     subjects.into_iter().flat_map(|(subject, list)| {
         list.iter()
