@@ -78,9 +78,9 @@ mutants! {
     /// Whether services are down is asked of those of the first resource.
     ServicesOfFirst: "R12",
     /// A shot is a receipt for the first resource alone.
-    ShotOfFirst: "section 9",
+    ShotOfFirst: "the way of a failover",
     /// A conflict of one resource keeps all from being decided.
-    ConflictOfAny: "section 9",
+    ConflictOfAny: "the way of a failover",
 
     // The service goes on.
     /// The peer is asked for a release only when its process is gone, not when it is a standby again.

@@ -109,8 +109,9 @@ impl Replica {
                 link,
                 term,
                 released,
+                member,
             } => {
-                self.send_grant(slot, link, term, released);
+                self.send_grant(slot, link, term, (released, member));
             }
             Then::Demoted => self.demoted(),
             Then::LeaveStored => self.leave_stored(),
@@ -239,6 +240,7 @@ impl Replica {
             || self.confirm_generation()
             || self.watch_suspension()
             || self.thaw()
+            || self.read_after_writes()
             || self.end_verifies()
             || self.step_sweeps()
     }

@@ -23,7 +23,7 @@ impl Replica {
             superblock.disk = StoredDisk::Failed;
             superblock.suspect = true;
         });
-        self.give_up_heating();
+        self.no_copy_here();
         self.stop_leading();
         if self.role == Role::Primary && self.was_only_copy_stored() {
             self.tell_disk_failed(false, "the metadata of this node can't be written");
@@ -38,6 +38,9 @@ impl Replica {
         } else {
             self.store.then(Then::DiskFailureStored);
         }
+        // After peers take nothing more, or I/O waits for the set without this disk: the activity log names none of these,
+        // and a process that is started anew from it would not know that they are elsewhere.
+        self.give_up_heating();
         self.give_up_space();
         self.check_flushes();
     }

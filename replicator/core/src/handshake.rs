@@ -52,7 +52,9 @@ impl Replica {
             let why = "this node is being promoted: once more when it is";
             return self.drop_link(slot, Mark::ChangedMeanwhile, why);
         }
-        if forget_unconfirmed(&mut mine, &mut state) {
+        let forgotten = forget_unconfirmed(&mut mine, &mut state);
+        // A primary is one in its newest generation: it goes with the role, and the role only for somebody who leads.
+        if forgotten && (self.role != Role::Primary || self.mutant(Mutant::PrimaryForgets)) {
             let (lineage, unconfirmed) = (mine.lineage.clone(), mine.unconfirmed);
             self.bound_by(&lineage);
             self.store.change(|superblock| {
@@ -110,6 +112,12 @@ impl Replica {
             return self.set_phase(slot, Phase::Waiting, why);
         }
         match verdict {
+            Verdict::Lead(reason) if reason.adopt && self.role == Role::Primary => {
+                let term = self.store.get().term;
+                self.marks.mark(Mark::HasNewerData);
+                let why = format!("{} began a newer generation", self.peer(slot).name);
+                self.step_down(term, &why);
+            }
             Verdict::Lead(reason) => {
                 self.was_rewound(slot, Leads::Yes);
                 if reason.adopt {

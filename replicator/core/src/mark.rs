@@ -101,6 +101,7 @@ names! {
         "read" {
             ReadByLease: "answered while suspended, under the lease",
             ReadHeld: "held while suspended, the lease is over",
+            ReadBehindWrite: "waits for an acknowledgement, a peer is to answer",
         }
         "suspended" {
             InSyncLost: "an in-sync replica is lost without proof",

@@ -356,6 +356,10 @@ impl Replica {
             newest: self.newest_seq(),
             primary: self.role == Role::Primary || promoting,
             up_to_date: self.disk == DiskState::UpToDate || !self.disk_attached() || promoting,
+            unconfirmed: superblock.unconfirmed
+                && self.role == Role::Standby
+                && !promoting
+                && !self.mutant(Mutant::JoinUnconfirmed),
             size_blocks: superblock.size_blocks,
         }
     }

@@ -73,6 +73,8 @@ mutants! {
     SizeBeforeIdentity: "R11",
     /// A term that can't be is stored.
     AnyTermGoes: "generations",
+    /// A primary forgets the generation in which it is one.
+    PrimaryForgets: "R2",
     // The way of a write.
     /// A write is acknowledged without the answers of the in-sync peers.
     AckWithoutPeers: "R1",
@@ -150,6 +152,8 @@ mutants! {
     PromoteOutdated: "R3",
     /// An Inconsistent disk is promoted.
     PromoteInconsistent: "R3",
+    /// A node grants a term as what it is about to be, before that is stored.
+    GrantOfTheMoment: "R2",
     /// A node is promoted without a right about its missing peers.
     PromoteWithoutRight: "R2",
     /// Clients of a role that ended are served again when it comes back, whatever others wrote meanwhile.
@@ -230,8 +234,14 @@ mutants! {
     FailedDiskLeads: "R16",
     /// What was read from a disk that has failed meanwhile is served, compared, saved, and sent around unaligned writes.
     FailedDiskIsRead: "R16",
+    /// Who is led by a former primary takes its last generation for one that every member knows.
+    JoinUnconfirmed: "R11",
+    /// Protocol B: a primary without a disk acknowledges what its peers have only received.
+    ReceivedIsACopy: "R1",
     /// A client's read that a peer answers overtakes the writes that are under way here.
     ReadOvertakesWrites: "S2",
+    /// A client's read that a peer answers shows what is acknowledged to nobody yet.
+    ReadUnacknowledged: "S1",
     /// What a resize adds is not zeroed.
     ResizeWithoutZeroing: "S2",
     /// What a dropped connection had asked for is done later, behind what newer ones ask for.

@@ -1,14 +1,15 @@
 //! A mutation on its way through a replica: a client's on the primary, a frame's on a standby. Both go the same way:
 //! range lock, activity log, disk; only what precedes and follows differs.
 
+mod answer;
+
 use twindisk_format::{
     frame::{Envelope, Frame, How},
     ids::{BlockRange, Seq, Slot, SlotSet},
 };
 
 use crate::{
-    Action, BufId, ConnectionId, DiskError, DiskIo, Failure, Fill, LinkId, Protocol, RequestId,
-    Role, Time,
+    Action, BufId, ConnectionId, DiskError, DiskIo, Fill, LinkId, RequestId, Time,
     locks::LockId,
     mutants::Mutant,
     peer::Unstable,
@@ -290,6 +291,8 @@ impl Replica {
     /// The local disk has answered.
     pub(crate) fn mutation_written(&mut self, index: usize, result: Result<(), DiskError>) {
         match result {
+            // What comes back after the disk has failed is as good as lost.
+            Ok(()) if !self.disk_attached() => self.settle_mutation(index, false),
             Ok(()) => {
                 self.flusher.dirty = true;
                 self.settle_mutation(index, true);
@@ -322,85 +325,18 @@ impl Replica {
         }
         match self.mutations[index].origin {
             Origin::Peer { slot, link, .. } => self.applied(index, slot, link, locally),
-            Origin::Client { .. } | Origin::Resize => self.check_done(index),
+            Origin::Client { .. } | Origin::Resize => {
+                if !locally {
+                    self.must_be_written_elsewhere(index);
+                }
+                self.check_done(index);
+            }
         }
     }
 
     pub(crate) fn unlock_mutation(&mut self, index: usize) {
         if let Some(lock) = self.mutations[index].lock.take() {
             self.locks.release(lock);
-        }
-    }
-
-    /// A peer has answered for a mutation: received it (protocol B) or written it.
-    pub(crate) fn peer_answered(&mut self, slot: Slot, seq: Seq, written: bool) {
-        let Some(index) = self.window.get(seq) else {
-            return;
-        };
-        self.saw_peer(slot, index, written);
-        let enough = written || self.peers[slot.index()].protocol == Protocol::B;
-        let received_is_enough = self.mutant(Mutant::ReceivedIsEnoughForFua);
-        let mutation = &mut self.mutations[index];
-        if enough && (written || !mutation.fua || received_is_enough) {
-            mutation.waiting.remove(slot);
-        }
-        if written && mutation.outstanding.remove(slot) {
-            self.peers[slot.index()].sent.answered(self.now);
-        }
-        self.check_done(index);
-    }
-
-    /// Completes a primary's mutation when it is done everywhere, and forgets it when nobody has its buffer any more.
-    pub(crate) fn check_done(&mut self, index: usize) {
-        let mutation = &self.mutations[index];
-        let Stage::Settled { locally } = mutation.stage else {
-            return;
-        };
-        if !mutation.answered && mutation.waiting.is_empty() {
-            // R1: checked at completion, in the term of this moment.
-            let withdrawn = mutation.cancelled;
-            if self.role == Role::Primary && !withdrawn && !self.may_complete() {
-                self.parked = true;
-                return;
-            }
-            let result = if locally || self.done_elsewhere(index) {
-                Ok(())
-            } else {
-                Err(Failure::Io)
-            };
-            self.answer(index, result);
-        }
-        let mutation = &self.mutations[index];
-        if mutation.answered && mutation.outstanding.is_empty() {
-            self.forget_mutation(index);
-        }
-    }
-
-    /// Without a local disk at least one in-sync peer must have it.
-    fn done_elsewhere(&self, index: usize) -> bool {
-        let seq = self.mutations[index].seq;
-        seq > Seq(0) && !self.store.in_sync().is_empty()
-    }
-
-    pub(crate) fn answer(&mut self, index: usize, result: Result<(), Failure>) {
-        let mutation = &mut self.mutations[index];
-        mutation.answered = true;
-        self.counts.writes += 1;
-        match mutation.origin {
-            Origin::Client { request, .. } if mutation.cancelled => {
-                self.act(Action::Forget { request });
-            }
-            Origin::Client {
-                request, arrived, ..
-            } => {
-                self.latency.write.total.record(arrived, self.now);
-                if result.is_ok() {
-                    self.counts.written_bytes += mutation.range.bytes();
-                }
-                self.act(Action::Complete { request, result });
-            }
-            Origin::Resize => self.resize_zeroed(result),
-            Origin::Peer { .. } => unreachable!("a standby answers in `applied`"),
         }
     }
 

@@ -1,10 +1,14 @@
 //! Reads: from the local disk, from a peer when there is none or it fails, and the repair of what could not be read.
 
+mod repair;
 mod served;
 
+pub(crate) use repair::Repair;
+
+use repair::REPAIR_TAG;
 use twindisk_format::{
     frame::Frame,
-    ids::{BlockRange, Slot, SlotSet},
+    ids::{BlockRange, Seq, Slot, SlotSet},
 };
 
 use crate::{
@@ -47,15 +51,6 @@ enum Purpose {
     },
 }
 
-/// A range that could not be read here is written again with what a peer has.
-#[derive(Clone, Debug)]
-pub(crate) struct Repair {
-    range: BlockRange,
-    lock: Option<LockId>,
-    from: Slot,
-    buf: Option<BufId>,
-}
-
 /// A peer's read that is served from here.
 #[derive(Clone, Debug)]
 pub(crate) struct ServedRead {
@@ -66,9 +61,6 @@ pub(crate) struct ServedRead {
     lock: LockId,
     buf: Option<BufId>,
 }
-
-/// Tags of repairs are told from those of reads by this bit.
-const REPAIR_TAG: u64 = 1 << 63;
 
 impl Read {
     pub(crate) fn abandon(&mut self, of: impl Fn(ConnectionId) -> bool) {
@@ -221,9 +213,39 @@ impl Replica {
         }
     }
 
+    /// S2: a peer may already have a write that is acknowledged to nobody. Whoever follows this node as primary need not have
+    /// it: no client reads it before it is acknowledged. (What the local disk shows is kept by this node's own copy.)
+    fn would_show_too_much(&self, read: &Read) -> bool {
+        matches!(read.purpose, Purpose::Client { .. })
+            && !self.mutant(Mutant::ReadUnacknowledged)
+            && self.mutations.iter().any(|(_, mutation)| {
+                mutation.seq > Seq(0)
+                    && mutation.origin.peer().is_none()
+                    && !mutation.answered
+                    && mutation.range.overlaps(read.range)
+            })
+    }
+
+    /// A read that waited for a write to be acknowledged goes on.
+    pub(crate) fn read_after_writes(&mut self) -> bool {
+        let next = self
+            .reads_behind
+            .iter()
+            .position(|&index| !self.would_show_too_much(&self.reads[index]));
+        let Some(index) = next.and_then(|at| self.reads_behind.remove(at)) else {
+            return false;
+        };
+        self.read_elsewhere(index);
+        true
+    }
+
     /// Asks the next in-sync peer, or gives up.
     fn read_elsewhere(&mut self, index: usize) {
         let read = &self.reads[index];
+        if self.would_show_too_much(read) {
+            self.marks.mark(crate::Mark::ReadBehindWrite);
+            return self.reads_behind.push_back(index);
+        }
         let tried = read.tried;
         let range = read.range;
         let next = self.slots().find(|slot| {
@@ -381,97 +403,6 @@ impl Replica {
             self.reads[index].asked = None;
             self.read_elsewhere(index);
         }
-        let repairs: Vec<usize> = self
-            .repairs
-            .iter()
-            .filter(|(_, repair)| repair.from == slot && repair.buf.is_none())
-            .map(|(index, _)| index)
-            .collect();
-        for index in repairs {
-            self.end_repair(index);
-        }
-    }
-
-    fn begin_repair(&mut self, from: Slot, range: BlockRange) {
-        let index = self.repairs.insert(Repair {
-            range,
-            lock: None,
-            from,
-            buf: None,
-        });
-        let lock = self.locks.acquire(range, LockOwner::Repair(index));
-        self.repairs[index].lock = Some(lock);
-    }
-
-    /// Under the lock the peer's blocks are read again: a write may have come between.
-    pub(crate) fn repair_locked(&mut self, index: usize) {
-        let Repair { range, from, .. } = self.repairs[index];
-        if self.peer(from).phase != Phase::Established || !self.disk_attached() {
-            return self.end_repair(index);
-        }
-        self.send(
-            from,
-            Frame::Read {
-                tag: REPAIR_TAG | index as u64,
-                range,
-            },
-        );
-    }
-
-    fn repair_replied(&mut self, index: usize, slot: Slot, buf: Option<BufId>) {
-        let expected = self
-            .repairs
-            .get(index)
-            .is_some_and(|repair| repair.from == slot && repair.buf.is_none());
-        match buf {
-            Some(buf) if expected && self.disk_attached() => {
-                let range = self.repairs[index].range;
-                self.repairs[index].buf = Some(buf);
-                self.disk(
-                    Op::Repair(index),
-                    DiskIo::Write {
-                        range,
-                        buf,
-                        at: 0,
-                        fua: false,
-                    },
-                );
-            }
-            Some(buf) => {
-                self.act(Action::Release { buf });
-                if expected {
-                    self.end_repair(index);
-                }
-            }
-            None if expected => self.end_repair(index),
-            None => {}
-        }
-    }
-
-    pub(crate) fn repair_written(&mut self, index: usize, result: Result<(), DiskError>) {
-        let range = self.repairs[index].range;
-        match result {
-            Ok(()) => {
-                self.flusher.dirty = true;
-                self.report(Report::ReadRepaired {
-                    block: range.start,
-                    blocks: range.blocks,
-                });
-            }
-            // R13: the peer has it, and a later read tries again.
-            Err(error) if error.is_no_space() => self.marks.mark(crate::Mark::NoSpaceToRepair),
-            Err(error) => self.disk_failed(&format!("a repair could not be written: {error}")),
-        }
-        self.end_repair(index);
-    }
-
-    fn end_repair(&mut self, index: usize) {
-        let repair = self.repairs.remove(index);
-        if let Some(lock) = repair.lock {
-            self.locks.release(lock);
-        }
-        if let Some(buf) = repair.buf {
-            self.act(Action::Release { buf });
-        }
+        self.abandon_repairs(slot);
     }
 }

@@ -60,6 +60,8 @@ pub struct Replica {
     /// Requests that arrived while I/O was suspended, and when.
     pub(crate) held: VecDeque<(ClientRequest, Time)>,
     pub(crate) reads: Slab<Read>,
+    /// Reads that a peer is to answer, and that wait for a write to be acknowledged.
+    pub(crate) reads_behind: VecDeque<usize>,
     pub(crate) repairs: Slab<Repair>,
     pub(crate) served_reads: Slab<ServedRead>,
     /// Served reads that have their range and wait for a buffer.
@@ -181,6 +183,8 @@ pub(crate) enum Then {
         link: LinkId,
         term: Term,
         released: bool,
+        /// It was a member when that was on its way to the disk.
+        member: bool,
     },
     /// A candidate's own state is stored.
     Demoted,
@@ -347,6 +351,7 @@ impl Replica {
             frozen: VecDeque::new(),
             held: VecDeque::new(),
             reads: Slab::new(),
+            reads_behind: VecDeque::new(),
             repairs: Slab::new(),
             served_reads: Slab::new(),
             served_waiting: VecDeque::new(),

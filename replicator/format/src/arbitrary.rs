@@ -215,11 +215,13 @@ prop_compose! {
         newest: u64,
         primary: bool,
         up_to_date: bool,
+        unconfirmed: bool,
         size_blocks: u64,
     ) -> Membership {
         let (term, epoch, newest) = (Term(term), Epoch(epoch), Seq(newest));
         Membership {
-            change, term, lineage, epoch, in_sync, joining, equal, newest, primary, up_to_date, size_blocks,
+            change, term, lineage, epoch, in_sync, joining, equal, newest, primary, up_to_date, unconfirmed,
+            size_blocks,
         }
     }
 }

@@ -177,6 +177,9 @@ pub struct Membership {
     pub primary: bool,
     /// The leader knows that its data is the newest.
     pub up_to_date: bool,
+    /// The newest generation was begun by a primary that is none any more, and that never knew every member to have stored
+    /// it: nothing was acknowledged in it, and a member that does not know it may have gone on.
+    pub unconfirmed: bool,
     /// Size of the device in blocks.
     pub size_blocks: u64,
 }

@@ -209,6 +209,7 @@ fn control_messages() -> Vec<ControlMessage> {
             newest: Seq(9),
             primary: true,
             up_to_date: false,
+            unconfirmed: false,
             size_blocks: 70_000,
         }),
         M::MembershipStored { change: 2 },
@@ -281,6 +282,28 @@ fn control_message_bytes() {
         assert_eq!(codec::decode(&bytes).as_ref(), Ok(&message), "{name}");
         golden(&format!("control_{name}"), &bytes);
     }
+}
+
+#[test]
+fn the_table_of_control_messages_is_true() {
+    let document = include_str!("../FORMAT.md");
+    let (_, section) = document.split_once("### Control messages\n").unwrap();
+    let rows = section
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(1);
+    let table: Vec<_> = rows
+        .map(|row| row.split(" | ").take(2).collect::<Vec<_>>().join(" | "))
+        .collect();
+    let messages = control_messages();
+    let real = messages.iter().map(|message| {
+        let mut bytes = Vec::new();
+        codec::encode(message, &mut bytes);
+        let said = format!("{message:?}");
+        let name = said.split(|c: char| !c.is_alphanumeric()).next().unwrap();
+        format!("| {} | {name}", bytes[0])
+    });
+    assert_eq!(table, real.collect::<Vec<_>>());
 }
 
 fn frames() -> Vec<(&'static str, Frame)> {

@@ -414,6 +414,8 @@ impl World {
     fn rights(&self, number: usize, invoke: u64, fua: bool) -> Rights {
         use twindisk_core::Protocol;
         let mut rights = Rights::default();
+        // Without a disk of its own a primary has told others to write it, and waits for that.
+        let has_copy = self.nodes[number].in_sync.contains(&(number as u8));
         for node in &self.nodes[number].in_sync {
             let node = usize::from(*node);
             let bit = 1 << node;
@@ -426,7 +428,7 @@ impl World {
                 Protocol::C => rights.must |= bit,
                 Protocol::A | Protocol::B if own => rights.must |= bit,
                 // FUA is stable on every replica of the set, whatever the protocol.
-                Protocol::B if fua => rights.must |= bit,
+                Protocol::B if fua || !has_copy => rights.must |= bit,
                 Protocol::B => rights.received |= bit,
                 Protocol::A => {}
             }

@@ -14,11 +14,15 @@ use crate::{
     checker::{Violation, promises, sector::Held},
     content::{SECTOR_BYTES, SECTORS, hash},
     node::{Node, Op, name},
+    swarm::SEC,
     trace::tell,
     world::{Dice, Ev, World},
 };
 
 const EIO: i32 = 5;
+
+/// How long a slow disk works on one operation, at most.
+const SLOWEST: u64 = 30 * SEC;
 
 /// No space left on the device, and over the quota.
 const NO_SPACE: [i32; 2] = [28, 122];
@@ -47,7 +51,8 @@ impl World {
         let mut delay = self.disk_latency(typical);
         let node = &self.nodes[number];
         if self.now < node.trouble.slow_until {
-            delay *= node.trouble.slowness;
+            // Or it would be under way long after the faults have ended.
+            delay = (delay * node.trouble.slowness).min(SLOWEST);
         }
         let mut at = self.now + delay;
         if self.now < node.trouble.stuck_until {

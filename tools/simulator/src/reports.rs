@@ -61,8 +61,11 @@ impl World {
                 term,
                 nodes,
                 joining,
+                epoch,
                 ..
             } => {
+                // A standby may say later what it has known for long.
+                let told = self.told_sets.insert(*epoch, nodes.clone());
                 self.nodes[number].term = *term;
                 let before = core::mem::replace(&mut self.nodes[number].in_sync, nodes.clone());
                 let joined = core::mem::replace(&mut self.nodes[number].joining, joining.clone());
@@ -95,7 +98,11 @@ impl World {
                     }
                     let disk = &self.nodes[node].disk;
                     let result = self.book.check_member(invoke, node, disk);
-                    let doomed = disk.doomed().filter(|_| !before.contains(member));
+                    let is_news = !before
+                        .iter()
+                        .chain(told.iter().flatten())
+                        .any(|node| node == member);
+                    let doomed = disk.doomed().filter(|_| is_news);
                     self.check(result);
                     if let Some(sector) = doomed {
                         let story = format!(

@@ -33,6 +33,7 @@ pub(crate) struct Aside {
     pub(crate) alone: Alone,
     pub(crate) rots: bool,
     pub(crate) found_different: u64,
+    pub(crate) told_sets: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Aside {
@@ -59,6 +60,7 @@ impl Aside {
             alone: Alone::new(swarm.nodes),
             rots: false,
             found_different: 0,
+            told_sets: BTreeMap::new(),
             swarm,
         }
     }
@@ -88,6 +90,7 @@ impl World {
         swap(&mut self.alone, &mut other.alone);
         swap(&mut self.rots, &mut other.rots);
         swap(&mut self.found_different, &mut other.found_different);
+        swap(&mut self.told_sets, &mut other.told_sets);
         self.resource = resource;
         self.trace.about = Some(resource);
     }

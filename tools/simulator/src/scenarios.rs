@@ -16,6 +16,7 @@ mod power;
 mod resync;
 mod rights;
 mod roles;
+mod rolled_back;
 mod size;
 mod split_brain;
 mod stalls;
@@ -43,7 +44,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 18] = [
+    let subjects: [(&str, &[(&str, Run)]); 19] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
@@ -60,6 +61,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("split brain", split_brain::ALL),
         ("three nodes", three::ALL),
         ("identity", identity::ALL),
+        ("rolled back", rolled_back::ALL),
         ("epochs", epochs::ALL),
         ("two resources", two_resources::ALL),
     ];

@@ -225,7 +225,7 @@ impl Faults {
 }
 
 /// Whether nodes are asked what they would do alone, unless somebody says otherwise.
-pub const ASK_ALONE: bool = false;
+pub const ASK_ALONE: bool = true;
 
 /// What a scenario is given: its dice, and the deliberate bug of its cores.
 #[derive(Clone, Copy, Debug)]

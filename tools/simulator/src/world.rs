@@ -58,6 +58,8 @@ pub struct World {
     pub(crate) rots: bool,
     /// Blocks in which verifies have found replicas to differ.
     pub(crate) found_different: u64,
+    /// The in-sync sets that were reported, by their epoch.
+    pub(crate) told_sets: BTreeMap<u64, Vec<u8>>,
 }
 
 /// A die for each part of the world.
@@ -247,6 +249,7 @@ impl World {
             healed: false,
             rots: first.rots,
             found_different: first.found_different,
+            told_sets: first.told_sets,
             dice,
             swarm: first.swarm,
         }

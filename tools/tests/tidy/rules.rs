@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{files, none};
+use crate::{files, none, rust::code};
 
 /// Where they are defined: `### R1 Title`, then one line each of where it is kept and what proves it.
 const RULES: &str = "replicator/RULES.md";
@@ -104,7 +104,7 @@ impl Rule {
                 if is_proof != proves(path) {
                     complaints.push(format!("{}: {path} is not where it is {what}", self.name));
                 }
-                named |= !by_name || words(text).any(|word| word == self.name);
+                named |= !by_name || rules_of(path, text).contains(&*self.name);
             }
             if !named {
                 complaints.push(format!(
@@ -145,7 +145,7 @@ fn complaints(rules: &[Rule], tree: &Tree) -> Vec<String> {
         complaints.extend(rule.complaints(tree));
     }
     for (path, text) in tree {
-        let named: BTreeSet<&str> = words(text).filter(|word| is_rule(word)).collect();
+        let named = rules_of(path, text);
         for unknown in named.difference(&defined) {
             complaints.push(format!(
                 "{path} names {unknown}, which {RULES} does not define"
@@ -163,6 +163,17 @@ fn proves(path: &str) -> bool {
 fn text_of<'a>(tree: &'a Tree, path: &str) -> Option<&'a str> {
     let found = tree.iter().find(|(known, _)| known == path);
     found.map(|(_, text)| &**text)
+}
+
+/// Those that a file names: code does so in comments and strings, and may have constants of such names.
+fn rules_of<'a>(path: &str, text: &'a str) -> BTreeSet<&'a str> {
+    let mut named: BTreeSet<&str> = words(text).filter(|word| is_rule(word)).collect();
+    if path.ends_with(".rs") && !named.is_empty() {
+        let code = code(text);
+        let count = |text: &str, name: &str| words(text).filter(|word| *word == name).count();
+        named.retain(|name| count(text, name) > count(&code, name));
+    }
+    named
 }
 
 /// `R1`, `S7`, `R8a`.
@@ -218,5 +229,9 @@ fn what_is_missing_is_found() {
         2,
         "not named, and not defined"
     );
+    tree[1].1 = "const R1: u8 = 0; // R10";
+    assert_eq!(found(document, &tree).len(), 2, "the constant is no rule");
+    tree[1].1 = "const R10: u8 = 0; // R1";
+    assert_eq!(found(document, &tree), [""; 0], "nor is that one");
     assert_ne!(found("", &whole), [""; 0], "nothing is defined");
 }

@@ -1,6 +1,5 @@
-//! `/metrics`: what is known, for Prometheus.
-//!
-//! What a replica says is left out while it does not answer: a number that is old looks like one that is true.
+//! `/metrics`: what is known, for Prometheus. What a replica says is left out while it does not answer:
+//! a number that is old looks like one that is true.
 
 mod page;
 mod words;

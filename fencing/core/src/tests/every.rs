@@ -2,7 +2,7 @@
 
 use super::{
     bench::*,
-    rules::{Driver, Event, well},
+    rules::{Driver, Event, Said},
 };
 use crate::{Operator, Role, fence::Fencing};
 
@@ -213,4 +213,15 @@ fn every_event_in_every_state_of_a_standby() {
         expected(Role::Standby),
         "{STATES:?}"
     );
+}
+
+/// A beat of the first run that is as it should be.
+fn well() -> Said {
+    Said {
+        run: 0,
+        hears: 3,
+        answers: false,
+        leaving: false,
+        about: said("r0"),
+    }
 }

@@ -2,7 +2,7 @@
 
 mod reasons;
 
-use super::bench::{BETA, DEAD, Duration, INTERVAL, ME, R0, RUN, as_ms, resource, said};
+use super::bench::{BETA, DEAD, Duration, INTERVAL, ME, R0, RUN, as_ms, resource};
 use crate::{
     Action, Agent, Beat, BeatResource, Config, HungIo, Intent, Memory, Operator, Order, PathIndex,
     PeerConfig, Profile, Question, ReplicaView, ResourceIndex, Role, Services, Serving, Time,
@@ -418,15 +418,4 @@ fn is_receipt(order: &Order) -> bool {
         order,
         Order::ReceiptFenced { .. } | Order::ReceiptReleased { .. }
     )
-}
-
-/// A beat of the first run that is as it should be.
-pub(super) fn well() -> Said {
-    Said {
-        run: 0,
-        hears: 3,
-        answers: false,
-        leaving: false,
-        about: said("r0"),
-    }
 }

@@ -87,11 +87,13 @@ impl Replica {
         if released {
             self.outdate("another standby is promoted, and the two may differ");
         }
+        let member = self.stored_up_to_date();
         self.store.then(Then::Granted {
             slot,
             link: link.id,
             term,
             released,
+            member,
         });
     }
 
@@ -132,7 +134,13 @@ impl Replica {
         }
     }
 
-    pub(crate) fn send_grant(&mut self, slot: Slot, link: LinkId, term: Term, released: bool) {
+    pub(crate) fn send_grant(
+        &mut self,
+        slot: Slot,
+        link: LinkId,
+        term: Term,
+        (released, member): (bool, bool),
+    ) {
         if self
             .peer(slot)
             .link
@@ -154,7 +162,9 @@ impl Replica {
                 next: format!("look at `twindisk status`; {name} is being promoted"),
             }));
         }
-        let member = self.stored_up_to_date();
+        // That it has begun to part since is not stored yet, and says so itself when it is.
+        let was = member && !self.mutant(Mutant::GrantOfTheMoment);
+        let member = was || self.stored_up_to_date();
         self.send(
             slot,
             Frame::Control(ControlMessage::TermGranted {

@@ -231,7 +231,8 @@ impl Replica {
             superblock.term = membership.term;
             superblock.epoch = membership.epoch;
             superblock.lineage = membership.lineage.clone();
-            superblock.unconfirmed = false;
+            superblock.unconfirmed =
+                membership.unconfirmed && superblock.lineage.newest().is_some();
             if membership.primary {
                 superblock.active = true;
                 superblock.host = host;

@@ -68,6 +68,7 @@ impl World {
     fn asks_alone(&self) -> bool {
         self.swarm.alone
             && !self.swarm.lossy
+            && !self.book.lossy
             && self.operator.arbiter.is_none()
             && self.violation.is_none()
     }

@@ -1,14 +1,14 @@
 //! Metadata that dies in silence, on nodes that have nothing to store, and disks that hang: found while there is a choice, and
 //! said on both nodes.
 
-use twindisk_core::{ConnectionState, DiskState, Mark, RefusalCode, Role};
+use twindisk_core::{Command, ConnectionState, DiskState, Mark, Protocol, RefusalCode, Role};
 
 use super::Run;
 use crate::{
     disk::Loss,
-    node::Trouble,
+    node::{Trouble, slot_of},
     run::Outcome,
-    script::{PROMOTE, Script},
+    script::{DEMOTE, PROMOTE, Script},
     swarm::{SEC, Seed, Swarm},
     trace::Telling,
 };
@@ -23,6 +23,8 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("three-nodes-and-one-withdraws", one_of_three),
     ("disk-hangs-on-the-standby", disk_hangs),
     ("metadata-dies-before-a-leave", dies_before_a_leave),
+    ("metadata-dies-before-a-write-a", dies_before_a_write),
+    ("parts-while-it-grants", parts_while_it_grants),
 ];
 
 const FOR_EVER: u64 = u64::MAX;
@@ -257,5 +259,51 @@ fn dies_before_a_leave(seed: Seed, telling: Telling) -> Outcome {
             break;
         }
     }
+    script.finish()
+}
+
+/// The metadata of a primary that nobody is counted beside dies when a write is to be noted in the activity log: the standby
+/// gets no write of which this node, started anew, would know nothing.
+fn dies_before_a_write(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.protocol = Protocol::A;
+    swarm.size_blocks = 8192;
+    (swarm.load.hot_blocks, swarm.load.reads) = (8192, 0);
+    let mut script = Script::new(swarm, telling);
+    script.serve(20);
+    script.wait_all_equal();
+    script.world.let_metadata_die(0, false, FOR_EVER);
+    script.load(10);
+    script.wait_disk(0, DiskState::Failed);
+    script.load_done();
+    script.crash(0);
+    script.world.nodes[0].trouble = Trouble::default();
+    script.start(0);
+    script.wait_all_equal();
+    script.must(0, PROMOTE);
+    script.serve(10);
+    script.finish()
+}
+
+/// A standby is asked for the term, and ordered to part from the candidate while it stores that. What it grants is what it
+/// has stored with the grant: that it counts no more it may say when that is stored too.
+fn parts_while_it_grants(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = quiet(seed, telling);
+    script.must(0, DEMOTE);
+    script.pass(500);
+    let until = script.world.now + SEC;
+    script.world.let_metadata_die(1, true, until);
+    let promoted = script.world.command(0, PROMOTE);
+    script.pass(200);
+    let peer = slot_of(1, 0);
+    let parted = script.world.command(1, Command::Disconnect { peer });
+    script.wait_disk(1, DiskState::Outdated);
+    script.wait("both are answered", |world| {
+        world.answer(promoted).is_some() && world.answer(parted).is_some()
+    });
+    script.must(1, Command::Connect { peer });
+    script.somebody_primary();
+    script.wait_all_equal();
+    script.serve(20);
     script.finish()
 }

@@ -30,6 +30,10 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("handover-a-taken-back", handover_taken_back),
     ("flagged-and-never-equal", flagged_and_never_equal),
     ("joiner-does-not-know-yet", joiner_does_not_know),
+    (
+        "unconfirmed-generation-is-handed-on",
+        unconfirmed_is_handed_on,
+    ),
 ];
 
 fn three(seed: Seed, telling: Telling) -> Script {
@@ -295,5 +299,40 @@ fn joiner_does_not_know(seed: Seed, telling: Telling) -> Outcome {
         script.serve(20);
         script.wait_all_equal();
     }
+    script.finish()
+}
+
+/// Ann begins a generation without bob while cid, a member, is away: nothing is acknowledged in it. Cid goes on from the one
+/// before by truthful fencings. Back as standbys, ann makes bob equal, and bob meets cid first: that is no split brain.
+fn unconfirmed_is_handed_on(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    script.serve(30);
+    script.wait_all_equal();
+    cut(&mut script, (0, 2));
+    cut(&mut script, (1, 2));
+    script.wait_lost(0, 2);
+    script.wait_suspended(0);
+    script.crash(1);
+    script.wait_lost(0, 1);
+    script.start(1);
+    script.wait_link(0, 1, ConnectionState::SyncSource);
+    script.pass(200);
+    for node in [0, 1] {
+        script.power_off(node, Loss::Some);
+        script.fenced(2, node);
+    }
+    script.must(2, PROMOTE);
+    script.serve(30);
+    script.start(0);
+    script.start(1);
+    script.wait_link(0, 1, ConnectionState::Established);
+    for side in 0..2 {
+        script.world.pair_mut((1, 2)).blocked[side] = 0;
+        script.world.unblock((1, 2), side);
+    }
+    script.pass(300);
+    script.join();
+    script.wait_all_equal();
+    script.serve(30);
     script.finish()
 }

@@ -27,7 +27,12 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("disk-fails-with-nobody-there", disk_fails_with_nobody_there),
     ("received-is-not-written-b", received_is_not_written),
     ("received-is-not-offered-b", received_is_not_offered),
+    ("received-is-no-copy-b", received_is_no_copy),
     ("read-elsewhere-waits-its-turn", read_elsewhere_waits),
+    (
+        "read-elsewhere-shows-nothing-new",
+        read_elsewhere_shows_nothing,
+    ),
     ("reads-that-fail-for-a-moment", reads_that_fail),
     ("lying-device-is-found-by-a-verify", lying_device),
 ];
@@ -272,6 +277,28 @@ fn received_is_not_written(seed: Seed, telling: Telling) -> Outcome {
     script.finish()
 }
 
+/// The primary has no disk any more, so that what its standby has only received is nowhere. The standby's process dies.
+fn received_is_no_copy(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.protocol = Protocol::B;
+    (swarm.load.depth, swarm.load.burst, swarm.load.reads) = (32, 16, 0);
+    unflushed(&mut swarm);
+    let mut script = Script::new(swarm, telling);
+    script.serve(20);
+    fail_a_flush(&mut script, 0, 20);
+    script.serve(20);
+    script.world.nodes[1].trouble.stuck_until = script.world.now + SEC;
+    script.load(60);
+    script.pass(60);
+    script.crash(1);
+    script.pass(100);
+    script.start(1);
+    script.pass(500);
+    script.somebody_primary();
+    script.load_done();
+    script.finish()
+}
+
 /// The standby does not offer its copy before it is written: nobody records the other side as outdated for it.
 fn received_is_not_offered(seed: Seed, telling: Telling) -> Outcome {
     let mut script = received(seed, telling);
@@ -316,6 +343,38 @@ fn read_elsewhere_waits(seed: Seed, telling: Telling) -> Outcome {
         script.pass(2);
     }
     script.load_done();
+    script.finish()
+}
+
+/// A primary without a disk reads through one standby while the other one is away, and lacks what was written last. Who
+/// leads the two once the primary has stepped down need not have that: no client may have seen it.
+fn read_elsewhere_shows_nothing(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.nodes = 3;
+    swarm.size_blocks = 4;
+    (swarm.load.hot_blocks, swarm.load.max_blocks) = (4, 1);
+    (swarm.load.clients, swarm.load.depth) = (2, 8);
+    (swarm.load.reads, swarm.load.think) = (500, 2 * MS);
+    (swarm.net.flips, swarm.load.flushes) = (0, 0);
+    let mut script = Script::new(swarm, telling);
+    for _ in 0..6 {
+        script.serve(20);
+        fail_a_flush(&mut script, 0, 20);
+        script.serve(20);
+        script.load(30);
+        script.pass(3);
+        script.world.break_link((0, 1), "the scenario wants it");
+        // Whoever has no disk steps down each time that it meets one who has.
+        let busy = |world: &World| {
+            world.clients.issued < world.clients.budget || world.clients.waiting() > 0
+        };
+        while busy(&script.world) && script.world.violation.is_none() {
+            script.pass(500);
+            script.somebody_primary();
+        }
+        script.take_over(0);
+        script.wait_all_equal();
+    }
     script.finish()
 }
 

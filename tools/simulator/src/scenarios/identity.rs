@@ -304,7 +304,7 @@ fn impossible_term(seed: Seed, telling: Telling) -> Outcome {
 }
 
 /// What a node has on its disks now, to come back to.
-struct Snapshot {
+pub(super) struct Snapshot {
     node: usize,
     disk: DataDisk,
     meta: MetaDisk,
@@ -312,7 +312,7 @@ struct Snapshot {
 
 impl Snapshot {
     /// At a quiet moment.
-    fn of(script: &mut Script, node: usize) -> Self {
+    pub(super) fn of(script: &mut Script, node: usize) -> Self {
         script.pass(2500);
         Self {
             node,
@@ -322,9 +322,10 @@ impl Snapshot {
     }
 
     /// The node is off, and comes up as it was.
-    fn restore(&self, script: &mut Script) {
+    pub(super) fn restore(&self, script: &mut Script) {
         script.world.nodes[self.node].disk = self.disk.clone();
         script.world.nodes[self.node].meta = self.meta.clone();
+        script.world.nodes[self.node].rewound = true;
         script.start(self.node);
     }
 }

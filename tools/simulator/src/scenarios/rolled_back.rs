@@ -1,0 +1,85 @@
+//! A member of the set is rolled back, and a primary that can't bring it up, or has a generation that nobody else knows, has
+//! to find that out.
+
+use twindisk_core::{Command, ConnectionState, Mark, RefusalCode, Role};
+
+use super::{Run, identity::Snapshot};
+use crate::{
+    disk::Loss,
+    node::slot_of,
+    run::Outcome,
+    script::{PROMOTE, Script},
+    swarm::{Seed, Swarm},
+    trace::Telling,
+};
+
+pub(super) const ALL: &[(&str, Run)] = &[(
+    "a-generation-that-nobody-knows",
+    generation_that_nobody_knows,
+)];
+
+/// A pair of nodes can't reach each other, or can again.
+fn block(script: &mut Script, pair: (usize, usize), blocked: bool) {
+    for side in 0..2 {
+        if blocked {
+            script.world.block(pair, side, u64::MAX);
+        } else {
+            script.world.pair_mut(pair).blocked[side] = 0;
+            script.world.unblock(pair, side);
+        }
+    }
+}
+
+fn discard(script: &mut Script, given_up: usize, kept: usize) {
+    let keep = Some(slot_of(given_up, kept));
+    script.must(given_up, Command::Discard { peer: None, keep });
+}
+
+/// A primary has begun a generation that its only member was never told of. That one was rolled back, and a person promoted
+/// it: a conflict. The primary stays what it is until a person decides.
+fn generation_that_nobody_knows(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    (swarm.nodes, swarm.lossy) = (3, true);
+    let mut script = Script::new(swarm, telling);
+    script.serve(40);
+    let snapshot = Snapshot::of(&mut script, 1);
+    script.serve(40);
+    script.pass(2500);
+    script.power_off(1, Loss::Nothing);
+    script.power_off(2, Loss::Nothing);
+    script.wait_lost(0, 1);
+    script.wait_lost(0, 2);
+    script.fenced(0, 2);
+    script.pass(500);
+    block(&mut script, (0, 1), true);
+    snapshot.restore(&mut script);
+    script.must(
+        1,
+        Command::Promote {
+            force: Some("the scenario wants it".to_owned()),
+        },
+    );
+    script.pass(500);
+    block(&mut script, (0, 1), false);
+    script.wait_link(0, 1, ConnectionState::SplitBrain);
+    script.wait_link(1, 0, ConnectionState::SplitBrain);
+    script.expect_role(0, Role::Primary);
+    script.expect_role(1, Role::Primary);
+    script.expect_decided(Mark::RewoundConflict);
+    // Either is given up: what the clients of the one were told, or what was forced.
+    let (given_up, kept) = [(0, 1), (1, 0)][seed.number as usize % 2];
+    // Nothing is under way that was acknowledged.
+    script.must(given_up, Command::Demote { abandon: true });
+    script.must_refuse(given_up, PROMOTE, RefusalCode::PeerIsPrimary);
+    discard(&mut script, given_up, kept);
+    script.start(2);
+    if kept == 1 {
+        // It knows more of that one as well.
+        script.wait_link(2, kept, ConnectionState::SplitBrain);
+        discard(&mut script, 2, kept);
+    }
+    script.wait_all_equal();
+    script.expect_role(kept, Role::Primary);
+    script.serve(20);
+    script.finish()
+}
