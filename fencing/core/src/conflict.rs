@@ -1,12 +1,14 @@
 //! A replica that is in conflict with another one (split brain, unrelated, rolled back): a person decides whose data
 //! counts. Until then this agent promotes, releases and shoots for it nobody, and says so (R11).
 
-use crate::{Agent, Level, ResourceIndex};
+use crate::{Agent, Level, ResourceIndex, mutants::Mutant, resource::Resource};
 
 impl Agent {
     /// Whether the replica was in conflict with another one when it said something last.
     pub(crate) fn in_conflict(&self, resource: ResourceIndex) -> bool {
-        self.resources[resource].conflict.is_some()
+        let any = |one: &Resource| one.conflict.is_some();
+        any(&self.resources[resource])
+            || self.mutant(Mutant::ConflictOfAny) && self.resources.iter().any(any)
     }
 
     /// The replica has said something of itself. What it said last holds while its process is gone.

@@ -60,7 +60,7 @@ pub(crate) enum Fencing {
 /// delay long. A node fires only in its own slot of a round, or its retry would meet the other one in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timetable {
-    /// When the first round began.
+    /// When the first round began: both nodes count from when they lost each other.
     from: Time,
     /// How long a slot is: at least twice as long as the fence device takes.
     delay: Duration,
@@ -256,7 +256,7 @@ impl Agent {
             Fencing::Storing { version, failed }
                 if version <= self.stored || self.mutant(Mutant::FireBeforeIntentStored) =>
             {
-                let table = self.timetable(peer);
+                let table = self.timetable(peer, &reasons);
                 let until = self.next_slot(peer, table, self.damping(peer));
                 if until > now {
                     self.act(Action::ReadPower(peer));
@@ -301,13 +301,21 @@ impl Agent {
 
     /// R7: of two that live and have lost each other the primary fires at once, unless it has lost its clients, too.
     /// Every two places in the race are a whole delay apart.
-    fn timetable(&self, peer: PeerIndex) -> Timetable {
+    fn timetable(&self, peer: PeerIndex, reasons: &[Reason]) -> Timetable {
         let state = &self.peers[peer];
         let theirs = state.beat.as_ref().map_or(0, |beat| beat.fence_latency);
         let latency = state.latency.max(Duration::from_millis(theirs));
         let delay = self.config.profile.fence_delay();
+        // Who could not want it at once (its own services had to go first, or its memory could not be stored) has no race of
+        // its own: it waits for its place in the one that the other node is in since then.
+        let dead = self.config.profile.dead();
+        let silent = state.lost_since().map(|since| since.after(dead));
+        let lost = reasons.iter().filter_map(|reason| {
+            let apart = self.resources[reason.resource].lost?;
+            silent.map(|silent| silent.max(apart))
+        });
         Timetable {
-            from: self.now,
+            from: lost.min().map_or(self.now, |lost| lost.min(self.now)),
             delay: delay.max(latency.saturating_mul(2)),
             latency,
         }
@@ -387,7 +395,13 @@ impl Agent {
 
     /// What is done now says nothing of a peer that connects later.
     pub(crate) fn note_meetings(&mut self, peer: PeerIndex) {
-        for (state, config) in self.resources.iter_mut().zip(&self.config.resources) {
+        let most = if self.mutant(Mutant::ShotOfFirst) {
+            1
+        } else {
+            self.resources.len()
+        };
+        let resources = self.resources.iter_mut().zip(&self.config.resources);
+        for (state, config) in resources.take(most) {
             if config.peer == peer {
                 state.fired_met = state.view.as_ref().map_or(0, |view| view.met);
             }

@@ -4,7 +4,7 @@
 //! `false`. Even in a build of the whole workspace, which unifies features, only an agent made by [`Agent::with_mutant`] has
 //! a bug, and only the simulator calls that. The `tidy` test checks both.
 
-use crate::Agent;
+use crate::{Agent, BeatResource, ResourceIndex};
 
 macro_rules! mutants {
     ($($(#[doc = $what:literal])+ $name:ident: $rule:literal,)+) => {
@@ -70,6 +70,18 @@ mutants! {
     /// A node releases its replica to the peer while its own services run.
     ReleaseWithServices: "R12",
 
+    // One resource taken for another.
+    /// That the peer's agent has released one resource counts for the others.
+    ReleaseOfOther: "R2",
+    /// What the peer says of the first resource is taken for all.
+    SaidOfFirst: "R12",
+    /// Whether services are down is asked of those of the first resource.
+    ServicesOfFirst: "R12",
+    /// A shot is a receipt for the first resource alone.
+    ShotOfFirst: "the way of a failover",
+    /// A conflict of one resource keeps all from being decided.
+    ConflictOfAny: "the way of a failover",
+
     // The service goes on.
     /// The peer is asked for a release only when its process is gone, not when it is a standby again.
     AskOnlyTheGone: "release",
@@ -84,6 +96,23 @@ mutants! {
 pub(crate) struct Mutated(#[cfg(feature = "mutants")] Option<Mutant>);
 
 impl Agent {
+    /// The resource, or with this bug the first one.
+    pub(crate) fn or_first(&self, mutant: Mutant, resource: ResourceIndex) -> ResourceIndex {
+        if self.mutant(mutant) {
+            return ResourceIndex::new(0);
+        }
+        resource
+    }
+
+    /// With this bug: the peer's agent has released another resource.
+    pub(crate) fn has_released_other(&self, resource: ResourceIndex) -> bool {
+        let config = &self.config.resources[resource];
+        let beat = self.peers[config.peer].beat.as_ref();
+        let other = |said: &BeatResource| said.name != config.name && said.released.is_asked();
+        self.mutant(Mutant::ReleaseOfOther)
+            && beat.is_some_and(|beat| beat.resources.iter().any(other))
+    }
+
     /// Whether the core has this bug now.
     #[cfg(feature = "mutants")]
     pub(crate) fn mutant(&self, mutant: Mutant) -> bool {

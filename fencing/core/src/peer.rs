@@ -129,6 +129,12 @@ impl Peer {
         self.heard
     }
 
+    /// Since when nothing is heard of it, or it hears nothing of this node; `None`: it was never heard.
+    pub(crate) fn lost_since(&self) -> Option<Time> {
+        self.deaf
+            .map_or(self.heard, |deaf| Some(deaf).min(self.heard))
+    }
+
     /// Whether it was heard within the last `time`.
     pub(crate) fn is_heard(&self, now: Time, time: Duration) -> bool {
         self.heard().is_some_and(|heard| now.since(heard) < time)

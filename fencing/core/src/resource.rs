@@ -233,11 +233,11 @@ impl Agent {
         self.resources[resource].known = false;
         match order {
             Order::Promote => self.promoted(resource),
-            Order::ReceiptFenced { detail, .. } => {
-                self.resources[resource].right = Some(format!("fence: {detail}"));
+            Order::ReceiptFenced { detail, met } => {
+                self.entitled(resource, met, format!("fence: {detail}"));
             }
-            Order::ReceiptReleased { detail, .. } => {
-                self.resources[resource].right = Some(format!("release: {detail}"));
+            Order::ReceiptReleased { detail, met } => {
+                self.entitled(resource, met, format!("release: {detail}"));
             }
             Order::Outdate { .. } => {
                 self.resources[resource].released = outdating;
@@ -246,6 +246,14 @@ impl Agent {
             Order::HandOver => self.resources[resource].switching = false,
         }
         self.decide();
+    }
+
+    /// The replica has stored a receipt. One of before they met again, which its disk took too long to store, is no right.
+    fn entitled(&mut self, resource: ResourceIndex, met: u64, right: String) {
+        let state = &mut self.resources[resource];
+        if state.view.as_ref().is_none_or(|view| view.met == met) {
+            state.right = Some(right);
+        }
     }
 
     /// Takes a resource one step further.
@@ -293,7 +301,7 @@ impl Agent {
         let has_services = self.config.resources[resource].has_services;
         let state = &self.resources[resource];
         let down = !has_services
-            || state.services == Services::Down
+            || self.own_services(resource) == Services::Down
             || self.mutant(Mutant::HandOverWithServices);
         let primary = state
             .view
@@ -316,7 +324,10 @@ impl Agent {
         let state = &self.resources[resource];
         let peer = self.config.resources[resource].peer;
         let said = self.said(resource);
-        let answered = |asking: &Asking| said.is_some_and(|said| said.released == asking.question);
+        let answered = |asking: &Asking| {
+            self.has_released_other(resource)
+                || said.is_some_and(|said| said.released == asking.question)
+        };
         if let Some(Asking { met, .. }) = state.asking.filter(answered) {
             let name = &self.config.peers[peer].name;
             let detail = format!("{name}'s agent recorded it as outdated");

@@ -158,10 +158,15 @@ impl Agent {
         }
     }
 
+    /// How the services of a resource are on this node.
+    pub(crate) fn own_services(&self, resource: ResourceIndex) -> Services {
+        self.resources[self.or_first(Mutant::ServicesOfFirst, resource)].services
+    }
+
     /// R17: nothing runs on this node that was a client of an earlier time of the role.
     pub(crate) fn own_services_fit(&self, resource: ResourceIndex, view: &ReplicaView) -> bool {
         !self.config.resources[resource].has_services
-            || self.resources[resource].services == Services::Down
+            || self.own_services(resource) == Services::Down
             || self.is_same_tenure(resource, view)
     }
 
@@ -270,8 +275,7 @@ impl Agent {
             return Ok(());
         }
         let name = &self.config.peers[config.peer].name;
-        let dead = self.config.profile.dead();
-        match self.peers[config.peer].says(self.now, dead, &config.name) {
+        match self.said(resource) {
             None => Err(format!(
                 "the agent of {name} is not heard: nobody would start the services of {} there",
                 config.name

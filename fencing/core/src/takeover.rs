@@ -89,7 +89,7 @@ impl Agent {
 
     /// What the peer's agent says of a resource now.
     pub(crate) fn said(&self, resource: ResourceIndex) -> Option<&BeatResource> {
-        let config = &self.config.resources[resource];
+        let config = &self.config.resources[self.or_first(Mutant::SaidOfFirst, resource)];
         self.peers[config.peer].says(self.now, self.config.profile.dead(), &config.name)
     }
 
@@ -221,7 +221,7 @@ impl Agent {
             Some(_) => Some(false),
         };
         let has_services = self.config.resources[resource].has_services;
-        let runs = has_services && state.services != Services::Down;
+        let runs = has_services && self.own_services(resource) != Services::Down;
         if runs && !self.mutant(Mutant::ReleaseWithServices) {
             self.hold(resource, false); // They go down first: the other node starts them right after.
             return Answer::Waits;

@@ -190,6 +190,8 @@ mutants! {
     LeadUnwritten: "R16",
     /// A replica says that its copy can take over before it has written what it received.
     OfferUnwritten: "R16",
+    /// A copy is led in an older epoch than it has stored.
+    LeadInAnOlderEpoch: "S6",
     /// A standby follows one that has a primary, and is outdated before that primary knows.
     FollowAFollower: "R14",
     /// The side that is behind leads.
@@ -236,8 +238,6 @@ mutants! {
     FailedDiskIsRead: "R16",
     /// What a peer sends is written while the disk still says that this copy is at rest.
     WriteAtRest: "S1",
-    /// Who leads a replica that knows a newer in-sync set tells it an older one.
-    LeadFromOldEpoch: "R14",
     /// Who is led by a former primary takes its last generation for one that every member knows.
     JoinUnconfirmed: "R11",
     /// Protocol B: a primary without a disk acknowledges what its peers have only received.

@@ -8,10 +8,11 @@ mod idle;
 mod orders;
 mod replica;
 mod services;
+mod ward;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use twindisk_core::{CommandId, Role, Time as CoreTime};
+use twindisk_core::{Role, Time as CoreTime};
 use twindisk_fencing_core::{
     Action, Agent, Beat, Config, HungIo, Level, Memory, PathIndex, PeerConfig, PeerIndex,
     ReplicaView, ResourceConfig, ResourceIndex, Time, as_ms,
@@ -20,7 +21,8 @@ use twindisk_fencing_core::{
 pub use draw::{AgentWorld, FenceDevice, ServiceTimes};
 pub(crate) use orders::Deed;
 use replica::{Errand, Question};
-use services::{Services, Work};
+use services::Work;
+use ward::Ward;
 
 use crate::{
     bug::Mutant,
@@ -36,7 +38,6 @@ const PATHS: usize = 2;
 
 /// The other node, for an agent of two.
 const PEER: PeerIndex = PeerIndex::new(0);
-const R0: ResourceIndex = ResourceIndex::new(0);
 
 /// The agents of a cluster of two.
 #[derive(Debug)]
@@ -46,18 +47,13 @@ pub(crate) struct Agents {
     look_every: u64,
     /// Orders that were given.
     errands: u64,
-    /// Who has asked for which command: the node, the run of its agent, and the number of the order.
-    asked: BTreeMap<CommandId, (usize, u64, u64)>,
+    /// Of each resource.
+    wards: Vec<Ward>,
     /// What they have to do with; faults in it end.
     world: AgentWorld,
     /// A device that both share does something until then.
     device_busy_until: u64,
     shots: Vec<device::Shot>,
-    /// When each node opened its device last.
-    opened: [u64; 2],
-    /// Since when services run on both nodes.
-    both_since: Option<u64>,
-    idle: idle::Idle,
 }
 
 #[derive(Debug)]
@@ -66,17 +62,12 @@ struct Node {
     /// Grows with each start and end.
     run: u64,
     memory: Memory,
-    /// The order that it waits for.
-    order: Option<u64>,
     /// When it looks at the clock next.
     tick_at: u64,
-    /// What it was told last of its replica.
-    seen: Option<ReplicaView>,
     /// A shot is under way.
     aims: bool,
     /// It was told that its peer is off.
     told_off: bool,
-    services: Services,
     /// All its cables are cut until then.
     isolated_until: u64,
 }
@@ -135,30 +126,24 @@ pub(crate) enum AgentEv {
 }
 
 impl Agents {
-    pub(crate) fn new(world: AgentWorld) -> Self {
+    pub(crate) fn new(world: AgentWorld, resources: usize) -> Self {
         let node = |_| Node {
             agent: None,
             run: 0,
             memory: Memory::default(),
-            order: None,
             tick_at: u64::MAX,
-            seen: None,
             aims: false,
             told_off: false,
-            services: Services::default(),
             isolated_until: 0,
         };
         Self {
             nodes: (0..2).map(node).collect(),
             look_every: as_ms(world.profile.interval()) / 4 * MS,
             errands: 0,
-            asked: BTreeMap::new(),
+            wards: (0..resources).map(|_| Ward::default()).collect(),
             world,
             device_busy_until: 0,
-            opened: [0; 2],
             shots: Vec::new(),
-            both_since: None,
-            idle: idle::Idle::default(),
         }
     }
 }
@@ -196,12 +181,13 @@ impl World {
                 can_fence: true,
             }]
             .into(),
-            resources: vec![ResourceConfig {
-                name: "r0".into(),
-                peer: PEER,
-                has_services: true,
-            }]
-            .into(),
+            resources: (0..self.resources())
+                .map(|resource| ResourceConfig {
+                    name: format!("r{resource}"),
+                    peer: PEER,
+                    has_services: true,
+                })
+                .collect(),
             max_failovers: world.max_failovers,
             failover_window: Duration::from_secs(3600),
         };
@@ -214,14 +200,16 @@ impl World {
         node.agent = Some(agent);
         node.run += 1;
         node.tick_at = u64::MAX;
-        node.seen = None;
         (node.aims, node.told_off) = (false, false);
         let run = node.run;
+        for ward in &mut self.agents().wards {
+            ward.sides[number].seen = None;
+        }
         tell!(self, "{}: its agent starts", name(number));
         if world.pings {
             self.agent_later(0, number, AgentEv::Ping { run });
         }
-        self.agent_later(0, number, AgentEv::Look { run });
+        self.each_resource(|world| world.agent_later(0, number, AgentEv::Look { run }));
         self.set_agent_timer(number);
     }
 
@@ -233,9 +221,12 @@ impl World {
         let node = &mut agents.nodes[number];
         node.agent = None;
         node.run += 1;
-        node.order = None;
-        if with_power {
-            node.services.lose_power();
+        for ward in &mut agents.wards {
+            let side = &mut ward.sides[number];
+            side.order = None;
+            if with_power {
+                side.services.lose_power();
+            }
         }
     }
 
@@ -282,8 +273,10 @@ impl World {
                 if self.agents().nodes[number].tick_at > at {
                     return;
                 }
-                self.check_services();
-                self.check_liveness();
+                self.each_resource(|world| {
+                    world.check_services();
+                    world.check_liveness();
+                });
                 let node = &mut self.agents().nodes[number];
                 node.tick_at = u64::MAX;
                 if let Some(agent) = &mut node.agent {
@@ -322,16 +315,16 @@ impl World {
     /// Services of a node that lost its role while it stood still go down once it finds out.
     fn check_services(&mut self) {
         let runs = |number: usize| {
-            let agent = &self.agents.as_ref().expect("agents").nodes[number];
-            agent.services.run()
-                && agent.agent.is_some()
+            let agents = self.agents.as_ref().expect("agents");
+            self.its_ward().sides[number].services.run()
+                && agents.nodes[number].agent.is_some()
                 && self.nodes[number].paused_until <= self.now
         };
         let both = runs(0) && runs(1);
         let now = self.now;
-        let agents = self.agents();
-        agents.both_since = both.then(|| agents.both_since.unwrap_or(now));
-        if agents.both_since.is_some_and(|since| now > since + 5 * SEC) {
+        let ward = self.ward();
+        ward.both_since = both.then(|| ward.both_since.unwrap_or(now));
+        if ward.both_since.is_some_and(|since| now > since + 5 * SEC) {
             let story = "services run on both nodes".to_owned();
             self.violate(Violation::new("R10", story));
         }
@@ -382,13 +375,32 @@ impl World {
                 let delay = self.dice.agent.between(200 * MS, 2 * SEC);
                 self.agent_later(delay, number, AgentEv::PowerOn);
             }
-            Action::Order(_, order) => self.agent_orders(number, order),
-            Action::Kill { run, .. } => self.kill_process(number, run),
-            Action::StartServices { .. } => self.work_on_services(number, true),
-            Action::StopServices(_) => self.work_on_services(number, false),
-            Action::Report { level, what, .. } => {
+            Action::Order(resource, order) => {
+                self.of(resource.index(), |world| world.agent_orders(number, order));
+            }
+            Action::Kill { resource, run } => {
+                self.of(resource.index(), |world| world.kill_process(number, run));
+            }
+            Action::StartServices { resource, .. } => {
+                self.of(resource.index(), |world| {
+                    world.work_on_services(number, true)
+                });
+            }
+            Action::StopServices(resource) => {
+                self.of(resource.index(), |world| {
+                    world.work_on_services(number, false)
+                });
+            }
+            Action::Report {
+                level,
+                resource,
+                what,
+            } => {
                 let mark = if level == Level::Info { "--" } else { "**" };
-                tell!(self, "{}: agent {mark} {what}", name(number));
+                let about = resource.map_or(self.resource, ResourceIndex::index);
+                self.of(about, |world| {
+                    tell!(world, "{}: agent {mark} {what}", name(number))
+                });
             }
         }
     }
@@ -424,6 +436,11 @@ impl World {
         agents.map_or(1, |agents| agents.world.slowness())
     }
 
+    /// How many nodes were shot.
+    pub(crate) fn shots(&self) -> usize {
+        self.agents.as_ref().map_or(0, |agents| agents.shots.len())
+    }
+
     /// Why the agents have more to do.
     pub(crate) fn agents_settled(&self) -> Result<(), String> {
         let Some(agents) = &self.agents else {
@@ -436,7 +453,7 @@ impl World {
             let primary = self.nodes[number]
                 .status(self.now)
                 .is_some_and(|status| status.role == Role::Primary);
-            if primary != node.services.run() {
+            if primary != self.its_ward().sides[number].services.run() {
                 let name = name(number);
                 return Err(format!("services and the primary role of {name} differ"));
             }

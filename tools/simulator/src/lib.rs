@@ -28,6 +28,7 @@ mod operator;
 mod pausing;
 mod process;
 mod reports;
+mod resources;
 mod rewind;
 pub mod rng;
 mod run;

@@ -427,8 +427,10 @@ impl World {
             "nothing passes from {} for a while",
             name([pair.0, pair.1][side])
         );
-        self.pair_mut(pair).blocked[side] = until;
-        self.at(until, Ev::Unblock { pair, side });
+        self.each_resource(|world| {
+            world.pair_mut(pair).blocked[side] = until;
+            world.at(until, Ev::Unblock { pair, side });
+        });
     }
 
     /// A direction may be open again.

@@ -90,7 +90,7 @@ impl World {
             }
             // Drawn all the same, so that the others stay what they were.
             if !self.swarm.skip.contains(&number) {
-                self.at(at, Ev::Strike { fault });
+                self.at_any(at, Ev::Strike { fault });
             }
         }
         self.plan_late_faults(faults.planned() - faults.late());
@@ -129,7 +129,7 @@ impl World {
                 _ => Fault::DeadMeta { node },
             };
             if !self.swarm.skip.contains(&number) {
-                self.at(at, Ev::Strike { fault });
+                self.at_any(at, Ev::Strike { fault });
             }
         }
     }
@@ -241,9 +241,7 @@ impl World {
             Fault::Pause { node } => {
                 let until = self.now + self.dice.nemesis.between(MS, 3 * SEC);
                 tell!(self, "{} stands still", name(node));
-                // Never shortened: what waits for its end must not be overtaken.
-                let node = &mut self.nodes[node];
-                node.paused_until = node.paused_until.max(until);
+                self.pause_host(node, until);
             }
             Fault::SlowDisk { node } => self.slow_disk(node),
             Fault::BadBlock { node } => self.spoil_block(node),
@@ -415,6 +413,10 @@ impl World {
         self.healed = true;
         tell!(self, "## faults end");
         self.heal_agents();
+        self.each_resource(Self::heal_resource);
+    }
+
+    fn heal_resource(&mut self) {
         for pair in self.pairs.keys().copied().collect::<Vec<_>>() {
             for side in 0..2 {
                 self.pair_mut(pair).blocked[side] = 0;

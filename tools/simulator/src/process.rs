@@ -14,28 +14,42 @@ use crate::{
 };
 
 impl World {
-    /// Starts a node's process.
+    /// Starts a node's process, or what has halted of it, and the agent beside it.
     pub fn start(&mut self, number: usize) {
+        if self.nodes[number].power != Power::Fenced && !self.has_process(number) {
+            self.each_resource(|world| {
+                let node = &mut world.nodes[number];
+                node.power = Power::On;
+                (node.paused_until, node.stopped_until) = (0, 0);
+            });
+        }
+        let mut begun = false;
+        self.each_resource(|world| begun |= world.start_replica(number));
+        if begun {
+            self.start_agent(number);
+        }
+    }
+
+    /// Starts the replica, if that is to be done.
+    fn start_replica(&mut self, number: usize) -> bool {
         let boot = BootId(self.dice.boot.draw() | 1);
         let seed = self.dice.boot.draw();
         let node = &mut self.nodes[number];
         if node.replica.is_some() || node.power == Power::Fenced {
-            return;
+            return false;
         }
         let loaded = match node.meta.load() {
             Ok(loaded) => loaded,
             Err(why) => {
                 let story = format!("{} can't load its metadata: {why}", name(number));
                 self.violate(Violation::new("S6", story));
-                return;
+                return false;
             }
         };
-        node.power = Power::On;
         node.disk.open();
         node.run += 1;
         node.bufs = fresh_bufs(&self.swarm);
         node.tick_at = u64::MAX;
-        (node.paused_until, node.stopped_until) = (0, 0);
         node.wants.fill(false);
         node.suspended = false;
         node.forgot = false;
@@ -88,7 +102,7 @@ impl World {
         }
         self.check_boot(number, &dirty);
         self.settle(number);
-        self.start_agent(number);
+        true
     }
 
     /// S5: at boot every stored dirty bit is one in memory, and so is every one that can't be read.
@@ -116,15 +130,23 @@ impl World {
         }
         tell!(self, "{} crashes", name(number));
         self.crash_agent_too(number);
-        self.stop_process(number, "crashed");
-        self.drop_in_flight(number);
+        self.each_resource(|world| {
+            if world.nodes[number].replica.is_some() {
+                world.stop_process(number, "crashed");
+                world.drop_in_flight(number);
+            }
+        });
     }
 
     /// A node loses power; what was not flushed is lost as `loss` says.
     pub(crate) fn lose_power(&mut self, number: usize, loss: Loss, power: Power) {
         tell!(self, "{} loses power ({loss:?})", name(number));
-        self.stop_process(number, "lost power");
+        self.each_resource(|world| world.stop_process(number, "lost power"));
         self.stop_agent(number, true);
+        self.each_resource(|world| world.lose_writes(number, loss, power));
+    }
+
+    fn lose_writes(&mut self, number: usize, loss: Loss, power: Power) {
         // What no client's flush covered may be there still, by luck: nobody may count on it.
         self.book.lose(self.now, number, |_| Held::Nothing);
         let (node, rng) = (&mut self.nodes[number], &mut self.dice.disk);

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use twindisk_core::{Command, ConnectionState, DiskState, Protocol, Role, Status};
+use twindisk_fencing_core::Operator;
 
 use crate::{
     checker::{
@@ -69,10 +70,12 @@ impl World {
     /// Switches everything on, lets clients and operator begin, and plans what goes wrong.
     pub fn begin(&mut self) {
         self.power_on();
-        for client in 0..self.clients.count() {
-            self.after(0, Ev::Client { client });
-        }
-        self.after(100 * MS, Ev::Operator);
+        self.each_resource(|world| {
+            for client in 0..world.clients.count() {
+                world.after(0, Ev::Client { client });
+            }
+            world.after(100 * MS, Ev::Operator);
+        });
         self.plan_faults();
         self.plan_deeds();
     }
@@ -93,12 +96,9 @@ impl World {
         let first = self.swarm.first;
         let limit = self.now + 20 * SEC * self.patience();
         if self.agents.is_some() {
-            while self.violation.is_none() && self.nodes[first].export.is_none() && self.now < limit
-            {
-                self.run_until(self.now + 10 * MS);
-            }
-            self.swarm.duration += self.now;
-            return;
+            self.each_resource(|world| world.wait_for_primary(limit));
+            let begun = self.now;
+            return self.each_resource(|world| world.swarm.duration += begun);
         }
         let mut command = self.command(first, Command::Promote { force: None });
         while self.violation.is_none() && self.answer(command) != Some(true) && self.now < limit {
@@ -114,15 +114,31 @@ impl World {
         self.swarm.duration += self.now;
     }
 
+    /// Agents promote somebody, of two equal replicas that with the lower number. Where there are two resources, so that
+    /// each begins where it is drawn to, a person has it go over then.
+    fn wait_for_primary(&mut self, limit: u64) {
+        let first = self.swarm.first;
+        while self.violation.is_none() && self.nodes[first].export.is_none() && self.now < limit {
+            if self.aside.is_some() && self.nodes[1 - first].export.is_some() {
+                let wish = Operator::Switchover(self.its_index());
+                self.tell_agent(1 - first, wish);
+                self.run_until(self.now + 500 * MS);
+            }
+            self.run_until(self.now + 10 * MS);
+        }
+    }
+
     /// Load under faults.
     pub fn live(&mut self) {
         let end = self.swarm.duration;
         while self.now < end && self.violation.is_none() {
             let next = (self.now + 200 * MS).min(end);
             self.run_until(next);
-            self.check_differences();
-            self.check_dead_metadata();
-            self.check_all_alone();
+            self.each_resource(|world| {
+                world.check_differences();
+                world.check_dead_metadata();
+                world.check_all_alone();
+            });
         }
     }
 
@@ -132,13 +148,13 @@ impl World {
             return;
         }
         self.heal();
-        self.clients.budget = self.clients.issued + LAST_OPERATIONS;
+        self.each_resource(|world| world.clients.budget = world.clients.issued + LAST_OPERATIONS);
         let limit = CONVERGE_LIMIT * self.patience();
         let end = self.now + limit;
         let mut calm = 0;
         while self.violation.is_none() {
             self.run_until(self.now + 250 * MS);
-            let Err(why) = self.has_converged() else {
+            let Err(why) = self.all_converged() else {
                 // Twice in a row: the first time may be just before a last change.
                 calm += 1;
                 if calm == 2 {
@@ -152,12 +168,25 @@ impl World {
                 self.violate(Violation::new("S6", story));
             }
         }
-        if self.violation.is_none() {
-            self.compare();
-        }
-        if self.violation.is_none() && self.swarm.faults.rotten > 0 {
-            self.verify_finds_rot();
-        }
+        self.each_resource(|world| {
+            if world.violation.is_none() {
+                world.compare();
+            }
+            if world.violation.is_none() && world.swarm.faults.rotten > 0 {
+                world.verify_finds_rot();
+            }
+        });
+    }
+
+    /// Whether every resource is as it should be, or what is not.
+    fn all_converged(&mut self) -> Result<(), String> {
+        let mut result = Ok(());
+        self.each_resource(|world| {
+            if result.is_ok() {
+                result = world.has_converged();
+            }
+        });
+        result
     }
 
     /// Bits rot on standbys that are equal and at rest: a verify finds these blocks, no others, and repairs them.
@@ -223,13 +252,17 @@ impl World {
     /// What came of it.
     #[must_use]
     pub fn outcome(&mut self) -> Outcome {
-        for number in 0..self.nodes.len() {
-            self.count_decisions(number);
-        }
+        let mut writes = 0;
+        self.each_resource(|world| {
+            writes += world.book.acked;
+            for number in 0..world.nodes.len() {
+                world.count_decisions(number);
+            }
+        });
         Outcome {
             fingerprint: self.trace.fingerprint(),
             events: self.events,
-            writes: self.book.acked,
+            writes,
             coverage: core::mem::take(&mut self.coverage),
             violation: self.violation.clone(),
             story: self.trace.tail(400),

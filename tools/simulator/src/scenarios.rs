@@ -21,6 +21,7 @@ mod size;
 mod split_brain;
 mod stalls;
 mod three;
+mod two_resources;
 
 use crate::{run::Outcome, swarm::Seed, trace::Telling};
 
@@ -43,7 +44,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 18] = [
+    let subjects: [(&str, &[(&str, Run)]); 19] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
@@ -62,6 +63,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("identity", identity::ALL),
         ("rolled back", rolled_back::ALL),
         ("epochs", epochs::ALL),
+        ("two resources", two_resources::ALL),
     ];
     subjects.into_iter().flat_map(|(subject, list)| {
         list.iter()

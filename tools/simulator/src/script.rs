@@ -72,6 +72,11 @@ impl Script {
         }
     }
 
+    /// What follows is about this resource of two.
+    pub(crate) fn turn_to(&mut self, resource: usize) {
+        self.world.turn_to(resource);
+    }
+
     /// Lets time pass.
     pub(crate) fn pass(&mut self, ms: u64) {
         self.world.run_until(self.world.now + ms * MS);
@@ -388,8 +393,11 @@ impl Script {
             self.world,
             "the scenario is over: everything must come right"
         );
-        self.load(0);
-        self.world.after(0, Ev::Operator);
+        for resource in 0..self.world.resources() {
+            self.turn_to(resource);
+            self.load(0);
+            self.world.after(0, Ev::Operator);
+        }
         self.world.converge();
         self.world.outcome()
     }

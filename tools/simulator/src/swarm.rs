@@ -5,8 +5,6 @@ use core::time::Duration;
 
 use twindisk_core::{OnDiskError, OnPeerLoss, Protocol, Timings};
 
-use twindisk_fencing_core::Profile;
-
 pub use crate::agents::{AgentWorld, FenceDevice, ServiceTimes};
 use crate::{bug::Mutant, rng::Rng};
 
@@ -64,6 +62,8 @@ pub struct Swarm {
     pub skip: Vec<u32>,
     /// Agents decide instead of an operator, in these surroundings.
     pub agents: Option<AgentWorld>,
+    /// Another resource on the same nodes, under the same agents.
+    pub second: Option<Box<Self>>,
     /// The deliberate bug that the cores have.
     pub mutant: Option<Mutant>,
     /// Every node is asked all the time what it would do if all others were fenced.
@@ -310,6 +310,7 @@ impl Swarm {
             duration: rng.between(3, 8) * SEC,
             skip: Vec::new(),
             agents: None,
+            second: None,
             mutant: None,
             alone: ASK_ALONE,
             load,
@@ -328,53 +329,6 @@ impl Swarm {
             },
             faults: draw_late_faults(seed, draw_faults(rng, lossy)),
         }
-    }
-
-    /// What `seed` draws for a pair with agents.
-    #[must_use]
-    pub fn draw_with_agents(seed: u64) -> Self {
-        let mut swarm = Self::draw(seed);
-        let mut rng = Rng::new(seed ^ 0x4147_454e_5453);
-        swarm.nodes = 2;
-        swarm.first %= 2;
-        swarm.lossy = false;
-        swarm.on_peer_loss = OnPeerLoss::Suspend;
-        swarm.faults.commands = 0;
-        // A disk that fails after the other copy was recorded as old takes a person.
-        (swarm.faults.disk_errors, swarm.faults.meta_errors) = (0, 0);
-        swarm.faults.any_disks = 0;
-        swarm.faults.bad_blocks = 0;
-        if swarm.protocol == Protocol::A {
-            swarm.protocol = Protocol::C;
-        }
-        swarm.duration += rng.between(0, 15) * SEC;
-        let mut world = AgentWorld::draw(&mut rng, swarm.duration);
-        let hangs = rng.chance(250);
-        if hangs {
-            world.profile = Profile::Fast; // The times of hangs are made for it.
-        }
-        swarm.duration += 8 * (world.slowness() - 1) * SEC;
-        swarm.agents = Some(world);
-        if hangs {
-            swarm.hang(&mut rng);
-        }
-        swarm
-    }
-
-    /// Disks and processes hang, in half of these seeds with nothing else going wrong: most faults end a hang.
-    fn hang(&mut self, rng: &mut Rng) {
-        if rng.coin() {
-            let slow_disks = self.faults.slow_disks;
-            self.faults = Faults {
-                slow_disks,
-                ..Faults::default()
-            };
-        }
-        self.faults.hangs = rng.between(1, 3) as u32;
-        self.duration += 30 * SEC;
-        // There must be something to do until the end, or nothing hangs.
-        self.load.think = self.load.think.max(rng.pick(&[100 * MS, 500 * MS]));
-        self.load.operations = 400;
     }
 
     /// A calm cluster of two for hand-written scenarios.
@@ -417,7 +371,7 @@ fn draw_wires(seed: u64) -> ([u64; 2], u64) {
     (uneven, block)
 }
 
-fn draw_load(rng: &mut Rng, size_blocks: u64) -> Load {
+pub(crate) fn draw_load(rng: &mut Rng, size_blocks: u64) -> Load {
     Load {
         clients: rng.pick(&[1, 1, 2, 4]),
         operations: rng.pick(&[60, 200, 400]),

@@ -22,14 +22,17 @@ pub enum Telling {
 pub(crate) struct Trace {
     telling: Telling,
     lines: VecDeque<String>,
+    /// The resource that the next line is about, where there are several.
+    pub(crate) about: Option<usize>,
     hash: u64,
 }
 
 impl Trace {
-    pub(crate) fn new(telling: Telling) -> Self {
+    pub(crate) fn new(telling: Telling, several: bool) -> Self {
         Self {
             telling,
             lines: VecDeque::new(),
+            about: several.then_some(0),
             hash: 0xcbf2_9ce4_8422_2325,
         }
     }
@@ -56,10 +59,14 @@ impl Trace {
         let mut line = String::new();
         let _ = write!(
             line,
-            "{:>3}.{:09} {text}",
+            "{:>3}.{:09} ",
             now / 1_000_000_000,
             now % 1_000_000_000
         );
+        if let Some(about) = self.about {
+            let _ = write!(line, "r{about} ");
+        }
+        line.push_str(text);
         match self.telling {
             Telling::Silent => {}
             Telling::Keep => {

@@ -11,12 +11,12 @@ use crate::{
     agents::{AgentEv, Agents, Deed},
     checker::{Violation, alone::Alone, book::Book, bound::Bindings, heard::Heard, terms::Terms},
     client::Clients,
-    content::SECTORS,
     coverage::Coverage,
     nemesis::{Fault, Nemesis},
     net::Pair,
     node::{Clock, Node, name},
     operator::Operator,
+    resources::Aside,
     rng::Rng,
     story,
     swarm::{SEC, Swarm},
@@ -37,6 +37,9 @@ pub struct World {
     pub(crate) operator: Operator,
     /// They decide, and the operator only watches.
     pub(crate) agents: Option<Agents>,
+    /// The resource that it holds, and the other one, if there is one.
+    pub(crate) resource: usize,
+    pub(crate) aside: Option<Box<Aside>>,
     pub(crate) nemesis: Nemesis,
     pub(crate) book: Book,
     pub(crate) terms: Terms,
@@ -73,6 +76,8 @@ pub(crate) struct Dice {
     pub(crate) late: Rng,
     /// Snapshots that nodes come back to.
     pub(crate) rewind: Rng,
+    /// Which of two resources something happens to.
+    pub(crate) resource: Rng,
 }
 
 /// Something that will happen.
@@ -160,6 +165,8 @@ pub(crate) enum Ev {
 struct Scheduled {
     at: u64,
     tie: u64,
+    /// The resource that it happens to.
+    resource: usize,
     ev: Ev,
 }
 
@@ -198,50 +205,53 @@ impl World {
             agent: seed.fork(7),
             late: seed.fork(8),
             rewind: seed.fork(9),
+            resource: seed.fork(10),
         };
-        let nodes: Vec<Node> = (0..swarm.nodes)
-            .map(|number| {
+        let clocks: Vec<Clock> = (0..swarm.nodes)
+            .map(|_| {
                 let drift = swarm.faults.drift_ppm;
-                let clock = Clock {
+                Clock {
                     offset: dice.boot.below(1000 * SEC),
                     ppm: dice.boot.between(0, 2 * drift) as i64 - drift as i64,
-                };
-                Node::new(number, &swarm, clock)
+                }
             })
             .collect();
-        let pairs = (0..swarm.nodes)
-            .flat_map(|high| (0..high).map(move |low| ((low, high), Pair::default())))
-            .collect();
+        let resources = 1 + usize::from(swarm.second.is_some());
+        let agents = swarm.agents.clone();
+        let agents = agents.map(|agents| Agents::new(agents, resources));
+        let second = swarm.second.clone().map(|mut second| {
+            (second.mutant, second.alone) = (swarm.mutant, swarm.alone);
+            Box::new(Aside::new(*second, &clocks))
+        });
+        let first = Aside::new(swarm, &clocks);
         Self {
             now: 0,
             queue: BinaryHeap::new(),
             ties: 0,
-            pairs,
+            nodes: first.nodes,
+            pairs: first.pairs,
             next_link: 1,
-            clients: Clients::new(&swarm),
-            operator: Operator::default(),
-            agents: swarm.agents.clone().map(Agents::new),
+            clients: first.clients,
+            operator: first.operator,
+            agents,
+            resource: 0,
             nemesis: Nemesis::default(),
-            book: Book::new(
-                swarm.garbage.then_some(swarm.first),
-                swarm.size_blocks * SECTORS,
-                swarm.lossy,
-            ),
-            terms: Terms::default(),
-            bindings: Bindings::default(),
-            heard: Heard::new(swarm.nodes),
-            alone: Alone::new(swarm.nodes),
-            trace: Trace::new(telling),
+            book: first.book,
+            terms: first.terms,
+            bindings: first.bindings,
+            heard: first.heard,
+            alone: first.alone,
+            trace: Trace::new(telling, second.is_some()),
+            aside: second,
             coverage: Coverage::default(),
             violation: None,
             events: 0,
             healed: false,
-            rots: false,
-            found_different: 0,
-            told_sets: BTreeMap::new(),
-            nodes,
+            rots: first.rots,
+            found_different: first.found_different,
+            told_sets: first.told_sets,
             dice,
-            swarm,
+            swarm: first.swarm,
         }
     }
 
@@ -257,12 +267,14 @@ impl World {
         self.queue.push(Reverse(Scheduled {
             at: at.max(self.now),
             tie,
+            resource: self.resource,
             ev,
         }));
     }
 
     /// Runs up to a moment, or to the first violation.
     pub fn run_until(&mut self, until: u64) {
+        let before = self.resource;
         while self.violation.is_none() {
             match self.queue.peek() {
                 Some(Reverse(next)) if next.at <= until => {}
@@ -272,6 +284,7 @@ impl World {
                 break;
             };
             self.now = next.at;
+            self.turn_to(next.resource);
             if let Some(resume) = self.paused(&next.ev) {
                 // Keeps its place in the order of what waits.
                 self.queue.push(Reverse(Scheduled { at: resume, ..next }));
@@ -281,7 +294,9 @@ impl World {
             self.check_pace();
             self.trace.mix(next.at);
             self.dispatch(next.ev);
+            self.check_hosts();
         }
+        self.turn_to(before);
         if self.violation.is_none() {
             self.now = self.now.max(until);
         }
@@ -310,7 +325,10 @@ impl World {
     }
 
     /// Notes a broken rule; the first one counts.
-    pub(crate) fn violate(&mut self, violation: Violation) {
+    pub(crate) fn violate(&mut self, mut violation: Violation) {
+        if self.aside.is_some() {
+            violation.story = format!("r{}: {}", self.resource, violation.story);
+        }
         tell!(self, "!! {violation}");
         self.violation.get_or_insert(violation);
     }

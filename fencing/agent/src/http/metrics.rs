@@ -4,10 +4,8 @@
 mod page;
 mod words;
 
-use std::time::Duration;
-
 use twindisk_core::{Histogram, Latency, Progress, Stages, Status};
-use twindisk_fencing_core::{Failover, PeerIndex};
+use twindisk_fencing_core::{Failover, PeerIndex, as_ms};
 
 use super::{
     health::{Question, judge},
@@ -106,14 +104,12 @@ impl Page {
                 paths.map(|path| ([("peer", &*peer.name), ("path", &*path.path)], path))
             })
         };
-        let warn = status.profile.warn();
+        let warn = as_ms(status.profile.warn());
         self.gauge(
             "twindisk_heartbeat_up",
             "Whether the peer is heard over this path: within the last four intervals.",
             paths().map(|(labels, path)| {
-                let heard = path
-                    .silent_ms
-                    .is_some_and(|silent| Duration::from_millis(silent) < warn);
+                let heard = path.silent_ms.is_some_and(|silent| silent < warn);
                 (labels, truth(heard))
             }),
         );

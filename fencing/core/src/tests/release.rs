@@ -381,3 +381,26 @@ fn a_takeover_that_is_seen_before_its_order_is_answered_is_one() {
     bench.obeyed();
     assert_eq!(bench.memory().failovers.len(), 1);
 }
+
+/// Its metadata hangs: the receipt is stored long after the two have met, and have lost each other, again.
+#[test]
+fn a_release_that_is_stored_after_a_meeting_keeps_nobody_from_being_fenced() {
+    let mut bench = asking();
+    bench.said.resources[0].released = bench.says().ask;
+    bench.beat();
+    assert!(matches!(
+        bench.order(),
+        Some(Order::ReceiptReleased { met: 70, .. })
+    ));
+    let again = |view: ReplicaView| ReplicaView { met: 71, ..view };
+    bench.view(again(primary()));
+    bench.view(again(frozen()));
+    bench.pass(DEAD + INTERVAL);
+    bench.fenced();
+    bench.obeyed();
+    bench.view(again(frozen()));
+    let acts = bench.acts();
+    let receipt =
+        |act: &Action| matches!(act, Action::Order(R0, Order::ReceiptFenced { met: 71, .. }));
+    assert!(acts.iter().any(receipt), "{acts:?}");
+}

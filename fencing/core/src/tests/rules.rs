@@ -1,6 +1,8 @@
 //! A driver that believes nothing: it hands events to an agent, and holds every action against the rules.
 
-use super::bench::{BETA, DEAD, Duration, GRACE, INTERVAL, ME, R0, RUN, as_ms, resource};
+mod reasons;
+
+use super::bench::{BETA, DEAD, Duration, INTERVAL, ME, R0, RUN, as_ms, resource};
 use crate::{
     Action, Agent, Beat, BeatResource, Config, HungIo, Intent, Memory, Operator, Order, PathIndex,
     PeerConfig, Profile, Question, ReplicaView, ResourceIndex, Role, Services, Serving, Time,
@@ -60,6 +62,8 @@ pub(super) struct Driver {
     off: bool,
     /// It was read as off, and was not heard since.
     proven: bool,
+    /// A replica has met it since: the agent may have forgotten that.
+    doubted: bool,
     /// When the last new beat was believed, and what it said.
     heard: Option<(u64, Beat)>,
     ended: Vec<u64>,
@@ -68,6 +72,8 @@ pub(super) struct Driver {
     moved: Vec<u64>,
     /// Since when the peer says without a break that its primary hangs.
     hung: Vec<Option<u64>>,
+    /// Since when the I/O of each primary waits for the peer.
+    waiting: Vec<Option<u64>>,
     /// Runs that were killed.
     killed: Vec<u64>,
     asked: Vec<Question>,
@@ -113,11 +119,13 @@ impl Driver {
             fired_met: vec![0; 2],
             off: false,
             proven: false,
+            doubted: false,
             heard: None,
             ended: Vec::new(),
             stalled: 0,
             moved: vec![now; 2],
             hung: vec![None; 2],
+            waiting: vec![None; 2],
             killed: Vec::new(),
             asked: vec![Question::None; 2],
             switchovers: 0,
@@ -181,6 +189,7 @@ impl Driver {
             Event::Fenced(worked) => {
                 self.off |= worked && self.firing;
                 self.proven |= worked && self.firing;
+                self.doubted &= !(worked && self.firing);
                 self.firing = false;
                 let result = if worked { Ok("off") } else { Err("dead") };
                 let result = result.map(str::to_owned).map_err(str::to_owned);
@@ -208,7 +217,7 @@ impl Driver {
             Event::Wish(wish) => {
                 let taken = self.agent.handle_operator(now, wish).is_ok();
                 if taken && wish == Operator::Confirm(BETA) {
-                    (self.off, self.proven) = (true, true);
+                    (self.off, self.proven, self.doubted) = (true, true, false);
                     self.fired_met = self.mets();
                 }
                 self.switchovers += usize::from(taken && matches!(wish, Operator::Switchover(_)));
@@ -218,6 +227,16 @@ impl Driver {
     }
 
     fn moves(&mut self, at: usize, is: Option<&ReplicaView>) {
+        let waits = is
+            .is_some_and(|view| view.role == Role::Primary && view.suspended && view.peer_in_sync);
+        self.waiting[at] = waits.then(|| self.waiting[at].unwrap_or(self.now));
+        // R17: promoted again in place, its services belong to the new term.
+        let again = |view: &&ReplicaView| view.role == Role::Primary && self.started != 0;
+        let led = is.filter(again).and_then(|view| view.led);
+        if at == 0 && led.is_some_and(|led| led.node == 1 && led.term == self.started + 1) {
+            self.started += 1;
+        }
+        self.doubted |= is.is_some_and(|view| view.met != self.fired_met[at]);
         let was = self.views[at].as_ref();
         let stands = was
             .zip(is)
@@ -270,102 +289,6 @@ impl Driver {
             self.heard = Some((self.now, beat));
             (self.off, self.proven) = (false, false);
         }
-    }
-
-    fn mets(&self) -> Vec<u64> {
-        let met = |view: &Option<ReplicaView>| view.as_ref().map_or(0, |view| view.met);
-        self.views.iter().map(met).collect()
-    }
-
-    /// Whether the resource needs its peer off, or released.
-    fn needs(&self, at: usize) -> bool {
-        let memory = &self.agent.memory;
-        self.views[at].as_ref().is_some_and(|view| {
-            let needs = match view.role {
-                Role::Primary => view.suspended,
-                Role::Standby => view.up_to_date && !view.can_promote && !memory.blocked,
-            };
-            needs && !view.linked && view.peer_in_sync || self.waits_for_services(at, view)
-        })
-    }
-
-    /// R12, R17: it could be promoted, and what was a client of the peer's time may still run there.
-    fn waits_for_services(&self, at: usize, view: &ReplicaView) -> bool {
-        let free = view.role == Role::Standby && view.can_promote && view.up_to_date;
-        free && !self.agent.memory.blocked && !self.peer_is_free(at, view)
-    }
-
-    fn peer_is_free(&self, at: usize, view: &ReplicaView) -> bool {
-        let led = view.led.expect("there is data");
-        let said = |term| self.agent.memory.freed.iter().any(|one| one.term >= term);
-        at == 1 || led.node == 1 || self.proven || self.rights[at] || said(led.term)
-    }
-
-    /// The peer is heard, hears this node, and has answered all that it was asked.
-    fn peer_is_well(&self) -> bool {
-        self.heard.as_ref().is_some_and(|(heard, beat)| {
-            let said = beat.resources.iter().zip(&self.asked);
-            let answered = said
-                .into_iter()
-                .all(|(said, ask)| said.released == *ask || !ask.is_asked());
-            self.now - heard < DEAD && beat.hears != 0 && answered
-        })
-    }
-
-    fn stands_still(&self, at: usize) -> u64 {
-        self.now - self.moved[at]
-    }
-
-    fn has_lost_a_hung_primary(&self, at: usize) -> bool {
-        let view = self.views[at].as_ref();
-        self.hung[at].is_some_and(|since| self.now - since >= GRACE)
-            && view.is_some_and(|view| view.role == Role::Standby && !view.linked)
-            && self.stands_still(at) < as_ms(Profile::Default.hang())
-    }
-
-    /// Killing takes every replica of the node along.
-    fn may_kill(&self, resource: ResourceIndex, run: u64) {
-        let memory = &self.agent.memory;
-        assert!(!memory.maintenance && !memory.blocked && !self.agent.leaving);
-        let view = self.views[resource.index()].as_ref().expect("a process");
-        assert_eq!((view.run, view.role), (run, Role::Primary));
-        assert!(self.stands_still(resource.index()) >= as_ms(Profile::Default.hung()));
-        let (heard, beat) = self.heard.as_ref().expect("somebody to take over");
-        assert!(self.now - heard < DEAD && !self.proven);
-        for (view, said) in self.views.iter().zip(&beat.resources) {
-            let primary = view.as_ref().filter(|view| view.role == Role::Primary);
-            assert!(primary.is_none_or(|view| view.peer_in_sync && said.ready));
-        }
-    }
-
-    fn may_fire(&self) {
-        let memory = &self.agent.memory;
-        assert!(
-            !memory.maintenance && !self.agent.leaving,
-            "it decides nothing"
-        );
-        assert!((0..2).any(|at| self.needs(at)), "nobody needs it off");
-        let left = self.heard.as_ref().is_some_and(|(_, beat)| beat.leaving);
-        assert!(!left, "it said goodbye");
-        assert!(
-            !self.peer_is_well() || (0..2).any(|at| self.has_lost_a_hung_primary(at)),
-            "nothing is wrong with it"
-        );
-        assert!(
-            self.now - self.stalled >= DEAD,
-            "it stood still, and judges"
-        );
-        // A primary can't be outdated: such an order is an old one.
-        let releases = |at: usize| {
-            let standby = self.views[at]
-                .as_ref()
-                .is_some_and(|view| view.role == Role::Standby);
-            standby && matches!(self.orders[at], Some(Order::Outdate { .. }))
-        };
-        assert!(
-            (0..2).any(|at| self.needs(at) && !releases(at)),
-            "it is being released"
-        );
     }
 
     fn check(&mut self) {

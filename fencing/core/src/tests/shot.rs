@@ -8,7 +8,7 @@ fn the_intent_is_stored_before_the_shot() {
     let mut bench = Bench::primary();
     bench.stores_at_once = false;
     bench.view(frozen());
-    bench.pass(5 * DEAD);
+    bench.pass(DEAD + INTERVAL);
     assert_eq!(bench.acts(), []);
     let memory = bench.stores.last().expect("one is to be stored").clone();
     assert_eq!(memory.intents.len(), 1);

@@ -75,3 +75,22 @@ fn a_slot_that_was_missed_is_over() {
     bench.pass(5 * DELAY);
     assert_eq!(bench.acts(), []);
 }
+
+/// Its own services had to go first: the primary has been in the race since the two lost each other.
+#[test]
+fn who_wants_it_late_has_no_race_of_its_own() {
+    for late in [DELAY + DELAY / 2, 3 * DELAY, 5 * DELAY] {
+        let mut bench = Bench::standby();
+        bench.stores_at_once = false;
+        bench.beat();
+        bench.view(orphan());
+        bench.pass(DEAD + late);
+        bench.stored(Ok(()));
+        let waited = bench.wait_for(&Action::Fence(BETA), 20 * DELAY);
+        let place = (late + waited) % (6 * DELAY);
+        assert!(
+            (DELAY..=DELAY + DELAY / 2).contains(&place),
+            "after {late} ms, in its second slot: {place}"
+        );
+    }
+}

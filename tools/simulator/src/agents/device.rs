@@ -1,6 +1,6 @@
 //! Fence devices: slow, dead, shared, one-sided, lying. And what the agents' shots have to keep to (R6, R7).
 
-use twindisk_fencing_core::Role;
+use twindisk_fencing_core::{ReplicaView, Role};
 
 use super::{AgentEv, PEER};
 use crate::{
@@ -78,18 +78,17 @@ impl World {
 
     /// R6: the intent is durable, and by what the agent was told last there is a reason.
     fn check_reason(&mut self, number: usize) {
-        let node = &self.agents().nodes[number];
         let victim = name(1 - number);
-        let intended = node.memory.intents.iter().any(|one| one.node == victim);
-        let reason = node.seen.as_ref().is_some_and(|view| match view.role {
-            // Connected or not: the standby may get nothing done.
-            Role::Primary => view.suspended && view.peer_in_sync,
-            // It lacks a right, or the peer's services of an earlier time are not known to be down (R17).
-            Role::Standby => {
-                view.up_to_date && (view.can_promote || view.peer_in_sync && !view.linked)
-            }
+        let intended = self.agents().nodes[number]
+            .memory
+            .intents
+            .iter()
+            .any(|one| one.node == victim);
+        let reason = self.agents().wards.iter().any(|ward| {
+            let seen = ward.sides[number].seen.as_ref();
+            seen.is_some_and(is_reason)
         });
-        let calm = !node.memory.maintenance;
+        let calm = !self.agents().nodes[number].memory.maintenance;
         let shooter = name(number);
         if !intended {
             let story = format!("{shooter} fires at {victim}, and has not stored that it would");
@@ -139,11 +138,11 @@ impl World {
             self.agents().shots.push(Shot { fired, hit, victim });
             self.lose_power(victim, Loss::All, Power::Fenced);
         } else {
-            self.nodes[victim].power = Power::Fenced;
+            self.set_power(victim, Power::Fenced);
         }
         if self.dice.agent.chance(device.wakes) {
             tell!(self, ">> {} comes up again by itself", name(victim));
-            self.nodes[victim].power = Power::Off;
+            self.set_power(victim, Power::Off);
             self.restart_later(victim, SEC);
             if self.dice.agent.coin() {
                 let event = answer(Err("its power was read as on"));
@@ -193,8 +192,18 @@ impl World {
                 ">> the power of {} is switched on again",
                 name(number)
             );
-            self.nodes[number].power = Power::Off;
+            self.set_power(number, Power::Off);
             self.restart_later(number, 500 * MS);
         }
+    }
+}
+
+/// Whether what an agent was told of its replica is a reason to want the peer off.
+const fn is_reason(view: &ReplicaView) -> bool {
+    match view.role {
+        // Connected or not: the standby may get nothing done.
+        Role::Primary => view.suspended && view.peer_in_sync,
+        // It lacks a right, or the peer's services of an earlier time are not known to be down (R17).
+        Role::Standby => view.up_to_date && (view.can_promote || view.peer_in_sync && !view.linked),
     }
 }

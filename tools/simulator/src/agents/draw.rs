@@ -1,10 +1,11 @@
 //! What a seed draws for a pair with agents, beside what it draws for every cluster.
 
+use twindisk_core::{OnPeerLoss, Protocol};
 use twindisk_fencing_core::Profile;
 
 use crate::{
     rng::Rng,
-    swarm::{MS, SEC},
+    swarm::{Faults, MS, SEC, Swarm, US, draw_load},
 };
 
 /// The surroundings of two agents.
@@ -56,6 +57,79 @@ pub struct ServiceTimes {
     pub fail_start: u32,
     /// Of 1000 stops: one that fails.
     pub fail_stop: u32,
+}
+
+impl Swarm {
+    /// What `seed` draws for a pair with agents.
+    #[must_use]
+    pub fn draw_with_agents(seed: u64) -> Self {
+        let mut swarm = Self::draw(seed);
+        let mut rng = Rng::new(seed ^ 0x4147_454e_5453);
+        swarm.nodes = 2;
+        swarm.first %= 2;
+        swarm.lossy = false;
+        swarm.on_peer_loss = OnPeerLoss::Suspend;
+        swarm.faults.commands = 0;
+        // A disk that fails after the other copy was recorded as old takes a person.
+        (swarm.faults.disk_errors, swarm.faults.meta_errors) = (0, 0);
+        swarm.faults.any_disks = 0;
+        swarm.faults.bad_blocks = 0;
+        if swarm.protocol == Protocol::A {
+            swarm.protocol = Protocol::C;
+        }
+        swarm.duration += rng.between(0, 15) * SEC;
+        let mut world = AgentWorld::draw(&mut rng, swarm.duration);
+        let hangs = rng.chance(250);
+        if hangs {
+            world.profile = Profile::Fast; // The times of hangs are made for it.
+        }
+        swarm.duration += 8 * (world.slowness() - 1) * SEC;
+        swarm.agents = Some(world);
+        if hangs {
+            swarm.hang(&mut rng);
+        }
+        // With a die of its own, so that seeds with one resource stay what they were.
+        let mut rng = Rng::new(seed ^ 0x5345_434f_4e44);
+        if rng.chance(333) {
+            swarm.second = Some(Box::new(swarm.another(&mut rng)));
+        }
+        swarm
+    }
+
+    /// Another resource on the same nodes: its first copy may be on either, and its disks and load are its own.
+    fn another(&self, rng: &mut Rng) -> Self {
+        let mut swarm = self.clone();
+        swarm.first = rng.index(2);
+        swarm.size_blocks = rng.between(1, 256);
+        swarm.spare_blocks = 0;
+        swarm.protocol = rng.pick(&[Protocol::B, Protocol::C, Protocol::C]);
+        swarm.garbage = rng.coin();
+        swarm.al_extents = rng.pick(&[1, 2, 4, 64]);
+        let (think, operations) = (self.load.think, self.load.operations);
+        swarm.load = draw_load(rng, swarm.size_blocks);
+        if self.faults.hangs > 0 {
+            (swarm.load.think, swarm.load.operations) = (think, operations);
+        }
+        swarm.disk.io = rng.pick(&[20 * US, 100 * US, MS]);
+        swarm.disk.flush = rng.pick(&[50 * US, 500 * US, 5 * MS]);
+        swarm
+    }
+
+    /// Disks and processes hang, in half of these seeds with nothing else going wrong: most faults end a hang.
+    fn hang(&mut self, rng: &mut Rng) {
+        if rng.coin() {
+            let slow_disks = self.faults.slow_disks;
+            self.faults = Faults {
+                slow_disks,
+                ..Faults::default()
+            };
+        }
+        self.faults.hangs = rng.between(1, 3) as u32;
+        self.duration += 30 * SEC;
+        // There must be something to do until the end, or nothing hangs.
+        self.load.think = self.load.think.max(rng.pick(&[100 * MS, 500 * MS]));
+        self.load.operations = 400;
+    }
 }
 
 impl AgentWorld {
@@ -111,6 +185,32 @@ impl AgentWorld {
             Profile::Wide,
         ]);
         world
+    }
+
+    /// Where nothing goes wrong by itself.
+    pub(crate) const fn calm() -> Self {
+        Self {
+            profile: Profile::Fast,
+            device: FenceDevice {
+                latency: 200 * MS,
+                slow: 0,
+                dead_until: 0,
+                dead_for: None,
+                shared: false,
+                lies: 0,
+                wakes: 0,
+            },
+            services: ServiceTimes {
+                takes: 50 * MS,
+                fail_start: 0,
+                fail_stop: 0,
+            },
+            store_faults: 0,
+            pings: false,
+            isolations: 0,
+            orders: 0,
+            max_failovers: 1000,
+        }
     }
 
     /// How much slower its times are than the fastest profile's.

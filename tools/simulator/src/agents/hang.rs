@@ -30,13 +30,13 @@ impl World {
             die.between(2000, 15_000)
         };
         let until = self.now + ms * MS;
-        let node = &mut self.nodes[number];
         if die.coin() {
             tell!(self, "the disk of {} hangs", name(number));
-            node.trouble.stuck_until = node.trouble.stuck_until.max(until);
+            let trouble = &mut self.nodes[number].trouble;
+            trouble.stuck_until = trouble.stuck_until.max(until);
         } else {
             tell!(self, "the process of {} hangs", name(number));
-            node.stopped_until = node.stopped_until.max(until);
+            self.hang_process(number, until);
         }
     }
 
@@ -54,9 +54,11 @@ impl World {
             let story = format!("{} is killed though it does not hang", name(number));
             return self.violate(Violation::new("hang", story));
         }
+        let mut stuck = 0;
+        self.each_resource(|world| stuck = world.nodes[number].trouble.stuck_until.max(stuck));
         if stuck > self.now {
             tell!(self, "{} dies once its disk answers", name(number));
-            node.stopped_until = node.stopped_until.max(stuck);
+            self.hang_process(number, stuck);
             return self.agent_later(stuck - self.now, number, AgentEv::Dies { run });
         }
         self.crash(number);

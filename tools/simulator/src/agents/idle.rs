@@ -18,6 +18,8 @@ pub(super) struct Idle {
     unseen: [Option<Since>; 2],
     /// This node could, by all that the two can find out without a shot.
     able: [Option<Since>; 2],
+    /// This node could: its agent has powered the other one off, and knows it.
+    alone: [Option<Since>; 2],
 }
 
 /// Since when, while no agent was started, no node stood still, and no device was opened.
@@ -45,18 +47,21 @@ impl World {
         let now = self.now;
         let served = (0..2).any(|number| self.takes_writes(number));
         let span = [0, 1].map(|number| {
-            let agents = self.agents();
-            let (run, opened) = (agents.nodes[number].run, agents.opened[number]);
+            let agents = self.agents.as_ref().expect("agents");
+            let run = agents.nodes[number].run;
+            let opened = self.its_ward().opened[number];
             (run, self.nodes[number].paused_until, opened)
         });
-        let mut idle = self.agents().idle.clone();
+        let mut idle = self.ward().idle.clone();
         for number in 0..2 {
             let watched = !served && self.watches(number);
             idle.unseen[number] = Since::count(idle.unseen[number], watched, span, now);
             let able = !served && self.is_able(number);
             idle.able[number] = Since::count(idle.able[number], able, span, now);
+            let alone = !served && self.is_alone(number);
+            idle.alone[number] = Since::count(idle.alone[number], alone, span, now);
         }
-        self.agents().idle = idle.clone();
+        self.ward().idle = idle.clone();
         let (told, limit) = self.limits();
         let silent = (0..2).find(|number| {
             let watched =
@@ -73,18 +78,46 @@ impl World {
         }
         let stuck = (0..2).find(|at| idle.able[*at].is_some_and(|since| now > since.at + limit));
         if let Some(number) = stuck {
-            let needs = self.nodes[number]
-                .status(now)
-                .map_or_else(Vec::new, |status| status.promote_needs);
             let story = format!(
                 "nobody takes writes for more than {} ms, though {} could: its agent and the other one hear each other \
-                 (needs: {})",
+                 ({})",
                 limit / MS,
                 name(number),
-                needs.join(", ")
+                self.what_it_lacks(number)
             );
             self.violate(Violation::new("liveness", story));
         }
+        self.check_who_is_alone(told, &idle);
+    }
+
+    /// Whoever has powered the other node off, and knows it, serves.
+    fn check_who_is_alone(&mut self, told: u64, idle: &Idle) {
+        let limit = told + 2 * self.agents().world.services.takes;
+        let stuck =
+            (0..2).find(|at| idle.alone[*at].is_some_and(|since| self.now > since.at + limit));
+        if let Some(number) = stuck {
+            let story = format!(
+                "nobody takes writes for more than {} ms, though {} has powered {} off ({})",
+                limit / MS,
+                name(number),
+                name(1 - number),
+                self.what_it_lacks(number)
+            );
+            self.violate(Violation::new("liveness", story));
+        }
+    }
+
+    /// What a replica that does not serve says of that.
+    fn what_it_lacks(&self, number: usize) -> String {
+        let Some(status) = self.nodes[number].status(self.now) else {
+            return "its process is gone".to_owned();
+        };
+        let needs = status.promote_needs.join(", ");
+        let suspended = status.suspended.map(|suspended| suspended.why);
+        format!(
+            "needs: {needs}; suspended: {}",
+            suspended.unwrap_or_default()
+        )
     }
 
     /// When an alarm is due, and when somebody who could has to serve.
@@ -92,7 +125,9 @@ impl World {
         let world = &self.agents().world;
         let told = as_ms(world.profile.unserved()) * MS;
         // The other node's services go down first, or fail to and are tried again; an order may be refused and is given again.
-        let shot = 2 * as_ms(world.profile.fence_delay()) * MS + 6 * world.device.latency;
+        // Who wants a shot late waits for its place in the next round.
+        let place = (as_ms(world.profile.fence_delay()) * MS).max(2 * world.device.latency);
+        let shot = (2 + 6) * place + 6 * world.device.latency;
         let limit = 2 * told
             + 2 * world.services.takes
             + as_ms(world.profile.hung()) * MS
@@ -111,15 +146,51 @@ impl World {
         })
     }
 
+    /// Whether the node's agent sees what is: of a process that stands still it sees what that was before.
     fn watches(&self, number: usize) -> bool {
         let agents = self.agents.as_ref().expect("agents");
-        agents.nodes[number].agent.is_some() && self.nodes[number].paused_until <= self.now
+        agents.nodes[number].agent.is_some()
+            && self.nodes[number].paused_until <= self.now
+            && self.nodes.iter().all(|node| node.stopped_until <= self.now)
     }
 
     fn has_alarm(&self, number: usize) -> bool {
         let agents = self.agents.as_ref().expect("agents");
         let agent = agents.nodes[number].agent.as_ref();
-        agent.is_some_and(|agent| agent.status().resources[0].missing.is_some())
+        agent.is_some_and(|agent| agent.status().resources[self.resource].missing.is_some())
+    }
+
+    /// Whether the node's replica has all that a right needs: the other node is off, and this agent was told so.
+    fn is_alone(&self, number: usize) -> bool {
+        let agents = self.agents.as_ref().expect("agents");
+        let stays_up = agents.world.services.fail_stop > 0;
+        self.nodes[1 - number].power == Power::Fenced
+            && agents.nodes[number].told_off
+            && self.decides(number)
+            && !(stays_up && self.its_ward().sides[number].services.run())
+            && self.could_serve(number)
+    }
+
+    /// Whether the node's agent lives and decides.
+    fn decides(&self, number: usize) -> bool {
+        let node = &self.nodes[number];
+        let agents = self.agents.as_ref().expect("agents");
+        let agent = agents.nodes[number].agent.as_ref();
+        let status = agent.map(twindisk_fencing_core::Agent::status);
+        node.power == Power::On
+            && node.paused_until.max(node.stopped_until) <= self.now
+            && status.is_some_and(|status| {
+                !status.maintenance && !status.blocked && status.memory_fault.is_none()
+            })
+    }
+
+    /// Whether the node's replica has the newest data, and nothing keeps its disk or a person.
+    fn could_serve(&self, number: usize) -> bool {
+        self.nodes[number].status(self.now).is_some_and(|status| {
+            let slow = status.activity.disk_oldest_ms > 0;
+            let conflict = status.peers.iter().any(|peer| peer.conflict.is_some());
+            status.disk == DiskState::UpToDate && !status.still_writing && !slow && !conflict
+        })
     }
 
     /// Whether the node's replica could serve, or go on serving, and nothing but what agents see to is in its way: both agents
@@ -127,25 +198,16 @@ impl World {
     fn is_able(&self, number: usize) -> bool {
         let other = 1 - number;
         let agents = self.agents.as_ref().expect("agents");
-        let decides = |at: usize| {
-            let node = &self.nodes[at];
-            let agent = agents.nodes[at].agent.as_ref();
-            let status = agent.map(twindisk_fencing_core::Agent::status);
-            node.power == Power::On
-                && node.paused_until.max(node.stopped_until) <= self.now
-                && status.is_some_and(|status| {
-                    !status.maintenance && !status.blocked && status.memory_fault.is_none()
-                })
-        };
         // What can't be brought down needs a shot.
         let stays_up = agents.world.services.fail_stop > 0;
-        if stays_up && agents.nodes.iter().any(|node| node.services.run()) {
+        let sides = self.its_ward().sides.iter();
+        if stays_up && sides.into_iter().any(|side| side.services.run()) {
             return false;
         }
         let hear = (0..2).all(|side| self.pairs[&(0, 1)].blocked[side] <= self.now)
             && !self.is_isolated(0)
             && !self.is_isolated(1);
-        if !hear || !decides(0) || !decides(1) {
+        if !hear || !self.decides(0) || !self.decides(1) {
             return false;
         }
         let role = |at: usize| self.nodes[at].status(self.now).map(|status| status.role);
@@ -159,13 +221,6 @@ impl World {
             && device.lies == 0
             && device.wakes == 0;
         let waits = status.suspended.is_some() && !shoots;
-        let slow = status.activity.disk_oldest_ms > 0;
-        let conflict = status.peers.iter().any(|peer| peer.conflict.is_some());
-        status.disk == DiskState::UpToDate
-            && !status.still_writing
-            && !slow
-            && !waits
-            && !conflict
-            && role(other) != Some(Role::Primary)
+        self.could_serve(number) && !waits && role(other) != Some(Role::Primary)
     }
 }

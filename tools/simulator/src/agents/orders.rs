@@ -2,7 +2,7 @@
 
 use twindisk_fencing_core::{Operator, as_ms};
 
-use super::{AgentEv, PEER, R0};
+use super::{AgentEv, PEER};
 use crate::{
     node::{Power, name},
     swarm::{MS, SEC},
@@ -55,7 +55,7 @@ impl World {
                 Deed::Isolate
             };
             let event = AgentEv::Deed { deed };
-            self.at(at, Ev::Agent { node, event });
+            self.at_any(at, Ev::Agent { node, event });
         }
     }
 
@@ -85,12 +85,15 @@ impl World {
                 if self.nodes[peer].power == Power::On {
                     return; // Whoever says this has looked.
                 }
-                self.nodes[peer].power = Power::Fenced;
+                self.set_power(peer, Power::Fenced);
                 let taken = self.tell_agent(number, Operator::Confirm(PEER));
                 self.agents().nodes[number].told_off |= taken;
                 self.agent_later(while_ms * MS, number, AgentEv::PowerOn);
             }
-            Deed::Switchover => _ = self.tell_agent(number, Operator::Switchover(R0)),
+            Deed::Switchover => {
+                let wish = Operator::Switchover(self.its_index());
+                self.tell_agent(number, wish);
+            }
             Deed::Leave => {
                 if self.tell_agent(number, Operator::Leave) {
                     self.agent_later(20 * MS, number, AgentEv::Stop);
@@ -111,7 +114,7 @@ impl World {
         }
     }
 
-    fn tell_agent(&mut self, number: usize, wish: Operator) -> bool {
+    pub(crate) fn tell_agent(&mut self, number: usize, wish: Operator) -> bool {
         let now = self.agent_time(number);
         let agent = self.agents().nodes[number].agent.as_mut();
         agent.is_some_and(|agent| agent.handle_operator(now, wish).is_ok())

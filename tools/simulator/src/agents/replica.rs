@@ -11,7 +11,7 @@ use twindisk_format::{
 };
 use twindisk_view::{Look, news};
 
-use super::{AgentEv, R0};
+use super::AgentEv;
 use crate::{
     checker::Violation,
     node::{name, slot_of},
@@ -60,11 +60,12 @@ impl World {
 
     /// The agent asks its replica what it is.
     pub(super) fn ask_status(&mut self, number: usize) {
-        let node = &self.agents().nodes[number];
+        let agents = self.agents.as_ref().expect("agents");
+        let node = &agents.nodes[number];
         let Some(agent) = &node.agent else {
             return;
         };
-        let (run, looking) = (node.run, agent.looking(R0));
+        let (run, looking) = (node.run, agent.looking(self.its_index()));
         let question = Question {
             run,
             asked: self.now,
@@ -120,10 +121,10 @@ impl World {
         } = question;
         let now = self.agent_time(number);
         let next = (asked + self.agents().look_every).saturating_sub(self.now);
-        let node = &mut self.agents().nodes[number];
-        node.seen = view.map(|view| *view);
-        if let Some(agent) = &mut node.agent {
-            agent.handle_replica(now, R0, looking, node.seen.clone());
+        let (index, view) = (self.its_index(), view.map(|view| *view));
+        self.ward().sides[number].seen.clone_from(&view);
+        if let Some(agent) = &mut self.agents().nodes[number].agent {
+            agent.handle_replica(now, index, looking, view);
         }
         self.agent_later(next, number, AgentEv::Look { run });
     }
@@ -135,9 +136,8 @@ impl World {
         let agents = self.agents();
         agents.errands += 1;
         let serial = agents.errands;
-        let node = &mut agents.nodes[number];
-        let run = node.run;
-        node.order = Some(serial);
+        let run = agents.nodes[number].run;
+        self.ward().sides[number].order = Some(serial);
         let errand = Box::new(Errand {
             run,
             serial,
@@ -203,7 +203,7 @@ impl World {
             return self.answer_order(number, (errand.run, errand.serial), result);
         }
         let id = self.command(number, command);
-        self.agents().asked.insert(id, asker);
+        self.ward().asked.insert(id, asker);
     }
 
     fn outdate_offline(&mut self, number: usize) -> Result<(), String> {
@@ -230,10 +230,10 @@ impl World {
 
     /// A replica has answered a command: one of an agent's, perhaps.
     pub(crate) fn replied_to_agent(&mut self, id: CommandId, answer: &Result<(), Refusal>) {
-        let asker = self
-            .agents
-            .as_mut()
-            .and_then(|agents| agents.asked.remove(&id));
+        if self.agents.is_none() {
+            return;
+        }
+        let asker = self.ward().asked.remove(&id);
         if let Some((number, run, serial)) = asker {
             let result = answer.clone().map_err(|refusal| refusal.why);
             self.answer_order(number, (run, serial), result);
@@ -242,13 +242,14 @@ impl World {
 
     /// The process of a node is gone: the connections to it break.
     pub(crate) fn break_orders(&mut self, number: usize) {
-        let Some(agents) = &mut self.agents else {
+        if self.agents.is_none() {
             return;
-        };
-        let (broken, others) = std::mem::take(&mut agents.asked)
+        }
+        let ward = self.ward();
+        let (broken, others) = std::mem::take(&mut ward.asked)
             .into_iter()
             .partition(|(_, (node, ..))| *node == number);
-        agents.asked = others;
+        ward.asked = others;
         let broken: BTreeMap<CommandId, (usize, u64, u64)> = broken;
         for (_, run, serial) in broken.into_values() {
             let result = Err("twindisk serve does not answer: the connection broke".to_owned());
@@ -259,13 +260,14 @@ impl World {
     /// The agent hears what came of an order.
     pub(super) fn ordered(&mut self, number: usize, serial: u64, result: Result<(), String>) {
         let now = self.agent_time(number);
-        let node = &mut self.agents().nodes[number];
-        if node.order != Some(serial) {
+        let index = self.its_index();
+        let side = &mut self.ward().sides[number];
+        if side.order != Some(serial) {
             return;
         }
-        node.order = None;
-        if let Some(agent) = &mut node.agent {
-            agent.handle_ordered(now, R0, result);
+        side.order = None;
+        if let Some(agent) = &mut self.agents().nodes[number].agent {
+            agent.handle_ordered(now, index, result);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Services: a third party that must never run twice. They start and stop slowly, fail to, and are left over.
 
-use super::{AgentEv, R0};
+use super::AgentEv;
 use crate::{
     checker::Violation,
     node::{Power, name},
@@ -48,14 +48,15 @@ impl World {
         let takes = self.agents().world.services.takes;
         let delay = self.dice.agent.between(MS, takes);
         let now = self.now;
-        let node = &mut self.agents().nodes[number];
-        node.services.work += 1;
+        let run = self.agents().nodes[number].run;
+        let services = &mut self.ward().sides[number].services;
+        services.work += 1;
         if up {
-            node.services.since.get_or_insert(now);
+            services.since.get_or_insert(now);
         }
         let work = Work {
-            run: node.run,
-            number: node.services.work,
+            run,
+            number: services.work,
             up,
         };
         self.agent_later(delay, number, AgentEv::Services { work });
@@ -72,13 +73,13 @@ impl World {
         let failed = self.dice.agent.chance(share);
         let some = self.dice.agent.coin();
         let now = self.agent_time(number);
-        let node = &mut self.agents().nodes[number];
-        if node.services.work != work.number {
+        let services = &mut self.ward().sides[number].services;
+        if services.work != work.number {
             return;
         }
         // Who fails to start may have started something; who fails to stop, something is left of.
         if !work.up && !failed || work.up && failed && !some {
-            node.services.since = None;
+            services.since = None;
         }
         let result = if failed {
             Err("the unit has failed".to_owned())
@@ -91,11 +92,12 @@ impl World {
             (false, false) => "are down",
             (false, true) => "did not go down",
         };
+        let index = self.its_index();
         let node = &mut self.agents().nodes[number];
         if let Some(agent) = &mut node.agent
             && node.run == work.run
         {
-            agent.handle_services(now, R0, result);
+            agent.handle_services(now, index, result);
         }
         tell!(self, "{}: its services {words}", name(number));
     }
@@ -103,7 +105,7 @@ impl World {
     /// R12: they are not started while some run elsewhere.
     fn check_start(&mut self, number: usize) {
         let other = 1 - number;
-        let runs = self.agents().nodes[other].services.run();
+        let runs = self.ward().sides[other].services.run();
         if runs && self.nodes[other].power == Power::On {
             let story = format!(
                 "the services are started on {} while they run on {}",
@@ -116,7 +118,7 @@ impl World {
 
     /// R12: who releases its replica, or hands over, has no services any more.
     pub(super) fn check_release(&mut self, number: usize) {
-        if self.agents().nodes[number].services.run() {
+        if self.ward().sides[number].services.run() {
             let story = format!(
                 "{} gives the role away while its services run",
                 name(number)
@@ -128,12 +130,13 @@ impl World {
     /// R17: a device that opens is not served to what was its client before the role was elsewhere.
     pub(crate) fn check_clients_of_role(&mut self, number: usize) {
         let now = self.now;
-        let Some(agents) = &mut self.agents else {
+        if self.agents.is_none() {
             return;
-        };
-        agents.opened[number] = now;
-        let elsewhere = agents.opened[1 - number];
-        let since = agents.nodes[number].services.since;
+        }
+        let ward = self.ward();
+        ward.opened[number] = now;
+        let elsewhere = ward.opened[1 - number];
+        let since = ward.sides[number].services.since;
         if let Some(since) = since.filter(|since| *since < elsewhere) {
             let story = format!(
                 "{} opens its device to services that run since {} ms, and {} was primary at {} ms",

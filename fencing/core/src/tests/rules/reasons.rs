@@ -1,0 +1,118 @@
+//! What a shot or a kill may be for, by all that the agent was told.
+
+use super::Driver;
+use crate::{
+    Order, Profile, ReplicaView, ResourceIndex, Role, as_ms,
+    tests::bench::{DEAD, GRACE},
+};
+
+impl Driver {
+    pub(super) fn mets(&self) -> Vec<u64> {
+        let met = |view: &Option<ReplicaView>| view.as_ref().map_or(0, |view| view.met);
+        self.views.iter().map(met).collect()
+    }
+
+    /// Whether the resource needs its peer off, or released.
+    pub(super) fn needs(&self, at: usize) -> bool {
+        let memory = &self.agent.memory;
+        self.views[at].as_ref().is_some_and(|view| {
+            let needs = match view.role {
+                Role::Primary => view.suspended,
+                Role::Standby => view.up_to_date && !view.can_promote && !memory.blocked,
+            };
+            needs && !view.linked && view.peer_in_sync
+                || self.waits_for_services(at, view)
+                || self.waits_in_vain(at)
+        })
+    }
+
+    /// R12, R17: it could be promoted, and what was a client of the peer's time may still run there.
+    pub(super) fn waits_for_services(&self, at: usize, view: &ReplicaView) -> bool {
+        let free = view.role == Role::Standby && view.can_promote && view.up_to_date;
+        free && !self.agent.memory.blocked && !self.peer_is_free(at, view)
+    }
+
+    pub(super) fn peer_is_free(&self, at: usize, view: &ReplicaView) -> bool {
+        let led = view.led.expect("there is data");
+        let said = |term| self.agent.memory.freed.iter().any(|one| one.term >= term);
+        at == 1
+            || led.node == 1
+            || self.proven && !self.doubted
+            || self.rights[at]
+            || said(led.term)
+    }
+
+    /// The peer is heard, hears this node, and has answered all that it was asked.
+    pub(super) fn peer_is_well(&self) -> bool {
+        self.heard.as_ref().is_some_and(|(heard, beat)| {
+            let said = beat.resources.iter().zip(&self.asked);
+            let answered = said
+                .into_iter()
+                .all(|(said, ask)| said.released == *ask || !ask.is_asked());
+            self.now - heard < DEAD && beat.hears != 0 && answered
+        })
+    }
+
+    pub(super) fn stands_still(&self, at: usize) -> u64 {
+        self.now - self.moved[at]
+    }
+
+    /// I/O has waited for the peer for too long, connected or not.
+    pub(super) fn waits_in_vain(&self, at: usize) -> bool {
+        let hung = as_ms(Profile::Default.hung());
+        self.waiting[at].is_some_and(|since| self.now - since >= hung)
+    }
+
+    pub(super) fn has_lost_a_hung_primary(&self, at: usize) -> bool {
+        let view = self.views[at].as_ref();
+        self.hung[at].is_some_and(|since| self.now - since >= GRACE)
+            && view.is_some_and(|view| view.role == Role::Standby && !view.linked)
+            && self.stands_still(at) < as_ms(Profile::Default.hang())
+    }
+
+    /// Killing takes every replica of the node along.
+    pub(super) fn may_kill(&self, resource: ResourceIndex, run: u64) {
+        let memory = &self.agent.memory;
+        assert!(!memory.maintenance && !memory.blocked && !self.agent.leaving);
+        let view = self.views[resource.index()].as_ref().expect("a process");
+        assert_eq!((view.run, view.role), (run, Role::Primary));
+        assert!(self.stands_still(resource.index()) >= as_ms(Profile::Default.hung()));
+        let (heard, beat) = self.heard.as_ref().expect("somebody to take over");
+        assert!(self.now - heard < DEAD && !self.proven);
+        for (view, said) in self.views.iter().zip(&beat.resources) {
+            let primary = view.as_ref().filter(|view| view.role == Role::Primary);
+            assert!(primary.is_none_or(|view| view.peer_in_sync && said.ready));
+        }
+    }
+
+    pub(super) fn may_fire(&self) {
+        let memory = &self.agent.memory;
+        assert!(
+            !memory.maintenance && !self.agent.leaving,
+            "it decides nothing"
+        );
+        assert!((0..2).any(|at| self.needs(at)), "nobody needs it off");
+        let left = self.heard.as_ref().is_some_and(|(_, beat)| beat.leaving);
+        assert!(!left, "it said goodbye");
+        assert!(
+            !self.peer_is_well()
+                || (0..2).any(|at| self.has_lost_a_hung_primary(at) || self.waits_in_vain(at)),
+            "nothing is wrong with it"
+        );
+        assert!(
+            self.now - self.stalled >= DEAD,
+            "it stood still, and judges"
+        );
+        // A primary can't be outdated: such an order is an old one.
+        let releases = |at: usize| {
+            let standby = self.views[at]
+                .as_ref()
+                .is_some_and(|view| view.role == Role::Standby);
+            standby && matches!(self.orders[at], Some(Order::Outdate { .. }))
+        };
+        assert!(
+            (0..2).any(|at| self.needs(at) && !releases(at)),
+            "it is being released"
+        );
+    }
+}
