@@ -99,6 +99,7 @@ impl Replica {
                 link,
                 released,
             } => self.prepared(slot, link, released),
+            Then::Released { slot, link } => self.release_is_stored(slot, link),
             Then::Rewound { slot, link } => self.rewound_stored(slot, link),
             Then::BeginResync { slot, link } => self.send_begin_resync(slot, link),
             Then::Inconsistent { slot, link } => self.send_resync_begun(slot, link),
@@ -173,6 +174,7 @@ impl Replica {
             | Then::PartTaken
             | Then::Confirmed(_)
             | Then::Prepared { .. }
+            | Then::Released { .. }
             | Then::Rewound { .. }
             | Then::BeginResync { .. }
             | Then::Inconsistent { .. }

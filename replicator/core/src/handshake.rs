@@ -10,6 +10,7 @@
 
 mod unwritten;
 mod waits;
+mod without_copy;
 
 use twindisk_format::{
     control::{ControlMessage, PeerState},
@@ -134,7 +135,10 @@ impl Replica {
                 self.set_phase(slot, phase, reason.why);
             }
             Verdict::Follow(reason) => self.prepare_to_follow(slot, reason),
-            Verdict::Wait(_, why) => self.set_phase(slot, Phase::Waiting, why),
+            Verdict::Wait(_, why) => {
+                self.set_phase(slot, Phase::Waiting, why);
+                self.release_to_one_without_disk(slot);
+            }
             Verdict::Unrelated => {
                 let why = format!(
                     "the two have no generation in common, or one was away for more than {} of them: `twindisk init \
@@ -300,6 +304,9 @@ impl Replica {
         else {
             if self.peer(slot).phase == Phase::Waiting {
                 // This node keeps to another leader: the two compare again when that changes.
+                if released {
+                    self.released_without_a_resync(slot);
+                }
                 return;
             }
             let why = "it was ready although nobody had asked";

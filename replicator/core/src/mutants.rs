@@ -236,6 +236,8 @@ mutants! {
     FailedDiskLeads: "R16",
     /// What was read from a disk that has failed meanwhile is served, compared, saved, and sent around unaligned writes.
     FailedDiskIsRead: "R16",
+    /// A primary without a disk waits for a member that is recorded as outdated, and that it can't bring up.
+    KeepToTheOutdated: "R1",
     /// What a peer sends is written while the disk still says that this copy is at rest.
     WriteAtRest: "S1",
     /// Who is led by a former primary takes its last generation for one that every member knows.

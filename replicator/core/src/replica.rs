@@ -169,6 +169,8 @@ pub(crate) enum Then {
         link: LinkId,
         released: bool,
     },
+    /// What this node says of its copy to a primary without one is stored.
+    Released { slot: Slot, link: LinkId },
     /// That this node was rolled back is recorded; the peer knows it.
     Rewound { slot: Slot, link: LinkId },
     /// A leader may send `BeginResync`.

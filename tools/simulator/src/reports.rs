@@ -33,7 +33,12 @@ impl World {
                 "disk"
             }
             Report::Connection { peer, state, .. } => {
-                self.nodes[number].rewound &= *state != ConnectionState::Established;
+                if self.nodes[number].rewound && *state == ConnectionState::Established {
+                    // By another one, that is, and not with one that it has brought up itself.
+                    let disk = &self.nodes[number].disk;
+                    let lacks = self.book.check_member(self.now, number, disk).is_err();
+                    self.nodes[number].rewound = lacks;
+                }
                 let slot = slot_of(number, usize::from(*peer)).index();
                 let connections = &mut self.nodes[number].connections;
                 // What the core reports while it starts comes before anybody has looked at it.

@@ -28,6 +28,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("received-is-not-written-b", received_is_not_written),
     ("received-is-not-offered-b", received_is_not_offered),
     ("received-is-no-copy-b", received_is_no_copy),
+    ("outdated-member-of-one-without-disk", outdated_member),
     ("read-elsewhere-waits-its-turn", read_elsewhere_waits),
     (
         "read-elsewhere-shows-nothing-new",
@@ -343,6 +344,35 @@ fn read_elsewhere_waits(seed: Seed, telling: Telling) -> Outcome {
         script.pass(2);
     }
     script.load_done();
+    script.finish()
+}
+
+/// A member is recorded as outdated while it is away, and then the disk of the primary fails. It can't bring that one up,
+/// which knows nothing of the generation without the failed disk: the primary goes on with the other member.
+fn outdated_member(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.nodes = 3;
+    swarm.load.flushes = 0;
+    swarm.timings.flush_interval = Duration::from_secs(5);
+    let mut script = Script::new(swarm, telling);
+    script.serve(30);
+    for pair in [(0, 2), (1, 2)] {
+        for side in 0..2 {
+            script.world.block(pair, side, u64::MAX);
+        }
+    }
+    script.load(10);
+    script.wait_suspended(0);
+    script.wait_lost(2, 0);
+    script.wait_lost(2, 1);
+    script.must(2, Command::Outdate);
+    script.world.nodes[0].trouble.fail_flushes = 1;
+    // Should everything be stable, nothing fails.
+    script.pass(6000);
+    script.join();
+    script.load_done();
+    script.take_over(1);
+    script.wait_all_equal();
     script.finish()
 }
 
