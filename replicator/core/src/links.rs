@@ -123,6 +123,7 @@ impl Replica {
             self.parked = true;
         }
         self.fresh_becomes_dirty(slot);
+        self.is_kept_equal_elsewhere(slot);
         self.set_phase(slot, Phase::Down, why);
         let outstanding: Vec<usize> = self.window.iter().collect();
         for index in outstanding {

@@ -17,6 +17,7 @@ use twindisk_format::{
     control::{ControlMessage, Membership},
     frame::Frame,
     ids::{Epoch, Slot, SlotSet},
+    lineage::Relation,
     superblock::{Lack, Standing, StoredDisk},
 };
 
@@ -197,7 +198,14 @@ impl Replica {
         let epoch = said
             .map_or(Epoch(0), |said| said.epoch)
             .max(self.store.get().epoch);
-        let newer = entry == Entry::Member && !again && self.follows().is_none();
+        // R14: one that has stored a newer number takes none that is older from whom it follows now. Sets that this node has
+        // not heard of are smaller ones: none grows without its word.
+        let above = !self.mutant(Mutant::LeadInAnOlderEpoch)
+            && self.peer(slot).said.as_ref().is_some_and(|said| {
+                said.epoch > self.store.get().epoch
+                    && said.lineage.relation(&self.store.get().lineage) == Relation::Same
+            });
+        let newer = (entry == Entry::Member || above) && !again && self.follows().is_none();
         let epoch = if newer { self.next_epoch() } else { epoch };
         let follows = self.follows().is_some();
         let waits = self.role == Role::Standby && self.peer(slot).protocol != Protocol::A;

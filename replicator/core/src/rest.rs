@@ -98,18 +98,20 @@ impl Replica {
 
     /// Nothing comes from anybody, and nobody is just about to send something.
     fn follows_nobody(&self) -> bool {
-        self.peers.iter().all(|peer| match &peer.phase {
-            Phase::Following { .. } => false,
-            Phase::Established => {
-                peer.pending.is_none() && peer.said.as_ref().is_none_or(|said| !said.primary)
-            }
-            Phase::Down
-            | Phase::Comparing
-            | Phase::Leading { .. }
-            | Phase::Waiting
-            | Phase::SplitBrain { .. }
-            | Phase::Unrelated => true,
-        })
+        let granted = self.granted.is_some_and(|slot| self.is_here(slot));
+        !granted
+            && self.peers.iter().all(|peer| match &peer.phase {
+                Phase::Following { .. } => false,
+                Phase::Established => {
+                    peer.pending.is_none() && peer.said.as_ref().is_none_or(|said| !said.primary)
+                }
+                Phase::Down
+                | Phase::Comparing
+                | Phase::Leading { .. }
+                | Phase::Waiting
+                | Phase::SplitBrain { .. }
+                | Phase::Unrelated => true,
+            })
     }
 
     /// Everything here is stable, and so recorded, or about to be: whatever is stored next comes after it.

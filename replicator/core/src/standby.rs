@@ -198,6 +198,23 @@ impl Replica {
         }
     }
 
+    /// Another standby is lost here. If the primary of both counts on it, whatever has become dirty by that is equal once the
+    /// primary says that everything up to now is stable everywhere: nobody else would ever make the two equal.
+    pub(crate) fn is_kept_equal_elsewhere(&mut self, slot: Slot) {
+        let primary = self.follows().filter(|primary| *primary != slot);
+        let member = self.stored_up_to_date() && self.store.peer(slot).standing == Standing::In;
+        let Some(primary) = primary.filter(|_| member) else {
+            return;
+        };
+        let newest = self.peer(primary).received.newest;
+        let peer = self.peer_mut(slot);
+        if peer.bitmap.dirty() > 0 {
+            let before = peer.equal_at.take();
+            let seq = before.map_or(newest, |(_, seq, _)| seq.max(newest));
+            peer.equal_at = Some((primary, seq, peer.bitmap.marked()));
+        }
+    }
+
     /// The primary is lost: other standbys may lack what it sent last, and it may lack it itself.
     pub(crate) fn recent_becomes_dirty(&mut self, slot: Slot) {
         let mut recent = std::mem::take(&mut self.peer_mut(slot).received.recent);

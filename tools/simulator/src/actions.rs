@@ -252,9 +252,13 @@ impl World {
                 }
             }
         }
+        // Who speaks says what it holds for true as well: a fork that it is still storing is one.
+        let said = self.nodes[from].replica.as_ref();
+        let fork = said
+            .is_some_and(|said| !said.superblock().unconfirmed && forked(&mine, said.superblock()));
         let data = theirs.lineage.newest().is_some();
         let possible = term.saturating_sub(mine.term.0) <= MOST_TERMS;
-        data && possible && !forked(&mine, &theirs)
+        data && possible && !fork && !forked(&mine, &theirs)
     }
 
     /// R4 for a node that has just heard a peer speak in `term`: with a higher one than its own it serves no more.

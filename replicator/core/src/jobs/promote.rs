@@ -83,6 +83,8 @@ impl Replica {
         // With a difference between the two this node can't stay in sync under the new primary.
         let released = dirty || self.peer(slot).bitmap.dirty() > 0;
         self.leave_the_set_to(slot);
+        // Writes may come before the in-sync set of the new primary is stored here.
+        self.take_part();
         self.store.change(|superblock| superblock.term = term);
         if released {
             self.outdate("another standby is promoted, and the two may differ");

@@ -298,7 +298,9 @@ impl Replica {
                 said.primary = false;
             }
         }
-        self.granted.take_if(|grantee| *grantee == slot);
+        // What it tells as a standby says nothing of what came of the term.
+        self.granted
+            .take_if(|grantee| *grantee == slot && membership.primary);
         if let Some(said) = &mut self.peer_mut(slot).said {
             said.primary = membership.primary;
             said.up_to_date = membership.up_to_date;
