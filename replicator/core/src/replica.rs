@@ -190,6 +190,8 @@ pub(crate) enum Then {
     Demoted,
     /// A leaver is recorded as Outdated.
     LeaveStored,
+    /// A primary without a copy counts on this one, which is recorded as none.
+    NoCopyStored { slot: Slot, link: LinkId },
     /// A receipt of a leaver is stored.
     ReleaseStored { slot: Slot, link: LinkId },
     /// A failed disk is recorded.
