@@ -203,7 +203,11 @@ impl Driver {
             }
             Event::Ordered(at, worked) => {
                 let order = self.orders[at].take();
-                self.rights[at] |= worked && order.as_ref().is_some_and(is_receipt);
+                // One of before they met again is no right.
+                let met = self.views[at].as_ref().map(|view| view.met);
+                let receipt = order.as_ref().and_then(receipt_of);
+                self.rights[at] |=
+                    worked && receipt.is_some_and(|of| met.is_none_or(|met| met == of));
                 let result = if worked { Ok(()) } else { Err("no".to_owned()) };
                 self.agent
                     .handle_ordered(now, ResourceIndex::new(at), result);
@@ -413,9 +417,10 @@ impl Driver {
     }
 }
 
-fn is_receipt(order: &Order) -> bool {
-    matches!(
-        order,
-        Order::ReceiptFenced { .. } | Order::ReceiptReleased { .. }
-    )
+/// The meeting that a receipt is of.
+const fn receipt_of(order: &Order) -> Option<u64> {
+    match order {
+        Order::ReceiptFenced { met, .. } | Order::ReceiptReleased { met, .. } => Some(*met),
+        Order::Promote | Order::Outdate { .. } | Order::HandOver => None,
+    }
 }

@@ -29,17 +29,15 @@ impl Driver {
     /// R12, R17: it could be promoted, and what was a client of the peer's time may still run there.
     pub(super) fn waits_for_services(&self, at: usize, view: &ReplicaView) -> bool {
         let free = view.role == Role::Standby && view.can_promote && view.up_to_date;
-        free && !self.agent.memory.blocked && !self.peer_is_free(at, view)
+        let forgotten = self.proven && self.doubted;
+        let may_run = forgotten || !self.peer_is_free(at, view);
+        free && !self.agent.memory.blocked && may_run
     }
 
     pub(super) fn peer_is_free(&self, at: usize, view: &ReplicaView) -> bool {
         let led = view.led.expect("there is data");
         let said = |term| self.agent.memory.freed.iter().any(|one| one.term >= term);
-        at == 1
-            || led.node == 1
-            || self.proven && !self.doubted
-            || self.rights[at]
-            || said(led.term)
+        at == 1 || led.node == 1 || self.proven || self.rights[at] || said(led.term)
     }
 
     /// The peer is heard, hears this node, and has answered all that it was asked.
