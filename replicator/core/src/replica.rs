@@ -183,7 +183,6 @@ pub(crate) enum Then {
         link: LinkId,
         term: Term,
         released: bool,
-        /// It was a member when that was on its way to the disk.
         member: bool,
     },
     /// A candidate's own state is stored.
@@ -261,8 +260,7 @@ impl Replica {
             seed,
             capacity_blocks,
         } = start;
-        let superblock = metadata.superblock;
-        let mut superblock = superblock;
+        let mut superblock = metadata.superblock;
         for peer in config.peers.iter().skip(superblock.peers.len()) {
             // Stored with the next change; until then nothing is said of it that a slot without a peer would not say.
             assert!(superblock.add_peer(peer.node), "a slot for each peer");
