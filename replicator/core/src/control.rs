@@ -92,14 +92,12 @@ impl Replica {
         match then {
             Then::Changed(id) => self.change_stored(id),
             Then::Moment => self.tell_moment(),
-            Then::PartTaken => self.part_taken(),
             Then::Confirmed(generation) => self.generation_confirmed(generation),
             Then::Prepared {
                 slot,
                 link,
                 released,
             } => self.prepared(slot, link, released),
-            Then::Released { slot, link } => self.release_is_stored(slot, link),
             Then::Rewound { slot, link } => self.rewound_stored(slot, link),
             Then::BeginResync { slot, link } => self.send_begin_resync(slot, link),
             Then::Inconsistent { slot, link } => self.send_resync_begun(slot, link),
@@ -117,6 +115,7 @@ impl Replica {
             }
             Then::Demoted => self.demoted(),
             Then::LeaveStored => self.leave_stored(),
+            Then::NoCopyStored { slot, link } => self.no_copy_stored(slot, link),
             Then::ReleaseStored { slot, link } => {
                 if self
                     .peer(slot)
@@ -171,15 +170,14 @@ impl Replica {
             }
             Then::Changed(_)
             | Then::Moment
-            | Then::PartTaken
             | Then::Confirmed(_)
             | Then::Prepared { .. }
-            | Then::Released { .. }
             | Then::Rewound { .. }
             | Then::BeginResync { .. }
             | Then::Inconsistent { .. }
             | Then::MembershipStored { .. }
             | Then::Granted { .. }
+            | Then::NoCopyStored { .. }
             | Then::ReleaseStored { .. }
             | Then::DiskFailureStored
             | Then::Withdrawn

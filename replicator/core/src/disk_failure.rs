@@ -98,7 +98,6 @@ impl Replica {
 
     /// Mutations that wait for the activity log go on without it: there is no disk that it could speak of.
     fn give_up_heating(&mut self) {
-        self.unrested.clear();
         let waiting: Vec<usize> = self
             .mutations
             .iter()

@@ -8,9 +8,9 @@
 //! leader    Membership with the follower in it (see `membership`) ─► both Established
 //! ```
 
+mod in_vain;
 mod unwritten;
 mod waits;
-mod without_copy;
 
 use twindisk_format::{
     control::{ControlMessage, PeerState},
@@ -137,7 +137,7 @@ impl Replica {
             Verdict::Follow(reason) => self.prepare_to_follow(slot, reason),
             Verdict::Wait(_, why) => {
                 self.set_phase(slot, Phase::Waiting, why);
-                self.release_to_one_without_disk(slot);
+                self.counted_on_in_vain(slot);
             }
             Verdict::Unrelated => {
                 let why = format!(
@@ -304,9 +304,6 @@ impl Replica {
         else {
             if self.peer(slot).phase == Phase::Waiting {
                 // This node keeps to another leader: the two compare again when that changes.
-                if released {
-                    self.released_without_a_resync(slot);
-                }
                 return;
             }
             let why = "it was ready although nobody had asked";

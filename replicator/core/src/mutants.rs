@@ -190,6 +190,8 @@ mutants! {
     LeadUnwritten: "R16",
     /// A replica says that its copy can take over before it has written what it received.
     OfferUnwritten: "R16",
+    /// A copy that is none any more does not say so to a primary that has none of its own and counts on it.
+    CountedOnInVain: "S6",
     /// A copy is led in an older epoch than it has stored.
     LeadInAnOlderEpoch: "S6",
     /// A standby follows one that has a primary, and is outdated before that primary knows.
@@ -236,10 +238,6 @@ mutants! {
     FailedDiskLeads: "R16",
     /// What was read from a disk that has failed meanwhile is served, compared, saved, and sent around unaligned writes.
     FailedDiskIsRead: "R16",
-    /// A primary without a disk waits for a member that is recorded as outdated, and that it can't bring up.
-    KeepToTheOutdated: "R1",
-    /// What a peer sends is written while the disk still says that this copy is at rest.
-    WriteAtRest: "S1",
     /// Who is led by a former primary takes its last generation for one that every member knows.
     JoinUnconfirmed: "R11",
     /// Protocol B: a primary without a disk acknowledges what its peers have only received.

@@ -146,9 +146,6 @@ impl Replica {
         if self.mutations[index].cancelled {
             return self.drop_unissued(index);
         }
-        if self.waits_for_part(index) {
-            return;
-        }
         let logs = self.logs_activity(index);
         let mutation = &mut self.mutations[index];
         mutation.stage = Stage::Heating;

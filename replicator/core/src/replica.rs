@@ -55,8 +55,6 @@ pub struct Replica {
     pub(crate) locks: RangeLocks<LockOwner>,
     pub(crate) mutations: Slab<Mutation>,
     pub(crate) window: Window,
-    /// Mutations of peers that wait until it is stored that this copy is at rest no more.
-    pub(crate) unrested: Vec<usize>,
     /// Mutations that are ready but for a suspension.
     pub(crate) frozen: VecDeque<usize>,
     /// Requests that arrived while I/O was suspended, and when.
@@ -159,8 +157,6 @@ pub(crate) enum Then {
     Changed(u64),
     /// The superblock was written for its count.
     Moment,
-    /// That this copy is at rest no more is stored.
-    PartTaken,
     /// That every member knows this generation is stored.
     Confirmed(GenerationId),
     /// A follower has recorded what the comparison made of it.
@@ -169,8 +165,6 @@ pub(crate) enum Then {
         link: LinkId,
         released: bool,
     },
-    /// What this node says of its copy to a primary without one is stored.
-    Released { slot: Slot, link: LinkId },
     /// That this node was rolled back is recorded; the peer knows it.
     Rewound { slot: Slot, link: LinkId },
     /// A leader may send `BeginResync`.
@@ -189,13 +183,14 @@ pub(crate) enum Then {
         link: LinkId,
         term: Term,
         released: bool,
-        /// It was a member when that was on its way to the disk.
         member: bool,
     },
     /// A candidate's own state is stored.
     Demoted,
     /// A leaver is recorded as Outdated.
     LeaveStored,
+    /// A primary without a copy counts on this one, which is recorded as none.
+    NoCopyStored { slot: Slot, link: LinkId },
     /// A receipt of a leaver is stored.
     ReleaseStored { slot: Slot, link: LinkId },
     /// A failed disk is recorded.
@@ -265,8 +260,7 @@ impl Replica {
             seed,
             capacity_blocks,
         } = start;
-        let superblock = metadata.superblock;
-        let mut superblock = superblock;
+        let mut superblock = metadata.superblock;
         for peer in config.peers.iter().skip(superblock.peers.len()) {
             // Stored with the next change; until then nothing is said of it that a slot without a peer would not say.
             assert!(superblock.add_peer(peer.node), "a slot for each peer");
@@ -354,7 +348,6 @@ impl Replica {
             peers,
             locks: RangeLocks::new(),
             mutations: Slab::new(),
-            unrested: Vec::new(),
             window: Window::default(),
             frozen: VecDeque::new(),
             held: VecDeque::new(),

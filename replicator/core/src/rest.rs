@@ -11,18 +11,9 @@
 //!   one out of the set: from then on its own copy stands for both. It could lose its power next; nobody else might
 //!   know that it had outlived the primary.
 
-use core::mem;
-
 use twindisk_format::superblock::Lack;
 
-use crate::{
-    Role,
-    jobs::Step,
-    mutants::Mutant,
-    mutation::Stage,
-    peer::Phase,
-    replica::{Replica, Then},
-};
+use crate::{Role, jobs::Step, mutants::Mutant, peer::Phase, replica::Replica};
 
 impl Replica {
     /// What this copy may lack.
@@ -53,30 +44,6 @@ impl Replica {
                 superblock.active = true;
                 superblock.host = host;
             });
-        }
-    }
-
-    /// S1: what a peer sent is written here once the disk says that this copy is at rest no more: a crash takes from it what
-    /// is not stable, and the next process must know.
-    pub(crate) fn waits_for_part(&mut self, index: usize) -> bool {
-        let waits = self.mutations[index].origin.peer().is_some()
-            && self.disk_attached()
-            && !self.store.is_active_stored()
-            && !self.mutant(Mutant::WriteAtRest);
-        if waits {
-            self.mutations[index].stage = Stage::Heating;
-            self.unrested.push(index);
-            if self.unrested.len() == 1 {
-                self.store.then(Then::PartTaken);
-            }
-        }
-        waits
-    }
-
-    /// That is stored.
-    pub(crate) fn part_taken(&mut self) {
-        for index in mem::take(&mut self.unrested) {
-            self.heat(index);
         }
     }
 

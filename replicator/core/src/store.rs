@@ -29,8 +29,6 @@ pub(crate) struct Store<T> {
     /// Something was noted that no write has brought along.
     notes: bool,
     then: VecDeque<(u64, T)>,
-    /// The change by which the copy ceased to be at rest.
-    active_since: u64,
 }
 
 impl<T> Store<T> {
@@ -46,7 +44,6 @@ impl<T> Store<T> {
             in_flight: Moment(counter),
             notes: false,
             then: VecDeque::new(),
-            active_since: 0,
         }
     }
 
@@ -57,17 +54,8 @@ impl<T> Store<T> {
 
     /// Changes the state. It is stored by the next write, which `next_write` asks for.
     pub(crate) fn change(&mut self, change: impl FnOnce(&mut Superblock)) {
-        let before = (self.superblock.active, self.superblock.host);
         change(&mut self.superblock);
         self.changes += 1;
-        if before != (self.superblock.active, self.superblock.host) {
-            self.active_since = self.changes;
-        }
-    }
-
-    /// Whether the disk says that the copy is at rest no more.
-    pub(crate) const fn is_active_stored(&self) -> bool {
-        self.superblock.active && self.stored >= self.active_since
     }
 
     /// How many changes there were, and how many of them are stored.
