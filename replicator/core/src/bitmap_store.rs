@@ -136,7 +136,8 @@ impl Replica {
                 Some(change) if change.kind == Kind::Promote => self.promotion_not_stored(),
                 // Nobody is left who could store it: it is never in force, and nothing is acknowledged any more (R1).
                 Some(change)
-                    if matches!(change.kind, Kind::Leave(..)) && !self.is_stored_elsewhere() =>
+                    if matches!(change.kind, Kind::Leave(..)) && !self.is_stored_elsewhere()
+                        || self.store.is_alone_stored() =>
                 {
                     self.marks.mark(Mark::LeaveNotStored);
                 }

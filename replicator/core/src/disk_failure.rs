@@ -2,7 +2,12 @@
 
 use core::mem;
 
-use twindisk_format::{control::ControlMessage, frame::Frame, ids::Slot, superblock::StoredDisk};
+use twindisk_format::{
+    control::ControlMessage,
+    frame::Frame,
+    ids::Slot,
+    superblock::{Standing, StoredDisk},
+};
 
 use crate::{
     DiskState, Mark, OnDiskError, Role,
@@ -26,6 +31,7 @@ impl Replica {
         self.no_copy_here();
         self.stop_leading();
         if self.role == Role::Primary && self.was_only_copy_stored() {
+            self.nobody_joins();
             self.tell_disk_failed(false, "the metadata of this node can't be written");
         } else if self.role == Role::Primary {
             // The in-sync peers store a generation without this disk before anything more is acknowledged (R1).
@@ -45,11 +51,19 @@ impl Replica {
         self.check_flushes();
     }
 
+    /// Whoever was just being taken into the set is not in it: that can't be stored.
+    fn nobody_joins(&mut self) {
+        self.store.change(|superblock| {
+            let peers = superblock.peers.iter_mut();
+            peers.for_each(|peer| peer.standing = Standing::Out);
+        });
+    }
+
     /// The set was this node alone, which can't store that it has failed: no generation begins that nobody would count in.
     /// The next process here goes on from what is stored, and a copy that had followed into that generation would be
     /// taken for a fork.
     fn was_only_copy_stored(&self) -> bool {
-        self.metadata_failed && self.store.in_sync().is_empty()
+        self.metadata_failed && self.store.is_alone_stored()
     }
 
     /// R16: a failed disk leads nobody. It may lack what was written last, so nothing of it leaves this node any more:

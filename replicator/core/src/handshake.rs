@@ -44,10 +44,6 @@ impl Replica {
             let why = "what this node has changed while the two compared";
             return self.drop_link(slot, Mark::ChangedMeanwhile, why);
         }
-        if self.has_forgotten_nothing(slot, state.boot) {
-            let why = "it remembers everything: once more";
-            return self.drop_link(slot, Mark::ChangedMeanwhile, why);
-        }
         let promoting = self
             .change
             .as_ref()

@@ -77,7 +77,6 @@ names! {
             RewoundByHashes: "same generation, the follower was rolled back: by hashes",
             Rewound: "this node was rolled back",
             PeerRewound: "a peer was rolled back",
-            RemembersAll: "it is back, and its process has not ended: it remembers everything",
         }
         "wait" {
             TooSmall: "one device does not fit the other",

@@ -457,6 +457,11 @@ impl Replica {
                 self.lost_disk_in_promotion();
                 return true;
             }
+            Kind::Promote if self.is_parting() => {
+                // Whoever has recorded that it leaves opens nothing.
+                self.store.change(|superblock| superblock.primary = false);
+                return true;
+            }
             Kind::Promote => {
                 self.promoted();
                 "promoted".into()

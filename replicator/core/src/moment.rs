@@ -10,7 +10,7 @@
 use twindisk_format::{
     control::{ControlMessage, PeerState},
     frame::Frame,
-    ids::{BootId, Moment, Seq, Slot},
+    ids::{Moment, Seq, Slot},
     superblock::Seen,
 };
 
@@ -127,25 +127,8 @@ impl Replica {
         let peer = self.peer_mut(slot);
         let fresh = std::mem::take(&mut peer.fresh);
         if !forgets {
-            let clean = peer.bitmap.dirty() == 0;
             fresh.become_dirty(&mut peer.bitmap, blocks);
-            let run = peer.said.as_ref().map(|said| said.boot);
-            let only = (run, peer.bitmap.marked());
-            peer.only_fresh = clean.then_some(only);
         }
-    }
-
-    /// Who is back is still the process that was lost: it remembers everything. If nothing else is dirty for it, nothing is;
-    /// the two compare once more.
-    pub(crate) fn has_forgotten_nothing(&mut self, slot: Slot, run: BootId) -> bool {
-        let peer = self.peer_mut(slot);
-        let only = peer.only_fresh.take();
-        let so = peer.bitmap.dirty() > 0 && only == Some((Some(run), peer.bitmap.marked()));
-        if so {
-            peer.bitmap.clear_all();
-            self.marks.mark(Mark::RemembersAll);
-        }
-        so
     }
 
     /// Whether this node remembers having come so far.

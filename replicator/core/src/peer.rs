@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use twindisk_format::{
     control::PeerState,
-    ids::{BlockRange, BootId, NodeId, Seq, Slot, Term},
+    ids::{BlockRange, NodeId, Seq, Slot, Term},
     lineage::Generation,
 };
 
@@ -64,9 +64,6 @@ pub(crate) struct Peer {
     pub(crate) sent: Sent,
     /// What is stable there, and may be lacking in a snapshot that nobody would notice.
     pub(crate) fresh: Fresh,
-    /// Nothing is dirty but what it may not remember: the run of its process that was lost, and how often blocks had been
-    /// marked then.
-    pub(crate) only_fresh: Option<(Option<BootId>, u64)>,
     /// The mutations received from it.
     pub(crate) received: Received,
     /// A resync or verify that is led from here.

@@ -60,7 +60,7 @@ pub struct Replica {
     /// Requests that arrived while I/O was suspended, and when.
     pub(crate) held: VecDeque<(ClientRequest, Time)>,
     pub(crate) reads: Slab<Read>,
-    /// Reads that a peer is to answer, and that wait for a write to be acknowledged.
+    /// Reads that wait for a write to be acknowledged.
     pub(crate) reads_behind: VecDeque<usize>,
     pub(crate) repairs: Slab<Repair>,
     pub(crate) served_reads: Slab<ServedRead>,
@@ -319,7 +319,6 @@ impl Replica {
                 equal_at: None,
                 sent: Sent::default(),
                 fresh: crate::fresh::Fresh::default(),
-                only_fresh: None,
                 received: Received::default(),
                 sweep: None,
                 latency: PeerLatency::default(),

@@ -29,11 +29,20 @@ pub(crate) struct Store<T> {
     /// Something was noted that no write has brought along.
     notes: bool,
     then: VecDeque<(u64, T)>,
+    /// By what is on the disk, and by what is on its way there, nobody else is in the in-sync set.
+    alone: (bool, bool),
+}
+
+fn is_alone(superblock: &Superblock) -> bool {
+    let mut peers = superblock.peers.iter();
+    peers.all(|peer| !peer.standing.is_counted())
 }
 
 impl<T> Store<T> {
-    pub(crate) const fn new(superblock: Superblock, counter: u64) -> Self {
+    pub(crate) fn new(superblock: Superblock, counter: u64) -> Self {
+        let alone = is_alone(&superblock);
         Self {
+            alone: (alone, alone),
             superblock,
             counter,
             changes: 0,
@@ -88,6 +97,7 @@ impl<T> Store<T> {
         self.counter += 1;
         self.notes = false;
         self.in_flight = Moment(self.counter);
+        self.alone.1 = is_alone(&self.superblock);
         let block = Layout::superblock_block(self.counter);
         Some((block, self.superblock.encode(self.counter)))
     }
@@ -99,6 +109,12 @@ impl<T> Store<T> {
             .take()
             .expect("a superblock write was under way");
         self.moment = self.in_flight;
+        self.alone.0 = self.alone.1;
+    }
+
+    /// Whether a process that started now would take its copy for the only one.
+    pub(crate) const fn is_alone_stored(&self) -> bool {
+        self.alone.0
     }
 
     /// The write failed. The copy it went to is not to be counted on: the next write goes there again. Returns what

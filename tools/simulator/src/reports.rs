@@ -100,15 +100,15 @@ impl World {
                 let invoke = self.book.flush_seen_before(self.now);
                 for member in nodes {
                     let node = usize::from(*member);
-                    if self.nodes[node].rewound && before.contains(member) {
-                        continue; // It has forgotten what it had answered, and is not here to say so.
-                    }
-                    let disk = &self.nodes[node].disk;
-                    let result = self.book.check_member(invoke, node, disk);
                     let is_news = !before
                         .iter()
                         .chain(told.iter().flatten())
                         .any(|node| node == member);
+                    if self.nodes[node].rewound && !is_news {
+                        continue; // It has forgotten what it had answered, and is not here to say so.
+                    }
+                    let disk = &self.nodes[node].disk;
+                    let result = self.book.check_member(invoke, node, disk);
                     let doomed = disk.doomed().filter(|_| is_news);
                     self.check(result);
                     if let Some(sector) = doomed {

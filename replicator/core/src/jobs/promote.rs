@@ -307,6 +307,15 @@ impl Replica {
             }));
             return true;
         }
+        // R15: so is what this copy has become meanwhile: a handover may have waited for long.
+        if !self.stored_up_to_date() && force.is_none() && !self.mutant(Mutant::PromoteOutdated) {
+            self.finish_job(Err(No {
+                cause: Cause::RightGone,
+                why: "this copy ceased to be the newest while the right to the term was being gathered".into(),
+                next: "let it be brought up, then try again".into(),
+            }));
+            return true;
+        }
         // R15: a right is looked at when it is used, in the term and epoch in which it was asked for.
         if self.store.get().epoch != asked_in.1 && force.is_none() {
             if let Some(job) = &mut self.job

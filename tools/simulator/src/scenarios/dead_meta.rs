@@ -24,6 +24,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("disk-hangs-on-the-standby", disk_hangs),
     ("metadata-dies-before-a-leave", dies_before_a_leave),
     ("metadata-dies-before-a-write-a", dies_before_a_write),
+    ("metadata-dies-before-a-handover-a", dies_before_a_handover),
     ("parts-while-it-grants", parts_while_it_grants),
 ];
 
@@ -304,6 +305,29 @@ fn parts_while_it_grants(seed: Seed, telling: Telling) -> Outcome {
     script.must(1, Command::Connect { peer });
     script.somebody_primary();
     script.wait_all_equal();
+    script.serve(20);
+    script.finish()
+}
+
+/// The metadata of the only copy that counts dies when the role is to be handed over: the next process there would know of
+/// no other copy, so that there is none.
+fn dies_before_a_handover(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = Script::with_protocol(seed, Protocol::A, telling);
+    script.serve(20);
+    script.wait_all_equal();
+    script.pass(1500);
+    script.world.let_metadata_die(0, false, FOR_EVER);
+    script.command(1, Command::Switchover { to: None });
+    script.pass(1000);
+    script.promote(1);
+    if script.primary() == Some(1) {
+        script.serve(20);
+    }
+    script.crash(0);
+    script.world.nodes[0].trouble = Trouble::default();
+    script.start(0);
+    script.wait_all_equal();
+    script.somebody_primary();
     script.serve(20);
     script.finish()
 }
