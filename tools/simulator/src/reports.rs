@@ -109,7 +109,7 @@ impl World {
                     }
                     let disk = &self.nodes[node].disk;
                     let result = self.book.check_member(invoke, node, disk);
-                    let doomed = disk.doomed().filter(|_| is_news);
+                    let doomed = disk.doomed().filter(|_| is_news && !self.swarm.lossy);
                     self.check(result);
                     if let Some(sector) = doomed {
                         let story = format!(
