@@ -58,6 +58,12 @@ pub(crate) struct Resource {
     /// The term of the role that they belong to, while they are not known to be down; 0: not known (R17).
     pub(crate) services_term: u64,
     pub(crate) services_not_before: Time,
+    /// Since when they would be started if those of the peer were known to be down (R12).
+    pub(crate) held_up: Option<Time>,
+    /// That was reported.
+    pub(crate) held_up_told: bool,
+    /// It is being promoted by this agent, which knew then that the peer's services were down.
+    pub(crate) promotes: bool,
     /// The newest term in which the local replica was seen.
     pub(crate) seen_term: u64,
     /// A person wants the role to go over.
@@ -104,6 +110,7 @@ impl Resource {
             .map(|since| if self.unserved_told { since } else { now });
         self.peer_hung = self.peer_hung.map(|_| now);
         self.waits = self.waits.map(|_| now);
+        self.held_up = self.held_up.map(|_| now);
         self.asking = self.asking.map(|asking| Asking {
             since: now,
             ..asking
@@ -194,6 +201,7 @@ impl Agent {
             self.forget_old_proof(resource);
         }
         self.keep_services(resource);
+        self.note_promotion(resource, led_changed);
         if primary {
             self.hold(resource, true);
         } else if other || gave_up {
@@ -214,6 +222,8 @@ impl Agent {
             return;
         };
         self.resources[resource].answered += 1;
+        // What the replica is now has to be seen first. An order that is refused may be carried out all the same, or half.
+        self.resources[resource].known = false;
         let outdating = std::mem::take(&mut self.resources[resource].outdating);
         if let Err(why) = result {
             let words = match order {
@@ -229,8 +239,6 @@ impl Agent {
             self.report(Level::Warning, Some(resource), format!("{words}: {why}"));
             return self.decide();
         }
-        // What the replica is now has to be seen first.
-        self.resources[resource].known = false;
         match order {
             Order::Promote => self.promoted(resource),
             Order::ReceiptFenced { detail, met } => {
@@ -265,6 +273,8 @@ impl Agent {
             return;
         }
         if let Some(order) = self.due_order(resource) {
+            let promotes = order == Order::Promote;
+            self.resources[resource].promotes = promotes;
             self.resources[resource].order = Some(order.clone());
             self.act(Action::Order(resource, order));
         }

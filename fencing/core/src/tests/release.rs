@@ -211,6 +211,7 @@ fn a_record_that_was_refused_releases_nothing_and_is_tried_again() {
     bench.acts();
     bench.refused("locked");
     assert!(bench.was_told(Level::Warning, "could not be recorded as outdated: locked"));
+    bench.view(orphan());
     bench.pass(INTERVAL);
     assert_eq!(bench.says().released, Question::None);
     bench.live(1000);

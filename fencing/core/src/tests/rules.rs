@@ -355,6 +355,11 @@ impl Driver {
                     let view = self.views[at].as_ref().expect("somebody who serves");
                     assert!(view.role == Role::Primary && view.open);
                     assert_eq!(view.led.map(|led| led.term), Some(term));
+                    // R12: nothing runs on the other node, or these ran on while a process came back.
+                    assert!(
+                        term == self.started || self.may_start(view),
+                        "it is not free"
+                    );
                     self.started = term;
                 }
             }
