@@ -13,15 +13,16 @@ impl Agent {
     /// R12, R17: nothing runs on the peer that was a client of the role while the peer had it. A goodbye of its replica, or
     /// one that has released itself, says nothing of that: only its agent's word counts, and its power.
     pub(crate) fn peer_services_down(&self, resource: ResourceIndex, view: &ReplicaView) -> bool {
-        let config = &self.config.resources[resource];
-        let Some(led) = view.led else {
-            return true; // Nobody ever was primary.
-        };
-        !config.has_services
-            || self.mutant(Mutant::IgnorePeersServices)
-            || led.node == self.config.node // What runs there keeps the own ones from being started, no more.
-            || self.is_out_of_the_way(resource)
-            || self.is_freed(resource, led.term)
+        let here = view.led.is_some_and(|led| led.node == self.config.node);
+        !self.config.resources[resource].has_services
+            || here // What runs there keeps the own ones from being started, no more.
+            || self.is_known_free(resource, view)
+    }
+
+    /// The peer's services are known to be down since the role was taken last, whoever took it.
+    pub(crate) fn is_known_free(&self, resource: ResourceIndex, view: &ReplicaView) -> bool {
+        let freed = view.led.is_none_or(|led| self.is_freed(resource, led.term)); // Or nobody ever was primary.
+        freed || self.is_out_of_the_way(resource) || self.mutant(Mutant::IgnorePeersServices)
     }
 
     /// R12: the services of this node, which is primary, may be started.
@@ -31,8 +32,9 @@ impl Agent {
             Services::Starting | Services::Up | Services::Stopping | Services::Failed => true,
             Services::Unknown | Services::Down => false,
         });
-        let freed = view.led.is_none_or(|led| self.is_freed(resource, led.term));
-        self.mutant(Mutant::StartBesidePeers) || self.is_out_of_the_way(resource) || freed && !runs
+        self.mutant(Mutant::StartBesidePeers)
+            || self.is_out_of_the_way(resource)
+            || self.is_known_free(resource, view) && !runs
     }
 
     /// Fenced since it was lost, or released by its agent.

@@ -273,8 +273,9 @@ impl Agent {
             return;
         }
         if let Some(order) = self.due_order(resource) {
-            let promotes = order == Order::Promote;
-            self.resources[resource].promotes = promotes;
+            let view = self.resources[resource].view.as_ref();
+            let free = view.is_some_and(|view| self.is_known_free(resource, view));
+            self.resources[resource].promotes = free && order == Order::Promote;
             self.resources[resource].order = Some(order.clone());
             self.act(Action::Order(resource, order));
         }

@@ -134,6 +134,27 @@ fn a_promotion_that_was_ordered_asks_nobody_again() {
 }
 
 #[test]
+fn a_promotion_in_place_says_nothing_of_what_was_not_known_before() {
+    let mut bench = handed_over(Services::Up);
+    bench.gone();
+    bench.view(ReplicaView {
+        can_promote: true,
+        term: 6,
+        led: came_by_itself().led,
+        ..orphan()
+    });
+    assert_eq!(bench.order(), Some(Order::Promote));
+    bench.obeyed();
+    bench.view(ReplicaView {
+        term: 7,
+        led: Some(Led { node: 1, term: 7 }),
+        ..alone()
+    });
+    bench.pass(DEAD + INTERVAL);
+    assert_eq!(bench.acts(), [], "beta is silent, and they may run there");
+}
+
+#[test]
 fn a_promotion_that_was_refused_says_nothing_of_one_that_comes_by_itself() {
     let mut bench = standby_with_services();
     bench.said.resources[0].serving = Serving::No;
