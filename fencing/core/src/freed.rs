@@ -27,11 +27,11 @@ impl Agent {
 
     /// R12: the services of this node, which is primary, may be started.
     pub(crate) fn may_start(&self, resource: ResourceIndex, view: &ReplicaView) -> bool {
-        // What is known of an earlier moment is nothing beside this.
-        let runs = self.said(resource).is_some_and(|said| match said.services {
-            Services::Starting | Services::Up | Services::Stopping | Services::Failed => true,
-            Services::Unknown | Services::Down => false,
-        });
+        // Some were started there, and were not seen to be down since: what is known of an earlier moment is nothing beside
+        // that. (Of what an agent found when it started, and nobody has started, that moment says more.)
+        let runs = self
+            .said(resource)
+            .is_some_and(|said| said.services != Services::Down && said.services_term != 0);
         self.mutant(Mutant::StartBesidePeers)
             || self.is_out_of_the_way(resource)
             || self.is_known_free(resource, view) && !runs

@@ -45,6 +45,8 @@ pub(crate) struct Resource {
     pub(crate) promotable: Option<Time>,
     /// What gave the right to take over since the peer was lost.
     pub(crate) right: Option<String>,
+    /// The last connection of the replicas then.
+    pub(crate) right_met: u64,
     /// What the peer's agent is asked, if it is.
     pub(crate) asking: Option<Asking>,
     /// The last connection of the replicas when the peer was fired at, or said to be off.
@@ -188,7 +190,9 @@ impl Agent {
         state.promotable = can_promote.then(|| state.promotable.unwrap_or(now));
         // A takeover that is seen before its order is answered is counted with the answer.
         let promoting = state.order == Some(Order::Promote);
-        if linked || primary && !is_suspended && !promoting {
+        // They may have met and lost each other between two looks.
+        let met = is.is_some_and(|view| view.met != state.right_met);
+        if linked || met || primary && !is_suspended && !promoting {
             state.right = None;
         }
         let (switching, handing) = (state.switching, state.order == Some(Order::HandOver));
@@ -260,7 +264,7 @@ impl Agent {
     fn entitled(&mut self, resource: ResourceIndex, met: u64, right: String) {
         let state = &mut self.resources[resource];
         if state.view.as_ref().is_none_or(|view| view.met == met) {
-            state.right = Some(right);
+            (state.right, state.right_met) = (Some(right), met);
         }
     }
 

@@ -106,6 +106,33 @@ fn services_that_stay_up_there_are_asked_for_and_then_powered_off() {
 }
 
 #[test]
+fn what_an_agent_could_not_take_down_when_it_started_is_no_service_that_was_started() {
+    let mut bench = Bench::with(|config| config.resources[R0].has_services = true);
+    bench.services(Ok(()));
+    bench.said.resources[0].services = Services::Failed;
+    bench.said.resources[0].services_term = 0;
+    bench.beat();
+    let first = ReplicaView {
+        term: 1,
+        led: Some(Led { node: 1, term: 1 }),
+        ..primary()
+    };
+    bench.view(first);
+    assert_eq!(bench.acts(), [start(1)], "nobody was primary before");
+    bench.services(Ok(()));
+    bench.said.resources[0].services_term = 1;
+    bench.view(ReplicaView {
+        run: 3,
+        term: 3,
+        led: Some(Led { node: 1, term: 3 }),
+        ..primary()
+    });
+    assert_eq!(bench.acts(), [Action::StopServices(R0)]);
+    bench.services(Ok(()));
+    assert_eq!(bench.acts(), [], "these were started");
+}
+
+#[test]
 fn a_promotion_that_was_ordered_asks_nobody_again() {
     let mut bench = standby_with_services();
     bench.said.resources[0].serving = Serving::No;

@@ -43,7 +43,8 @@ impl Driver {
             .filter(|one| one.resource == "r0")
             .any(|one| one.term >= led.term);
         let runs = self.heard.as_ref().is_some_and(|(heard, beat)| {
-            self.now - heard < DEAD && beat.resources[0].services != Services::Down
+            let said = &beat.resources[0];
+            self.now - heard < DEAD && said.services != Services::Down && said.services_term != 0
         });
         self.proven || self.rights[0] || free && !runs
     }
