@@ -155,7 +155,10 @@ fn lead_if_usable(
     reverse: impl FnOnce(Reason) -> Verdict,
 ) -> Verdict {
     let counted_on = ahead.state.in_sync.contains(&behind.node);
-    let has_all = behind.state.disk == StoredDisk::UpToDate || has_only_parted(behind, ahead);
+    // What it counted on is not what was rolled back since: who else of the set has that leads.
+    let remembers = !behind.state.rewound && !went_back(behind, ahead);
+    let has_all =
+        remembers && (behind.state.disk == StoredDisk::UpToDate || has_only_parted(behind, ahead));
     if !usable(ahead) && has_all && counted_on {
         // Nothing was acknowledged in the newer generation that the one it counted on does not have (R1).
         let why = "it began a generation that only the other node has a copy of";
@@ -196,6 +199,17 @@ fn lead_if_usable(
     })
 }
 
+const OTHERS: &str =
+    "a primary without a copy of its own counts on another one, and this one may lack something";
+
+/// A primary has no whole copy, and gives its role up for nobody who may lack what another one of its set has.
+fn is_led_by_others(primary: Side<'_>, copy: Side<'_>) -> bool {
+    let other = |node: &NodeId| *node != primary.node && *node != copy.node;
+    let doubtful =
+        copy.state.disk != StoredDisk::UpToDate || copy.state.rewound || went_back(copy, primary);
+    doubtful && primary.state.primary && primary.state.in_sync.iter().any(other)
+}
+
 /// Another node went on from `last_common`, and this one has its data from there: that it was rolled back meanwhile has
 /// been made good, though the node that is behind can't know it.
 fn was_taken_on(side: Side<'_>, last_common: Generation) -> bool {
@@ -213,8 +227,6 @@ fn has_only_parted(side: Side<'_>, other: Side<'_>) -> bool {
     let two = |node: &NodeId| *node == side.node || *node == other.node;
     side.state.disk == StoredDisk::Outdated
         && !side.state.suspect
-        && !side.state.rewound
-        && !went_back(side, other)
         && side.state.in_sync.contains(&other.node)
         && side.state.in_sync.iter().all(two)
         && other.state.in_sync.iter().all(two)
@@ -229,6 +241,12 @@ fn same_generation(mine: Side<'_>, theirs: Side<'_>) -> Verdict {
         (false, false) => {
             let why = "neither node has a whole copy of the data";
             return Verdict::Wait(Mark::NeitherWhole, why);
+        }
+        (true, false) if is_led_by_others(theirs, mine) => {
+            return Verdict::Wait(Mark::NewerNotWhole, OTHERS);
+        }
+        (false, true) if is_led_by_others(mine, theirs) => {
+            return Verdict::Wait(Mark::NewerNotWhole, OTHERS);
         }
         (true, false) => (true, NOT_WHOLE, "its copy is not whole"),
         (false, true) => (false, NOT_WHOLE, "its copy is not whole"),

@@ -115,6 +115,7 @@ impl Replica {
             }
             Then::Demoted => self.demoted(),
             Then::LeaveStored => self.leave_stored(),
+            Then::NoCopyStored { slot, link } => self.no_copy_stored(slot, link),
             Then::ReleaseStored { slot, link } => {
                 if self
                     .peer(slot)
@@ -176,6 +177,7 @@ impl Replica {
             | Then::Inconsistent { .. }
             | Then::MembershipStored { .. }
             | Then::Granted { .. }
+            | Then::NoCopyStored { .. }
             | Then::ReleaseStored { .. }
             | Then::DiskFailureStored
             | Then::Withdrawn

@@ -8,6 +8,7 @@
 //! leader    Membership with the follower in it (see `membership`) ─► both Established
 //! ```
 
+mod in_vain;
 mod unwritten;
 mod waits;
 
@@ -130,7 +131,10 @@ impl Replica {
                 self.set_phase(slot, phase, reason.why);
             }
             Verdict::Follow(reason) => self.prepare_to_follow(slot, reason),
-            Verdict::Wait(_, why) => self.set_phase(slot, Phase::Waiting, why),
+            Verdict::Wait(_, why) => {
+                self.set_phase(slot, Phase::Waiting, why);
+                self.counted_on_in_vain(slot);
+            }
             Verdict::Unrelated => {
                 let why = format!(
                     "the two have no generation in common, or one was away for more than {} of them: `twindisk init \

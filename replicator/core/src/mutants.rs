@@ -190,6 +190,8 @@ mutants! {
     LeadUnwritten: "R16",
     /// A replica says that its copy can take over before it has written what it received.
     OfferUnwritten: "R16",
+    /// A copy that is none any more does not say so to a primary that has none of its own and counts on it.
+    CountedOnInVain: "S6",
     /// A copy is led in an older epoch than it has stored.
     LeadInAnOlderEpoch: "S6",
     /// A standby follows one that has a primary, and is outdated before that primary knows.

@@ -183,13 +183,14 @@ pub(crate) enum Then {
         link: LinkId,
         term: Term,
         released: bool,
-        /// It was a member when that was on its way to the disk.
         member: bool,
     },
     /// A candidate's own state is stored.
     Demoted,
     /// A leaver is recorded as Outdated.
     LeaveStored,
+    /// A primary without a copy counts on this one, which is recorded as none.
+    NoCopyStored { slot: Slot, link: LinkId },
     /// A receipt of a leaver is stored.
     ReleaseStored { slot: Slot, link: LinkId },
     /// A failed disk is recorded.
@@ -259,8 +260,7 @@ impl Replica {
             seed,
             capacity_blocks,
         } = start;
-        let superblock = metadata.superblock;
-        let mut superblock = superblock;
+        let mut superblock = metadata.superblock;
         for peer in config.peers.iter().skip(superblock.peers.len()) {
             // Stored with the next change; until then nothing is said of it that a slot without a peer would not say.
             assert!(superblock.add_peer(peer.node), "a slot for each peer");

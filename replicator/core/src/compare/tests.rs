@@ -167,6 +167,12 @@ fn who_is_counted_on_by_a_newer_generation_without_a_copy_leads_and_adopts_it() 
     failed.in_sync = vec![TWO];
     let mut counted_on = state(&[5]);
     assert!(matches!(verdict(&failed, &counted_on), Verdict::Follow(r) if r.adopt && r.full));
+    // It was rolled back, and that is noticed now, or was before.
+    let (mut knows, mut rewound) = (failed.clone(), counted_on.clone());
+    knows.seen.moment = Moment(9);
+    assert!(matches!(verdict(&knows, &rewound), Verdict::Wait(..)));
+    rewound.rewound = true;
+    assert!(matches!(verdict(&failed, &rewound), Verdict::Wait(..)));
     // It has parted in good order, and nobody else could have gone on.
     counted_on.disk = StoredDisk::Outdated;
     assert!(matches!(verdict(&failed, &counted_on), Verdict::Follow(r) if r.adopt && r.full));
@@ -184,6 +190,30 @@ fn who_is_counted_on_by_a_newer_generation_without_a_copy_leads_and_adopts_it() 
         let (mut failed, mut parted) = (failed.clone(), counted_on.clone());
         change(&mut failed, &mut parted);
         assert!(matches!(verdict(&failed, &parted), Verdict::Wait(..)));
+    }
+}
+
+#[test]
+fn a_primary_without_a_copy_is_led_by_nobody_who_may_lack_what_another_one_has() {
+    let mut failed = state(&[5]);
+    (failed.disk, failed.primary) = (StoredDisk::Failed, true);
+    failed.in_sync = vec![TWO, NodeId(3)];
+    let copy = state(&[5]);
+    let follows = |failed: &PeerState, copy: &PeerState| matches!(verdict(failed, copy), Verdict::Follow(reason) if reason.full);
+    assert!(follows(&failed, &copy));
+    type Change = fn(&mut PeerState, &mut PeerState);
+    let doubts: [Change; 3] = [
+        |_, copy| copy.disk = StoredDisk::Outdated,
+        |_, copy| copy.rewound = true,
+        |failed, _| failed.seen.moment = Moment(9),
+    ];
+    for doubt in doubts {
+        let (mut failed, mut copy) = (failed.clone(), copy.clone());
+        doubt(&mut failed, &mut copy);
+        assert!(matches!(verdict(&failed, &copy), Verdict::Wait(..)));
+        // With nobody else there is nobody who could have more.
+        failed.in_sync = vec![TWO];
+        assert!(follows(&failed, &copy));
     }
 }
 

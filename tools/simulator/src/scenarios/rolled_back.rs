@@ -1,7 +1,7 @@
 //! A member of the set is rolled back, and a primary that can't bring it up, or has a generation that nobody else knows, has
 //! to find that out.
 
-use twindisk_core::{Command, ConnectionState, Mark, RefusalCode, Role};
+use twindisk_core::{Command, ConnectionState, DiskState, Mark, RefusalCode, Role};
 
 use super::{Run, identity::Snapshot};
 use crate::{
@@ -13,10 +13,31 @@ use crate::{
     trace::Telling,
 };
 
-pub(super) const ALL: &[(&str, Run)] = &[(
-    "a-generation-that-nobody-knows",
-    generation_that_nobody_knows,
-)];
+pub(super) const ALL: &[(&str, Run)] = &[
+    (
+        "rolled-back-under-a-primary-without-a-copy",
+        under_a_primary_without_a_copy,
+    ),
+    (
+        "rolled-back-in-the-generation-of-a-primary-without-a-copy",
+        in_its_generation,
+    ),
+    (
+        "a-generation-that-nobody-knows",
+        generation_that_nobody_knows,
+    ),
+];
+
+fn three(seed: Seed, telling: Telling) -> Script {
+    let mut swarm = Swarm::calm(seed);
+    swarm.nodes = 3;
+    // A primary without a copy follows who comes back: nothing else is to part them.
+    swarm.net.flips = 0;
+    (swarm.load.clients, swarm.load.depth, swarm.load.burst) = (1, 1, 1);
+    let mut script = Script::new(swarm, telling);
+    script.serve(40);
+    script
+}
 
 /// A pair of nodes can't reach each other, or can again.
 fn block(script: &mut Script, pair: (usize, usize), blocked: bool) {
@@ -28,6 +49,67 @@ fn block(script: &mut Script, pair: (usize, usize), blocked: bool) {
             script.world.unblock(pair, side);
         }
     }
+}
+
+/// The primary goes on through its two standbys: its disk has failed.
+///
+/// `false`: a write on its way parted it from a standby just then, and it gave its role up for that one.
+fn lose_the_disk(script: &mut Script) -> bool {
+    script.world.nodes[0].trouble.fail_flushes = 1;
+    script.world.swarm.load.flushes = 200;
+    script.load(60);
+    script.wait_disk(0, DiskState::Failed);
+    script.pass(1000);
+    script.somebody_primary();
+    script.load_done();
+    script.pass(2000);
+    script.primary() == Some(0)
+}
+
+/// A standby is what it once was, and meets the others in either order.
+fn rolled_back(script: &mut Script, seed: Seed, snapshot: &Snapshot) {
+    script.serve(40);
+    script.pass(2000);
+    script.power_off(1, Loss::Nothing);
+    script.wait_lost(0, 1);
+    script.wait_lost(2, 1);
+    let met_last = [(0, 1), (1, 2)][seed.number as usize % 2];
+    block(script, met_last, true);
+    snapshot.restore(script);
+    script.pass(2000);
+    block(script, met_last, false);
+    // The primary goes on through the one that has everything, which can have the role.
+    script.wait("I/O goes on", |world| {
+        world
+            .status_of(0)
+            .is_some_and(|status| status.suspended.is_none() && status.in_sync == [2])
+    });
+    script.expect_role(0, Role::Primary);
+    script.serve(20);
+    script.take_over(2);
+    script.wait_all_equal();
+    script.serve(20);
+}
+
+/// The primary has lost its disk, and one of its two standbys is rolled back to before that. It is no copy, and nobody can
+/// bring it up before the role goes to the other one: the primary hears so, and goes on without it.
+fn under_a_primary_without_a_copy(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    let snapshot = Snapshot::of(&mut script, 1);
+    if lose_the_disk(&mut script) {
+        rolled_back(&mut script, seed, &snapshot);
+    }
+    script.finish()
+}
+
+/// The same within the generation that began when the disk failed.
+fn in_its_generation(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    if lose_the_disk(&mut script) {
+        let snapshot = Snapshot::of(&mut script, 1);
+        rolled_back(&mut script, seed, &snapshot);
+    }
+    script.finish()
 }
 
 fn discard(script: &mut Script, given_up: usize, kept: usize) {
