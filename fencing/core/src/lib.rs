@@ -12,6 +12,7 @@ mod conflict;
 mod event;
 mod faults;
 mod fence;
+mod freed;
 mod hang;
 mod index;
 mod memory;

@@ -21,7 +21,7 @@ pub struct Memory {
     /// Services that may run here, with the term of the role that they were started for (R17).
     #[serde(default)]
     pub services: Vec<TermOf>,
-    /// Resources whose services were down on the peer after it had been primary in this term (R12, R17).
+    /// Resources whose services were down on the peer in this term of the role, whoever had it, or after it (R12, R17).
     #[serde(default)]
     pub freed: Vec<TermOf>,
 }

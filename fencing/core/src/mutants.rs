@@ -67,6 +67,8 @@ mutants! {
     HandOverWithServices: "R12",
     /// A node is promoted although the services of the other one are not known to be down.
     IgnorePeersServices: "R12",
+    /// Services are started although those of the other node are not known to be down.
+    StartBesidePeers: "R12",
     /// A node releases its replica to the peer while its own services run.
     ReleaseWithServices: "R12",
 

@@ -45,6 +45,8 @@ pub(crate) struct Resource {
     pub(crate) promotable: Option<Time>,
     /// What gave the right to take over since the peer was lost.
     pub(crate) right: Option<String>,
+    /// The last connection of the replicas then.
+    pub(crate) right_met: u64,
     /// What the peer's agent is asked, if it is.
     pub(crate) asking: Option<Asking>,
     /// The last connection of the replicas when the peer was fired at, or said to be off.
@@ -58,6 +60,12 @@ pub(crate) struct Resource {
     /// The term of the role that they belong to, while they are not known to be down; 0: not known (R17).
     pub(crate) services_term: u64,
     pub(crate) services_not_before: Time,
+    /// Since when they would be started if those of the peer were known to be down (R12).
+    pub(crate) held_up: Option<Time>,
+    /// That was reported.
+    pub(crate) held_up_told: bool,
+    /// It is being promoted by this agent, which knew then that the peer's services were down.
+    pub(crate) promotes: bool,
     /// The newest term in which the local replica was seen.
     pub(crate) seen_term: u64,
     /// A person wants the role to go over.
@@ -104,6 +112,7 @@ impl Resource {
             .map(|since| if self.unserved_told { since } else { now });
         self.peer_hung = self.peer_hung.map(|_| now);
         self.waits = self.waits.map(|_| now);
+        self.held_up = self.held_up.map(|_| now);
         self.asking = self.asking.map(|asking| Asking {
             since: now,
             ..asking
@@ -181,7 +190,9 @@ impl Agent {
         state.promotable = can_promote.then(|| state.promotable.unwrap_or(now));
         // A takeover that is seen before its order is answered is counted with the answer.
         let promoting = state.order == Some(Order::Promote);
-        if linked || primary && !is_suspended && !promoting {
+        // They may have met and lost each other between two looks.
+        let met = is.is_some_and(|view| view.met != state.right_met);
+        if linked || met || primary && !is_suspended && !promoting {
             state.right = None;
         }
         let (switching, handing) = (state.switching, state.order == Some(Order::HandOver));
@@ -194,6 +205,7 @@ impl Agent {
             self.forget_old_proof(resource);
         }
         self.keep_services(resource);
+        self.note_promotion(resource, led_changed);
         if primary {
             self.hold(resource, true);
         } else if other || gave_up {
@@ -214,6 +226,8 @@ impl Agent {
             return;
         };
         self.resources[resource].answered += 1;
+        // What the replica is now has to be seen first. An order that is refused may be carried out all the same, or half.
+        self.resources[resource].known = false;
         let outdating = std::mem::take(&mut self.resources[resource].outdating);
         if let Err(why) = result {
             let words = match order {
@@ -229,8 +243,6 @@ impl Agent {
             self.report(Level::Warning, Some(resource), format!("{words}: {why}"));
             return self.decide();
         }
-        // What the replica is now has to be seen first.
-        self.resources[resource].known = false;
         match order {
             Order::Promote => self.promoted(resource),
             Order::ReceiptFenced { detail, met } => {
@@ -252,7 +264,7 @@ impl Agent {
     fn entitled(&mut self, resource: ResourceIndex, met: u64, right: String) {
         let state = &mut self.resources[resource];
         if state.view.as_ref().is_none_or(|view| view.met == met) {
-            state.right = Some(right);
+            (state.right, state.right_met) = (Some(right), met);
         }
     }
 
@@ -265,6 +277,9 @@ impl Agent {
             return;
         }
         if let Some(order) = self.due_order(resource) {
+            let view = self.resources[resource].view.as_ref();
+            let free = view.is_some_and(|view| self.is_known_free(resource, view));
+            self.resources[resource].promotes = free && order == Order::Promote;
             self.resources[resource].order = Some(order.clone());
             self.act(Action::Order(resource, order));
         }

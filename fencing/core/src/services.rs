@@ -82,7 +82,7 @@ impl Agent {
     pub(crate) fn decide_services(&mut self, resource: ResourceIndex) {
         if !self.config.resources[resource].has_services || self.memory.maintenance || self.leaving
         {
-            return;
+            return self.hold_up(resource, false);
         }
         let holds = self.holds(resource);
         let state = &self.resources[resource];
@@ -99,8 +99,10 @@ impl Agent {
         // While its process comes back the services stay: their clients wait.
         let stays = holds && !goes && ours;
         let due = self.now >= state.services_not_before && !self.mutant(Mutant::ServicesOnce);
+        let wanted = state.services == Services::Down && term.is_some();
+        let free = !wanted || seen.is_none_or(|view| self.may_start(resource, view));
         let next = match (state.services, term) {
-            (Services::Down, Some(term)) => Some(Some(term)),
+            (Services::Down, Some(term)) => free.then_some(Some(term)),
             (Services::Unknown, Some(term)) if stays => Some(Some(term)),
             (Services::Failed, Some(term)) if stays && due => Some(Some(term)),
             (Services::Unknown | Services::Up, _) if !stays => Some(None),
@@ -110,6 +112,7 @@ impl Agent {
         };
         match next {
             Some(Some(term)) => {
+                self.resources[resource].held_up = None;
                 self.resources[resource].services = Services::Starting;
                 self.belong(resource, Some(term));
                 self.act(Action::StartServices { resource, term });
@@ -118,7 +121,7 @@ impl Agent {
                 self.resources[resource].services = Services::Stopping;
                 self.act(Action::StopServices(resource));
             }
-            None => {}
+            None => self.hold_up(resource, wanted),
         }
     }
 
@@ -168,46 +171,6 @@ impl Agent {
         !self.config.resources[resource].has_services
             || self.own_services(resource) == Services::Down
             || self.is_same_tenure(resource, view)
-    }
-
-    /// R12, R17: nothing runs on the peer that was a client of the role while the peer had it. A goodbye of its replica, or
-    /// one that has released itself, says nothing of that: only its agent's word counts, and its power.
-    pub(crate) fn peer_services_down(&self, resource: ResourceIndex, view: &ReplicaView) -> bool {
-        let config = &self.config.resources[resource];
-        let Some(led) = view.led else {
-            return true; // Nobody ever was primary.
-        };
-        let freed = term_of(&self.memory.freed, &config.name);
-        !config.has_services
-            || self.mutant(Mutant::IgnorePeersServices)
-            || led.node == self.config.node // They were down when this node was promoted.
-            || self.peers[config.peer].proof.is_some()
-            || self.resources[resource].right.is_some() // Fenced since it was lost, or released by its agent.
-            || freed.is_some_and(|term| term >= led.term)
-    }
-
-    /// What the peer's agent says of its services outlives it: it may be gone, in good order, when it matters.
-    pub(crate) fn note_freed(&mut self, resource: ResourceIndex) {
-        let config = &self.config.resources[resource];
-        let (dead, state) = (self.config.profile.dead(), &self.resources[resource]);
-        let peer = &self.peers[config.peer];
-        let Some((led, said)) = state.view.as_ref().and_then(|view| view.led).zip(peer.says(
-            self.now,
-            dead,
-            &config.name,
-        )) else {
-            return;
-        };
-        // Who is just being promoted has none yet: it must have stayed so for a while, or decide nothing any more.
-        let stays = |since: Time| peer.has_left() || self.now.since(since) >= dead;
-        let settled = state.peer_idle.is_some_and(stays);
-        let of_that_term = said.serving == crate::Serving::No || said.services_term >= led.term;
-        let down = said.services == Services::Down && of_that_term;
-        let known = term_of(&self.memory.freed, &config.name).is_some_and(|term| term >= led.term);
-        if config.has_services && led.node != self.config.node && settled && down && !known {
-            let name = config.name.clone();
-            self.remember(|memory| set_term(&mut memory.freed, &name, Some(led.term)));
-        }
     }
 
     /// The process of the replicas is about to be stopped.

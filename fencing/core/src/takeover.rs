@@ -39,6 +39,9 @@ impl Agent {
         let (silent, mute) = (self.is_silent(resource), self.was_asked_in_vain(resource));
         let hung = view.role == Role::Standby && self.has_hung_primary(resource);
         match view.role {
+            Role::Primary if self.is_held_up(resource) && (silent || mute) => {
+                Some("its services are not known to be down, and those of this node wait for that")
+            }
             Role::Primary if self.waits_in_vain(resource) => {
                 Some("it is in sync, and I/O has waited for its replica for too long")
             }
@@ -85,6 +88,12 @@ impl Agent {
             let answered = said.is_some_and(|said| said.released == asking.question);
             !answered && self.now.since(asking.since) >= patience
         })
+    }
+
+    /// What the peer's agent says of a resource now: never of another one.
+    pub(crate) fn said_exactly(&self, resource: ResourceIndex) -> Option<&BeatResource> {
+        let config = &self.config.resources[resource];
+        self.peers[config.peer].says(self.now, self.config.profile.dead(), &config.name)
     }
 
     /// What the peer's agent says of a resource now.
@@ -162,7 +171,10 @@ impl Agent {
             return false;
         }
         match view.role {
-            Role::Primary => !view.linked && view.suspended && view.peer_in_sync,
+            Role::Primary => {
+                let receipt = !view.linked && view.suspended && view.peer_in_sync;
+                receipt || self.is_held_up(resource)
+            }
             Role::Standby => {
                 let receipt = !view.linked && self.would_take_over(resource, view);
                 let lacks = receipt || self.waits_for_services(resource, view);

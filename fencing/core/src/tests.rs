@@ -5,6 +5,7 @@ mod bench;
 mod conflict;
 mod every;
 mod faults;
+mod freed;
 mod hang;
 mod judge;
 mod memory;

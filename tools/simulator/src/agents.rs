@@ -450,6 +450,9 @@ impl World {
             if node.agent.is_none() {
                 return Err(format!("the agent of {} is down", name(number)));
             }
+            if node.aims {
+                return Err(format!("a shot of {} is on its way", name(number)));
+            }
             let primary = self.nodes[number]
                 .status(self.now)
                 .is_some_and(|status| status.role == Role::Primary);

@@ -17,6 +17,7 @@ mod resync;
 mod rights;
 mod roles;
 mod rolled_back;
+mod services;
 mod size;
 mod split_brain;
 mod stalls;
@@ -44,7 +45,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 19] = [
+    let subjects: [(&str, &[(&str, Run)]); 20] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
@@ -64,6 +65,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("rolled back", rolled_back::ALL),
         ("epochs", epochs::ALL),
         ("two resources", two_resources::ALL),
+        ("services", services::ALL),
     ];
     subjects.into_iter().flat_map(|(subject, list)| {
         list.iter()

@@ -211,6 +211,7 @@ fn a_record_that_was_refused_releases_nothing_and_is_tried_again() {
     bench.acts();
     bench.refused("locked");
     assert!(bench.was_told(Level::Warning, "could not be recorded as outdated: locked"));
+    bench.view(orphan());
     bench.pass(INTERVAL);
     assert_eq!(bench.says().released, Question::None);
     bench.live(1000);
@@ -380,6 +381,25 @@ fn a_takeover_that_is_seen_before_its_order_is_answered_is_one() {
     bench.view(alone());
     bench.obeyed();
     assert_eq!(bench.memory().failovers.len(), 1);
+}
+
+/// The other one had it recorded, came back, and was lost again between two looks.
+#[test]
+fn a_release_is_no_right_after_a_meeting_that_nobody_saw() {
+    let mut bench = asking();
+    bench.said.resources[0].released = bench.says().ask;
+    bench.beat();
+    bench.acts();
+    bench.obeyed();
+    let again = |view: ReplicaView| ReplicaView { met: 71, ..view };
+    bench.view(again(frozen()));
+    bench.pass(DEAD + INTERVAL);
+    bench.acts();
+    bench.fenced();
+    let acts = bench.acts();
+    let receipt =
+        |act: &Action| matches!(act, Action::Order(R0, Order::ReceiptFenced { met: 71, .. }));
+    assert!(acts.iter().any(receipt), "{acts:?}");
 }
 
 /// Its metadata hangs: the receipt is stored long after the two have met, and have lost each other, again.

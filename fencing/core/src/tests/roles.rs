@@ -169,6 +169,7 @@ fn a_promotion_that_was_refused_is_tried_again_after_a_pause() {
     assert_eq!(bench.order(), Some(Order::Promote));
     bench.refused("a higher term");
     assert!(bench.was_told(Level::Warning, "could not be promoted: a higher term"));
+    bench.view(entitled());
     bench.pass(999);
     assert_eq!(bench.acts(), []);
     bench.pass(1);

@@ -80,6 +80,8 @@ pub(super) struct Driver {
     switchovers: usize,
     /// What each replica was told of its peer since they were connected last.
     rights: Vec<bool>,
+    /// The meeting that each is of.
+    right_mets: Vec<u64>,
     /// The term for which the services of the first resource were started last.
     started: u64,
 }
@@ -130,6 +132,7 @@ impl Driver {
             asked: vec![Question::None; 2],
             switchovers: 0,
             rights: vec![false; 2],
+            right_mets: vec![0; 2],
             started: 0,
         }
     }
@@ -171,7 +174,9 @@ impl Driver {
             Event::View(at, view) => {
                 self.moves(at, view.as_ref());
                 let linked = view.as_ref().is_some_and(|view| view.linked);
-                self.rights[at] &= !linked;
+                let met = view.as_ref().map(|view| view.met);
+                let same = met.is_none_or(|met| met == self.right_mets[at]);
+                self.rights[at] &= same && !linked;
                 self.views[at].clone_from(&view);
                 let resource = ResourceIndex::new(at);
                 let looking = self.agent.looking(resource);
@@ -206,8 +211,10 @@ impl Driver {
                 // One of before they met again is no right.
                 let met = self.views[at].as_ref().map(|view| view.met);
                 let receipt = order.as_ref().and_then(receipt_of);
-                self.rights[at] |=
-                    worked && receipt.is_some_and(|of| met.is_none_or(|met| met == of));
+                let receipt = receipt.filter(|of| met.is_none_or(|met| met == *of));
+                if let Some(of) = receipt.filter(|_| worked) {
+                    (self.rights[at], self.right_mets[at]) = (true, of);
+                }
                 let result = if worked { Ok(()) } else { Err("no".to_owned()) };
                 self.agent
                     .handle_ordered(now, ResourceIndex::new(at), result);
@@ -355,6 +362,11 @@ impl Driver {
                     let view = self.views[at].as_ref().expect("somebody who serves");
                     assert!(view.role == Role::Primary && view.open);
                     assert_eq!(view.led.map(|led| led.term), Some(term));
+                    // R12: nothing runs on the other node, or these ran on while a process came back.
+                    assert!(
+                        term == self.started || self.may_start(view),
+                        "it is not free"
+                    );
                     self.started = term;
                 }
             }

@@ -49,14 +49,14 @@ fn one_shot_serves_both_and_each_receipt_names_its_own_meeting() {
     bench.obeyed_of(R0);
     bench.obeyed_of(R1);
     bench.view_of(R0, Some(entitled()));
-    bench.view_of(R1, Some(entitled()));
+    bench.view_of(R1, Some(second_met(entitled())));
     let promote = |resource| Action::Order(resource, Order::Promote);
     assert_eq!(bench.acts(), [promote(R0), promote(R1)]);
     bench.obeyed_of(R0);
     bench.view_of(R0, Some(alone()));
     assert_eq!(bench.acts(), [], "r1 still needs it off");
     bench.obeyed_of(R1);
-    bench.view_of(R1, Some(alone()));
+    bench.view_of(R1, Some(second_met(alone())));
     assert_eq!(bench.acts(), [Action::PowerOn(BETA)]);
 }
 
@@ -71,9 +71,9 @@ fn one_host_that_dies_is_one_failover_of_each_of_its_resources() {
     bench.pass(DEAD + DELAY);
     bench.fenced();
     bench.acts();
-    for resource in [R0, R1] {
+    for (resource, view) in [(R0, entitled()), (R1, second_met(entitled()))] {
         bench.obeyed_of(resource);
-        bench.view_of(resource, Some(entitled()));
+        bench.view_of(resource, Some(view));
         bench.acts();
         bench.obeyed_of(resource);
     }
@@ -98,7 +98,7 @@ fn a_block_does_not_strand_what_the_same_shot_was_fired_for() {
     assert!(bench.memory().blocked);
     bench.acts();
     bench.obeyed_of(R1);
-    bench.view_of(R1, Some(entitled()));
+    bench.view_of(R1, Some(second_met(entitled())));
     assert_eq!(bench.acts(), [Action::Order(R1, Order::Promote)]);
 }
 

@@ -276,6 +276,7 @@ fn a_receipt_that_was_refused_is_offered_again_after_a_pause() {
     let first = bench.order();
     bench.refused("busy");
     assert!(bench.was_told(Level::Warning, "did not take the receipt: busy"));
+    bench.view(orphan());
     bench.pass(999);
     assert_eq!(bench.acts(), []);
     bench.pass(1);

@@ -223,6 +223,7 @@ fn a_restarted_agent_does_not_take_leftovers_for_its_own() {
     // Nobody knows of which term they are; of an earlier one; of one that is not followed by this.
     for remembered in [None, Some(3), Some(6)] {
         let mut bench = remembering(remembered);
+        bench.beat();
         bench.view(primary());
         assert_eq!(bench.acts(), [Action::StopServices(R0)], "{remembered:?}");
         bench.services(Ok(()));
@@ -270,6 +271,8 @@ fn services_go_down_and_up_where_the_role_comes_back_after_another_had_it() {
     bench.view(again(7));
     assert_eq!(bench.acts(), [Action::StopServices(R0)]);
     bench.services(Ok(()));
+    bench.said.resources[0].services_term = 7;
+    bench.beat();
     assert_eq!(bench.acts(), [start(7)]);
 }
 
@@ -339,6 +342,9 @@ fn a_role_is_not_handed_to_a_node_whose_services_are_not_down() {
     bench.beat();
     bench.services(Ok(()));
     assert!(bench.was_told(Level::Warning, "the switchover is given up"));
+    assert_eq!(bench.acts(), [], "some are left over there");
+    bench.said.resources[0].services = Services::Down;
+    bench.beat();
     assert_eq!(bench.acts(), [start(5)]);
 }
 

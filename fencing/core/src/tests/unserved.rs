@@ -168,10 +168,10 @@ fn a_right_of_before_a_meeting_keeps_nobody_from_being_fenced_at_the_next_loss()
 fn what_was_seen_before_an_order_was_carried_out_is_not_believed_after_it() {
     let mut bench = Bench::with(|config| config.resources[R0].has_services = true);
     bench.services(Ok(()));
+    bench.beat();
     bench.view(primary());
     bench.services(Ok(()));
     bench.acts();
-    bench.beat();
     bench.ask(Operator::Switchover(R0)).expect("possible");
     bench.services(Ok(()));
     assert!(bench.acts().contains(&Action::Order(R0, Order::HandOver)));

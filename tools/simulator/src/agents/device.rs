@@ -85,8 +85,12 @@ impl World {
             .iter()
             .any(|one| one.node == victim);
         let reason = self.agents().wards.iter().any(|ward| {
-            let seen = ward.sides[number].seen.as_ref();
-            seen.is_some_and(is_reason)
+            let side = &ward.sides[number];
+            // R12: the peer's services keep those of a primary from being started.
+            let held_up = |view: &ReplicaView| view.role == Role::Primary && view.open;
+            let reason =
+                |view: &ReplicaView| is_reason(view) || held_up(view) && !side.services.run();
+            side.seen.as_ref().is_some_and(reason)
         });
         let calm = !self.agents().nodes[number].memory.maintenance;
         let shooter = name(number);

@@ -2,7 +2,7 @@
 //! writes for longer than that, some agent has raised an alarm that says what is missing.
 
 use twindisk_core::{DiskState, Role};
-use twindisk_fencing_core::as_ms;
+use twindisk_fencing_core::{Services, as_ms};
 
 use crate::{
     checker::Violation,
@@ -163,12 +163,22 @@ impl World {
     /// Whether the node's replica has all that a right needs: the other node is off, and this agent was told so.
     fn is_alone(&self, number: usize) -> bool {
         let agents = self.agents.as_ref().expect("agents");
-        let stays_up = agents.world.services.fail_stop > 0;
         self.nodes[1 - number].power == Power::Fenced
             && agents.nodes[number].told_off
             && self.decides(number)
-            && !(stays_up && self.its_ward().sides[number].services.run())
+            && !self.may_stay_up(number)
             && self.could_serve(number)
+    }
+
+    /// Whether services of the node may not go down, or its agent does not know that they are.
+    fn may_stay_up(&self, number: usize) -> bool {
+        let agents = self.agents.as_ref().expect("agents");
+        let agent = agents.nodes[number].agent.as_ref();
+        let failed = agent.is_some_and(|agent| {
+            agent.status().resources[self.resource].services == Services::Failed
+        });
+        let runs = self.its_ward().sides[number].services.run();
+        agents.world.services.fail_stop > 0 && (failed || runs)
     }
 
     /// Whether the node's agent lives and decides.
@@ -199,9 +209,7 @@ impl World {
         let other = 1 - number;
         let agents = self.agents.as_ref().expect("agents");
         // What can't be brought down needs a shot.
-        let stays_up = agents.world.services.fail_stop > 0;
-        let sides = self.its_ward().sides.iter();
-        if stays_up && sides.into_iter().any(|side| side.services.run()) {
+        if self.may_stay_up(0) || self.may_stay_up(1) {
             return false;
         }
         let hear = (0..2).all(|side| self.pairs[&(0, 1)].blocked[side] <= self.now)

@@ -2,7 +2,7 @@
 
 use super::Driver;
 use crate::{
-    Order, Profile, ReplicaView, ResourceIndex, Role, as_ms,
+    Order, Profile, ReplicaView, ResourceIndex, Role, Services, as_ms,
     tests::bench::{DEAD, GRACE},
 };
 
@@ -22,6 +22,7 @@ impl Driver {
             };
             needs && !view.linked && view.peer_in_sync
                 || self.waits_for_services(at, view)
+                || at == 0 && view.role == Role::Primary && view.open && !self.may_start(view)
                 || self.waits_in_vain(at)
         })
     }
@@ -32,6 +33,20 @@ impl Driver {
         let forgotten = self.proven && self.doubted;
         let may_run = forgotten || !self.peer_is_free(at, view);
         free && !self.agent.memory.blocked && may_run
+    }
+
+    /// R12: the services of the first resource, which is primary here, may be started. What runs there can be gone by now.
+    pub(super) fn may_start(&self, view: &ReplicaView) -> bool {
+        let led = view.led.expect("there is data");
+        let freed = self.agent.memory.freed.iter();
+        let free = freed
+            .filter(|one| one.resource == "r0")
+            .any(|one| one.term >= led.term);
+        let runs = self.heard.as_ref().is_some_and(|(heard, beat)| {
+            let said = &beat.resources[0];
+            self.now - heard < DEAD && said.services != Services::Down && said.services_term != 0
+        });
+        self.proven || self.rights[0] || free && !runs
     }
 
     pub(super) fn peer_is_free(&self, at: usize, view: &ReplicaView) -> bool {

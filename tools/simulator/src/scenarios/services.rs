@@ -1,0 +1,77 @@
+//! The role goes over without the agents: nobody has seen to the services where it was.
+
+use twindisk_core::{OnDiskError, Role};
+
+use super::Run;
+use crate::{
+    agents::AgentWorld,
+    run::Outcome,
+    script::Script,
+    swarm::{MS, SEC, Seed, Swarm},
+    trace::Telling,
+};
+
+pub(super) const ALL: &[(&str, Run)] = &[
+    ("replicas-hand-over-while-services-run", while_services_run),
+    (
+        "replicas-hand-over-and-the-agent-there-is-gone",
+        and_the_agent_is_gone,
+    ),
+];
+
+/// The role and the services are on the first node, whose services need so long to go down. Then its disk fails, and the
+/// replicas hand the role over by themselves.
+fn handed_over(seed: Seed, takes: u64, telling: Telling, between: fn(&mut Script)) -> Script {
+    let mut swarm = Swarm::calm(seed);
+    let mut agents = AgentWorld::calm();
+    agents.services.takes = takes;
+    swarm.agents = Some(agents);
+    swarm.on_disk_error = OnDiskError::FailOver;
+    let mut script = Script::new(swarm, telling);
+    script.wait_all_equal();
+    script.wait("the role and the services are on the first node", |world| {
+        let role = world.status_of(0).map(|status| status.role);
+        role == Some(Role::Primary) && world.services_run_on(0)
+    });
+    script.serve(20);
+    script.pass(takes / MS);
+    between(&mut script);
+    script.world.nodes[0].trouble.fail_writes = 1;
+    script.load(20);
+    script.wait("the role is on the other node", |world| {
+        let status = world.status_of(1);
+        status.is_some_and(|status| status.role == Role::Primary && status.export_open)
+    });
+    script
+}
+
+fn have_come(script: &mut Script) {
+    script.wait("the services have come, too", |world| {
+        world.services_run_on(1)
+    });
+}
+
+/// They go down first.
+fn while_services_run(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = handed_over(seed, SEC, telling, |_| ());
+    let before = script.world.now;
+    have_come(&mut script);
+    let soon = script.world.now - before < 3 * SEC;
+    script.expect(soon, "they start as soon as the others are down");
+    let shots = script.world.shots();
+    script.expect(shots == 0, "nobody is shot");
+    script.load_done();
+    script.finish()
+}
+
+/// Nobody takes them down, and nobody says what became of them: their host is powered off first.
+fn and_the_agent_is_gone(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = handed_over(seed, SEC, telling, |script| {
+        script.world.stop_agent(0, false)
+    });
+    have_come(&mut script);
+    let shots = script.world.shots();
+    script.expect(shots == 1, "where they were is shot");
+    script.load_done();
+    script.finish()
+}
