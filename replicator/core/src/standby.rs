@@ -225,7 +225,8 @@ impl Replica {
             for &(_, range) in &recent {
                 self.peer_mut(other).bitmap.set(range);
             }
-            if !recent.is_empty() && self.peer(other).phase == Phase::Established {
+            let stays = !self.is_halting();
+            if stays && !recent.is_empty() && self.peer(other).phase == Phase::Established {
                 let why = "the primary is lost: the two may differ in what came last";
                 self.drop_link(other, Mark::RecentLost, why);
             }

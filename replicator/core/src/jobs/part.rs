@@ -140,6 +140,10 @@ impl Replica {
             self.halt();
             return true;
         }
+        // What became of the last that came is told to nobody who has stopped: others may lack it.
+        for slot in self.slots() {
+            self.recent_becomes_dirty(slot);
+        }
         if !self.all_bitmaps_stored() {
             self.write_all_bitmaps();
             return false;

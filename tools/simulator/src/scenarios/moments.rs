@@ -21,6 +21,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
         power_lost_before_the_last_flush,
     ),
     ("half-a-promotion-is-no-fork", half_a_promotion),
+    ("stopped-with-what-another-lacks", stopped_with_more),
     ("standbys-part-under-a-primary", standbys_part),
     ("standby-leads-under-writes", standby_leads_under_writes),
     ("disconnect-at-every-step", disconnect_at_every_step),
@@ -86,6 +87,34 @@ fn half_a_promotion(seed: Seed, telling: Telling) -> Outcome {
         script.serve(10);
         script.start(candidate);
         script.wait_all_equal();
+    }
+    script.finish()
+}
+
+/// A standby is stopped with writes that the other one has not got, and the primary loses its power: nobody was told of
+/// them. The other one takes over by truthful rights, and the two are equal in the end.
+fn stopped_with_more(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    for _ in 0..4 {
+        script.serve(20);
+        script.wait_all_equal();
+        script.world.block((0, 1), 0, u64::MAX);
+        script.load(10);
+        script.pass(20);
+        script.command(2, Command::Stop);
+        script.pass(20);
+        script.power_off(0, Loss::All);
+        script.join();
+        script.wait_lost(1, 0);
+        script.fenced(1, 0);
+        script.power_off(2, Loss::Nothing);
+        script.fenced(1, 2);
+        script.must(1, PROMOTE);
+        script.load_done();
+        script.start(2);
+        script.start(0);
+        script.wait_all_equal();
+        script.take_over(0);
     }
     script.finish()
 }
