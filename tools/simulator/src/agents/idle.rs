@@ -90,9 +90,10 @@ impl World {
         self.check_who_is_alone(told, &idle);
     }
 
-    /// Whoever has powered the other node off, and knows it, serves.
+    /// Whoever has powered the other node off, and knows it, serves. A shot that was on its way when the two met is no proof:
+    /// one more is fired.
     fn check_who_is_alone(&mut self, told: u64, idle: &Idle) {
-        let limit = told + 2 * self.agents().world.services.takes;
+        let limit = told + 2 * self.agents().world.services.takes + self.late_shot();
         let stuck =
             (0..2).find(|at| idle.alone[*at].is_some_and(|since| self.now > since.at + limit));
         if let Some(number) = stuck {
@@ -122,18 +123,23 @@ impl World {
 
     /// When an alarm is due, and when somebody who could has to serve.
     fn limits(&mut self) -> (u64, u64) {
+        let shot = self.late_shot();
         let world = &self.agents().world;
         let told = as_ms(world.profile.unserved()) * MS;
         // The other node's services go down first, or fail to and are tried again; an order may be refused and is given again.
-        // Who wants a shot late waits for its place in the next round.
-        let place = (as_ms(world.profile.fence_delay()) * MS).max(2 * world.device.latency);
-        let shot = (2 + 6) * place + 6 * world.device.latency;
         let limit = 2 * told
             + 2 * world.services.takes
             + as_ms(world.profile.hung()) * MS
             + shot
             + 25 * SEC;
         (told + 4 * SEC, limit)
+    }
+
+    /// How long a shot takes for which the place in the round has passed: that waits for the next one.
+    fn late_shot(&mut self) -> u64 {
+        let world = &self.agents().world;
+        let place = (as_ms(world.profile.fence_delay()) * MS).max(2 * world.device.latency);
+        (2 + 6) * place + 6 * world.device.latency
     }
 
     /// A primary whose clients are served, or at least a process that may be doing so: those that hang are judged elsewhere.
