@@ -107,6 +107,10 @@ fn a_standby_follows_no_set_with_a_node_that_it_does_not_know() {
     cluster.stop("beta");
     cluster.serve("beta");
     cluster.serve("gamma");
+    // It has left in good order: the other one brings it up first.
+    cluster.until("beta", "the newest copy", |replica| {
+        replica["disk"] == "UpToDate"
+    });
     cluster.ok("beta", &["promote"]);
     cluster.wait_for("alpha", "why it does not follow", |cluster| {
         let events = cluster.ok("alpha", &["events"]);
