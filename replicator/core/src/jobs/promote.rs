@@ -308,7 +308,8 @@ impl Replica {
             return true;
         }
         // R15: so is what this copy has become meanwhile: a handover may have waited for long.
-        if !self.stored_up_to_date() && force.is_none() && !self.mutant(Mutant::PromoteOutdated) {
+        let any = self.mutant(Mutant::PromoteOutdated) || self.mutant(Mutant::PromoteInconsistent);
+        if !self.stored_up_to_date() && force.is_none() && !any {
             self.finish_job(Err(No {
                 cause: Cause::RightGone,
                 why: "this copy ceased to be the newest while the right to the term was being gathered".into(),
