@@ -307,7 +307,7 @@ impl Replica {
             }));
             return true;
         }
-        // R15: so is what this copy has become meanwhile: a handover may have waited for long.
+        // R15: what this copy has become is looked at when the right is used, too: a handover may have waited for long.
         let any = self.mutant(Mutant::PromoteOutdated) || self.mutant(Mutant::PromoteInconsistent);
         if !self.stored_up_to_date() && force.is_none() && !any {
             self.finish_job(Err(No {
