@@ -1,18 +1,21 @@
 //! What the agent answers to people.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::{sync::oneshot, task::spawn_local, time::sleep};
 use twindisk_fencing_core::{Operator, PeerIndex, ResourceIndex};
 
 use crate::{
     ask::{AgentAnswer, AgentAsk, AgentReply},
-    run::Driver,
+    run::{Driver, Input},
     socket::Question,
 };
 
-/// How often it is looked at whether the services are down.
-const YIELD_LOOK: Duration = Duration::from_millis(50);
+/// How often it is looked at whether what was asked for has come about.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Within so many beats, news of a change that is over has arrived.
+const NEWS: u32 = 4;
 
 impl Driver {
     pub(crate) fn answer(&mut self, (ask, to): Question) {
@@ -37,7 +40,11 @@ impl Driver {
             AgentAsk::Maintenance { on } => Ok(Operator::Maintenance(on)),
             AgentAsk::Clear => Ok(Operator::Clear),
             AgentAsk::Switchover { resource } => {
-                self.resource(resource.as_deref()).map(Operator::Switchover)
+                let until = Instant::now() + self.settings.profile.interval() * NEWS;
+                return match self.resource(resource.as_deref()) {
+                    Ok(resource) => self.switch_over(resource, until, to),
+                    Err(why) => _ = to.send(AgentAnswer::Refused(why)),
+                };
             }
         };
         let done = match wish {
@@ -46,9 +53,6 @@ impl Driver {
             }
             Ok(Operator::Maintenance(false)) => "the agent decides again",
             Ok(Operator::Clear) => "automatic failover may go on",
-            Ok(Operator::Switchover(_)) => {
-                "services go down, then the role goes over; `twindisk agent status` shows it"
-            }
             _ => "taken as proof that it is off",
         };
         let result = wish.and_then(|wish| self.agent.borrow_mut().handle_operator(now, wish));
@@ -65,6 +69,38 @@ impl Driver {
             warnings: self.warnings.clone(),
             told: self.told.iter().cloned().collect(),
         }
+    }
+
+    /// What the agent knows is as old as its last look and the peer's last beat: right after a change it refuses what
+    /// has become possible. So a refusal stands only when nothing newer has lifted it in time.
+    pub(crate) fn switch_over(
+        &mut self,
+        resource: ResourceIndex,
+        until: Instant,
+        to: oneshot::Sender<AgentAnswer>,
+    ) {
+        let wish = Operator::Switchover(resource);
+        let result = self.agent.borrow_mut().handle_operator(self.now(), wish);
+        let answer = match result {
+            Ok(()) => AgentAnswer::Done(
+                "services go down, then the role goes over; `twindisk agent status` shows it"
+                    .to_owned(),
+            ),
+            Err(why) if to.is_closed() || Instant::now() >= until => AgentAnswer::Refused(why),
+            Err(_) => {
+                let inputs = self.inputs.clone();
+                spawn_local(async move {
+                    sleep(LOOK).await;
+                    let _ = inputs.send(Input::SwitchOver {
+                        resource,
+                        until,
+                        to,
+                    });
+                });
+                return;
+            }
+        };
+        let _ = to.send(answer);
     }
 
     /// Answers when the services are down, or are known to stay up (R12).
@@ -88,7 +124,7 @@ impl Driver {
                     });
                     return;
                 }
-                sleep(YIELD_LOOK).await;
+                sleep(LOOK).await;
             }
         });
     }

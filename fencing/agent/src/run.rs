@@ -10,7 +10,7 @@ use std::{
 use tokio::{
     net::UdpSocket,
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::{LocalSet, spawn_local},
     time::{interval, sleep_until},
 };
@@ -24,7 +24,7 @@ use twindisk_services::{Host, Programs, Stack};
 use twindisk_stonith::{Confirmations, Fencer, SearchPath};
 
 use crate::{
-    ask::Told,
+    ask::{AgentAnswer, Told},
     config::Settings,
     error::RunError,
     heartbeat::Sealer,
@@ -97,6 +97,12 @@ pub(crate) enum Input {
         version: u64,
         result: Result<(), String>,
     },
+    /// A switchover that was not possible yet is tried again.
+    SwitchOver {
+        resource: ResourceIndex,
+        until: Instant,
+        to: oneshot::Sender<AgentAnswer>,
+    },
     Leave,
 }
 
@@ -115,7 +121,7 @@ pub(crate) struct Driver {
     pub(crate) warnings: Vec<String>,
     pub(crate) tally: Tally,
     pub(crate) serve: watch::Sender<Serve>,
-    inputs: mpsc::UnboundedSender<Input>,
+    pub(crate) inputs: mpsc::UnboundedSender<Input>,
 }
 
 async fn live(settings: Settings, sealer: Sealer, twindisk: Vec<String>) -> Result<(), RunError> {
@@ -325,6 +331,14 @@ impl Driver {
             Input::Pinged(reachable) => agent.handle_ping(now, reachable),
             Input::Services { resource, result } => agent.handle_services(now, resource, result),
             Input::Stored { version, result } => agent.handle_stored(now, version, result),
+            Input::SwitchOver {
+                resource,
+                until,
+                to,
+            } => {
+                drop(agent);
+                self.switch_over(resource, until, to);
+            }
             Input::Leave => {}
         }
     }

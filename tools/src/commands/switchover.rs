@@ -28,15 +28,23 @@ pub(crate) struct Args {
 /// Beyond the configured `stop-timeout`, within which the old primary lets go.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// A promotion that another node has already told of is shown here within this time.
+const NEWS: Duration = Duration::from_secs(1);
+
 /// How often the state is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(place: &Where, args: Args) -> Result<(), Failure> {
     let context = place.load()?;
     let resource = context.name(args.resource.as_deref())?;
-    let before = replica(&context, &resource)?.role;
+    let mut before = replica(&context, &resource)?.role;
     let to = args.to.clone();
     if agent::if_running(&context).is_some_and(|agent| looks_after(&agent, &resource)) {
+        let patience = Instant::now() + NEWS;
+        while before == Role::Standby && Instant::now() < patience {
+            thread::sleep(LOOK);
+            before = replica(&context, &resource)?.role;
+        }
         if before == Role::Standby {
             return Err(Failure::Refused {
                 why: format!("an agent looks after {resource}: it has services to take down first"),

@@ -61,3 +61,16 @@ fn services_go_down_on_one_node_before_they_come_up_on_the_other() {
         assert_eq!(failovers.as_array().map(Vec::len), Some(0), "{failovers}");
     }
 }
+
+#[test]
+fn switchovers_follow_each_other_without_a_pause() {
+    let arena = Arena::running(Plan::default());
+    let observer = Observer::start(&arena.cluster);
+    for from in [ALPHA, BETA].repeat(4) {
+        arena.cluster.ok(from, &["switchover"]);
+    }
+    // Its looks are too far apart to see each of them: never two at once is what it is here for.
+    observer.end();
+    assert_eq!(arena.cluster.replica(ALPHA)["role"], "primary");
+    assert_eq!(arena.switch.shots(), 0, "{}", arena.logs());
+}
