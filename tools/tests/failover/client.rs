@@ -13,9 +13,9 @@ use twindisk_nbd::{
 };
 
 use crate::{
-    arena::SIZE,
     harness::{
         LOOK, PATIENCE,
+        arena::SIZE,
         book::{BLOCK, Book, Change, Loss, Range, payload},
         cluster::{ALPHA, BETA, Cluster},
         eventually,

@@ -4,9 +4,9 @@ use std::{fs, time::Duration};
 
 use twindisk_nbd::client::Fua;
 
-use crate::{
+use crate::harness::{
     arena::{Arena, Plan, What},
-    harness::cluster::{ALPHA, BETA},
+    cluster::{ALPHA, BETA},
 };
 
 /// Longer than any takeover would have taken.

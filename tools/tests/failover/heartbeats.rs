@@ -10,10 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    arena::Arena,
-    harness::{cluster::BETA, random::Random},
-};
+use crate::harness::{arena::Arena, cluster::BETA, random::Random};
 
 /// The largest datagram that is passed on.
 const MOST: usize = 16 << 10;

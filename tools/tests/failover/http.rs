@@ -12,9 +12,9 @@ use serde_json::Value;
 use twindisk_nbd::client::Fua;
 
 use crate::{
-    arena::{Arena, CONFIG, Plan, What},
     harness::{
         PATIENCE,
+        arena::{Arena, CONFIG, Plan, What},
         cluster::{ALPHA, BETA},
         eventually,
     },

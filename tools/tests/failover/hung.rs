@@ -7,9 +7,11 @@ use std::{
 };
 
 use crate::{
-    arena::{Arena, Plan, What},
     client::Client,
-    harness::cluster::{ALPHA, BETA},
+    harness::{
+        arena::{Arena, Plan, What},
+        cluster::{ALPHA, BETA},
+    },
     observer::Observer,
     outages::Outages,
 };

@@ -9,13 +9,11 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
-mod arena;
 mod client;
 mod forks;
 mod heartbeats;
 mod http;
 mod hung;
-mod namespaces;
 mod observer;
 mod outages;
 mod power_loss;
@@ -24,7 +22,6 @@ mod reconnecting;
 mod services;
 mod split;
 mod strangers;
-mod switch;
 mod switched;
 mod tenure;
 mod unproven;

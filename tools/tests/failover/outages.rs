@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{arena::Arena, observer::Observer};
+use crate::{harness::arena::Arena, observer::Observer};
 
 /// Far more than any takeover takes, on a machine that is busy with other things, too.
 pub(crate) const MOST: Duration = Duration::from_secs(15);

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use crate::{
-    arena::{Arena, Plan},
     client::Client,
     harness::{
+        arena::{Arena, Plan},
         cluster::{ALPHA, BETA},
         random::number,
     },
@@ -92,7 +92,7 @@ fn too_many_failovers_need_a_person_to_go_on() {
     assert!(said.contains("BLOCKED"), "{said}");
     assert!(said.contains("twindisk agent clear"), "{said}");
     // The block is not forgotten with the process.
-    arena.stop(BETA, crate::arena::What::Agent);
+    arena.stop(BETA, crate::harness::arena::What::Agent);
     arena.agent(BETA);
     assert_eq!(arena.agent_says(BETA)["blocked"], true);
 

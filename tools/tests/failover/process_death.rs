@@ -6,9 +6,11 @@ use std::{
 };
 
 use crate::{
-    arena::{Arena, CONFIG, Plan, What},
     client::Client,
-    harness::cluster::{ALPHA, BETA},
+    harness::{
+        arena::{Arena, CONFIG, Plan, What},
+        cluster::{ALPHA, BETA},
+    },
     observer::Observer,
     outages::Outages,
 };

@@ -9,8 +9,8 @@ use std::{
 };
 
 use crate::{
-    arena::{Arena, CONFIG, Plan, What},
     harness::{
+        arena::{Arena, CONFIG, Plan, What},
         cluster::{ALPHA, BETA},
         eventually,
         fio::longest_gap,

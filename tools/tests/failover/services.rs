@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::switch::Switch;
+use crate::harness::switch::Switch;
 
 const SCRIPT: &str = r#"#!/bin/sh
 dir=$(dirname "$0")

@@ -6,16 +6,16 @@ use std::{
 };
 
 use crate::{
-    arena::{Arena, Plan},
     client::Client,
     harness::{
         LOOK,
+        arena::{Arena, Plan},
         cluster::{ALPHA, BETA},
         eventually,
+        namespaces::{Namespaces, PING},
         process::pause,
         random::{Random, number, seed},
     },
-    namespaces::{Namespaces, PING},
     observer::Observer,
     outages::{MOST, Outages},
 };

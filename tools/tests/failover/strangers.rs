@@ -9,9 +9,9 @@ use std::{
 };
 
 use crate::{
-    arena::{Arena, Plan},
     harness::{
         LOOK,
+        arena::{Arena, Plan},
         cluster::{ALPHA, BETA},
         random::{Random, seed},
     },

@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use crate::{
-    arena::{Arena, Plan},
     client::Client,
-    harness::cluster::{ALPHA, BETA},
+    harness::{
+        arena::{Arena, Plan},
+        cluster::{ALPHA, BETA},
+    },
     observer::Observer,
     outages::Outages,
     services::Marker,

@@ -4,8 +4,8 @@
 use std::{fs, time::Duration};
 
 use crate::{
-    arena::{Arena, CONFIG, Plan, What},
     harness::{
+        arena::{Arena, CONFIG, Plan, What},
         cluster::{ALPHA, BETA},
         eventually,
     },

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use crate::{
-    arena::{Arena, Plan},
     client::Client,
-    harness::cluster::{ALPHA, BETA},
+    harness::{
+        arena::{Arena, Plan},
+        cluster::{ALPHA, BETA},
+        switch::Fault,
+    },
     observer::Observer,
-    switch::Fault,
 };
 
 /// Longer than any takeover would have taken.

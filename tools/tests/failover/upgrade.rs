@@ -6,9 +6,11 @@ use std::{
 };
 
 use crate::{
-    arena::{Arena, Plan, What},
     client::Client,
-    harness::cluster::{ALPHA, BETA},
+    harness::{
+        arena::{Arena, Plan, What},
+        cluster::{ALPHA, BETA},
+    },
     observer::Observer,
     outages::{MOST, Outages},
     services::Marker,

@@ -4,14 +4,17 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod alone;
+pub(crate) mod arena;
 pub(crate) mod book;
 pub(crate) mod cluster;
 pub(crate) mod fio;
 pub(crate) mod load;
+pub(crate) mod namespaces;
 pub(crate) mod platter;
 pub(crate) mod process;
 pub(crate) mod programs;
 pub(crate) mod random;
+pub(crate) mod switch;
 pub(crate) mod unpowered;
 pub(crate) mod vm;
 pub(crate) mod write_log;

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::harness::{
+use super::{
     cluster::{ALPHA, BETA},
     programs::have,
 };

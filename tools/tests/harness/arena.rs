@@ -14,15 +14,13 @@ use std::{
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::{
-    harness::{
-        LOOK, PATIENCE,
-        cluster::{ALPHA, BETA, Cluster},
-        eventually,
-        process::{clean_command, free_port, signal},
-        programs::told,
-    },
+use super::{
+    LOOK, PATIENCE,
+    cluster::{ALPHA, BETA, Cluster},
+    eventually,
     namespaces::Namespaces,
+    process::{clean_command, free_port, signal},
+    programs::told,
     switch::Switch,
 };
 
