@@ -1,6 +1,10 @@
 //! What the local replicas say of themselves: the control socket of `twindisk serve`, asked several times a second.
 
-use std::{io, path::Path, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use nix::{
     sys::signal::{Signal, kill as kill_process},
@@ -11,6 +15,7 @@ use tokio::{
     net::UnixStream,
     time::timeout,
 };
+use tracing::{error, warn};
 use twindisk_control::{
     limits::MAX_LINE_BYTES,
     protocol::{Answer, Ask, NodeStatus, Request, ResourceStatus, VERSION},
@@ -88,12 +93,20 @@ pub(crate) async fn ask(socket: &Path, ask: Ask, patience: Duration) -> Result<S
     }
 }
 
+/// Kills it and says so: the disk of this resource has answered nothing for long.
+pub(crate) async fn kill_hung(socket: PathBuf, resource: String, pid: u64) {
+    match kill(&socket, pid).await {
+        Ok(()) => warn!(resource, pid, "killed: its I/O stood still"),
+        Err(why) => error!(resource, pid, "could not be killed: {why}"),
+    }
+}
+
 /// Kills the process that listens on the socket, if its number is `pid`. That its number was given to another process
 /// meanwhile is ruled out: the listener's is read from the socket right before.
 ///
 /// # Errors
 /// When there is nobody to kill, or it is not allowed.
-pub(crate) async fn kill(socket: &Path, pid: u64) -> Result<(), String> {
+async fn kill(socket: &Path, pid: u64) -> Result<(), String> {
     let connecting = timeout(PATIENCE, UnixStream::connect(socket)).await;
     let stream = connecting
         .map_err(|_| "its control socket takes nobody any more".to_owned())?

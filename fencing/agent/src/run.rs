@@ -438,14 +438,9 @@ impl Driver {
 
     /// What comes of it is seen by looking.
     fn kill(&self, resource: ResourceIndex, run: u64) {
-        let settings = self.settings.clone();
-        spawn_local(async move {
-            let name = &settings.resources[resource].name;
-            match replica::kill(&settings.control_socket, run).await {
-                Ok(()) => warn!(resource = name, pid = run, "killed: its I/O stood still"),
-                Err(why) => error!(resource = name, pid = run, "could not be killed: {why}"),
-            }
-        });
+        let socket = self.settings.control_socket.clone();
+        let name = self.settings.resources[resource].name.clone();
+        spawn_local(replica::kill_hung(socket, name, run));
     }
 
     fn order(&self, resource: ResourceIndex, order: Order) {
