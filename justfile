@@ -26,6 +26,10 @@ crash ROUNDS="100":
 vm:
     cargo test -p twindisk --test vm_unplug --test vm_log_writes --test vm_flakey --test vm_services -- --nocapture --test-threads=1
 
+# PostgreSQL on a pair with agents: each kind of failure so many times
+postgres ROUNDS="10":
+    TWINDISK_POSTGRES_ROUNDS={{ROUNDS}} cargo test -p twindisk --test postgres -- --nocapture --test-threads=1
+
 # the architecture as a test
 tidy:
     cargo test -p twindisk --test tidy

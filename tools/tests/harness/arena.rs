@@ -19,7 +19,7 @@ use super::{
     cluster::{ALPHA, BETA, Cluster},
     eventually,
     namespaces::Namespaces,
-    process::{clean_command, free_port, signal},
+    process::{clean_command, free_port, signal, through},
     programs::told,
     switch::Switch,
 };
@@ -42,8 +42,12 @@ pub(crate) struct Plan<'a> {
     pub(crate) device: &'static str,
     /// Lines of the table of the resource.
     pub(crate) resource: String,
+    /// The line about services in that table, for the folder of the cluster.
+    pub(crate) services: Option<fn(&Path) -> String>,
     /// Where the nodes run, if not on loopback.
     pub(crate) namespaces: Option<Namespaces>,
+    /// Of the device, in bytes, if not `SIZE`.
+    pub(crate) size: Option<u64>,
 }
 
 /// One of the two processes of a node.
@@ -70,6 +74,8 @@ pub(crate) struct Arena {
     pub(crate) namespaces: Option<Namespaces>,
     /// Of each node: where its replica listens, and two heartbeat paths.
     addresses: [[String; 3]; 2],
+    /// Of each node: the command that starts its processes where they belong, before their own.
+    pub(crate) ways: [Vec<String>; 2],
     running: Vec<(String, What, Child)>,
 }
 
@@ -82,16 +88,29 @@ impl Arena {
         let addresses = namespaces
             .as_ref()
             .map_or_else(on_loopback, Namespaces::addresses);
+        let ways = [ALPHA, BETA].map(|node| {
+            let inside =
+                |names: &Namespaces| ["ip", "netns", "exec", names.of(node)].map(str::to_owned);
+            namespaces
+                .as_ref()
+                .map(inside)
+                .into_iter()
+                .flatten()
+                .collect()
+        });
         let arena = Self {
             cluster,
             switch,
             namespaces,
             addresses,
+            ways,
             running: Vec::new(),
         };
-        let text = arena.configuration(plan.agent, plan.device, &plan.resource);
+        let services = plan.services.map(|line| line(arena.cluster.dir.path()));
+        let resource = plan.resource + "\n" + &services.unwrap_or_default();
+        let text = arena.configuration(plan.agent, plan.device, &resource);
         fs::write(arena.cluster.path(CONFIG), text).expect("the configuration");
-        let size = SIZE.to_string();
+        let size = plan.size.unwrap_or(SIZE).to_string();
         arena
             .cluster
             .ok(ALPHA, &["init", "--first", "--size", &size]);
@@ -193,8 +212,8 @@ impl Arena {
 
     /// Starts a process of a node and returns at once.
     pub(crate) fn spawn(&mut self, node: &str, what: What, config: &str) {
-        let command = match &self.namespaces {
-            Some(namespaces) => inside(namespaces.of(node)),
+        let command = match self.ways[usize::from(node == BETA)].split_first() {
+            Some((program, arguments)) => through(program, arguments, &clean_command()),
             None => clean_command(),
         };
         self.spawn_by(command, node, what, config);
@@ -251,6 +270,7 @@ impl Arena {
     /// The host loses its power: both processes are gone in the same moment, and the switch reads off.
     pub(crate) fn lose_power(&mut self, node: &str) {
         self.switch.lose(node);
+        self.switch.strike(node);
         for child in self.of(node) {
             signal(child, Signal::SIGKILL);
         }
@@ -429,21 +449,6 @@ impl Drop for Arena {
             let _ = child.wait();
         }
     }
-}
-
-/// The program in a network namespace.
-fn inside(namespace: &str) -> Command {
-    through("ip", &["netns", "exec", namespace], &clean_command())
-}
-
-/// A program that is started by another one.
-fn through(program: &str, arguments: &[&str], command: &Command) -> Command {
-    let mut outer = Command::new(program);
-    outer.args(arguments).arg(command.get_program());
-    for (name, _) in command.get_envs().filter(|(_, value)| value.is_none()) {
-        outer.env_remove(name);
-    }
-    outer
 }
 
 /// Of each node: where its replica listens, and two heartbeat paths.

@@ -1,5 +1,5 @@
 //! A network namespace for each node and one for their clients, with cables that can be cut: one between the nodes, one
-//! from each to the clients. Needs root.
+//! from each to the network of the clients. Needs root.
 
 use std::process::Command;
 
@@ -18,6 +18,15 @@ const TO_CLIENTS: &str = "clients";
 /// A host among the clients, for the table `[agent]`.
 pub(crate) const PING: &str = "ping = [\"10.77.9.9\"]";
 const PINGED: &str = "10.77.9.9";
+
+/// Among the clients: where the cables of both nodes end.
+const LAN: &str = "lan";
+
+/// An address that may be on either node, for the table of a resource, and for clients.
+pub(crate) const VIRTUAL: &str = "{ address = \"10.77.5.100/24\", interface = \"clients\" }";
+pub(crate) const VIRTUAL_IP: &str = "10.77.5.100";
+const VIRTUAL_NETWORK: &str = "10.77.5.0/24";
+const VIRTUAL_ROUTER: &str = "10.77.5.254/24";
 
 /// The namespaces.
 pub(crate) struct Namespaces {
@@ -67,27 +76,30 @@ impl Namespaces {
         let clients = &self.clients;
         ip(&["-n", clients, "link", "set", "lo", "up"]);
         ip(&["-n", clients, "address", "add", PINGED, "dev", "lo"]);
-        for ((name, node), network) in self
-            .nodes
-            .iter()
-            .zip([ALPHA, BETA])
-            .zip(["10.77.3", "10.77.4"])
-        {
+        ip(&["-n", clients, "link", "add", LAN, "type", "bridge"]);
+        ip(&["-n", clients, "link", "set", LAN, "up"]);
+        let local = |address: &str| ip(&["-n", clients, "address", "add", address, "dev", LAN]);
+        local(VIRTUAL_ROUTER);
+        for (name, node) in self.nodes.iter().zip([ALPHA, BETA]) {
             lay([name, TO_CLIENTS], [clients, node]);
-            let [here, there] = [1, 254].map(|host| format!("{network}.{host}"));
-            let local = |address: &str| format!("{address}/24");
-            ip(&[
-                "-n",
-                name,
-                "address",
-                "add",
-                &local(&here),
-                "dev",
-                TO_CLIENTS,
-            ]);
-            ip(&["-n", clients, "address", "add", &local(&there), "dev", node]);
-            ip(&["-n", name, "route", "add", PINGED, "via", &there]);
+            ip(&["-n", clients, "link", "set", node, "master", LAN]);
+            let [here, there] = to_clients(node).map(|address| format!("{address}/24"));
+            ip(&["-n", name, "address", "add", &here, "dev", TO_CLIENTS]);
+            local(&there);
+            self.route(node);
         }
+    }
+
+    /// A node finds the host that it pings.
+    fn route(&self, node: &str) {
+        let [_, there] = to_clients(node);
+        let name = self.of(node);
+        ip(&["-n", name, "route", "replace", PINGED, "via", &there]);
+    }
+
+    /// The namespace of the clients.
+    pub(crate) fn clients(&self) -> &str {
+        &self.clients
     }
 
     /// The namespace of a node.
@@ -121,6 +133,56 @@ impl Namespaces {
         }
     }
 
+    /// Of what a node would say to the other one about the replicas nothing gets through, and of the heartbeats of one path.
+    pub(crate) fn cut_replication(&self) {
+        self.blackhole("add");
+    }
+
+    /// It gets through again.
+    pub(crate) fn heal_replication(&self) {
+        self.blackhole("del");
+    }
+
+    fn blackhole(&self, what: &str) {
+        for (name, other) in self.nodes.iter().zip(["2", "1"]) {
+            let other = format!("{}.{other}", NETWORKS[0]);
+            ip(&["-n", name, "route", what, "blackhole", &other]);
+        }
+    }
+
+    /// The cable between the nodes takes so much from a node: `20mbit`.
+    pub(crate) fn slow_down(&self, node: &str, rate: &str) {
+        let name = self.of(node);
+        let queue = ["qdisc", "add", "dev", CABLE, "root", "tbf", "rate", rate];
+        let size = ["burst", "64kb", "latency", "400ms"];
+        ip(&[&["netns", "exec", name, "tc"][..], &queue, &size].concat());
+    }
+
+    /// It takes what comes.
+    pub(crate) fn speed_up(&self, node: &str) {
+        let queue = ["tc", "qdisc", "del", "dev", CABLE, "root"];
+        ip(&[&["netns", "exec", self.of(node)][..], &queue].concat());
+    }
+
+    /// What a shell does to the network of a node that loses its power.
+    pub(crate) fn unplugging(&self, node: &str) -> String {
+        let name = self.of(node);
+        [CABLE, TO_CLIENTS]
+            .map(|cable| format!("ip -n {name} link set {cable} down\n"))
+            .concat()
+    }
+
+    /// A node has power again. It knows of no address but its own.
+    pub(crate) fn plug_in(&self, node: &str) {
+        let name = self.of(node);
+        let flush = ["address", "flush", "dev", TO_CLIENTS, "to", VIRTUAL_NETWORK];
+        ip(&[&["-n", name][..], &flush].concat());
+        for cable in [CABLE, TO_CLIENTS] {
+            ip(&["-n", name, "link", "set", cable, "up"]);
+        }
+        self.route(node);
+    }
+
     /// A node loses both its cables.
     pub(crate) fn isolate(&self, node: &str) {
         swallow("add", self.of(node), TO_CLIENTS);
@@ -140,6 +202,12 @@ impl Drop for Namespaces {
             let _ = Command::new("ip").args(["netns", "del", name]).output();
         }
     }
+}
+
+/// Of the cable from a node to the clients: the address here, and the one there.
+fn to_clients(node: &str) -> [String; 2] {
+    let network = if node == BETA { "10.77.4" } else { "10.77.3" };
+    ["1", "254"].map(|host| format!("{network}.{host}"))
 }
 
 /// Lays a cable between two ends, each a namespace and the name of its interface there.

@@ -1,6 +1,7 @@
 //! The program as a process: found, started clean, signalled, listened to; and what it leaves behind compared.
 
 use std::{
+    ffi::OsStr,
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -39,6 +40,20 @@ pub(crate) fn clean_command() -> Command {
         command.env_remove(name);
     }
     command
+}
+
+/// A program that is started by another one.
+pub(crate) fn through(
+    program: &str,
+    arguments: &[impl AsRef<OsStr>],
+    command: &Command,
+) -> Command {
+    let mut outer = Command::new(program);
+    outer.args(arguments).arg(command.get_program());
+    for (name, _) in command.get_envs().filter(|(_, value)| value.is_none()) {
+        outer.env_remove(name);
+    }
+    outer
 }
 
 /// How a command ended.

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output},
     time::Duration,
 };
@@ -22,6 +22,28 @@ pub(crate) fn have_loop_and_fuse() -> bool {
     let root = nix::unistd::geteuid().is_root();
     let devices = Path::new("/dev/fuse").exists() && Path::new("/dev/loop-control").exists();
     answer("root with /dev/fuse and /dev/loop-control", root && devices)
+}
+
+/// Where PostgreSQL's programs are, the newest ones, as Debian puts them.
+pub(crate) fn postgresql() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten();
+    let numbers = versions
+        .flatten()
+        .filter_map(|one| one.file_name().to_str()?.parse().ok());
+    let newest: Option<u32> = numbers.max();
+    let folder = newest.map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin")));
+    let needed = [
+        "initdb",
+        "postgres",
+        "psql",
+        "pg_isready",
+        "pg_amcheck",
+        "pg_checksums",
+    ];
+    let whole = folder.filter(|folder| needed.iter().all(|program| folder.join(program).exists()));
+    answer("PostgreSQL's server and clients", whole.is_some()).then_some(whole)?
 }
 
 fn answer(what: &str, is_here: bool) -> bool {
@@ -44,7 +66,7 @@ fn search_path() -> String {
     )
 }
 
-fn find(program: &str) -> Option<std::path::PathBuf> {
+fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&search_path())
         .map(|folder| folder.join(program))
         .find(|path| path.is_file())

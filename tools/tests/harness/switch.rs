@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::programs::run;
+
 /// Real time passes before the deed, as with a real one: what is asked for late comes late.
 const SCRIPT: &str = r#"#!/bin/sh
 power=$(dirname "$0")
@@ -39,6 +41,7 @@ case $action in
 off)
     [ ! -e "$power/liar" ] || exit 0
     : >"$power/$plug.off"
+    [ ! -e "$power/$plug.host" ] || sh "$power/$plug.host"
     for pid in $(cat "$power/$plug.pids"); do kill -9 "$pid" 2>/dev/null || :; done
     ;;
 on) rm -f "$power/$plug.off" ;;
@@ -91,6 +94,22 @@ impl Switch {
         let fresh = self.0.join("fresh");
         fs::write(&fresh, pids.join(" ")).expect("a file");
         fs::rename(fresh, self.0.join(format!("{node}.pids"))).expect("a file");
+    }
+
+    /// What a shell does to all of a node that is more than its two processes, when its power goes.
+    pub(crate) fn plug_in_host(&self, node: &str, script: &str) {
+        fs::write(self.host(node), script).expect("a file");
+    }
+
+    /// It is done.
+    pub(crate) fn strike(&self, node: &str) {
+        if self.host(node).exists() {
+            run("sh", &[self.host(node)]);
+        }
+    }
+
+    fn host(&self, node: &str) -> PathBuf {
+        self.0.join(format!("{node}.host"))
     }
 
     /// The power of a node is gone, and the switch reads so.

@@ -1,0 +1,134 @@
+//! What the agent runs where the resource is primary: a device, the filesystem on it, the server, its address.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use crate::harness::{arena::CONFIG, namespaces::VIRTUAL, process::program};
+
+/// Of a service: `start`, `stop` or `status`.
+const SCRIPT: &str = r#"
+export LC_ALL=C
+logs=$dir/$TWINDISK_NODE
+as_postgres() { setpriv --reuid=postgres --regid=postgres --init-groups -- "$@"; }
+lives() { [ -e "$run/$1.pid" ] && kill -0 "$(cat "$run/$1.pid")" 2>/dev/null; }
+until_gone() { while lives "$1"; do sleep 0.05; done; rm -f "$run/$1.pid"; }
+
+# The device that nobody else has written to since (R17), by the name that says so.
+device_start() {
+    bound=$("$twindisk" status r0 --json --config "$config" --node "$TWINDISK_NODE" |
+        sed -n 's/.*"binding": *"\([^"]*\)".*/\1/p')
+    [ -n "$bound" ]
+    mkdir -p "$run/fuse"
+    uri="nbd+unix:///r0@$bound?socket=$dir/$TWINDISK_NODE/r0.sock"
+    setsid nbdfuse "$run/fuse/disk" [ nbdkit --exit-with-parent --filter=retry nbd "uri=$uri" \
+        retries=1000000 retry-delay=1 retry-exponential=no ] >>"$logs-device.log" 2>&1 &
+    echo $! >"$run/nbdfuse.pid"
+    until [ -e "$run/fuse/disk" ]; do
+        lives nbdfuse
+        sleep 0.05
+    done
+    loop=$(losetup --find --show --direct-io=on "$run/fuse/disk")
+    # The kernel lets go of the loop device with its last user: this one, or a mount.
+    setsid sleep infinity <"$loop" >/dev/null 2>&1 &
+    echo $! >"$run/loop.pid"
+    until [ "$(readlink "/proc/$(cat "$run/loop.pid")/fd/0")" = "$loop" ]; do sleep 0.02; done
+    losetup --detach "$loop"
+    ln -s "$loop" "$run/device"
+}
+device_stop() {
+    rm -f "$run/device"
+    if lives loop; then kill "$(cat "$run/loop.pid")"; fi
+    until_gone loop
+    while mountpoint -q "$run/fuse"; do
+        fusermount3 -u "$run/fuse" 2>/dev/null || sleep 0.1
+    done
+    if lives nbdfuse && [ ! -e "$run/fuse/disk" ]; then kill "$(cat "$run/nbdfuse.pid")" || :; fi
+    until_gone nbdfuse
+}
+device_status() {
+    if lives nbdfuse && lives loop && [ -e "$run/device" ]; then exit 0; fi
+    if lives nbdfuse || lives loop; then exit 4; fi
+    exit 3
+}
+
+# As a unit with Restart=on-failure.
+postgres_supervise() {
+    while [ ! -e "$run/stop" ]; do
+        as_postgres "$bin/postgres" -D "$run/srv/data" || :
+        sleep 0.2
+    done
+}
+postgres_start() {
+    mountpoint -q "$run/srv"
+    rm -f "$run/stop"
+    setsid "$0" postgres supervise </dev/null >>"$logs-postgres.log" 2>&1 &
+    echo $! >"$run/postgres.pid"
+    until "$bin/pg_isready" -q -h 127.0.0.1 -U postgres; do
+        lives postgres
+        sleep 0.05
+    done
+}
+postgres_stop() {
+    : >"$run/stop"
+    for mode in fast immediate; do
+        [ -e "$run/srv/data/postmaster.pid" ] || break
+        as_postgres "$bin/pg_ctl" -D "$run/srv/data" -s -m $mode -t 5 stop || :
+    done
+    until_gone postgres
+}
+postgres_status() { lives postgres || exit 3; }
+
+cd /
+"$1_$2"
+"#;
+
+/// How much time each has to stop: a test waits for the sum where nothing stops.
+const STOP: &str = "stop-timeout = \"6s\"";
+
+/// Where a node has its own files, as `/run`.
+pub(crate) fn run(dir: &Path) -> PathBuf {
+    dir.join("run")
+}
+
+/// The line in the table of the resource. Everything lies in `dir`.
+pub(crate) fn config(dir: &Path) -> String {
+    let script = dir.join("service");
+    let run = run(dir).display().to_string();
+    let device = command(&script, "device");
+    let mount =
+        format!("{{ mount = \"{run}/srv\", device = \"{run}/device\", type = \"ext4\", {STOP} }}");
+    let postgres = command(&script, "postgres");
+    format!("services = [{device}, {mount}, {postgres}, {VIRTUAL}]")
+}
+
+fn command(script: &Path, service: &str) -> String {
+    let [start, stop, status] = ["start", "stop", "status"].map(|word| {
+        format!(
+            "{word} = [\"{}\", \"{service}\", \"{word}\"]",
+            script.display()
+        )
+    });
+    format!("{{ name = \"{service}\", {start}, {stop}, {status}, {STOP} }}")
+}
+
+/// Writes the script.
+pub(crate) fn install(dir: &Path, bin: &Path) {
+    let script = dir.join("service");
+    let names = [
+        ("dir", dir.to_owned()),
+        ("run", run(dir)),
+        ("bin", bin.to_owned()),
+        ("config", dir.join(CONFIG)),
+        ("twindisk", program()),
+    ];
+    let names = names.map(|(name, path)| format!("{name}='{}'\n", path.display()));
+    fs::write(
+        &script,
+        format!("#!/bin/sh\nset -e\n{}{SCRIPT}", names.concat()),
+    )
+    .expect("a script");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("our own file");
+}

@@ -1,0 +1,248 @@
+//! The pair with its hosts, and what a test does to it.
+
+use std::{
+    io::Write,
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    book::{ALL, Verdict, tables},
+    client::{Clients, psql},
+    harness::{
+        LOOK,
+        arena::{Arena, Plan, What},
+        cluster::{ALPHA, BETA},
+        eventually,
+        host::{self, Host},
+        namespaces::Namespaces,
+        process::assert_same,
+        programs::{command, have, have_loop_and_fuse, postgresql, told},
+    },
+    image, services,
+};
+
+const PROGRAMS: &[&str] = &[
+    "e2fsck",
+    "fusermount3",
+    "losetup",
+    "mkfs.ext4",
+    "mountpoint",
+    "nbdfuse",
+    "nbdkit",
+    "setpriv",
+    "setsid",
+    "umount",
+];
+
+/// Where nothing stops as it should, and a node is shot in the end, it takes the time of all these attempts.
+const LONGEST: Duration = Duration::from_secs(180);
+
+/// Two nodes, and the clients.
+pub(crate) struct Site {
+    // Dropped in this order.
+    pub(crate) clients: Clients,
+    hosts: [Option<Host>; 2],
+    pub(crate) arena: Arena,
+    bin: PathBuf,
+}
+
+impl Site {
+    /// A pair with a database on alpha, beta in sync, clients busy. `None`: not here.
+    pub(crate) fn start(test: &str) -> Option<Self> {
+        Self::with(test, "")
+    }
+
+    /// The same, with these lines in the table of the resource.
+    pub(crate) fn with(test: &str, resource: &str) -> Option<Self> {
+        if !have(&[PROGRAMS, host::PROGRAMS].concat()) || !have_loop_and_fuse() {
+            return None;
+        }
+        let bin = postgresql()?;
+        let namespaces = Namespaces::new(test)?;
+        let clients = namespaces.clients().to_owned();
+        let arena = Arena::new(Plan {
+            agent: "max-failovers = 1000",
+            resource: resource.to_owned(),
+            namespaces: Some(namespaces),
+            size: Some(image::SIZE),
+            services: Some(services::config),
+            ..Plan::default()
+        });
+        let dir = arena.cluster.dir.path().to_owned();
+        image::open_to_all(&dir);
+        std::fs::create_dir(services::run(&dir)).expect("a folder");
+        services::install(&dir, &bin);
+        // Nothing runs yet: what is on alpha is the initial data.
+        image::make(&arena.cluster.image(ALPHA), &bin, &tables());
+        let mut site = Self {
+            clients: Clients::start(&clients, &bin),
+            hosts: [None, None],
+            arena,
+            bin,
+        };
+        for node in [ALPHA, BETA] {
+            site.boot(node);
+        }
+        site.arena.until_primary(ALPHA);
+        site.arena.cluster.until_in_sync(ALPHA);
+        site.arena.until_agents_see(ALPHA, BETA);
+        site.until_served(Instant::now());
+        Some(site)
+    }
+
+    fn namespaces(&self) -> &Namespaces {
+        self.arena.namespaces.as_ref().expect("it has some")
+    }
+
+    pub(crate) fn host(&self, node: &str) -> &Host {
+        let host = self.hosts[usize::from(node == BETA)].as_ref();
+        host.unwrap_or_else(|| panic!("{node} has no power"))
+    }
+
+    /// The host comes up with both processes.
+    pub(crate) fn boot(&mut self, node: &str) {
+        let at = usize::from(node == BETA);
+        // What is left of it.
+        self.hosts[at] = None;
+        let run = services::run(self.arena.cluster.dir.path());
+        let host = Host::boot(self.namespaces(), node, &run);
+        std::fs::create_dir(host.path(&run.join("srv"))).expect("a folder");
+        self.arena.ways[at] = host.way();
+        let end = host.end_of(self.namespaces(), node);
+        self.arena.switch.plug_in_host(node, &end);
+        self.hosts[at] = Some(host);
+        self.arena.boot(node);
+    }
+
+    /// The switch reads off, and everything is gone.
+    pub(crate) fn lose_power(&mut self, node: &str) {
+        self.arena.lose_power(node);
+    }
+
+    /// A node that was fenced is switched on by the other's agent, boots, and is brought up to date while clients write.
+    pub(crate) fn come_home(&mut self, node: &str, primary: &str) {
+        let switch = &self.arena.switch;
+        eventually(
+            &format!("{node} is switched on again"),
+            || self.logs(),
+            || switch.is_on(node).then_some(()),
+        );
+        self.boot(node);
+        self.arena.cluster.until_in_sync(primary);
+        assert_eq!(self.arena.cluster.replica(node)["role"], "standby");
+        self.arena.until_agents_see(primary, node);
+    }
+
+    /// Waits until clients got on with what they began after a moment, and until nothing is left to be done.
+    pub(crate) fn until_served(&self, moment: Instant) {
+        let deadline = Instant::now() + LONGEST;
+        while self.clients.book().since(moment) < 50 {
+            assert!(
+                Instant::now() < deadline,
+                "NO SERVICE for {LONGEST:?}\n{}",
+                self.logs()
+            );
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// What is there now of what had been promised before.
+    pub(crate) fn verdict(&self) -> Verdict {
+        let promised = self.clients.book().promised();
+        let answer = self.ask(ALL);
+        self.clients.book().judge(&promised, &answer)
+    }
+
+    /// Fails unless every row that was acknowledged is there.
+    pub(crate) fn check(&self) {
+        let verdict = self.verdict();
+        assert_eq!(
+            verdict,
+            Verdict::default(),
+            "LOST OR WRONG\n{}",
+            self.logs()
+        );
+    }
+
+    /// What the server answers. It must.
+    fn ask(&self, sql: &str) -> String {
+        eventually(
+            "the server answers",
+            || self.logs(),
+            || {
+                let mut psql = psql(self.namespaces().clients(), &self.bin)
+                    .stdin(Stdio::piped())
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .expect("ip runs");
+                let mut to = psql.stdin.take().expect("it is a pipe");
+                // One that could not connect reads nothing.
+                let _ = to.write_all(format!("{sql};\n").as_bytes());
+                drop(to);
+                let output = psql.wait_with_output().expect("it is ours");
+                let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                output.status.success().then_some(text)
+            },
+        )
+    }
+
+    /// Everything that can be said of the database, the filesystem and the two copies when all is over.
+    pub(crate) fn end(mut self, primary: &'static str) {
+        let standby = if primary == ALPHA { BETA } else { ALPHA };
+        self.until_served(Instant::now());
+        self.clients.end();
+        self.check();
+        let rows = self.clients.book().promised().len();
+        self.amcheck(primary);
+        self.arena.cluster.until_in_sync(primary);
+        // Nobody takes over what is stopped now.
+        self.arena.stop(standby, What::Agent);
+        self.arena.cluster.ok(primary, &["agent", "yield"]);
+        self.arena.cluster.ok(primary, &["verify", "--wait"]);
+        self.arena.stop(primary, What::Agent);
+        self.arena.stop(standby, What::Serve);
+        self.arena.stop(primary, What::Serve);
+        let images = [ALPHA, BETA].map(|node| self.arena.cluster.image(node));
+        assert_same(&images[0], &images[1]);
+        image::check(&images[0], &self.bin);
+        println!(
+            "{rows} rows were acknowledged, and all are there; the database, the filesystem and the copies are whole"
+        );
+    }
+
+    /// Tables beside their indexes, and every page.
+    fn amcheck(&self, primary: &str) {
+        let way = self.host(primary).way();
+        let output = command(&way[0])
+            .args(&way[1..])
+            .arg(self.bin.join("pg_amcheck"))
+            .args(["--install-missing", "--heapallindexed", "--parent-check"])
+            .args(["-h", "127.0.0.1", "-U", "postgres", "postgres"])
+            .output()
+            .expect("nsenter runs");
+        assert!(
+            output.status.success(),
+            "{}\n{}",
+            told(&output),
+            self.logs()
+        );
+    }
+
+    /// What agents, servers and databases have logged.
+    pub(crate) fn logs(&self) -> String {
+        let mut text = self.arena.logs();
+        for node in [ALPHA, BETA] {
+            for what in ["device", "postgres"] {
+                let path = self.arena.cluster.path(&format!("{node}-{what}.log"));
+                let log = std::fs::read_to_string(path).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().collect();
+                let end = lines[lines.len().saturating_sub(25)..].join("\n");
+                text += &format!("--- {node} {what}\n{end}\n");
+            }
+        }
+        text
+    }
+}
