@@ -9,7 +9,7 @@ use twindisk_control::{
     protocol::{Answer, Ask},
 };
 
-use crate::exit::Failure;
+use crate::{exit::Failure, out};
 
 /// Options of every command.
 #[derive(Args, Clone, Debug)]
@@ -85,7 +85,7 @@ impl Context {
 
     /// Asks for something and prints the answer.
     pub(crate) fn tell(&self, ask: Ask) -> Result<(), Failure> {
-        println!("{}", self.done(ask)?);
+        out::say!("{}", self.done(ask)?);
         Ok(())
     }
 

@@ -7,6 +7,8 @@ use twindisk_control::{
 };
 use twindisk_core::Refusal;
 
+use crate::out;
+
 /// The exit codes, as `--help` and the man pages tell them.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
@@ -55,9 +57,9 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         match self {
             Self::Refused { why, next } => {
-                eprintln!("refused: {why}");
+                out::err!("refused: {why}");
                 if !next.is_empty() {
-                    eprintln!("next: {next}");
+                    out::err!("next: {next}");
                 }
             }
             Self::Error(text)
@@ -65,7 +67,7 @@ impl Failure {
             | Self::Config(text)
             | Self::NotRunning(text)
             | Self::Damaged(text)
-            | Self::Differences(text) => eprintln!("twindisk: {text}"),
+            | Self::Differences(text) => out::err!("twindisk: {text}"),
             Self::Silent(_) => {}
         }
         ExitCode::from(self.code())

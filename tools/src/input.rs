@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use twindisk_control::units::{Bytes, Span};
 
-use crate::exit::Failure;
+use crate::{exit::Failure, out};
 
 /// A size, for clap.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
@@ -25,8 +25,8 @@ pub(crate) fn confirm(resource: &str, given: Option<&str>, what: &str) -> Result
     let typed = match given {
         Some(given) => given.to_owned(),
         None if std::io::stdin().is_terminal() => {
-            eprintln!("{what}");
-            eprint!("Type the name of the resource to go on: ");
+            out::err!("{what}");
+            out::to_errors(format_args!("Type the name of the resource to go on: "));
             let _ = std::io::stderr().flush();
             let mut line = String::new();
             let read = std::io::stdin().lock().read_line(&mut line);

@@ -27,7 +27,9 @@ impl Log {
             .map_err(|error| Failure::Usage(format!("--log {:?}: {error}", self.log)))?;
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)
-            .with_writer(std::io::stderr);
+            .with_writer(std::io::stderr)
+            // Where standard error is gone, saying so there panics, and the process that stays would be gone too.
+            .log_internal_errors(false);
         if self.log_json {
             builder.json().init();
         } else {

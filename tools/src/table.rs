@@ -5,9 +5,10 @@ use std::fmt::Write;
 use twindisk_control::{
     protocol::{NodeStatus, ResourceStatus},
     units::Bytes,
+    words::{self, disk, role},
 };
 use twindisk_core::{
-    ConnectionState, DiskState, Histogram, OnPeerLoss, PeerStatus, Progress, Role, Stages, Status,
+    ConnectionState, Histogram, OnPeerLoss, PeerStatus, Progress, Role, Stages, Status,
 };
 
 /// A node with all its resources.
@@ -29,6 +30,10 @@ pub(crate) fn node(status: &NodeStatus) -> String {
 
 /// A resync or verify in one line: how far, how fast, how long.
 pub(crate) fn progress_line(peer: &str, progress: &Progress) -> String {
+    // Only who sends knows what is left.
+    if progress.total_bytes == 0 && progress.kind == "resync-target" {
+        return format!("{} of {peer}: how far it is, {peer} knows", progress.kind);
+    }
     let percent = match progress.total_bytes {
         0 => 100.0,
         total => progress.done_bytes as f64 * 100.0 / total as f64,
@@ -185,8 +190,8 @@ fn peers(text: &mut String, replica: &Status) {
 
 fn row(peer: &PeerStatus) -> Vec<String> {
     vec![
-        format!("{} ({:?})", peer.name, peer.protocol),
-        connection(peer.connection).to_owned(),
+        format!("{} ({})", peer.name, words::protocol(peer.protocol)),
+        connection(peer.connection),
         peer.role.map_or("-", role).to_owned(),
         peer.disk.map_or("-", disk).to_owned(),
         if peer.in_sync { "yes" } else { "no" }.to_owned(),
@@ -237,35 +242,18 @@ fn spread(histogram: &Histogram) -> Option<String> {
     Some(format!("{}/{}", text(part(0.5)?), text(part(0.99)?)))
 }
 
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Primary => "primary",
-        Role::Standby => "standby",
-    }
-}
-
-fn disk(disk: DiskState) -> &'static str {
-    match disk {
-        DiskState::Diskless => "Diskless",
-        DiskState::Failed => "Failed",
-        DiskState::Inconsistent => "Inconsistent",
-        DiskState::Outdated => "Outdated",
-        DiskState::Consistent => "Consistent",
-        DiskState::UpToDate => "UpToDate",
-    }
-}
-
-fn connection(state: ConnectionState) -> &'static str {
+/// What only a person can end is written so that it is seen.
+fn connection(state: ConnectionState) -> String {
+    let word = words::connection(state);
     match state {
-        ConnectionState::Standalone => "standalone",
-        ConnectionState::Connecting => "connecting",
-        ConnectionState::Negotiating => "negotiating",
-        ConnectionState::Waiting => "waiting",
-        ConnectionState::SyncSource => "sync-source",
-        ConnectionState::SyncTarget => "sync-target",
-        ConnectionState::Established => "established",
-        ConnectionState::SplitBrain => "SPLIT-BRAIN",
-        ConnectionState::Unrelated => "UNRELATED",
+        ConnectionState::SplitBrain | ConnectionState::Unrelated => word.to_uppercase(),
+        ConnectionState::Standalone
+        | ConnectionState::Connecting
+        | ConnectionState::Negotiating
+        | ConnectionState::Waiting
+        | ConnectionState::SyncSource
+        | ConnectionState::SyncTarget
+        | ConnectionState::Established => word.to_owned(),
     }
 }
 
@@ -298,6 +286,23 @@ mod tests {
         assert_eq!(
             progress_line("beta", &progress),
             "resync-source with beta: 25.0 % of 400 MiB, 100 MiB/s, 3 s left; 50 MiB were equal"
+        );
+    }
+
+    #[test]
+    fn a_target_claims_nothing_that_only_its_source_knows() {
+        let progress = Progress {
+            kind: "resync-target".into(),
+            done_bytes: 0,
+            total_bytes: 0,
+            elapsed_ms: 0,
+            sent_bytes: 0,
+            equal_bytes: 0,
+            different_bytes: 0,
+        };
+        assert_eq!(
+            progress_line("alpha", &progress),
+            "resync-target of alpha: how far it is, alpha knows"
         );
     }
 

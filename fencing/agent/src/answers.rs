@@ -7,6 +7,7 @@ use twindisk_fencing_core::{Operator, PeerIndex, ResourceIndex};
 
 use crate::{
     ask::{AgentAnswer, AgentAsk, AgentReply},
+    proof::{no_devices, verdict},
     run::{Driver, Input},
     socket::Question,
 };
@@ -134,32 +135,18 @@ impl Driver {
         match fencer {
             Err(why) => _ = to.send(AgentAnswer::Refused(why)),
             Ok(None) => {
-                let why = format!("there is no `fence` in [nodes.{node}]");
-                let _ = to.send(AgentAnswer::Refused(why));
+                let _ = to.send(AgentAnswer::Refused(no_devices(node)));
             }
             Ok(Some(fencer)) => {
                 spawn_local(async move {
-                    let report = fencer.test().await;
-                    let text = report.to_string();
-                    let _ = to.send(if report.passed() {
-                        AgentAnswer::Done(text)
-                    } else {
-                        AgentAnswer::Refused(text)
-                    });
+                    let _ = to.send(verdict(&fencer.test().await));
                 });
             }
         }
     }
 
     fn peer(&self, name: &str) -> Result<PeerIndex, String> {
-        let found = self.settings.peers.position(|peer| peer.name == name);
-        found.ok_or_else(|| {
-            let known: Vec<&str> = self.settings.peers.iter().map(|peer| &*peer.name).collect();
-            format!(
-                "no peer of this node is called {name:?}: there is {}",
-                known.join(", ")
-            )
-        })
+        self.settings.peer_named(name)
     }
 
     fn resource(&self, name: Option<&str>) -> Result<ResourceIndex, String> {

@@ -194,6 +194,21 @@ impl Settings {
         }))
     }
 
+    /// The peer of that name.
+    ///
+    /// # Errors
+    /// With the names that there are.
+    pub(crate) fn peer_named(&self, name: &str) -> Result<PeerIndex, String> {
+        let found = self.peers.position(|peer| peer.name == name);
+        found.ok_or_else(|| {
+            let known: Vec<&str> = self.peers.iter().map(|peer| &*peer.name).collect();
+            format!(
+                "no peer of this node is called {name:?}: there is {}",
+                known.join(", ")
+            )
+        })
+    }
+
     /// The same for the core.
     #[must_use]
     pub fn core(&self) -> twindisk_fencing_core::Config {

@@ -17,12 +17,15 @@ mod memory;
 mod news;
 mod orders;
 mod ping;
+mod proof;
 mod replica;
 mod run;
 mod socket;
 mod watchdog;
+pub mod words;
 
 pub use ask::{AgentAnswer, AgentAsk, AgentReply, Client, Told};
 pub use config::{Settings, SettingsError};
 pub use error::RunError;
+pub use proof::fence_test;
 pub use run::run;

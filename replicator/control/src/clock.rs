@@ -11,6 +11,14 @@ pub fn now_text() -> String {
     text(since.as_secs(), since.subsec_millis())
 }
 
+/// A moment, in whole seconds since 1970: `2026-05-04T12:34:56Z`.
+#[must_use]
+pub fn seconds_text(seconds: u64) -> String {
+    let mut text = text(seconds, 0);
+    text.replace_range(text.len() - ".000Z".len().., "Z");
+    text
+}
+
 fn text(seconds: u64, millis: u32) -> String {
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);
@@ -41,6 +49,7 @@ mod tests {
         assert_eq!(text(0, 0), "1970-01-01T00:00:00.000Z");
         assert_eq!(text(951_782_400, 7), "2000-02-29T00:00:00.007Z");
         assert_eq!(text(1_700_000_000, 250), "2023-11-14T22:13:20.250Z");
+        assert_eq!(seconds_text(1_700_000_000), "2023-11-14T22:13:20Z");
         assert_eq!(text(4_102_444_799, 999), "2099-12-31T23:59:59.999Z");
     }
 }

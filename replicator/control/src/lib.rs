@@ -18,3 +18,4 @@ pub mod limits;
 pub mod protocol;
 pub mod serve;
 pub mod units;
+pub mod words;

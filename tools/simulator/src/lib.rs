@@ -25,6 +25,7 @@ mod nemesis;
 mod net;
 mod node;
 mod operator;
+pub mod out;
 mod pausing;
 mod process;
 mod reports;

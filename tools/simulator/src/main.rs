@@ -10,7 +10,7 @@ use clap::Parser;
 use twindisk_simulator::{
     Mutant, Outcome, Telling,
     coverage::Coverage,
-    run_swarm, scenarios, small,
+    out, run_swarm, say, scenarios, small,
     swarm::{ASK_ALONE, Seed, Swarm},
 };
 
@@ -142,7 +142,7 @@ fn small_worlds(states: usize, mutant: Option<Mutant>) -> ExitCode {
         world.bounds.mutant = mutant.and_then(Mutant::of_replicas);
         let began = Instant::now();
         let found = small::explore(&world.bounds, states);
-        println!(
+        say!(
             "{:<36} {:>9} states, {:>10} steps, longest way {:>3}, {:>5.1} s{}",
             world.name,
             found.states,
@@ -153,7 +153,7 @@ fn small_worlds(states: usize, mutant: Option<Mutant>) -> ExitCode {
         );
         if let Some((why, way)) = found.violation {
             failing += 1;
-            println!("  BROKEN  {why}\n  {way:?}");
+            say!("  BROKEN  {why}\n  {way:?}");
         }
     }
     ExitCode::from(u8::from(failing > 0))
@@ -165,7 +165,7 @@ fn scenario(name: &str, seed: Seed, arguments: &Arguments) -> ExitCode {
     }
     let Some(scenario) = scenarios::named(name) else {
         for scenario in scenarios::all() {
-            println!("{:<12} {}", scenario.subject, scenario.name);
+            say!("{:<12} {}", scenario.subject, scenario.name);
         }
         return ExitCode::from(u8::from(name != "list"));
     };
@@ -189,10 +189,10 @@ fn every_scenario(seed: Seed) -> ExitCode {
             alone: seed.alone,
         });
         match results.failing.values().next() {
-            None => println!("holds  {}", scenario.name),
+            None => say!("holds  {}", scenario.name),
             Some(why) => {
                 failing += 1;
-                println!("FAILS  {}: {why}", scenario.name);
+                say!("FAILS  {}: {why}", scenario.name);
             }
         }
     }
@@ -217,7 +217,7 @@ fn scenarios_too(coverage: &mut Coverage, arguments: &Arguments) -> usize {
         for (seed, why) in results.failing {
             failing += 1;
             let name = scenario.name;
-            println!("scenario {name} with seed {seed}: {why}");
+            say!("scenario {name} with seed {seed}: {why}");
         }
     }
     failing
@@ -232,7 +232,7 @@ fn one(seed: u64, mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
     swarm.mutant = mutant;
     swarm.alone = arguments.alone;
     if arguments.draw {
-        println!("{swarm:#?}");
+        say!("{swarm:#?}");
     }
     if arguments.shrink {
         return shrink::shrink(seed, &swarm);
@@ -264,15 +264,15 @@ fn report(seed: u64, arguments: &Arguments, run: impl FnOnce(Telling) -> Outcome
         ..
     } = outcome;
     if !arguments.trace {
-        print!("{coverage}");
+        out::text(format_args!("{coverage}"));
     }
-    println!(
+    say!(
         "seed {seed}: {events} events, {writes} writes acknowledged, {} ms, fingerprint {fingerprint:016x}",
         began.elapsed().as_millis()
     );
     match violation {
         Some(violation) => {
-            println!("VIOLATION {violation}");
+            say!("VIOLATION {violation}");
             ExitCode::FAILURE
         }
         None => ExitCode::SUCCESS,
@@ -303,7 +303,7 @@ fn many(mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
     if !arguments.agents {
         show(&results.coverage); // An agent does not do all that an operator may.
     }
-    println!(
+    say!(
         "{} seeds in {:.1} s ({:.0} a minute), {} events, {} writes acknowledged, {} failing",
         results.seeds,
         minutes * 60.0,
@@ -313,28 +313,28 @@ fn many(mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
         results.failing.len()
     );
     for (index, (seed, why)) in results.failing.iter().enumerate() {
-        println!("\nseed {seed}: {why}");
+        say!("\nseed {seed}: {why}");
         if index < 3 {
             for line in workers::last_lines(*seed, &orders, arguments.lines) {
-                println!("    {line}");
+                say!("    {line}");
             }
         }
     }
     if results.failing.is_empty() && scripts == 0 {
         ExitCode::SUCCESS
     } else {
-        println!("\nThe whole story of one: --seed N --trace");
+        say!("\nThe whole story of one: --seed N --trace");
         ExitCode::FAILURE
     }
 }
 
 fn show(coverage: &Coverage) {
-    println!("reached:");
-    print!("{coverage}");
+    say!("reached:");
+    out::text(format_args!("{coverage}"));
     let gaps = coverage.gaps();
     match gaps.len() {
-        0 => println!("the table is complete"),
-        some => println!("{some} gaps in the table, of which more seeds may fill some"),
+        0 => say!("the table is complete"),
+        some => say!("{some} gaps in the table, of which more seeds may fill some"),
     }
-    gaps.iter().for_each(|gap| println!("    {gap}"));
+    gaps.iter().for_each(|gap| say!("    {gap}"));
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use twindisk_simulator::{
-    Mutant,
+    Mutant, say,
     scenarios::{self, DICE, Scenario},
 };
 
@@ -48,7 +48,7 @@ pub(crate) fn named(name: Option<&str>) -> Result<Option<Mutant>, ()> {
     let found = all.iter().find(|mutant| mutant.name() == name);
     if found.is_none() {
         for mutant in &all {
-            println!(
+            say!(
                 "{:<26} {:<10} {}",
                 mutant.name(),
                 mutant.rule(),
@@ -80,8 +80,8 @@ pub(crate) fn find_all(start: u64, seeds: u64, jobs: usize) -> ExitCode {
         }
     });
     let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    println!("| mutant | what it does | breaks | found by | where |");
-    println!("|---|---|---|---|---|");
+    say!("| mutant | what it does | breaks | found by | where |");
+    say!("|---|---|---|---|---|");
     let mut missed = Vec::new();
     for (mutant, result) in all.iter().zip(found.values()) {
         show(*mutant, result.as_ref());
@@ -90,14 +90,14 @@ pub(crate) fn find_all(start: u64, seeds: u64, jobs: usize) -> ExitCode {
         }
     }
     let count = all.len() - missed.len();
-    println!(
+    say!(
         "\n{count} of {} mutants found in at most {seeds} seeds each, or in a scenario",
         all.len()
     );
     if missed.is_empty() {
         return ExitCode::SUCCESS;
     }
-    println!("not found: {}", missed.join(", "));
+    say!("not found: {}", missed.join(", "));
     ExitCode::FAILURE
 }
 
@@ -196,7 +196,7 @@ fn show(mutant: Mutant, found: Option<&Found>) {
         Some(Place::Scenario(scenario)) => format!("`{}`", scenario.name),
         None => String::new(),
     };
-    println!(
+    say!(
         "| {} | {} | {} | {how} | {place} |",
         mutant.name(),
         mutant.what(),

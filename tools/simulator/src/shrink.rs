@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use twindisk_simulator::swarm::Swarm;
+use twindisk_simulator::{say, swarm::Swarm};
 
 use crate::workers::program;
 
@@ -20,7 +20,7 @@ struct Cut {
 pub(crate) fn shrink(seed: u64, swarm: &Swarm) -> ExitCode {
     let mut cut = Cut::default();
     let Some(rule) = attempt(seed, &cut) else {
-        println!("seed {seed} breaks no rule");
+        say!("seed {seed} breaks no rule");
         return ExitCode::SUCCESS;
     };
     let mut attempts = 1;
@@ -61,12 +61,12 @@ pub(crate) fn shrink(seed: u64, swarm: &Swarm) -> ExitCode {
             break;
         }
     }
-    println!(
+    say!(
         "{attempts} attempts; {} of {} planned faults are left. {rule}",
         swarm.faults.planned() as usize - cut.skip.len(),
         swarm.faults.planned()
     );
-    println!("run it with: {} --trace", arguments(seed, &cut).join(" "));
+    say!("run it with: {} --trace", arguments(seed, &cut).join(" "));
     ExitCode::FAILURE
 }
 

@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, fmt::Write as _};
 
+use crate::say;
+
 /// Lines kept for the story of a failure.
 const RING: usize = 4000;
 
@@ -75,7 +77,7 @@ impl Trace {
                 }
                 self.lines.push_back(line);
             }
-            Telling::Print => println!("{line}"),
+            Telling::Print => say!("{line}"),
         }
     }
 

@@ -2,12 +2,14 @@
 
 use std::{fmt::Write, io, time::Duration};
 
-use twindisk_agent::{AgentAnswer, AgentAsk, AgentReply, Client};
+use twindisk_agent::{AgentAnswer, AgentAsk, AgentReply, Client, words};
+use twindisk_control::clock::seconds_text;
 
 use crate::{
     ask::{Context, Where},
     exit::Failure,
     log::Log,
+    out,
 };
 
 /// Without a subcommand: runs the agent of this node until it is told to stop.
@@ -67,9 +69,9 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
                 return Err(Failure::error("the agent does not say its status"));
             };
             if *json {
-                println!("{}", serde_json::to_string(&reply).map_err(Failure::error)?);
+                out::say!("{}", serde_json::to_string(&reply).map_err(Failure::error)?);
             } else {
-                print!("{}", table(&reply));
+                out::text(format_args!("{}", table(&reply)));
             }
             return Ok(());
         }
@@ -89,12 +91,14 @@ fn watch_over(context: &Context) -> Result<(), Failure> {
         "--node".to_owned(),
         context.node.name.clone(),
     ];
-    twindisk_agent::run(&context.config, &context.node, twindisk.to_vec()).map_err(|error| {
-        match error {
-            twindisk_agent::RunError::Settings(error) => Failure::Config(error.to_string()),
-            other => Failure::error(other),
-        }
-    })
+    twindisk_agent::run(&context.config, &context.node, twindisk.to_vec()).map_err(not_begun)
+}
+
+fn not_begun(error: twindisk_agent::RunError) -> Failure {
+    match error {
+        twindisk_agent::RunError::Settings(error) => Failure::Config(error.to_string()),
+        other => Failure::error(other),
+    }
 }
 
 /// What this node's agent says of itself, if one runs.
@@ -118,9 +122,25 @@ pub(crate) fn glance(context: &Context) -> String {
 
 /// Asks this node's agent, and prints what it says.
 pub(crate) fn tell(context: &Context, ask: &AgentAsk) -> Result<(), Failure> {
-    match asked(context, ask)? {
+    told(asked(context, ask)?)
+}
+
+/// Proves the fence devices of a node: through the agent, or without one, before anything depends on them.
+pub(crate) fn fence_test(context: &Context, peer: String) -> Result<(), Failure> {
+    match asked(context, &AgentAsk::Test { node: peer.clone() }) {
+        Err(Failure::NotRunning(_)) => {
+            out::err!("no agent runs on this node: this command asks the devices as one would");
+            let answer = twindisk_agent::fence_test(&context.config, &context.node, &peer);
+            told(answer.map_err(not_begun)?)
+        }
+        answer => told(answer?),
+    }
+}
+
+fn told(answer: AgentAnswer) -> Result<(), Failure> {
+    match answer {
         AgentAnswer::Done(text) => {
-            println!("{text}");
+            out::say!("{text}");
             Ok(())
         }
         AgentAnswer::Refused(why) => Err(Failure::Refused {
@@ -164,8 +184,9 @@ pub(crate) fn table(reply: &AgentReply) -> String {
     let status = &reply.status;
     let _ = writeln!(
         text,
-        "agent of {}   profile {:?}",
-        status.node, status.profile
+        "agent of {}   profile {}",
+        status.node,
+        words::profile(status.profile)
     );
     if status.maintenance {
         text.push_str("  MAINTENANCE: it decides nothing until `twindisk agent maintenance off`\n");
@@ -208,8 +229,10 @@ pub(crate) fn table(reply: &AgentReply) -> String {
     for resource in &status.resources {
         let _ = writeln!(
             text,
-            "resource {}   {}   services {:?}",
-            resource.name, resource.state, resource.services
+            "resource {}   {}   services {}",
+            resource.name,
+            resource.state,
+            words::services(resource.services)
         );
         if let Some(missing) = &resource.missing {
             let _ = writeln!(text, "  ! {missing}");
@@ -221,8 +244,12 @@ pub(crate) fn table(reply: &AgentReply) -> String {
     if let Some(last) = status.failovers.last() {
         let _ = writeln!(
             text,
-            "last failover   {} from {} in {} ms, by {}",
-            last.resource, last.from, last.took_ms, last.receipt
+            "last failover   {} {} from {} in {} ms, by {}",
+            seconds_text(last.at),
+            last.resource,
+            last.from,
+            last.took_ms,
+            last.receipt
         );
     }
     for told in reply.told.iter().rev().take(5).rev() {
@@ -230,7 +257,34 @@ pub(crate) fn table(reply: &AgentReply) -> String {
             .resource
             .as_deref()
             .map_or(String::new(), |name| format!("{name}: "));
-        let _ = writeln!(text, "  {:?}: {resource}{}", told.level, told.what);
+        let _ = writeln!(
+            text,
+            "  {} {}: {resource}{}",
+            seconds_text(told.at),
+            words::level(told.level),
+            told.what
+        );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_agent_tells_has_times_and_words() {
+        let reply = r#"{"node":"alpha","profile":"default","maintenance":false,"blocked":false,"clients-reachable":null,
+            "peers":[],"resources":[{"name":"r0","state":"standby, beta lost","services":"down"}],
+            "failovers":[{"resource":"r0","from":"beta","at":1700000000,"took-ms":7,"receipt":"fence"}],
+            "warnings":[],"told":[{"at":1700000001,"level":"alarm","resource":"r0","what":"look"}]}"#;
+        let reply: AgentReply = serde_json::from_str(reply).expect("as an agent answers");
+        assert_eq!(
+            table(&reply),
+            "agent of alpha   profile default\n\
+             resource r0   standby, beta lost   services down\n\
+             last failover   2023-11-14T22:13:20Z r0 from beta in 7 ms, by fence\n  \
+             2023-11-14T22:13:21Z alarm: r0: look\n"
+        );
+    }
 }

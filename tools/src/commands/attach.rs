@@ -19,6 +19,7 @@ use crate::{
     ask::{Context, Where},
     exit::Failure,
     input::time,
+    out,
 };
 
 /// The kernel takes the connection over; a supervisor replaces it when it dies (a restart of `twindisk serve`), and
@@ -100,7 +101,7 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
     if options.connections == 1 {
         send_again_soon(attached.index);
     }
-    println!("{}", attached.device_path().display());
+    out::say!("{}", attached.device_path().display());
     if args.foreground {
         return supervise(&mut kernel, attached.index, &uri, &options);
     }
@@ -110,7 +111,7 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
 pub(crate) fn detach(args: &DetachArgs) -> Result<(), Failure> {
     let mut kernel = Kernel::open().map_err(Failure::error)?;
     kernel.detach(args.device).map_err(Failure::error)?;
-    println!("/dev/nbd{} is detached", args.device);
+    out::say!("/dev/nbd{} is detached", args.device);
     Ok(())
 }
 
@@ -119,7 +120,7 @@ pub(crate) fn detach(args: &DetachArgs) -> Result<(), Failure> {
 fn send_again_soon(index: u32) {
     let path = format!("/sys/block/nbd{index}/queue/io_timeout");
     if let Err(error) = fs::write(&path, SEND_AGAIN.as_millis().to_string()) {
-        eprintln!(
+        out::err!(
             "{path}: {error}: when the server is restarted, requests that were under way wait for up to 30 s"
         );
     }
@@ -193,7 +194,7 @@ fn is_over(error: &AttachError) -> bool {
 
 /// Also to the system's log: a supervisor that was left behind has no terminal.
 fn say(text: &str) {
-    eprintln!("{text}");
+    out::err!("{text}");
     let line = format!("<28>twindisk[{}]: {text}", std::process::id());
     let sent = UnixDatagram::unbound().and_then(|log| {
         log.set_nonblocking(true)?;

@@ -7,6 +7,7 @@ use twindisk_control::config::{Finding, Severity, check};
 use crate::{
     ask::{Context, Where},
     exit::Failure,
+    out,
 };
 
 /// Look at the configuration.
@@ -38,13 +39,13 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
     }
     if *json {
         let text = serde_json::to_string_pretty(&findings).map_err(Failure::error)?;
-        println!("{text}");
+        out::say!("{text}");
     } else {
         for finding in &findings {
-            println!("{finding}");
+            out::say!("{finding}");
         }
         if findings.is_empty() {
-            println!(
+            out::say!(
                 "{}: nothing is missing and nothing is risky",
                 context.config.path.display()
             );

@@ -1,10 +1,8 @@
 //! `twindisk events`: what happened and what happens, one JSON object a line.
 
-use std::io::Write;
-
 use twindisk_control::protocol::{Answer, Ask};
 
-use crate::{ask::Where, exit::Failure};
+use crate::{ask::Where, exit::Failure, out};
 
 /// The whole past is in the event log file (`event-log` in the configuration); this shows the newest part of it.
 #[derive(clap::Args, Debug)]
@@ -27,13 +25,12 @@ pub(crate) fn run(place: &Where, args: Args) -> Result<(), Failure> {
         recent: args.recent,
         follow: args.follow,
     })?;
-    let mut out = std::io::stdout().lock();
     loop {
         match answer {
             Answer::Event(line) => {
                 let text = serde_json::to_string(&line).map_err(Failure::error)?;
                 // A reader that went away (`| head`) is no error.
-                if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+                if !out::bytes(format!("{text}\n").as_bytes()) {
                     return Ok(());
                 }
             }

@@ -36,7 +36,7 @@ enum What {
 pub(crate) fn run(place: &Where, args: Args) -> Result<(), Failure> {
     let context = place.load()?;
     let ask = match args.what {
-        What::Test { peer } => AgentAsk::Test { node: peer },
+        What::Test { peer } => return agent::fence_test(&context, peer),
         What::Confirm { peer, is_off, .. } if peer != is_off => {
             return Err(Failure::Usage(format!(
                 "say it twice: twindisk fence confirm {peer} --is-off {peer}"

@@ -1,10 +1,10 @@
 //! `twindisk completions` and `twindisk man`: made from the definition of the command line itself.
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use clap::CommandFactory;
 
-use crate::{cli::Cli, exit::Failure};
+use crate::{cli::Cli, exit::Failure, out};
 
 /// Print a completion script for a shell.
 #[derive(clap::Args, Debug)]
@@ -23,19 +23,25 @@ pub(crate) struct ManArgs {
 pub(crate) fn completions(args: &CompletionArgs) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "twindisk", &mut script);
-    io::Write::write_all(&mut io::stdout(), &script).map_err(Failure::error)
+    out::bytes(&script);
+    Ok(())
 }
 
 pub(crate) fn man(args: &ManArgs) -> Result<(), Failure> {
     let command = Cli::command();
     match &args.directory {
-        None => clap_mangen::Man::new(command)
-            .render(&mut io::stdout())
-            .map_err(Failure::error),
+        None => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(command)
+                .render(&mut page)
+                .map_err(Failure::error)?;
+            out::bytes(&page);
+            Ok(())
+        }
         Some(directory) => {
             fs::create_dir_all(directory).map_err(Failure::at(directory))?;
             clap_mangen::generate_to(command, directory).map_err(Failure::at(directory))?;
-            println!("man pages written to {}", directory.display());
+            out::say!("man pages written to {}", directory.display());
             Ok(())
         }
     }

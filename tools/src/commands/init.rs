@@ -17,7 +17,7 @@ use twindisk_format::{
     superblock::{Device, Lack, PeerRecord, StoredDisk, Superblock, Tie},
 };
 
-use crate::{ask::Where, exit::Failure, input::size};
+use crate::{ask::Where, exit::Failure, input::size, out};
 
 /// Without --first the replica is empty and waits for a full resync from the node that has the data. On exactly one
 /// node of a new resource say --first: what its backing device holds now becomes the data.
@@ -76,10 +76,10 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
         overwrite: args.force_overwrite,
     })?;
     for warning in &made.warnings {
-        eprintln!("warning: {warning}");
+        out::err!("warning: {warning}");
     }
     let blocks = made.superblock.size_blocks;
-    println!(
+    out::say!(
         "{} on {}: {} in {}, metadata in {}",
         resource.name,
         context.node.name,
@@ -88,15 +88,15 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
         made.metadata,
     );
     if let Some(holds) = made.holds.filter(|_| args.first) {
-        println!("it holds {holds}");
+        out::say!("it holds {holds}");
     }
     if args.first {
-        println!(
+        out::say!(
             "its data is the initial data. Next: `twindisk serve` here and on the other nodes, then `twindisk promote {}`",
             resource.name
         );
     } else {
-        println!("it is empty and will be filled by a resync. Next: `twindisk serve`");
+        out::say!("it is empty and will be filled by a resync. Next: `twindisk serve`");
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use crate::{
     commands::init::{Place, tie},
     exit::Failure,
     input::{confirm, size},
+    out,
 };
 
 /// Look at, check, repair or move metadata while nothing serves it.
@@ -89,7 +90,7 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
 fn dump(context: &Context, resource: Option<&str>, json: bool) -> Result<(), Failure> {
     let (_, member) = context.pick(resource)?;
     let access = if context.is_served() {
-        eprintln!("note: the replica is running: what is shown may be between two changes");
+        out::err!("note: the replica is running: what is shown may be between two changes");
         Access::ReadOnly
     } else {
         Access::Exclusive
@@ -98,12 +99,12 @@ fn dump(context: &Context, resource: Option<&str>, json: bool) -> Result<(), Fai
     let dump =
         metadata::dump(|block| found.read(block)).map_err(|error| damaged(&found, &error))?;
     if json {
-        println!(
+        out::say!(
             "{}",
             serde_json::to_string_pretty(&dump).map_err(Failure::error)?
         );
     } else {
-        print!("{dump}");
+        out::text(format_args!("{dump}"));
     }
     Ok(())
 }
@@ -124,18 +125,18 @@ fn check(context: &Context, resource: Option<&str>, as_json: bool) -> Result<(),
                 })
             })
             .collect();
-        println!(
+        out::say!(
             "{}",
             serde_json::to_string_pretty(&list).map_err(Failure::error)?
         );
     } else {
         for finding in &findings {
-            println!("{finding}");
+            out::say!("{finding}");
         }
     }
     if findings.is_empty() {
         if !as_json {
-            println!(
+            out::say!(
                 "{}: every block is as it should be",
                 found.on().path().display()
             );
@@ -164,7 +165,7 @@ fn repair(context: &Context, resource: Option<&str>, given: Option<&str>) -> Res
     let blocks =
         metadata::repair(|block| found.read(block)).map_err(|error| damaged(&found, &error))?;
     if blocks.is_empty() {
-        println!(
+        out::say!(
             "{}: there is nothing to repair",
             found.on().path().display()
         );
@@ -183,7 +184,7 @@ fn repair(context: &Context, resource: Option<&str>, given: Option<&str>) -> Res
         let written = found.write(*block, data).and_then(|()| found.sync());
         written.map_err(Failure::at(found.on().path()))?;
     }
-    println!(
+    out::say!(
         "{}: {} blocks repaired",
         found.on().path().display(),
         blocks.len()
@@ -207,7 +208,7 @@ fn move_to_end(context: &Context, resource: Option<&str>, was: u64) -> Result<()
     let backing = Backing::open(&member.backing, Access::Exclusive).map_err(broken)?;
     let moved =
         Metadata::move_to_end(&Arc::new(backing), was / BLOCK_BYTES as u64).map_err(broken)?;
-    println!(
+    out::say!(
         "{}: the metadata is at its end; there is room for a device of {}. Next: `twindisk serve`; when every node has \
          grown, `twindisk resize {}` on the primary",
         member.backing.display(),
@@ -252,7 +253,7 @@ fn tie_again(
         )
         .and_then(|()| found.sync())
         .map_err(Failure::at(found.on().path()))?;
-    println!(
+    out::say!(
         "{name}: the metadata belongs to {} now. If anything may differ from what was there before: `twindisk resync \
          --full` on the primary, or `twindisk verify`",
         member.backing.display()

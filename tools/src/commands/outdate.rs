@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use twindisk_control::protocol::Ask;
+use twindisk_control::{protocol::Ask, words};
 use twindisk_engine::store::{Access, Backing, Metadata, StoreError};
 use twindisk_format::{layout::Layout, superblock::StoredDisk};
 
 use crate::{
     ask::{Context, Where},
     exit::Failure,
+    out,
 };
 
 /// Only a resync ends it. Afterwards `twindisk receipt --released --about THIS-NODE` is true on the other node.
@@ -81,11 +82,11 @@ fn offline(context: &Context, resource: Option<&str>) -> Result<(), Failure> {
             .and_then(|()| metadata.sync())
             .map_err(Failure::at(metadata.on().path()))?;
     }
-    println!(
-        "{} on {} is recorded as {:?} in term {}. Now true on the other node: twindisk receipt {} --released --about {}",
+    out::say!(
+        "{} on {} is recorded as {} in term {}. Now true on the other node: twindisk receipt {} --released --about {}",
         resource.name,
         context.node.name,
-        superblock.disk,
+        words::stored_disk(superblock.disk),
         superblock.term,
         resource.name,
         context.node.name

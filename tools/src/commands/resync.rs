@@ -3,7 +3,7 @@
 use twindisk_control::{protocol::Ask, units::Bytes};
 
 use super::watch::{Watch, complete, number};
-use crate::{ask::Where, exit::Failure};
+use crate::{ask::Where, exit::Failure, out};
 
 /// It runs by itself whenever a peer comes back; this starts it again, or compares everything.
 #[derive(clap::Args, Debug)]
@@ -37,7 +37,7 @@ pub(crate) fn run(place: &Where, args: Args) -> Result<(), Failure> {
         return Ok(());
     };
     let ended = watch.wait_for(&["resync-ended"])?;
-    println!(
+    out::say!(
         "{}: {} sent, {} were equal already",
         context.node_name(number(&ended, "peer")),
         Bytes(number(&ended, "sent-blocks") * 4096),

@@ -1,8 +1,8 @@
 //! `twindisk status`: how it stands.
 
-use std::{io::Write, thread, time::Duration};
+use std::{thread, time::Duration};
 
-use crate::{ask::Where, commands::agent, exit::Failure, input::time, table};
+use crate::{ask::Where, commands::agent, exit::Failure, input::time, out, table};
 
 /// A table for eyes; with --json an object with stable names and exact numbers.
 #[derive(clap::Args, Debug)]
@@ -39,21 +39,14 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
             Err(Failure::NotRunning(text)) => text + "\n",
             Err(failure) => return Err(failure),
         };
-        let mut out = std::io::stdout().lock();
         let clear = if args.watch && !args.json {
             "\x1b[H\x1b[J"
         } else {
             ""
         };
-        if out
-            .write_all(format!("{clear}{text}").as_bytes())
-            .and_then(|()| out.flush())
-            .is_err()
-            || !args.watch
-        {
+        if !out::bytes(format!("{clear}{text}").as_bytes()) || !args.watch {
             return Ok(());
         }
-        drop(out);
         thread::sleep(args.interval);
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     ask::{Context, Where},
     commands::agent,
     exit::Failure,
+    out,
 };
 
 /// On the primary it goes to --to (or the only peer); on a standby it comes here. Returns when it is done.
@@ -58,14 +59,14 @@ pub(crate) fn run(place: &Where, args: Args) -> Result<(), Failure> {
             resource: resource.clone(),
             to: args.to,
         })?;
-        println!("{message}");
+        out::say!("{message}");
     }
     let stop_timeout = context.pick(Some(&resource))?.0.timings.stop_timeout;
     let deadline = Instant::now() + stop_timeout + GRACE;
     loop {
         let now = replica(&context, &resource)?;
         if let Some(done) = done(&now, before, to.as_deref()) {
-            println!("{done}");
+            out::say!("{done}");
             return Ok(());
         }
         if Instant::now() > deadline {

@@ -3,7 +3,7 @@
 use twindisk_control::{protocol::Ask, units::Bytes};
 
 use super::watch::{Watch, complete, number};
-use crate::{ask::Where, exit::Failure, input::size};
+use crate::{ask::Where, exit::Failure, input::size, out};
 
 /// Runs on line, on the primary, against every in-sync peer; the application's writes go on meanwhile.
 #[derive(clap::Args, Debug)]
@@ -54,7 +54,7 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
             number(&ended, "different-blocks"),
         );
         let repaired = number(&ended, "repaired-blocks");
-        println!(
+        out::say!(
             "{}: {} compared, {differ} blocks differ, {repaired} repaired",
             context.node_name(number(&ended, "peer")),
             Bytes(compared * 4096),

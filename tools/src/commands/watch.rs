@@ -13,7 +13,7 @@ use twindisk_control::{
     protocol::{Answer, Ask, EventLine},
 };
 
-use crate::{ask::Context, exit::Failure, table::progress_line};
+use crate::{ask::Context, exit::Failure, out, table::progress_line};
 
 /// Events of one resource, taken before the command that causes them.
 pub(super) struct Watch<'c> {
@@ -66,7 +66,7 @@ impl<'c> Watch<'c> {
                     let kind = line.event.get("event").and_then(Value::as_str);
                     if kind.is_some_and(|kind| kinds.contains(&kind)) {
                         if shown {
-                            eprintln!();
+                            out::to_errors(format_args!("\n"));
                         }
                         return Ok(line.event);
                     }
@@ -77,7 +77,7 @@ impl<'c> Watch<'c> {
                 }
                 Err(RecvTimeoutError::Timeout) if shows => {
                     if let Some(line) = self.progress()? {
-                        eprint!("\r\x1b[K{line}");
+                        out::to_errors(format_args!("\r\x1b[K{line}"));
                         let _ = std::io::stderr().flush();
                         shown = true;
                     }

@@ -1,6 +1,6 @@
 //! Commands that need no running node, and what they say when there is none.
 
-use std::{fs, os::unix::fs::FileExt};
+use std::{fs, os::unix::fs::FileExt, process::Stdio};
 
 use crate::harness::{cluster::Cluster, process::run};
 
@@ -243,4 +243,77 @@ fn pages_and_completions_are_made() {
         assert_eq!(script.code, 0);
         assert!(script.out.contains("switchover"), "{shell}");
     }
+}
+
+/// A reader that goes away at once, as `head -0` does.
+fn cut_off(arguments: &[&str], errors_too: bool) -> (i32, String) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = crate::harness::process::clean_command();
+    command.args(arguments);
+    if errors_too {
+        command.stderr(writer.try_clone().unwrap());
+    }
+    let output = command
+        .stdout(writer)
+        .stdin(Stdio::null())
+        .spawn()
+        .and_then(std::process::Child::wait_with_output)
+        .unwrap();
+    let said = crate::harness::process::said(&output);
+    (said.code, said.err)
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error_and_a_full_disk_is_one() {
+    let cluster = Cluster::new(&["alpha", "beta"], "");
+    let file = cluster.path("twindisk.toml");
+    let file = file.to_str().unwrap();
+    let here = ["--config", file, "--node", "alpha"];
+    for (command, code) in [
+        (&["completions", "bash"][..], 0),
+        (&["man"], 0),
+        (&["config", "check"], 10),
+        (&["init", "--first", "--size", "8MiB"], 0),
+        (&["metadata", "dump"], 0),
+    ] {
+        let whole: Vec<&str> = command.iter().chain(&here).copied().collect();
+        let (was, said) = cut_off(&whole, false);
+        assert_eq!((was, &*said), (code, ""), "{command:?}");
+    }
+    let whole: Vec<&str> = ["promote"].iter().chain(&here).copied().collect();
+    assert_eq!(cut_off(&whole, true).0, 12, "nobody is left to be told");
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let mut command = crate::harness::process::clean_command();
+    let said = command.args(["completions", "bash"]).stdout(full).output();
+    let said = crate::harness::process::said(&said.unwrap());
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("standard output"), "{said:?}");
+}
+
+#[test]
+fn a_process_that_stays_outlives_the_reader_of_its_log() {
+    let cluster = Cluster::new(&["alpha", "beta"], "");
+    cluster.ok("alpha", &["init", "--first", "--size", "8MiB"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut child = cluster
+        .command("alpha", &["serve"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    cluster.wait_for("alpha", "an answer of a process without a log", |cluster| {
+        let said = cluster.run("alpha", &["status"]);
+        (said.code == 0).then_some(())
+    });
+    // It has things to say: each ends where the log was.
+    cluster.ok("alpha", &["disconnect"]);
+    assert!(child.try_wait().unwrap().is_none(), "it has gone");
+    crate::harness::process::signal(&child, nix::sys::signal::Signal::SIGTERM);
+    assert!(child.wait().unwrap().success());
 }

@@ -18,6 +18,7 @@ mod observer;
 mod outages;
 mod power_loss;
 mod process_death;
+mod proof;
 mod reconnecting;
 mod services;
 mod split;

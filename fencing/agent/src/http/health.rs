@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use twindisk_control::protocol::ResourceStatus;
+use twindisk_control::{protocol::ResourceStatus, words::disk};
 use twindisk_core::{ConnectionState, DiskState, Role, Status};
 use twindisk_fencing_core::{Level, Services};
 
@@ -235,7 +235,7 @@ fn no_standby(replica: &Status, services: Option<Services>, hang: Duration) -> V
     let mut why = Vec::new();
     if replica.disk != DiskState::UpToDate {
         let reason = replica.disk_why.as_deref().unwrap_or("no reason is given");
-        why.push(format!("its disk is {:?}: {reason}", replica.disk));
+        why.push(format!("its disk is {}: {reason}", disk(replica.disk)));
     }
     let oldest = replica.activity.disk_oldest_ms;
     if Duration::from_millis(oldest) >= hang {

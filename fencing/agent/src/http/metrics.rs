@@ -2,8 +2,8 @@
 //! a number that is old looks like one that is true.
 
 mod page;
-mod words;
 
+use twindisk_control::words::{CONNECTIONS, DISKS, ROLES, connection, disk, role};
 use twindisk_core::{Histogram, Latency, Progress, Stages, Status};
 use twindisk_fencing_core::{Failover, PeerIndex, as_ms};
 
@@ -11,8 +11,8 @@ use super::{
     health::{Question, judge},
     published::View,
 };
+use crate::words::{SERVICES, services};
 use page::{Page, Sample};
-use words::{CONNECTIONS, DISKS, ROLES, SERVICES, connection, disk, role, services};
 
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 

@@ -17,13 +17,19 @@ pub(super) fn locate(text: &str, span: Option<Range<usize>>) -> (usize, String) 
         .map_or(text.len(), |offset| at + offset);
     let line = text.get(line_start..line_end).unwrap_or_default();
     let end = span.end.saturating_sub(line_start).min(line.len());
+    // A header is above itself: its table is not the one that ended before it.
+    let header = if is_header(line) { line } else { before };
     let key = key_in_line(line, at - line_start, end);
-    (line_number, join(header_above(before), key))
+    (line_number, join(header_above(header), key))
+}
+
+fn is_header(line: &str) -> bool {
+    line.trim_start().starts_with('[')
 }
 
 /// The key that stands at `at`, or whose value does; within inline tables the outer keys too.
 fn key_in_line(line: &str, at: usize, end: usize) -> String {
-    if line.trim_start().starts_with('[') {
+    if is_header(line) {
         return String::new();
     }
     let mut outer: Vec<String> = Vec::new();

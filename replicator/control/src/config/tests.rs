@@ -193,7 +193,7 @@ fn an_error_names_line_key_and_what_to_write() {
         (
             "[resource.r0]",
             "[resource.\"r 0\"]",
-            ":14: ",
+            ":14: resource.\"r 0\": ",
             &["letters, digits"],
         ),
         (

@@ -22,7 +22,7 @@ use super::{
     load::{self, Ended, Gauge},
     pair::{Pair, RESOURCE, Which},
 };
-use crate::exit::Failure;
+use crate::{exit::Failure, out};
 
 /// How the demo runs.
 pub(super) struct Plan {
@@ -373,13 +373,13 @@ impl Teller {
         let uri = pair.uri_text(Which::Beta)?;
         let config = pair.config.path.display().to_string();
         let pids: Vec<String> = pair.leave_running().iter().map(u32::to_string).collect();
-        println!(
+        out::say!(
             "\nThe pair stays: beta is primary. Try:\n\
              \n  export TWINDISK_CONFIG={config}\
              \n  twindisk status --node beta\
              \n  nbdinfo '{uri}'\
              \n  qemu-io -f raw -c 'write 0 1M' '{uri}'\
-             \n  twindisk switchover --node alpha\
+             \n  twindisk switchover --node beta\
              \n  twindisk events --node beta --follow\
              \n\nTo end it:\n\n  kill {} && rm -r {}",
             pids.join(" "),
@@ -417,7 +417,7 @@ impl Scratch {
 
     fn keep_for_inspection(&self) {
         self.keep_for_use();
-        eprintln!(
+        out::err!(
             "disks and logs are kept for inspection in {}",
             self.path.display()
         );
