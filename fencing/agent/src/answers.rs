@@ -1,16 +1,21 @@
-//! What the agent answers to people.
+//! What the agent answers to people, and what it tells them.
 
 use std::time::{Duration, Instant};
 
 use tokio::{sync::oneshot, task::spawn_local, time::sleep};
-use twindisk_fencing_core::{Operator, PeerIndex, ResourceIndex};
+use tracing::{error, info, warn};
+use twindisk_fencing_core::{Level, Operator, PeerIndex, ResourceIndex};
 
 use crate::{
-    ask::{AgentAnswer, AgentAsk, AgentReply},
+    ask::{AgentAnswer, AgentAsk, AgentReply, Told},
+    news::micros,
     proof::{no_devices, verdict},
     run::{Driver, Input},
     socket::Question,
 };
+
+/// Reports that are kept for `status`.
+const TOLD: usize = 100;
 
 /// How often it is looked at whether what was asked for has come about.
 const LOOK: Duration = Duration::from_millis(50);
@@ -102,6 +107,27 @@ impl Driver {
             }
         };
         let _ = to.send(answer);
+    }
+
+    /// Something that people should know: to the log, and kept for who asks.
+    pub(crate) fn tell(&mut self, level: Level, resource: Option<ResourceIndex>, what: String) {
+        let resource = resource.map(|at| self.settings.resources[at].name.clone());
+        let name = resource.as_deref().unwrap_or("-");
+        match level {
+            Level::Info => info!(resource = name, "{what}"),
+            Level::Warning => warn!(resource = name, "{what}"),
+            Level::Alarm => error!(resource = name, "{what}"),
+        }
+        self.tally.report(level);
+        if self.told.len() == TOLD {
+            self.told.pop_front();
+        }
+        self.told.push_back(Told {
+            at: micros() / 1_000_000,
+            level,
+            resource,
+            what,
+        });
     }
 
     /// Answers when the services are down, or are known to stay up (R12).

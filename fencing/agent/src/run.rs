@@ -17,8 +17,8 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 use twindisk_control::config::{Config, Node};
 use twindisk_fencing_core::{
-    Action, Agent, Beat, Level, Looking, Order, PathIndex, PeerIndex, ReplicaView, ResourceIndex,
-    Table, Time, as_ms,
+    Action, Agent, Beat, Looking, Order, PathIndex, PeerIndex, ReplicaView, ResourceIndex, Table,
+    Time, as_ms,
 };
 use twindisk_services::{Host, Programs, Stack};
 use twindisk_stonith::{Confirmations, Fencer, SearchPath};
@@ -36,8 +36,6 @@ use crate::{
     watchdog::{Device, Watchdog, tend},
 };
 
-/// Reports that are kept for `status`.
-const TOLD: usize = 100;
 /// Between two meals of a watchdog.
 const FEED: Duration = Duration::from_secs(1);
 /// Of the time after which a silent peer is dead: between two rounds of pings, and for each. One that fails must be over
@@ -474,26 +472,6 @@ impl Driver {
                 }
             };
             let _ = inputs.send(Input::Services { resource, result });
-        });
-    }
-
-    fn tell(&mut self, level: Level, resource: Option<ResourceIndex>, what: String) {
-        let resource = resource.map(|at| self.settings.resources[at].name.clone());
-        let name = resource.as_deref().unwrap_or("-");
-        match level {
-            Level::Info => info!(resource = name, "{what}"),
-            Level::Warning => warn!(resource = name, "{what}"),
-            Level::Alarm => error!(resource = name, "{what}"),
-        }
-        self.tally.report(level);
-        if self.told.len() == TOLD {
-            self.told.pop_front();
-        }
-        self.told.push_back(Told {
-            at: micros() / 1_000_000,
-            level,
-            resource,
-            what,
         });
     }
 }
