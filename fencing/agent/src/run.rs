@@ -14,7 +14,7 @@ use tokio::{
     task::{LocalSet, spawn_local},
     time::{interval, sleep_until},
 };
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 use twindisk_control::config::{Config, Node};
 use twindisk_fencing_core::{
     Action, Agent, Beat, Looking, Order, PathIndex, PeerIndex, ReplicaView, ResourceIndex, Table,

@@ -49,6 +49,8 @@ struct Entry {
     pins: u16,
     /// Given up by its owner while pinned.
     doomed: bool,
+    /// It came by a resync: where it is zeros, the device may have a hole.
+    thin: bool,
     /// The checksum that was computed last: for which blocks, and its value. Void after any change of the contents.
     crc: Option<(u32, u32, u32)>,
 }
@@ -253,6 +255,16 @@ impl Buffers {
         self.entry_mut(buf).crc = Some((0, blocks, crc));
     }
 
+    /// What is in it came by a resync.
+    pub(crate) fn set_thin(&mut self, buf: BufId) {
+        self.entry_mut(buf).thin = true;
+    }
+
+    /// Whether what is in it came by a resync.
+    pub(crate) fn is_thin(&self, buf: BufId) -> bool {
+        self.entry(buf).thin
+    }
+
     /// Blocks that are free for a use.
     pub(crate) fn free_blocks(&self, class: Class) -> u32 {
         self.regions[class as usize].free_blocks()
@@ -281,6 +293,7 @@ const FREE: Entry = Entry {
     blocks: 0,
     pins: 0,
     doomed: false,
+    thin: false,
     crc: None,
 };
 

@@ -3,6 +3,7 @@
 //! Checks only what would destroy data (ranges stay within the data area); what is done when, the core decides.
 
 mod cached;
+mod holes;
 mod steps;
 
 use std::collections::VecDeque;
@@ -10,7 +11,7 @@ use std::collections::VecDeque;
 use twindisk_core::{BufId, DiskDone, DiskError, DiskIo, Fill, OpId, Time};
 use twindisk_format::{ids::BlockRange, limits::BLOCK_BYTES};
 
-use self::steps::Step;
+use self::{holes::Part, steps::Step};
 use crate::{
     buffers::{Buffers, Class},
     limits::{EDGE_BUFFERS, HASH_BUFFERS},
@@ -65,6 +66,10 @@ struct Op {
     id: OpId,
     io: DiskIo,
     step: Step,
+    /// What the present step is about, of a write that is taken apart.
+    part: Option<Part>,
+    /// A part of it was punched: to be stable takes a flush.
+    punched: bool,
     /// Bytes of the present step that are done.
     done: usize,
     scratch: Option<BufId>,
@@ -160,9 +165,16 @@ impl Disk {
             id,
             io,
             step: steps::first(&io, self.zeroing),
+            part: None,
+            punched: false,
             done: 0,
             scratch,
         });
+        if let DiskIo::Write { buf, .. } = io
+            && context.buffers.is_thin(buf)
+        {
+            self.take_apart(slot, context);
+        }
         self.issue(slot, context);
         None
     }

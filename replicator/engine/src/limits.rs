@@ -67,6 +67,10 @@ pub(crate) const META_GROUP: usize = 4;
 /// Zeros written by one request when the device can't zero by itself.
 pub(crate) const ZERO_BUFFER_BLOCKS: u32 = 256;
 
+/// Fewer zeros of a resync than this are written to a block device: the smallest piece that thin pools give back (64 KiB),
+/// and a request to zero costs about as much as a write.
+pub(crate) const DEVICE_HOLE_BLOCKS: u32 = 16;
+
 /// Extents in one block status reply: each costs two system calls on the resource's thread.
 pub(crate) const MAX_STATUS_EXTENTS: usize = 128;
 

@@ -13,5 +13,6 @@ mod growth;
 mod identity;
 mod no_space;
 mod strangers;
+mod thin;
 mod three_nodes;
 mod two_nodes;

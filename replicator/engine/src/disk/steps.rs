@@ -1,11 +1,11 @@
 //! The steps of an operation: what to ask of the ring next, and what its answer means.
 
 use io_uring::{opcode, squeue, types};
-use twindisk_core::{DiskDone, DiskError, DiskIo};
+use twindisk_core::{BufId, DiskDone, DiskError, DiskIo};
 use twindisk_format::{ids::BlockRange, limits::BLOCK_BYTES};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Context, Disk, Op, Zeroing, fill_edges};
+use super::{Context, Disk, Op, Zeroing, fill_edges, holes::Part};
 use crate::{
     limits::ZERO_BUFFER_BLOCKS,
     ring::{Completion, RingFile, Turn},
@@ -63,6 +63,18 @@ impl Disk {
         if !queue.is_some_and(|queue| queue.take(slot, context.now)) {
             self.stage(slot, context);
         }
+    }
+
+    /// Goes to the next part of a write; whether there is one.
+    pub(super) fn take_apart(&mut self, slot: u32, context: &Context<'_>) -> bool {
+        let op = self.ops.get(slot).expect("in use");
+        let Some(part) = self.next_part(op, context) else {
+            return false;
+        };
+        let op = self.ops.get_mut(slot).expect("in use");
+        op.part = Some(part);
+        op.step = part.step();
+        true
     }
 
     /// Asks the ring for it.
@@ -164,6 +176,7 @@ impl Disk {
             Err(libc::EINTR | libc::EAGAIN) => return Outcome::Again,
             Err(libc::EOPNOTSUPP | libc::ENOSYS) if op.step == Step::Punch => {
                 self.zeroing.punch = false;
+                op.part = op.part.map(Part::written);
                 op.step = first(&op.io, self.zeroing);
                 return Outcome::Again;
             }
@@ -197,7 +210,13 @@ impl Disk {
             }
         }
         op.done = 0;
-        op.next(context)
+        if op.part.is_some() && op.step != Step::Sync {
+            op.punched |= op.step == Step::Punch;
+            if self.take_apart(slot, context) {
+                return Outcome::Again;
+            }
+        }
+        self.ops.get_mut(slot).expect("in use").next(context)
     }
 }
 
@@ -243,11 +262,42 @@ impl Op {
                 self.step = Step::Sync;
                 Outcome::Again
             }
+            // The data of a write that was taken apart is stable by itself, its holes are not.
+            (Step::Transfer, DiskIo::Write { fua: true, .. }) if self.punched => {
+                self.step = Step::Sync;
+                Outcome::Again
+            }
             _ => Outcome::Ended(Ok(DiskDone::Done)),
         }
     }
 
+    /// Where the bytes of a write are, and how many blocks.
+    pub(super) const fn payload(&self) -> Option<(BufId, u32, u32)> {
+        match self.io {
+            DiskIo::Write { range, buf, at, .. } => Some((buf, at, range.blocks)),
+            DiskIo::Read { .. }
+            | DiskIo::Zero { .. }
+            | DiskIo::Flush
+            | DiskIo::FillEdges { .. }
+            | DiskIo::FillFrom { .. }
+            | DiskIo::Copy { .. }
+            | DiskIo::Hash { .. } => None,
+        }
+    }
+
+    /// What the present step is about.
     fn range(&self) -> BlockRange {
+        let range = self.whole();
+        match self.part {
+            None => range,
+            Some(part) => BlockRange {
+                start: range.start + u64::from(part.first),
+                blocks: part.blocks,
+            },
+        }
+    }
+
+    fn whole(&self) -> BlockRange {
         match self.io {
             DiskIo::Read { range, .. }
             | DiskIo::Write { range, .. }
@@ -308,11 +358,12 @@ impl Op {
     }
 
     /// The buffer that the present step goes on with, and the byte in it.
-    pub(super) fn memory(&self, context: &Context<'_>) -> (twindisk_core::BufId, usize) {
+    pub(super) fn memory(&self, context: &Context<'_>) -> (BufId, usize) {
         match (self.step, self.io) {
             (Step::WriteZeros, _) => (context.buffers.zeros(), 0),
             (_, DiskIo::Read { buf, at, .. } | DiskIo::Write { buf, at, .. }) => {
-                (buf, at as usize * BLOCK_BYTES + self.done)
+                let part = self.part.map_or(0, |part| part.first);
+                (buf, (at + part) as usize * BLOCK_BYTES + self.done)
             }
             // A single block stands first, whichever edge it is.
             (Step::LastEdge, DiskIo::FillEdges { range, .. }) if range.blocks > 1 => (

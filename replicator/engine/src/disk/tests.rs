@@ -12,6 +12,8 @@ use crate::{
     store::{Access, Backing, IoMode},
 };
 
+mod holes;
+
 const MODES: [IoMode; 2] = [IoMode::Direct, IoMode::Cached];
 
 /// A disk on a file of `blocks` blocks of which each byte is its block's number.
@@ -449,6 +451,8 @@ fn what_could_not_be_made_stable_has_failed_for_want_of_space_too() {
         id: OpId(1),
         io,
         step,
+        part: None,
+        punched: false,
         done: 0,
         scratch: None,
     };

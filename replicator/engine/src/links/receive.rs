@@ -4,6 +4,7 @@ use io_uring::opcode;
 use twindisk_core::{Event, LinkId, Reading};
 use twindisk_format::{
     checksum::verify_payload,
+    frame::{Frame, How},
     ids::Slot,
     limits::BLOCK_BYTES,
     wire::{HEADER_BYTES, Header, PayloadKind},
@@ -204,6 +205,9 @@ impl Links {
                 link.receiving = Receiving::Header;
                 let blocks = u32::try_from(len / BLOCK_BYTES).expect("checked by the decoder");
                 context.buffers.set_crc(buf, blocks, header.payload_crc());
+                if is_resync(&envelope.frame) {
+                    context.buffers.set_thin(buf);
+                }
                 context.events.push_back(Event::Frame {
                     peer: slot,
                     link: link.id,
@@ -272,6 +276,17 @@ impl Links {
             context.buffers.give_back(buf);
         }
     }
+}
+
+/// Whether a frame is no client's write.
+const fn is_resync(frame: &Frame) -> bool {
+    matches!(
+        frame,
+        Frame::Write {
+            how: How { resync: true, .. },
+            ..
+        }
+    )
 }
 
 pub(super) const fn token(kind: Kind, link: LinkId, slot: Slot) -> Token {
