@@ -46,6 +46,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) services: Option<fn(&Path) -> String>,
     /// Where the nodes run, if not on loopback.
     pub(crate) namespaces: Option<Namespaces>,
+    /// What is beneath alpha and beta, if not a file each.
+    pub(crate) members: Option<[String; 2]>,
     /// Of the device, in bytes, if not `SIZE`.
     pub(crate) size: Option<u64>,
 }
@@ -108,7 +110,13 @@ impl Arena {
         };
         let services = plan.services.map(|line| line(arena.cluster.dir.path()));
         let resource = plan.resource + "\n" + &services.unwrap_or_default();
-        let text = arena.configuration(plan.agent, plan.device, &resource);
+        let members = plan
+            .members
+            .unwrap_or_else(|| [ALPHA, BETA].map(|node| format!("backing = \"{node}.img\"")));
+        let mut text = arena.configuration(plan.agent, plan.device, &resource);
+        for (node, member) in [ALPHA, BETA].iter().zip(members) {
+            text += &format!("on.{node} = {{ {member} }}\n");
+        }
         fs::write(arena.cluster.path(CONFIG), text).expect("the configuration");
         let size = plan.size.unwrap_or(SIZE).to_string();
         arena
@@ -162,11 +170,7 @@ impl Arena {
                 self.switch.program().display(),
             );
         }
-        text += &format!("[resource.r0]\n{resource}\n");
-        for node in [ALPHA, BETA] {
-            text += &format!("on.{node} = {{ backing = \"{node}.img\" }}\n");
-        }
-        text
+        text + &format!("[resource.r0]\n{resource}\n")
     }
 
     /// The two heartbeat paths of a node.

@@ -18,10 +18,17 @@ use super::{LOOK, eventually, namespaces::Namespaces};
 /// What a host needs, besides root.
 pub(crate) const PROGRAMS: &[&str] = &["ip", "tc", "find", "mount", "nsenter", "sleep", "unshare"];
 
+/// Each host has one of its own.
+const NAMESPACE: &str = "ipc";
+
 /// The first process of a host, whose namespaces the others are started in.
 const INIT: &str = r#"
 mount -t tmpfs -o mode=0755 run "$1"
 mount -t tmpfs -o mode=1777 shm /dev/shm
+# What the host forgets with its power is told by the name of its boot.
+boot=/proc/sys/kernel/random/boot_id
+cat /proc/sys/kernel/random/uuid >"$1/boot_id"
+mount --bind "$1/boot_id" $boot
 : >"$1/booted"
 exec sleep infinity
 "#;
@@ -29,8 +36,11 @@ exec sleep infinity
 /// A host with power.
 pub(crate) struct Host {
     init: Child,
-    /// What /proc calls its mount namespace.
-    mounts: PathBuf,
+    /// What /proc calls a namespace in which everything runs that runs there, and nothing else.
+    name: PathBuf,
+    /// Held, so that no other one gets that name as long as somebody may kill by it. (Its mounts must not outlive its power,
+    /// so it is not the namespace of these.)
+    _namespace: fs::File,
 }
 
 impl Host {
@@ -51,8 +61,12 @@ impl Host {
             assert!(ended.is_none(), "the host does not boot: {ended:?}");
             Path::new(&booted).exists().then_some(())
         });
-        let mounts = fs::read_link(format!("{below}/ns/mnt")).expect("it lives");
-        Self { init, mounts }
+        let namespace = format!("{below}/ns/{NAMESPACE}");
+        Self {
+            init,
+            name: fs::read_link(&namespace).expect("it lives"),
+            _namespace: fs::File::open(&namespace).expect("it lives"),
+        }
     }
 
     /// The command that starts another one there.
@@ -70,10 +84,12 @@ impl Host {
 
     /// What a shell does to end it, whoever asks for that.
     pub(crate) fn end_of(&self, namespaces: &Namespaces, node: &str) -> String {
-        // The name holds brackets, which are not meant as a pattern.
-        let mounts = self.mounts.display().to_string();
-        let mounts = mounts.replace('[', "\\[").replace(']', "\\]");
-        let find = format!("find /proc/[0-9]*/ns -maxdepth 1 -lname '{mounts}' 2>/dev/null");
+        // It holds brackets, which are not meant as a pattern.
+        let name = self.name.display().to_string();
+        let name = name.replace('[', "\\[").replace(']', "\\]");
+        let find = format!(
+            "find /proc/[0-9]*/ns -maxdepth 1 -name {NAMESPACE} -lname '{name}' 2>/dev/null"
+        );
         // Nothing that is torn down carries a word to anybody.
         namespaces.unplugging(node)
             + &format!(
@@ -82,11 +98,19 @@ impl Host {
             )
     }
 
+    /// Nothing runs there any more.
+    pub(crate) fn kill(&self) {
+        while self.signal(None, Signal::SIGKILL) > 0 {
+            // What is ours is a zombie until it is waited for, and in no namespace.
+            thread::sleep(LOOK);
+        }
+    }
+
     /// Everything that runs there.
     pub(crate) fn processes(&self) -> Vec<Pid> {
         let all = fs::read_dir("/proc").expect("it is mounted").flatten();
         let there = all.filter(|one| {
-            fs::read_link(one.path().join("ns/mnt")).is_ok_and(|mounts| mounts == self.mounts)
+            fs::read_link(one.path().join("ns").join(NAMESPACE)).is_ok_and(|name| name == self.name)
         });
         there
             .filter_map(|one| one.file_name().to_str()?.parse().ok())
@@ -110,10 +134,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        while self.signal(None, Signal::SIGKILL) > 0 {
-            // What is ours is a zombie until it is waited for, and has no namespace any more.
-            thread::sleep(LOOK);
-        }
+        self.kill();
         let _ = self.init.wait();
     }
 }

@@ -101,8 +101,12 @@ pub(crate) fn pause(random: &mut Random, from: Duration, to: Duration) {
 
 /// Fails unless two files hold the same bytes, and says where they differ.
 pub(crate) fn assert_same(one: &Path, other: &Path) {
-    let (left, right) = (fs::read(one), fs::read(other));
-    let (left, right) = (left.expect("an image"), right.expect("an image"));
+    let contents = [one, other].map(|file| fs::read(file).expect("an image"));
+    assert_same_bytes([one, other], [&contents[0], &contents[1]]);
+}
+
+/// The same of what was read from them.
+pub(crate) fn assert_same_bytes([one, other]: [&Path; 2], [left, right]: [&[u8]; 2]) {
     assert_eq!(
         left.len(),
         right.len(),

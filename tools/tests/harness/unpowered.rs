@@ -50,6 +50,11 @@ impl Disk {
         self.dir.join("device")
     }
 
+    /// What is on it: what it will remember.
+    pub(crate) fn platter(&self) -> PathBuf {
+        self.dir.join("platter")
+    }
+
     /// The disk itself.
     pub(crate) fn powered(&self) -> &Powered {
         &self.on.as_ref().expect("it has power").powered
@@ -61,7 +66,7 @@ impl Disk {
         let platter = fs::OpenOptions::new()
             .read(true)
             .write(true)
-            .open(self.dir.join("platter"))
+            .open(self.platter())
             .expect("a file");
         let socket = self.dir.join("nbd.sock");
         let powered = Powered::new(platter, &socket);

@@ -50,8 +50,8 @@ setpriv --reuid=postgres --regid=postgres --init-groups -- "$bin/pg_checksums" -
 umount "$root"
 "#;
 
-/// Puts a new database with these tables into a file. It is made once; each test has a copy.
-pub(crate) fn make(image: &Path, bin: &Path, tables: &str) {
+/// Puts a new database with these tables on a device of zeroes. It is made once; each test has a copy.
+pub(crate) fn make(device: &Path, bin: &Path, tables: &str) {
     static MADE: OnceLock<File> = OnceLock::new();
     let made = MADE.get_or_init(|| {
         let dir = tempfile::tempdir().expect("a scratch directory");
@@ -65,9 +65,18 @@ pub(crate) fn make(image: &Path, bin: &Path, tables: &str) {
         // It is reached through this descriptor, and gone with the process.
         file
     });
-    let from = format!("/proc/{}/fd/{}", std::process::id(), made.as_raw_fd());
-    let to = image.display().to_string();
-    run("cp", &["--sparse=always", &from, &to]);
+    let from = format!("if=/proc/{}/fd/{}", std::process::id(), made.as_raw_fd());
+    let to = format!("of={}", device.display());
+    run(
+        "dd",
+        &[
+            &from,
+            &to,
+            "bs=256K",
+            "conv=sparse,notrunc,fsync",
+            "status=none",
+        ],
+    );
 }
 
 /// Fails unless the filesystem is clean and every page of the database has the right checksum.

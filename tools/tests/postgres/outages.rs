@@ -9,6 +9,18 @@ pub(crate) fn rounds() -> u64 {
     number("TWINDISK_POSTGRES_ROUNDS").unwrap_or(1)
 }
 
+/// Each round on a pair of its own: a node that shoots the other one again and again is damped.
+pub(crate) fn each_anew(test: &str, of: &'static str, round: impl Fn(Site, &mut Outages)) {
+    let mut outages = Outages::new(of);
+    for _ in 0..rounds() {
+        let Some(site) = Site::start(test) else {
+            return;
+        };
+        round(site, &mut outages);
+    }
+    outages.print();
+}
+
 /// The table.
 pub(crate) struct Outages {
     of: &'static str,

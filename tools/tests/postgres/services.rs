@@ -13,7 +13,8 @@ const SCRIPT: &str = r#"
 export LC_ALL=C
 logs=$dir/$TWINDISK_NODE
 as_postgres() { setpriv --reuid=postgres --regid=postgres --init-groups -- "$@"; }
-lives() { [ -e "$run/$1.pid" ] && kill -0 "$(cat "$run/$1.pid")" 2>/dev/null; }
+# A process that is dead and that nobody has waited for is gone.
+lives() { [ -e "$run/$1.pid" ] && grep -qs '^State:.[^XZ]' "/proc/$(cat "$run/$1.pid")/status"; }
 until_gone() { while lives "$1"; do sleep 0.05; done; rm -f "$run/$1.pid"; }
 
 # The device that nobody else has written to since (R17), by the name that says so.

@@ -1,11 +1,13 @@
 //! The pair with its hosts, and what a test does to it.
 
 use std::{
-    io::Write,
-    path::PathBuf,
+    io::{Read, Write},
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
+
+use nix::sys::signal::Signal;
 
 use crate::{
     book::{ALL, Verdict, tables},
@@ -17,19 +19,18 @@ use crate::{
         eventually,
         host::{self, Host},
         namespaces::Namespaces,
-        process::assert_same,
+        process::assert_same_bytes,
         programs::{command, have, have_loop_and_fuse, postgresql, told},
+        random::seed,
+        unpowered::{self, Disk},
     },
     image, services,
 };
 
 const PROGRAMS: &[&str] = &[
     "e2fsck",
-    "fusermount3",
-    "losetup",
     "mkfs.ext4",
     "mountpoint",
-    "nbdfuse",
     "nbdkit",
     "setpriv",
     "setsid",
@@ -45,6 +46,8 @@ pub(crate) struct Site {
     pub(crate) clients: Clients,
     hosts: [Option<Host>; 2],
     pub(crate) arena: Arena,
+    disks: [Disk; 2],
+    _dir: tempfile::TempDir,
     bin: PathBuf,
 }
 
@@ -56,18 +59,31 @@ impl Site {
 
     /// The same, with these lines in the table of the resource.
     pub(crate) fn with(test: &str, resource: &str) -> Option<Self> {
-        if !have(&[PROGRAMS, host::PROGRAMS].concat()) || !have_loop_and_fuse() {
+        if !have(&[PROGRAMS, host::PROGRAMS, unpowered::PROGRAMS].concat()) || !have_loop_and_fuse()
+        {
             return None;
         }
         let bin = postgresql()?;
         let namespaces = Namespaces::new(test)?;
         let clients = namespaces.clients().to_owned();
+        let disks_dir = tempfile::Builder::new()
+            .prefix("twindisk-disks-")
+            .tempdir()
+            .expect("a scratch directory");
+        // They forget what was not flushed. The metadata lies on the same disk and shares its fate.
+        let power = seed("TWINDISK_POSTGRES_SEED");
+        let disks = [ALPHA, BETA].map(|node| {
+            let seed = power + u64::from(node == BETA);
+            Disk::new(&disks_dir.path().join(node), image::SIZE + (32 << 20), seed)
+        });
+        let member = |disk: &Disk| format!("backing = {:?}, metadata = \"internal\"", disk.link());
         let arena = Arena::new(Plan {
             agent: "max-failovers = 1000",
             resource: resource.to_owned(),
             namespaces: Some(namespaces),
             size: Some(image::SIZE),
             services: Some(services::config),
+            members: Some([member(&disks[0]), member(&disks[1])]),
             ..Plan::default()
         });
         let dir = arena.cluster.dir.path().to_owned();
@@ -75,11 +91,13 @@ impl Site {
         std::fs::create_dir(services::run(&dir)).expect("a folder");
         services::install(&dir, &bin);
         // Nothing runs yet: what is on alpha is the initial data.
-        image::make(&arena.cluster.image(ALPHA), &bin, &tables());
+        image::make(&disks[0].link(), &bin, &tables());
         let mut site = Self {
             clients: Clients::start(&clients, &bin),
             hosts: [None, None],
             arena,
+            disks,
+            _dir: disks_dir,
             bin,
         };
         for node in [ALPHA, BETA] {
@@ -92,7 +110,7 @@ impl Site {
         Some(site)
     }
 
-    fn namespaces(&self) -> &Namespaces {
+    pub(crate) fn namespaces(&self) -> &Namespaces {
         self.arena.namespaces.as_ref().expect("it has some")
     }
 
@@ -104,8 +122,12 @@ impl Site {
     /// The host comes up with both processes.
     pub(crate) fn boot(&mut self, node: &str) {
         let at = usize::from(node == BETA);
-        // What is left of it.
-        self.hosts[at] = None;
+        // What was shot has run nothing since then: its disk may have lost its power then, or now.
+        if let Some(old) = &self.hosts[at] {
+            old.kill();
+            self.disks[at].power_off();
+            self.disks[at].power_on();
+        }
         let run = services::run(self.arena.cluster.dir.path());
         let host = Host::boot(self.namespaces(), node, &run);
         std::fs::create_dir(host.path(&run.join("srv"))).expect("a folder");
@@ -119,6 +141,37 @@ impl Site {
     /// The switch reads off, and everything is gone.
     pub(crate) fn lose_power(&mut self, node: &str) {
         self.arena.lose_power(node);
+        self.disks[usize::from(node == BETA)].power_off();
+    }
+
+    /// Everything there stands still, and nothing is gone.
+    pub(crate) fn freeze(&self, node: &str) {
+        self.host(node).signal(None, Signal::SIGSTOP);
+    }
+
+    /// Which node is primary, and open.
+    pub(crate) fn primary(&self) -> &'static str {
+        let found = || {
+            let mut nodes = [ALPHA, BETA].into_iter();
+            nodes.find(|node| self.arena.is_primary(node))
+        };
+        eventually("one is primary", || self.logs(), found)
+    }
+
+    /// Somebody switches a node on, unless an agent has.
+    pub(crate) fn switch_on(&mut self, node: &str) {
+        if !self.arena.switch.is_on(node) {
+            self.arena.switch.restore(node);
+        }
+        self.boot(node);
+    }
+
+    /// Waits until a primary goes on without the other one.
+    pub(crate) fn until_alone(&self, primary: &str) {
+        self.arena.cluster.until(primary, "alone", |replica| {
+            let peer = &replica["peers"][0];
+            replica["suspended"].is_null() && peer["connection"] != "established"
+        });
     }
 
     /// A node that was fenced is switched on by the other's agent, boots, and is brought up to date while clients write.
@@ -205,8 +258,12 @@ impl Site {
         self.arena.stop(primary, What::Agent);
         self.arena.stop(standby, What::Serve);
         self.arena.stop(primary, What::Serve);
-        let images = [ALPHA, BETA].map(|node| self.arena.cluster.image(node));
-        assert_same(&images[0], &images[1]);
+        for disk in &mut self.disks {
+            disk.power_off();
+        }
+        let images = self.disks.each_ref().map(Disk::platter);
+        let [left, right] = images.each_ref().map(|image| data(image));
+        assert_same_bytes([&images[0], &images[1]], [&left, &right]);
         image::check(&images[0], &self.bin);
         println!(
             "{rows} rows were acknowledged, and all are there; the database, the filesystem and the copies are whole"
@@ -245,4 +302,14 @@ impl Site {
         }
         text
     }
+}
+
+/// What clients see of a disk; the rest is metadata.
+fn data(image: &Path) -> Vec<u8> {
+    let mut data = Vec::new();
+    let file = std::fs::File::open(image).expect("an image");
+    file.take(image::SIZE)
+        .read_to_end(&mut data)
+        .expect("an image");
+    data
 }
