@@ -96,23 +96,25 @@ pub(crate) fn run(dir: &Path) -> PathBuf {
 
 /// The line in the table of the resource. Everything lies in `dir`.
 pub(crate) fn config(dir: &Path) -> String {
-    let script = dir.join("service");
     let run = run(dir).display().to_string();
-    let device = command(&script, "device");
+    let device = command(dir, "device");
     let mount =
         format!("{{ mount = \"{run}/srv\", device = \"{run}/device\", type = \"ext4\", {STOP} }}");
-    let postgres = command(&script, "postgres");
+    let postgres = command(dir, "postgres");
     format!("services = [{device}, {mount}, {postgres}, {VIRTUAL}]")
 }
 
-fn command(script: &Path, service: &str) -> String {
+/// One that will not stop is killed by its name, wherever it is on this machine: each test has names of its own.
+fn command(dir: &Path, service: &str) -> String {
+    let script = dir.join("service");
     let [start, stop, status] = ["start", "stop", "status"].map(|word| {
         format!(
             "{word} = [\"{}\", \"{service}\", \"{word}\"]",
             script.display()
         )
     });
-    format!("{{ name = \"{service}\", {start}, {stop}, {status}, {STOP} }}")
+    let test = dir.file_name().expect("a folder").display();
+    format!("{{ name = \"{service} of {test}\", {start}, {stop}, {status}, {STOP} }}")
 }
 
 /// Writes the script.
