@@ -28,6 +28,8 @@ pub struct Service {
     pub start_timeout: Duration,
     /// How long it is asked to stop before it is forced.
     pub stop_timeout: Duration,
+    /// `ready`: exit status 0 says that it can be used, not only that it is up. Of a unit or a command.
+    pub ready: Option<Vec<String>>,
 }
 
 /// The kinds of services.
@@ -100,6 +102,7 @@ struct Raw {
     start: Option<Vec<String>>,
     stop: Option<Vec<String>>,
     status: Option<Vec<String>>,
+    ready: Option<Vec<String>>,
     address: Option<String>,
     interface: Option<String>,
     start_timeout: Option<String>,
@@ -199,11 +202,19 @@ impl TryFrom<Raw> for Service {
                 "a service needs one of `attach`, `mount`, `unit`, `address`, or `name` with `start` and `stop`",
             );
         };
+        let ready = match kind {
+            Kind::Unit(_) | Kind::Command(_) => raw.ready.take(),
+            Kind::Attach(_) | Kind::Mount(_) | Kind::Address(_) => None,
+        };
         let service = Self {
             kind,
             start_timeout,
             stop_timeout,
+            ready,
         };
+        if let Some(words) = &service.ready {
+            runnable(&service.name(), words)?;
+        }
         match raw.left() {
             Some(key) => bad(format!("`{key}` does not belong to {}", service.name())),
             None => Ok(service),
@@ -224,6 +235,7 @@ impl Raw {
             ("start", self.start.is_some()),
             ("stop", self.stop.is_some()),
             ("status", self.status.is_some()),
+            ("ready", self.ready.is_some()),
             ("address", self.address.is_some()),
             ("interface", self.interface.is_some()),
         ]
@@ -287,12 +299,7 @@ fn command(raw: &mut Raw) -> Result<Kind, ConfigError> {
     let status = raw.status.take();
     let commands = [Some(&start), Some(&stop), status.as_ref()];
     for words in commands.into_iter().flatten() {
-        if words.first().is_none_or(String::is_empty) {
-            return bad(format!("{about}: a command without a program"));
-        }
-        if words.iter().any(|word| word.contains('\0')) {
-            return bad(format!("{about}: a command with a NUL in it"));
-        }
+        runnable(&about, words)?;
     }
     if name.trim().is_empty() || name.contains(char::is_control) {
         return bad(format!("{name:?} is no name for a service"));
@@ -303,6 +310,16 @@ fn command(raw: &mut Raw) -> Result<Kind, ConfigError> {
         stop,
         status,
     }))
+}
+
+fn runnable(about: &str, words: &[String]) -> Result<(), ConfigError> {
+    if words.first().is_none_or(String::is_empty) {
+        return bad(format!("{about}: a command without a program"));
+    }
+    if words.iter().any(|word| word.contains('\0')) {
+        return bad(format!("{about}: a command with a NUL in it"));
+    }
+    Ok(())
 }
 
 fn address(text: &str, raw: &mut Raw) -> Result<Kind, ConfigError> {

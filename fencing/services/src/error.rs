@@ -43,6 +43,14 @@ pub enum Problem {
         /// What to look at.
         hint: &'static str,
     },
+    /// It is up, and yet it does not say that it can be used.
+    #[error("it is up and not ready {within:?} after its start: {last}")]
+    NotReady {
+        /// The time that it had.
+        within: Duration,
+        /// What came of the last question.
+        last: String,
+    },
     /// The stop worked, and yet the service is not down.
     #[error("it is still {state} {within:?} after it was asked to stop")]
     NotDown {

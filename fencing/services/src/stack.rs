@@ -10,7 +10,7 @@ use crate::{
     error::{Problem, StartError, StillUp, StopError},
     kinds::{Running, Step},
     limits,
-    process::Environment,
+    process::{self, Environment},
 };
 
 /// The services of one resource on this node.
@@ -86,6 +86,7 @@ struct Entry {
     name: String,
     start_timeout: Duration,
     stop_timeout: Duration,
+    ready: Option<Vec<String>>,
     running: Running,
 }
 
@@ -136,6 +137,7 @@ impl Stack {
             name: service.name(),
             start_timeout: service.start_timeout,
             stop_timeout: service.stop_timeout,
+            ready: service.ready.clone(),
             running: Running::new(service, &host),
         });
         Self {
@@ -293,13 +295,42 @@ impl Entry {
         }
         tracing::info!(service = self.name, "starts");
         self.running.start(step).await?;
-        match self.reaches(&ServiceState::Up, step).await {
-            None => Ok(Brought::Started),
-            Some(other) => Err(Problem::NotUp {
-                state: other.to_string(),
-                within: self.start_timeout,
-                hint: self.running.hint(),
-            }),
+        if let Some(other) = self.reaches(&ServiceState::Up, step).await {
+            return Err(self.not_up(&other));
+        }
+        self.until_ready(step).await?;
+        Ok(Brought::Started)
+    }
+
+    /// Asks its command for readiness, if it has one, until that succeeds or the time of the start is over.
+    async fn until_ready(&self, step: Step<'_>) -> Result<(), Problem> {
+        let Some(words) = &self.ready else {
+            return Ok(());
+        };
+        loop {
+            let within = step.left().min(limits::STATUS);
+            let Err(problem) = process::succeed(words, step.environment, within).await else {
+                return Ok(());
+            };
+            // What has ended by itself will not become ready. Unknown it may be in the middle of a restart.
+            if self.state(step.environment).await == ServiceState::Down {
+                return Err(self.not_up(&ServiceState::Down));
+            }
+            sleep(limits::POLL.min(step.left())).await;
+            if step.left().is_zero() {
+                return Err(Problem::NotReady {
+                    within: self.start_timeout,
+                    last: problem.to_string(),
+                });
+            }
+        }
+    }
+
+    fn not_up(&self, state: &ServiceState) -> Problem {
+        Problem::NotUp {
+            state: state.to_string(),
+            within: self.start_timeout,
+            hint: self.running.hint(),
         }
     }
 

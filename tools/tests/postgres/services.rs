@@ -8,7 +8,7 @@ use std::{
 
 use crate::harness::{arena::CONFIG, namespaces::VIRTUAL, process::program};
 
-/// Of a service: `start`, `stop` or `status`.
+/// Of a service: `start`, `stop`, `status`, and `ready`.
 const SCRIPT: &str = r#"
 export LC_ALL=C
 logs=$dir/$TWINDISK_NODE
@@ -67,11 +67,8 @@ postgres_start() {
     rm -f "$run/stop"
     setsid "$0" postgres supervise </dev/null >>"$logs-postgres.log" 2>&1 &
     echo $! >"$run/postgres.pid"
-    until "$bin/pg_isready" -q -h 127.0.0.1 -U postgres; do
-        lives postgres
-        sleep 0.05
-    done
 }
+postgres_ready() { "$bin/pg_isready" -q -h 127.0.0.1 -U postgres; }
 postgres_stop() {
     : >"$run/stop"
     for mode in fast immediate; do
@@ -97,24 +94,26 @@ pub(crate) fn run(dir: &Path) -> PathBuf {
 /// The line in the table of the resource. Everything lies in `dir`.
 pub(crate) fn config(dir: &Path) -> String {
     let run = run(dir).display().to_string();
-    let device = command(dir, "device");
+    let device = command(dir, "device", &[]);
     let mount =
         format!("{{ mount = \"{run}/srv\", device = \"{run}/device\", type = \"ext4\", {STOP} }}");
-    let postgres = command(dir, "postgres");
+    let postgres = command(dir, "postgres", &["ready"]);
     format!("services = [{device}, {mount}, {postgres}, {VIRTUAL}]")
 }
 
 /// One that will not stop is killed by its name, wherever it is on this machine: each test has names of its own.
-fn command(dir: &Path, service: &str) -> String {
+fn command(dir: &Path, service: &str, more: &[&str]) -> String {
     let script = dir.join("service");
-    let [start, stop, status] = ["start", "stop", "status"].map(|word| {
+    let verbs = ["start", "stop", "status"].iter().chain(more);
+    let commands = verbs.map(|verb| {
         format!(
-            "{word} = [\"{}\", \"{service}\", \"{word}\"]",
+            "{verb} = [\"{}\", \"{service}\", \"{verb}\"], ",
             script.display()
         )
     });
     let test = dir.file_name().expect("a folder").display();
-    format!("{{ name = \"{service} of {test}\", {start}, {stop}, {status}, {STOP} }}")
+    let commands: String = commands.collect();
+    format!("{{ name = \"{service} of {test}\", {commands}{STOP} }}")
 }
 
 /// Writes the script.

@@ -25,7 +25,7 @@ fn takes_each_kind_with_its_times() {
         r#"
         { attach = "/dev/nbd0" },
         { mount = "/srv/db", device = "/dev/nbd0", type = "ext4", options = "noatime" },
-        { unit = "postgresql.service", start-timeout = "2min" },
+        { unit = "postgresql@15-main.service", ready = ["pg_isready", "-q"], start-timeout = "2min" },
         { name = "hook", start = ["/bin/true"], stop = ["/bin/true"], stop-timeout = "500ms" },
         { address = "10.0.0.100/24", interface = "eth0" },
         { address = "fd00::100/64", interface = "eth0" }
@@ -38,7 +38,7 @@ fn takes_each_kind_with_its_times() {
         [
             "attach /dev/nbd0",
             "mount /srv/db",
-            "postgresql.service",
+            "postgresql@15-main.service",
             "hook",
             "address 10.0.0.100",
             "address fd00::100"
@@ -52,6 +52,11 @@ fn takes_each_kind_with_its_times() {
     assert_eq!(times[0], (usual, usual));
     assert_eq!(times[2], (Duration::from_secs(120), usual));
     assert_eq!(times[3], (usual, Duration::from_millis(500)));
+    assert_eq!(
+        services.0[2].ready.as_deref(),
+        Some(&["pg_isready".to_owned(), "-q".to_owned()][..])
+    );
+    assert_eq!(services.0[3].ready, None);
     let Kind::Mount(mount) = &services.0[1].kind else {
         panic!("{services:?}");
     };
@@ -97,6 +102,14 @@ fn says_what_is_wrong_with_a_service() {
     refuses(
         "{ mount = \"/srv\", device = \"--bind\", type = \"t\" }",
         "like an option",
+    );
+    refuses(
+        "{ unit = \"a.service\", ready = [] }",
+        "a.service: a command without a program",
+    );
+    refuses(
+        "{ address = \"10.0.0.1/24\", interface = \"eth0\", ready = [\"true\"] }",
+        "`ready` does not belong to address 10.0.0.1",
     );
     refuses("{ start = [\"a\"], stop = [\"b\"] }", "needs `name`");
     refuses(

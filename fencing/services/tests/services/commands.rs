@@ -126,6 +126,66 @@ fn a_start_that_brings_nothing_up_fails() {
     );
 }
 
+/// Up at once, and usable when `ready` is there. What comes next writes down whether it was.
+const SLOW: &str = "{ name = 'db', start = ['touch', 'DIR/up'], stop = ['rm', '-f', 'DIR/up'], status = ['test', '-e', 'DIR/up'], \
+     ready = ['DIR/ask'], start-timeout = '20s' }, \
+     { name = 'next', start = ['DIR/next'], stop = ['true'], status = ['test', '-e', 'DIR/log'] }";
+
+#[test]
+fn the_next_service_waits_until_one_can_be_used() {
+    let scene = Scene::new();
+    // It can at the third question.
+    scene.script(
+        "ask",
+        "echo x >>DIR/asked; [ $(wc -l <DIR/asked) -ge 3 ] || { echo not yet; exit 1; }",
+    );
+    scene.script("next", "wc -l <DIR/asked >>DIR/log");
+    let mut stack = scene.stack(SLOW);
+    block_on(async {
+        stack.start(7).await.unwrap();
+        assert_eq!(scene.told(), ["3"]);
+        // What is up stays as it is, and is not asked.
+        fs::remove_file(scene.path("asked")).unwrap();
+        fs::write(scene.path("log"), "").unwrap();
+        stack.start(7).await.unwrap();
+        assert!(!scene.path("asked").exists());
+    });
+}
+
+#[test]
+fn one_that_never_can_be_used_did_not_start() {
+    let scene = Scene::new();
+    scene.script("ask", "echo no connection; exit 2");
+    scene.script("next", "touch DIR/log");
+    let mut stack = scene.stack(&SLOW.replace("20s", "400ms"));
+    block_on(async {
+        let error = stack.start(7).await.unwrap_err();
+        assert!(matches!(error.problem, Problem::NotReady { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("up and not ready 400ms after"), "{text}");
+        assert!(text.contains("no connection"), "{text}");
+        assert_eq!(states(&stack).await, [const { ServiceState::Down }; 2]);
+    });
+}
+
+#[test]
+fn one_that_ends_before_it_can_be_used_is_not_waited_for() {
+    let scene = Scene::new();
+    scene.script("ask", "rm -f DIR/up; exit 2");
+    let mut stack = scene.stack(&SLOW.replace("20s", "1h"));
+    let error = block_on(async { timeout(LONG, stack.start(7)).await.unwrap() }).unwrap_err();
+    assert!(matches!(error.problem, Problem::NotUp { .. }), "{error}");
+}
+
+#[test]
+fn a_question_that_hangs_ends_with_the_time_of_the_start() {
+    let scene = Scene::new();
+    scene.script("ask", "sleep 1000");
+    let mut stack = scene.stack(&SLOW.replace("20s", "500ms"));
+    let error = block_on(async { timeout(LONG, stack.start(7)).await.unwrap() }).unwrap_err();
+    assert!(error.to_string().contains("did not end within"), "{error}");
+}
+
 /// A daemon in a session of its own that ignores SIGTERM. Its stop waits for its end.
 const STUBBORN: &str =
     "{ name = 'stubborn', start = ['DIR/start'], stop = ['DIR/stop'], stop-timeout = '500ms' }";
