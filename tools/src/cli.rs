@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Fence(commands::fence::Args),
     /// Show how it stands: roles, disks, connections, what is missing and why
     Status(commands::status::Args),
+    /// Watch how it stands, live: resources, nodes, alarms, events
+    Top(commands::top::Args),
     /// Make this node primary
     Promote(commands::promote::Args),
     /// Make this node standby

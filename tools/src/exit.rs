@@ -53,6 +53,21 @@ impl Failure {
         move |error| Self::Error(format!("{}: {error}", path.display()))
     }
 
+    /// As a sentence.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Refused { why, next } if next.is_empty() => why.clone(),
+            Self::Refused { why, next } => format!("{why}; {next}"),
+            Self::Error(text)
+            | Self::Usage(text)
+            | Self::Config(text)
+            | Self::NotRunning(text)
+            | Self::Damaged(text)
+            | Self::Differences(text) => text.clone(),
+            Self::Silent(code) => format!("exit code {code}"),
+        }
+    }
+
     /// Says it on standard error.
     pub(crate) fn report(&self) -> ExitCode {
         match self {

@@ -11,6 +11,7 @@ mod input;
 mod log;
 mod out;
 mod table;
+mod top;
 
 use std::process::ExitCode;
 

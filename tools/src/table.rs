@@ -257,7 +257,8 @@ fn connection(state: ConnectionState) -> String {
     }
 }
 
-fn duration(seconds: u64) -> String {
+/// Seconds for eyes.
+pub(crate) fn duration(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),

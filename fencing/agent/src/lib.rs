@@ -29,3 +29,7 @@ pub use config::{Settings, SettingsError};
 pub use error::RunError;
 pub use proof::fence_test;
 pub use run::run;
+// What a reply is made of.
+pub use twindisk_fencing_core::{
+    AgentStatus, Level, PathStatus, PeerSummary, ResourceSummary, Services,
+};

@@ -65,9 +65,7 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
             return watch_over(&context);
         }
         Some(What::Status { json }) => {
-            let AgentAnswer::Status(reply) = asked(&context, &AgentAsk::Status)? else {
-                return Err(Failure::error("the agent does not say its status"));
-            };
+            let reply = status(&context)?;
             if *json {
                 out::say!("{}", serde_json::to_string(&reply).map_err(Failure::error)?);
             } else {
@@ -108,6 +106,16 @@ pub(crate) fn if_running(context: &Context) -> Option<AgentReply> {
     match client.ask(&AgentAsk::Status) {
         Ok(AgentAnswer::Status(reply)) => Some(*reply),
         _ => None,
+    }
+}
+
+/// Everything that this node's agent says of itself.
+pub(crate) fn status(context: &Context) -> Result<AgentReply, Failure> {
+    match asked(context, &AgentAsk::Status)? {
+        AgentAnswer::Status(reply) => Ok(*reply),
+        AgentAnswer::Done(_) | AgentAnswer::Refused(_) => {
+            Err(Failure::error("the agent does not say its status"))
+        }
     }
 }
 

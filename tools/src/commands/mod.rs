@@ -20,6 +20,7 @@ pub(crate) mod resync;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod switchover;
+pub(crate) mod top;
 pub(crate) mod verify;
 mod watch;
 
@@ -37,6 +38,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Agent(args) => agent::run(place, &args),
         Command::Fence(args) => fence::run(place, args),
         Command::Status(args) => status::run(place, &args),
+        Command::Top(args) => top::run(place, &args),
         Command::Promote(args) => promote::run(place, args),
         Command::Demote(args) => demote::run(place, &args),
         Command::Switchover(args) => switchover::run(place, args),

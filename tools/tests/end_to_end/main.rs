@@ -15,4 +15,5 @@ mod no_space;
 mod strangers;
 mod thin;
 mod three_nodes;
+mod top;
 mod two_nodes;

@@ -377,6 +377,7 @@ impl Teller {
             "\nThe pair stays: beta is primary. Try:\n\
              \n  export TWINDISK_CONFIG={config}\
              \n  twindisk status --node beta\
+             \n  twindisk top --node beta\
              \n  nbdinfo '{uri}'\
              \n  qemu-io -f raw -c 'write 0 1M' '{uri}'\
              \n  twindisk switchover --node beta\

@@ -1,0 +1,130 @@
+//! Who could take over from whom, and why not, as this node knows it.
+
+use twindisk_agent::AgentReply;
+use twindisk_control::words::{connection, disk};
+use twindisk_core::{ConnectionState, DiskState, PeerStatus, Protocol, Role, Status};
+
+use super::super::view::{Tone, Word, word};
+use crate::top::snapshot::Snapshot;
+
+/// A sentence about every node that is not primary.
+pub(super) fn all(snapshot: &Snapshot, resource: &str, replica: &Status) -> Vec<Word> {
+    let agent = snapshot.agent.as_ref().ok();
+    let here = (replica.role == Role::Standby).then(|| this(snapshot, resource, replica));
+    let there = replica
+        .peers
+        .iter()
+        .filter(|peer| peer.role != Some(Role::Primary));
+    let there = there.map(|peer| other(agent, resource, peer));
+    here.into_iter().chain(there).collect()
+}
+
+fn this(snapshot: &Snapshot, resource: &str, replica: &Status) -> Word {
+    let name = &snapshot.node;
+    let primary = replica
+        .peers
+        .iter()
+        .find(|peer| peer.role == Some(Role::Primary));
+    let number = snapshot.serve.as_ref().map_or(0, |status| status.node_id);
+    let in_sync = replica.in_sync.contains(&number);
+    match primary {
+        Some(primary) if replica.disk == DiskState::UpToDate && in_sync => could(
+            name,
+            by_whom(snapshot.agent.as_ref().ok(), resource, &primary.name),
+        ),
+        Some(_) => {
+            let why = replica.disk_why.as_deref().unwrap_or("it is not in sync");
+            could_not(name, &format!("its disk is {}: {why}", disk(replica.disk)))
+        }
+        None if replica.promote_needs.is_empty() => {
+            word(format!("{name} could be promoted now"), Tone::Good)
+        }
+        None => could_not(
+            name,
+            &format!("it needs: {}", replica.promote_needs.join("; ")),
+        ),
+    }
+}
+
+/// What would make this node take over from `primary`.
+fn by_whom(agent: Option<&AgentReply>, resource: &str, primary: &str) -> &'static str {
+    let Some(agent) = agent else {
+        return "by hand: no agent runs here";
+    };
+    if agent.status.maintenance {
+        return "by hand: its agent is in maintenance";
+    }
+    if agent.status.blocked {
+        return "by hand: its agent is blocked (`twindisk agent clear`)";
+    }
+    if !agent
+        .status
+        .resources
+        .iter()
+        .any(|one| one.name == resource)
+    {
+        return "by hand: its agent leaves this resource alone";
+    }
+    let mut peers = agent.status.peers.iter();
+    if peers.any(|peer| peer.name == primary && peer.can_fence) {
+        "by itself"
+    } else {
+        "when a person has said that the primary is off: no device fences it"
+    }
+}
+
+fn other(agent: Option<&AgentReply>, resource: &str, peer: &PeerStatus) -> Word {
+    let name = &peer.name;
+    if let Some(conflict) = &peer.conflict {
+        return could_not(name, &format!("it is in conflict ({})", conflict.kind));
+    }
+    if peer.connection != ConnectionState::Established {
+        let state = connection(peer.connection);
+        return could_not(name, &format!("{state}: {}", peer.connection_why));
+    }
+    match peer.disk {
+        Some(DiskState::UpToDate) => {}
+        Some(state) => return could_not(name, &format!("its disk is {}", disk(state))),
+        None => return could_not(name, "its disk is not known"),
+    }
+    if peer.protocol == Protocol::A {
+        return could_not(
+            name,
+            "protocol A: only with a person's word, and it may lack writes",
+        );
+    }
+    if !peer.in_sync {
+        let why = peer.joining_why.as_deref().unwrap_or("it is not in sync");
+        return could_not(name, why);
+    }
+    let heard = agent.is_some_and(|agent| {
+        let watched = agent
+            .status
+            .resources
+            .iter()
+            .any(|one| one.name == resource);
+        let mut peers = agent.status.peers.iter();
+        watched && peers.any(|one| one.name == *name && is_heard(one))
+    });
+    could(
+        name,
+        if heard {
+            "its agent is heard"
+        } else {
+            "by hand: no agent is heard there"
+        },
+    )
+}
+
+/// Whether an agent lives there.
+fn is_heard(peer: &twindisk_agent::PeerSummary) -> bool {
+    peer.state == "heard"
+}
+
+fn could(name: &str, how: &str) -> Word {
+    word(format!("{name} could: in sync; {how}"), Tone::Good)
+}
+
+fn could_not(name: &str, why: &str) -> Word {
+    word(format!("{name} could NOT: {why}"), Tone::Look)
+}
