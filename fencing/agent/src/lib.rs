@@ -22,6 +22,7 @@ mod replica;
 mod run;
 mod socket;
 mod watchdog;
+mod watched;
 pub mod words;
 
 pub use ask::{AgentAnswer, AgentAsk, AgentReply, Client, Told};

@@ -17,8 +17,8 @@ use tokio::{
 use tracing::{debug, info, warn};
 use twindisk_control::config::{Config, Node};
 use twindisk_fencing_core::{
-    Action, Agent, Beat, Looking, Order, PathIndex, PeerIndex, ReplicaView, ResourceIndex, Table,
-    Time, as_ms,
+    Action, Agent, Beat, Level, Looking, Order, PathIndex, PeerIndex, ReplicaView, ResourceIndex,
+    Table, Time, as_ms,
 };
 use twindisk_services::{Host, Programs, Stack};
 use twindisk_stonith::{Confirmations, Fencer, SearchPath};
@@ -34,6 +34,7 @@ use crate::{
     orders::Office,
     ping, replica, socket,
     watchdog::{Device, Watchdog, tend},
+    watched,
 };
 
 /// Between two meals of a watchdog.
@@ -100,6 +101,12 @@ pub(crate) enum Input {
         resource: ResourceIndex,
         until: Instant,
         to: oneshot::Sender<AgentAnswer>,
+    },
+    /// Something that people should know.
+    Noticed {
+        level: Level,
+        resource: ResourceIndex,
+        what: String,
     },
     Leave,
 }
@@ -280,6 +287,13 @@ impl Driver {
                 spawn_local(monitor(peer, fencer, self.inputs.clone()));
             }
         }
+        for (resource, stack) in self.stacks.entries() {
+            let services = self.settings.resources[resource].services.clone();
+            if let (Some(services), Some(stack)) = (services, stack.clone()) {
+                let (agent, inputs) = (self.agent.clone(), self.inputs.clone());
+                spawn_local(watched::watch(resource, services, stack, agent, inputs));
+            }
+        }
         for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
             if let Ok(mut signal) = signal(kind) {
                 let inputs = self.inputs.clone();
@@ -336,6 +350,14 @@ impl Driver {
             } => {
                 drop(agent);
                 self.switch_over(resource, until, to);
+            }
+            Input::Noticed {
+                level,
+                resource,
+                what,
+            } => {
+                drop(agent);
+                self.tell(level, Some(resource), what);
             }
             Input::Leave => {}
         }

@@ -146,6 +146,12 @@ impl Stack {
         }
     }
 
+    /// Where they run, and for which term of the role they were started last.
+    #[must_use]
+    pub const fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// Brings everything up, in order, for a term of the role (R17). What is up already stays as it is.
     ///
     /// When the future is dropped, the command that ran is killed with its process group; what was up before stays up,

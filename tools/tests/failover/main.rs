@@ -27,3 +27,4 @@ mod switched;
 mod tenure;
 mod unproven;
 mod upgrade;
+mod watched;

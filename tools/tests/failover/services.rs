@@ -59,6 +59,16 @@ impl Marker {
         symlink(power, self.0.with_file_name("power")).expect("our own folder");
     }
 
+    /// It is not up on a node any more, and nobody has stopped it.
+    pub(crate) fn ends(&self, node: &str) {
+        fs::remove_file(self.0.with_file_name(format!("up-on-{node}"))).expect("it was up");
+    }
+
+    /// It is up again, and the agent has not started it.
+    pub(crate) fn is_mended(&self, node: &str) {
+        fs::write(self.0.with_file_name(format!("up-on-{node}")), "").expect("our own folder");
+    }
+
     /// What has happened so far.
     pub(crate) fn history(&self) -> Vec<String> {
         let history = self.0.with_file_name("history");
