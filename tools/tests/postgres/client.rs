@@ -44,23 +44,26 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    pub(crate) fn start(namespace: &str, bin: &Path) -> Self {
-        let mut clients = Self {
+    /// None of them does anything yet.
+    pub(crate) fn new() -> Self {
+        Self {
             book: Arc::default(),
             stop: Arc::default(),
             threads: Vec::new(),
-        };
+        }
+    }
+
+    pub(crate) fn start(&mut self, namespace: &str, bin: &Path) {
         for client in 0..CLIENTS {
             let one = Client {
                 client,
                 namespace: namespace.to_owned(),
                 bin: bin.to_owned(),
-                book: clients.book.clone(),
-                stop: clients.stop.clone(),
+                book: self.book.clone(),
+                stop: self.stop.clone(),
             };
-            clients.threads.push(thread::spawn(move || one.live()));
+            self.threads.push(thread::spawn(move || one.live()));
         }
-        clients
     }
 
     pub(crate) fn book(&self) -> MutexGuard<'_, Book> {

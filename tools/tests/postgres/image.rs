@@ -10,7 +10,7 @@ use std::{
 use crate::harness::programs::run;
 
 /// Of the device, in bytes.
-pub(crate) const SIZE: u64 = 256 << 20;
+pub(crate) const SIZE: u64 = 160 << 20;
 
 /// In a mount namespace of its own: what it mounts goes with it.
 const MAKE: &str = r#"

@@ -22,7 +22,7 @@ fn the_replication_link_is_cut() {
         outages.enter(&site, moment, Instant::now());
         site.check();
         site.namespaces().heal_replication();
-        site.arena.cluster.until_in_sync(ALPHA);
+        site.until_in_sync(ALPHA);
         site.arena.until_agents_see(ALPHA, BETA);
     }
     outages.print();

@@ -33,7 +33,7 @@ fn serve_is_killed_and_started_again() {
         site.arena.spawn(primary, What::Serve, CONFIG);
         outages.enter(&site, moment, Instant::now());
         site.check();
-        site.arena.cluster.until_in_sync(site.primary());
+        site.until_in_sync(site.primary());
     }
     outages.print();
     let primary = site.primary();
@@ -88,7 +88,7 @@ fn the_role_is_switched_over_under_load() {
         site.arena.cluster.ok(primary, &["switchover"]);
         outages.enter(&site, moment, Instant::now());
         site.check();
-        site.arena.cluster.until_in_sync(standby);
+        site.until_in_sync(standby);
         site.arena.until_agents_see(standby, primary);
         (primary, standby) = (standby, primary);
     }

@@ -90,10 +90,12 @@ impl Site {
         image::open_to_all(&dir);
         std::fs::create_dir(services::run(&dir)).expect("a folder");
         services::install(&dir, &bin);
-        // Nothing runs yet: what is on alpha is the initial data.
-        image::make(&disks[0].link(), &bin, &tables());
+        // Nothing runs yet: what is on alpha is the initial data. Beta has the same, and does not know it.
+        for disk in &disks {
+            image::make(&disk.link(), &bin, &tables());
+        }
         let mut site = Self {
-            clients: Clients::start(&clients, &bin),
+            clients: Clients::new(),
             hosts: [None, None],
             arena,
             disks,
@@ -104,8 +106,9 @@ impl Site {
             site.boot(node);
         }
         site.arena.until_primary(ALPHA);
-        site.arena.cluster.until_in_sync(ALPHA);
+        site.until_in_sync(ALPHA);
         site.arena.until_agents_see(ALPHA, BETA);
+        site.clients.start(&clients, &site.bin);
         site.until_served(Instant::now());
         Some(site)
     }
@@ -183,20 +186,34 @@ impl Site {
             || switch.is_on(node).then_some(()),
         );
         self.boot(node);
-        self.arena.cluster.until_in_sync(primary);
+        self.until_in_sync(primary);
         assert_eq!(self.arena.cluster.replica(node)["role"], "standby");
         self.arena.until_agents_see(primary, node);
     }
 
     /// Waits until clients got on with what they began after a moment, and until nothing is left to be done.
     pub(crate) fn until_served(&self, moment: Instant) {
+        self.patiently("service", || self.clients.book().since(moment) >= 50);
+    }
+
+    /// Waits until the other node has everything: while clients write, on a busy machine, a resync takes its time.
+    pub(crate) fn until_in_sync(&self, primary: &str) {
+        self.patiently("equal copies", || {
+            let replica = self.arena.cluster.try_replica(primary);
+            replica.is_some_and(|replica| {
+                let peer = &replica["peers"][0];
+                (peer["in-sync"] == true || peer["protocol"] == "A")
+                    && peer["connection"] == "established"
+                    && peer["progress"].is_null()
+            })
+        });
+    }
+
+    fn patiently(&self, what: &str, is_so: impl Fn() -> bool) {
         let deadline = Instant::now() + LONGEST;
-        while self.clients.book().since(moment) < 50 {
-            assert!(
-                Instant::now() < deadline,
-                "NO SERVICE for {LONGEST:?}\n{}",
-                self.logs()
-            );
+        while !is_so() {
+            let late = Instant::now() > deadline;
+            assert!(!late, "NO {what} for {LONGEST:?}\n{}", self.logs());
             std::thread::sleep(LOOK);
         }
     }
@@ -250,7 +267,7 @@ impl Site {
         self.check();
         let rows = self.clients.book().promised().len();
         self.amcheck(primary);
-        self.arena.cluster.until_in_sync(primary);
+        self.until_in_sync(primary);
         // Nobody takes over what is stopped now.
         self.arena.stop(standby, What::Agent);
         self.arena.cluster.ok(primary, &["agent", "yield"]);

@@ -45,7 +45,7 @@ fn the_new_primary_loses_its_power_while_the_old_one_resyncs() {
             site.switch_on(BETA);
             outages.enter(&site, moment, Instant::now());
             site.check();
-            site.arena.cluster.until_in_sync(BETA);
+            site.until_in_sync(BETA);
             site.end(BETA);
         },
     );
@@ -85,7 +85,7 @@ fn both(test: &str, of: &'static str, order: [&'static str; 2]) {
         outages.enter(&site, moment, Instant::now());
         site.check();
         let primary = site.primary();
-        site.arena.cluster.until_in_sync(primary);
+        site.until_in_sync(primary);
         site.end(primary);
     });
 }
