@@ -62,6 +62,13 @@ impl Context {
         Ok(self.pick(name)?.0.name.clone())
     }
 
+    /// The resources that have services.
+    pub(crate) fn with_services(&self) -> Vec<String> {
+        let resources = self.config.resources.iter();
+        let with = resources.filter(|resource| resource.services.is_some());
+        with.map(|resource| resource.name.clone()).collect()
+    }
+
     /// What the node with this number is called.
     pub(crate) fn node_name(&self, number: u64) -> String {
         let mut nodes = self.config.nodes.iter();

@@ -35,6 +35,7 @@ use crate::{
     ping, replica, socket,
     watchdog::{Device, Watchdog, tend},
     watched,
+    words::no_automatic_level,
 };
 
 /// Between two meals of a watchdog.
@@ -245,10 +246,7 @@ impl Driver {
                 ));
             }
             if checkup.automatic_levels.is_empty() {
-                self.warnings.push(format!(
-                    "no level of devices can power {} off without a person: there is NO AUTOMATIC FAILOVER when it is lost",
-                    fencer.node()
-                ));
+                self.warnings.push(no_automatic_level(fencer.node()));
             }
         }
         for warning in &self.warnings {

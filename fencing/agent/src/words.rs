@@ -35,6 +35,14 @@ pub const fn profile(profile: Profile) -> &'static str {
     }
 }
 
+/// The warning that the devices of a node fence nobody by themselves.
+#[must_use]
+pub fn no_automatic_level(node: &str) -> String {
+    format!(
+        "no level of devices can power {node} off without a person: there is NO AUTOMATIC FAILOVER when it is lost"
+    )
+}
+
 /// How much a report matters.
 #[must_use]
 pub const fn level(level: Level) -> &'static str {

@@ -69,7 +69,7 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
             if *json {
                 out::say!("{}", serde_json::to_string(&reply).map_err(Failure::error)?);
             } else {
-                out::text(format_args!("{}", table(&reply)));
+                out::text(format_args!("{}", table(&reply, &context.with_services())));
             }
             return Ok(());
         }
@@ -122,7 +122,7 @@ pub(crate) fn status(context: &Context) -> Result<AgentReply, Failure> {
 /// The agent's part of a status; nothing if none runs.
 pub(crate) fn glance(context: &Context) -> String {
     match asked(context, &AgentAsk::Status) {
-        Ok(AgentAnswer::Status(reply)) => format!("\n{}", table(&reply)),
+        Ok(AgentAnswer::Status(reply)) => format!("\n{}", table(&reply, &context.with_services())),
         Err(Failure::Error(why)) => format!("\n  ! {why}\n"),
         Ok(_) | Err(_) => String::new(),
     }
@@ -186,8 +186,8 @@ fn asked(context: &Context, ask: &AgentAsk) -> Result<AgentAnswer, Failure> {
     })
 }
 
-/// For eyes.
-pub(crate) fn table(reply: &AgentReply) -> String {
+/// For eyes. Only of resources `with_services` there is something to say about those.
+pub(crate) fn table(reply: &AgentReply, with_services: &[String]) -> String {
     let mut text = String::new();
     let status = &reply.status;
     let _ = writeln!(
@@ -235,12 +235,15 @@ pub(crate) fn table(reply: &AgentReply) -> String {
         let _ = writeln!(text, "  fence device   {device}");
     }
     for resource in &status.resources {
+        let services = if with_services.contains(&resource.name) {
+            format!("   services {}", words::services(resource.services))
+        } else {
+            String::new()
+        };
         let _ = writeln!(
             text,
-            "resource {}   {}   services {}",
-            resource.name,
-            resource.state,
-            words::services(resource.services)
+            "resource {}   {}{services}",
+            resource.name, resource.state
         );
         if let Some(missing) = &resource.missing {
             let _ = writeln!(text, "  ! {missing}");
@@ -288,11 +291,16 @@ mod tests {
             "warnings":[],"told":[{"at":1700000001,"level":"alarm","resource":"r0","what":"look"}]}"#;
         let reply: AgentReply = serde_json::from_str(reply).expect("as an agent answers");
         assert_eq!(
-            table(&reply),
+            table(&reply, &["r0".to_owned()]),
             "agent of alpha   profile default\n\
              resource r0   standby, beta lost   services down\n\
              last failover   2023-11-14T22:13:20Z r0 from beta in 7 ms, by fence\n  \
              2023-11-14T22:13:21Z alarm: r0: look\n"
+        );
+        let bare = table(&reply, &[]);
+        assert!(
+            bare.contains("resource r0   standby, beta lost\n"),
+            "{bare}"
         );
     }
 }

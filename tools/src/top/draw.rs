@@ -40,7 +40,7 @@ impl Look {
     }
 
     pub(super) fn span(self, word: &Word) -> Span<'static> {
-        Span::styled(word.text.clone(), self.style(word.tone))
+        Span::styled(clean(&word.text), self.style(word.tone))
     }
 }
 
@@ -62,9 +62,19 @@ pub(super) fn sheet(view: &View, ui: &Ui, look: Look, width: usize) -> Sheet {
     }
 }
 
+/// Nothing that a terminal would take for an order: what programs and other nodes say is shown as well.
+fn clean(text: &str) -> String {
+    let printed = |letter: char| match letter {
+        '\n' | '\t' => ' ',
+        letter if letter.is_control() => '?',
+        letter => letter,
+    };
+    text.chars().map(printed).collect()
+}
+
 /// The line above everything.
 pub(super) fn title(view: &View, width: usize) -> String {
-    let left = format!("twindisk top  {}", view.title);
+    let left = clean(&format!("twindisk top  {}", view.title));
     let room = width.saturating_sub(view.time.len() + 2);
     format!("{left:<room$.room$}  {}", view.time)
 }

@@ -23,6 +23,8 @@ pub(super) enum Key {
     Top,
     Bottom,
     Enter,
+    /// The next resource.
+    Next,
     Back,
     Letter(char),
 }
@@ -86,6 +88,7 @@ impl Ui {
             Key::Letter('e') => self.turn(Page::Events),
             Key::Letter('p' | ' ') => self.held = !self.held,
             Key::Enter if self.page == Page::Overview => self.turn(Page::Resource),
+            Key::Next => self.rotate(names),
             Key::Up | Key::Letter('k') if self.chooses() => self.choose(names, -1),
             Key::Down | Key::Letter('j') if self.chooses() => self.choose(names, 1),
             Key::Up | Key::Letter('k') => self.scroll = self.scroll.saturating_sub(1),
@@ -112,6 +115,16 @@ impl Ui {
     fn scroll_to(&mut self, line: usize) {
         self.scroll = line;
         self.follows = false;
+    }
+
+    /// The one behind the last is the first.
+    fn rotate(&mut self, names: &[&str]) {
+        if self.at(names) + 1 < names.len() {
+            self.choose(names, 1);
+        } else {
+            self.chosen = None;
+            self.choose(names, 0);
+        }
     }
 
     fn choose(&mut self, names: &[&str], by: isize) {

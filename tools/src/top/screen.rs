@@ -3,14 +3,17 @@
 use std::{
     env,
     io::{self, IsTerminal},
+    os::fd::AsFd,
+    process,
     sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
-use nix::sys::{
-    signal::{SigSet, Signal},
-    signalfd::{SfdFlags, SignalFd},
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, poll},
+    sys::signal::{SigSet, Signal},
 };
 use ratatui::{
     DefaultTerminal,
@@ -33,7 +36,7 @@ use super::{
 use crate::{ask::Context, exit::Failure, out};
 
 /// How long a key or a signal waits at most.
-const TURN: Duration = Duration::from_millis(100);
+const TURN: u8 = 100; // ms
 
 /// Of a frame that goes to no terminal, unless `COLUMNS` says otherwise.
 const COLUMNS: usize = 80;
@@ -85,11 +88,7 @@ pub(crate) fn live(
             "there is no terminal here: `twindisk top --once` prints one frame".to_owned(),
         ));
     }
-    // The terminal is given back as it was, however this ends.
-    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT]);
-    signals.thread_block().map_err(Failure::error)?;
-    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC);
-    let signals = signals.map_err(Failure::error)?;
+    end_by_signal()?;
     let look = Look {
         color: env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         ascii: is_ascii(),
@@ -104,9 +103,37 @@ pub(crate) fn live(
         shown: None,
         room: 0,
     };
-    let ended = top.run(&mut terminal, &snapshots, &signals);
+    let ended = top.run(&mut terminal, &snapshots);
     ratatui::restore();
     ended.map_err(Failure::error)
+}
+
+/// The terminal is given back as it was, however this ends. Signals have a thread of their own: crossterm reads a terminal
+/// that is gone for ever, without end.
+fn end_by_signal() -> Result<(), Failure> {
+    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT]);
+    signals.thread_block().map_err(Failure::error)?;
+    thread::spawn(move || {
+        let _ = signals.wait();
+        ratatui::restore();
+        process::exit(0);
+    });
+    Ok(())
+}
+
+/// Waits for a key, not for long; whether the terminal is still there.
+fn wait() -> io::Result<bool> {
+    let input = io::stdin();
+    let mut terminal = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut terminal, TURN) {
+        // A signal: another size, most likely.
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    Ok(!terminal[0]
+        .revents()
+        .is_some_and(|state| state.intersects(gone)))
 }
 
 /// Bars of letters where the locale can show no others: tmux would put `_` in their place.
@@ -148,12 +175,8 @@ impl Top {
         &mut self,
         terminal: &mut DefaultTerminal,
         snapshots: &mpsc::Receiver<Snapshot>,
-        signals: &SignalFd,
     ) -> io::Result<()> {
-        loop {
-            if signals.read_signal()?.is_some() {
-                return Ok(());
-            }
+        while wait()? {
             let mut news = false;
             while let Ok(snapshot) = snapshots.try_recv() {
                 self.history.take(&snapshot);
@@ -162,7 +185,7 @@ impl Top {
                     news = true;
                 }
             }
-            if event::poll(TURN)? {
+            while event::poll(Duration::ZERO)? {
                 let flow = self.handle(&event::read()?);
                 match flow {
                     Flow::Quit => return Ok(()),
@@ -180,6 +203,7 @@ impl Top {
                 self.draw(terminal, age)?;
             }
         }
+        Ok(())
     }
 
     /// Seconds since the last view, when it should have been followed by another one.
@@ -217,6 +241,7 @@ impl Top {
             KeyCode::Home => Key::Top,
             KeyCode::End => Key::Bottom,
             KeyCode::Enter | KeyCode::Right => Key::Enter,
+            KeyCode::Tab => Key::Next,
             KeyCode::Esc | KeyCode::Left | KeyCode::Backspace => Key::Back,
             KeyCode::Char(letter) => Key::Letter(letter),
             _ => return Flow::Stay,

@@ -46,13 +46,7 @@ pub(crate) fn take(context: &Context, began: Instant) -> Snapshot {
         time: now_text(),
         node: context.node.name.clone(),
         agents: context.config.agent.is_some(),
-        with_services: context
-            .config
-            .resources
-            .iter()
-            .filter(|resource| resource.services.is_some())
-            .map(|resource| resource.name.clone())
-            .collect(),
+        with_services: context.with_services(),
         serve,
         agent,
         events,

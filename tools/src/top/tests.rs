@@ -3,6 +3,7 @@
 mod fixture;
 
 use ratatui::{Terminal, backend::TestBackend, buffer::Buffer, style::Color};
+use twindisk_agent::{AgentReply, words::no_automatic_level};
 
 use super::{
     draw::{self, Look},
@@ -126,6 +127,9 @@ fn keys_choose_look_closer_and_come_back() {
     for (key, page) in [('a', Page::Alarms), ('e', Page::Events)] {
         assert_eq!(press(Key::Letter(key)).1.page, page);
     }
+    for next in ["c", "a", "b"] {
+        assert_eq!(press(Key::Next).1.chosen.as_deref(), Some(next));
+    }
     assert!(press(Key::Letter('p')).1.held && !press(Key::Letter(' ')).1.held);
     press(Key::Back);
     let (flow, still) = press(Key::Back);
@@ -178,6 +182,64 @@ fn without_colours_nothing_has_one_and_with_them_something_has() {
         ascii: false,
     };
     assert!(colours(colour) > 100);
+}
+
+#[test]
+fn what_others_say_gives_the_terminal_no_orders() {
+    let mut scene = Scene::resync();
+    scene.change(|replica| {
+        let evil = "\x1b]0;title\x07 \u{9b}2J\nand on".to_owned();
+        replica.warnings = vec![evil.clone()];
+        replica.peers[0].connection_why = evil;
+    });
+    for page in [Ui::default(), Ui::of(Some("r0"))] {
+        let sheet = draw::sheet(&scene.view(), &page, PLAIN, 80);
+        let text: Vec<String> = sheet.lines.iter().map(ToString::to_string).collect();
+        let text = text.join("|");
+        assert!(!text.contains(char::is_control), "{text:?}");
+        assert!(text.contains("?]0;title? ?2J and on"), "{text}");
+    }
+}
+
+type Change<'c> = &'c dyn Fn(&mut AgentReply);
+
+#[test]
+fn an_agent_that_would_need_a_person_does_not_act_by_itself() {
+    let taker = |change: &dyn Fn(&mut AgentReply)| {
+        let mut scene = Scene::standby();
+        change(scene.last.agent.as_mut().expect("it answers"));
+        scene.view().resources[0].takers[0].text.clone()
+    };
+    assert_eq!(taker(&|_| {}), "beta could: in sync; by itself");
+    let cases: [(Change<'_>, &str); 6] = [
+        (&|agent| agent.status.maintenance = true, "maintenance"),
+        (&|agent| agent.status.blocked = true, "clear"),
+        (
+            &|agent| agent.status.memory_fault = Some("full".into()),
+            "memory",
+        ),
+        (
+            &|agent| agent.status.peers[0].can_fence = false,
+            "no device fences it",
+        ),
+        (
+            &|agent| agent.warnings = vec![no_automatic_level("alpha")],
+            "a person",
+        ),
+        (&|agent| agent.status.resources.clear(), "alone"),
+    ];
+    for (change, why) in cases {
+        let told = taker(change);
+        assert!(
+            told.starts_with("beta could: in sync; ") && told.contains(why),
+            "{told}"
+        );
+        assert!(!told.contains("by itself"), "{told}");
+    }
+    let mut scene = Scene::standby();
+    scene.last.agent = Err("none".to_owned());
+    let told = &scene.view().resources[0].takers[0].text;
+    assert!(told.contains("by hand: no agent runs here"), "{told}");
 }
 
 #[test]

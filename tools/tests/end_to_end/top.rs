@@ -1,10 +1,16 @@
 //! `twindisk top` on a real pair: a frame for pipes, and live in a terminal.
 
 use std::{
+    fs,
     io::{Read, Write},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
-    thread,
+    thread::{self, JoinHandle},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 
 use crate::harness::{cluster::Cluster, eventually, process::program, programs::have};
@@ -47,13 +53,89 @@ fn a_frame_for_pipes_has_no_escapes_and_fits() {
     assert!(alone.contains("take over: beta could NOT"), "{alone}");
 }
 
-/// It ends with the test.
-struct Process(Child);
+/// A terminal with `top` in it. It ends with the test.
+struct Screen {
+    script: Child,
+    keys: ChildStdin,
+    seen: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+    pid: String,
+}
 
-impl Drop for Process {
+impl Screen {
+    fn open(cluster: &Cluster) -> Self {
+        let file = cluster.path("top.pid");
+        let top = format!(
+            "stty cols 80 rows 24; echo $$ > {}; exec {} --config {} --node alpha top --interval 100ms",
+            file.display(),
+            program().display(),
+            cluster.path("twindisk.toml").display()
+        );
+        let mut script = Command::new("script")
+            .args(["-qec", &top, "/dev/null"])
+            .env("TERM", "xterm")
+            .env_remove("NO_COLOR")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut screen = script.stdout.take().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let reader = thread::spawn({
+            let seen = Arc::clone(&seen);
+            move || {
+                let mut buffer = [0; 4096];
+                while let Ok(length @ 1..) = screen.read(&mut buffer) {
+                    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    seen.extend_from_slice(&buffer[..length]);
+                }
+            }
+        });
+        let mut this = Self {
+            keys: script.stdin.take().unwrap(),
+            script,
+            seen,
+            reader: Some(reader),
+            pid: String::new(),
+        };
+        this.shows("RESOURCES on alpha");
+        this.pid = fs::read_to_string(file).unwrap().trim().to_owned();
+        this
+    }
+
+    /// Everything that was written to it.
+    fn text(&self) -> String {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&seen).into_owned()
+    }
+
+    fn shows(&self, what: &str) {
+        let text = || self.text();
+        eventually(what, text, || self.text().contains(what).then_some(()));
+    }
+
+    /// Only what changes is written; Ctrl-L makes that everything.
+    fn press(&mut self, key: &str) {
+        self.keys
+            .write_all(format!("{key}\x0c").as_bytes())
+            .unwrap();
+    }
+
+    /// `top` is gone, or its parent has not yet looked.
+    fn until_gone(&self) {
+        let stat = format!("/proc/{}/stat", self.pid);
+        eventually("top ends", String::new, || {
+            let stat = fs::read_to_string(&stat);
+            stat.map_or(true, |stat| stat.contains(") Z "))
+                .then_some(())
+        });
+    }
+}
+
+impl Drop for Screen {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.script.kill();
+        let _ = self.script.wait();
     }
 }
 
@@ -63,54 +145,28 @@ fn in_a_terminal_keys_turn_pages_and_it_leaves_as_it_came() {
         return;
     }
     let cluster = Cluster::pair("32MiB", "");
-    let config = cluster.path("twindisk.toml");
-    let top = format!(
-        "stty cols 80 rows 24; {} --config {} --node alpha top --interval 100ms",
-        program().display(),
-        config.display()
-    );
-    let mut child = Process(
-        Command::new("script")
-            .args(["-qec", &top, "/dev/null"])
-            .env("TERM", "xterm")
-            .env_remove("NO_COLOR")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap(),
-    );
-    let mut keys = child.0.stdin.take().unwrap();
-    let mut screen = child.0.stdout.take().unwrap();
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let reader = thread::spawn({
-        let seen = Arc::clone(&seen);
-        move || {
-            let mut buffer = [0; 4096];
-            while let Ok(length @ 1..) = screen.read(&mut buffer) {
-                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                seen.extend_from_slice(&buffer[..length]);
-            }
-        }
-    });
-    let text = || {
-        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&seen).into_owned()
-    };
-    let shows = |what: &str| {
-        eventually(what, text, || text().contains(what).then_some(()));
-    };
-    shows("RESOURCES on alpha");
-    assert!(text().contains("\x1b[?1049h"), "a screen of its own");
-    // Only what changes is written; Ctrl-L makes that everything.
-    keys.write_all(b"\r\x0c").unwrap();
-    shows("WHO COULD TAKE OVER");
-    keys.write_all(b"?\x0c").unwrap();
-    shows("HELP");
-    keys.write_all(b"q").unwrap();
-    assert!(child.0.wait().unwrap().success());
-    reader.join().unwrap();
+    let mut screen = Screen::open(&cluster);
+    assert!(screen.text().contains("\x1b[?1049h"), "a screen of its own");
+    screen.press("\r");
+    screen.shows("WHO COULD TAKE OVER");
+    screen.press("?");
+    screen.shows("HELP");
+    screen.keys.write_all(b"q").unwrap();
+    assert!(screen.script.wait().unwrap().success());
+    screen.reader.take().unwrap().join().unwrap();
     assert!(
-        text().contains("\x1b[?1049l"),
+        screen.text().contains("\x1b[?1049l"),
         "the screen of before is back"
     );
+
+    let screen = Screen::open(&cluster);
+    let pid = Pid::from_raw(screen.pid.parse().unwrap());
+    kill(pid, Signal::SIGTERM).unwrap();
+    screen.shows("\x1b[?1049l");
+    screen.until_gone();
+
+    // The terminal goes away, as a window that is closed.
+    let mut screen = Screen::open(&cluster);
+    screen.script.kill().unwrap();
+    screen.until_gone();
 }

@@ -373,6 +373,7 @@ pub(super) fn events(view: &View, look: Look, width: usize) -> Sheet {
 const HELP: &[&str] = &[
     "Up Down k j   choose a resource, or scroll",
     "Enter         look closer at it          Esc Left Backspace   back",
+    "Tab           the next resource",
     "a             alarms                     e                    events",
     "PgUp PgDn Home End   scroll              p Space              hold still",
     "? h           this page                  q Ctrl-C             quit",

@@ -1,6 +1,6 @@
 //! Who could take over from whom, and why not, as this node knows it.
 
-use twindisk_agent::AgentReply;
+use twindisk_agent::{AgentReply, words::no_automatic_level};
 use twindisk_control::words::{connection, disk};
 use twindisk_core::{ConnectionState, DiskState, PeerStatus, Protocol, Role, Status};
 
@@ -27,8 +27,17 @@ fn this(snapshot: &Snapshot, resource: &str, replica: &Status) -> Word {
         .find(|peer| peer.role == Some(Role::Primary));
     let number = snapshot.serve.as_ref().map_or(0, |status| status.node_id);
     let in_sync = replica.in_sync.contains(&number);
+    let mut peers = replica.peers.iter();
+    let conflict = peers.find_map(|peer| peer.conflict.as_ref());
     match primary {
-        Some(primary) if replica.disk == DiskState::UpToDate && in_sync => could(
+        _ if conflict.is_some() => {
+            let kind = conflict.map_or("", |conflict| &conflict.kind);
+            could_not(name, &format!("it is in conflict ({kind})"))
+        }
+        Some(_) if replica.disk == DiskState::UpToDate && !in_sync => {
+            could_not(name, "it is not in sync")
+        }
+        Some(primary) if replica.disk == DiskState::UpToDate => could(
             name,
             by_whom(snapshot.agent.as_ref().ok(), resource, &primary.name),
         ),
@@ -53,6 +62,12 @@ fn by_whom(agent: Option<&AgentReply>, resource: &str, primary: &str) -> &'stati
     };
     if agent.status.maintenance {
         return "by hand: its agent is in maintenance";
+    }
+    if agent.status.memory_fault.is_some() {
+        return "by hand: its agent's memory can't be stored";
+    }
+    if agent.warnings.contains(&no_automatic_level(primary)) {
+        return "when a person has said that the primary is off: no device fences it alone";
     }
     if agent.status.blocked {
         return "by hand: its agent is blocked (`twindisk agent clear`)";
