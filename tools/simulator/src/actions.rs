@@ -338,9 +338,10 @@ impl World {
                     .nodes
                     .iter()
                     .map(|node| {
-                        // What one that went down meanwhile still holds by luck is nobody's to count on.
+                        // What one that lost its power meanwhile still holds by luck is nobody's to count on. Where only its
+                        // process died, it is there.
                         let counts = in_sync.contains(&(node.number as u8))
-                            && (node.last_loss < invoke || node.number == number);
+                            && (node.last_drop < invoke || node.number == number);
                         counts.then_some(&node.disk)
                     })
                     .collect();
@@ -420,7 +421,10 @@ impl World {
     /// Which nodes must hold a write that is being acknowledged: those that the primary has announced to be in sync.
     fn rights(&self, number: usize, invoke: u64, fua: bool) -> Rights {
         use twindisk_core::Protocol;
-        let mut rights = Rights::default();
+        let mut rights = Rights {
+            lost: true,
+            ..Rights::default()
+        };
         // Without a disk of its own a primary has told others to write it, and waits for that.
         let has_copy = self.nodes[number].in_sync.contains(&(number as u8));
         for node in &self.nodes[number].in_sync {
@@ -430,6 +434,7 @@ impl World {
             // One that has had it, said so, and lost it with a flush that failed, is never promoted as it is.
             let failed = self.nodes[node].diskless && !own;
             let intact = self.nodes[node].last_loss < invoke && !failed;
+            rights.lost &= failed || self.nodes[node].last_drop >= invoke;
             match self.swarm.protocol {
                 _ if !intact => {}
                 Protocol::C => rights.must |= bit,

@@ -82,6 +82,8 @@ pub(crate) struct Node {
     pub(crate) parted: Vec<u64>,
     /// When it last lost contents or memory.
     pub(crate) last_loss: u64,
+    /// When it last lost what its disk's cache held.
+    pub(crate) last_drop: u64,
 }
 
 /// Whether a node has power, and who says so.
@@ -224,6 +226,7 @@ impl Node {
             watch: crate::dead_meta::Watch::default(),
             parted: Vec::new(),
             last_loss: 0,
+            last_drop: 0,
             host: BootId(1),
         }
     }

@@ -151,6 +151,7 @@ impl World {
         self.book.lose(self.now, number, |_| Held::Nothing);
         let (node, rng) = (&mut self.nodes[number], &mut self.dice.disk);
         node.power = power;
+        node.last_drop = self.now;
         node.host = BootId(node.host.0 + 1);
         node.disk.lose_power(loss, rng);
         node.meta.crash(rng);

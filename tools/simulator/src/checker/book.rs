@@ -38,6 +38,8 @@ pub(crate) struct Rights {
     pub(crate) must: u8,
     /// Have received it, whatever their disks hold.
     pub(crate) received: u8,
+    /// All who had to hold it, and said that they do, have lost what was not flushed since.
+    pub(crate) lost: bool,
 }
 
 /// Sectors of a write.
@@ -123,7 +125,7 @@ impl Book {
                     }
                 }
             }
-            book.ack(now, write, holders, fua);
+            book.ack(now, write, (holders, rights.lost && holders == 0), fua);
             self.unsettled.insert(sector);
         }
         Ok(())

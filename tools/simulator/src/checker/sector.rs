@@ -134,8 +134,8 @@ impl SectorBook {
         });
     }
 
-    /// A write is acknowledged.
-    pub(crate) fn ack(&mut self, now: u64, write: u64, holders: u8, fua: bool) {
+    /// A write is acknowledged. `lost`: whoever had it and said so has lost it since.
+    pub(crate) fn ack(&mut self, now: u64, write: u64, (holders, lost): (u8, bool), fua: bool) {
         let Some(at) = self.position(write) else {
             return;
         };
@@ -143,9 +143,13 @@ impl SectorBook {
         version.acked = now;
         version.holders |= holders;
         version.stable |= fua;
+        version.dropped |= lost;
         let invoke = version.invoke;
         if version.place == Place::Pending {
             self.take_effect(at, now);
+        }
+        if lost {
+            self.look_for_losses(now);
         }
         if fua {
             for older in &mut self.versions {
@@ -244,7 +248,6 @@ impl SectorBook {
     /// Node `node` lost something. When no node is left that holds what the sector should contain, older versions may
     /// come back.
     pub(crate) fn lose(&mut self, now: u64, node: usize, loss: Held) {
-        let mut revive = false;
         let kept = match loss {
             // A crashed process leaves what its disk holds.
             Held::Still(held) => self.may_hold(held).is_ok(),
@@ -261,7 +264,16 @@ impl SectorBook {
                 // What a read saw before it was acknowledged may not have been anywhere else.
                 version.dropped |= !kept || version.acked == NEVER;
             }
-            if version.place == Place::Current && version.holders == 0 && version.dropped {
+        }
+        self.look_for_losses(now);
+    }
+
+    /// What nobody is left to hold may be gone, and what it was written over may be back.
+    fn look_for_losses(&mut self, now: u64) {
+        let mut revive = false;
+        for version in &mut self.versions {
+            let gone = !version.stable && version.holders == 0 && version.dropped;
+            if version.place == Place::Current && gone {
                 version.maybe_lost = true;
                 revive = true;
             }
@@ -421,7 +433,7 @@ mod tests {
         let mut book = book();
         let (a, b) = (stamp(100, 1), stamp(101, 1));
         book.invoke(1, 100, a);
-        book.ack(2, 100, 1, false);
+        book.ack(2, 100, (1, false), false);
         assert!(book.read(4, 3, Some(0), 0).is_err());
         book.read(4, 3, Some(0), a).expect("acknowledged");
         book.invoke(5, 101, b);
@@ -440,8 +452,8 @@ mod tests {
         let (a, b) = (stamp(100, 1), stamp(101, 1));
         book.invoke(1, 100, a);
         book.invoke(2, 101, b);
-        book.ack(3, 100, 1, false);
-        book.ack(4, 101, 1, false);
+        book.ack(3, 100, (1, false), false);
+        book.ack(4, 101, (1, false), false);
         let mut other = book.clone();
         book.read(6, 5, Some(0), a).expect("either");
         other.read(6, 5, Some(0), b).expect("either");
@@ -453,10 +465,10 @@ mod tests {
         let mut book = book();
         let (a, b) = (stamp(100, 1), stamp(101, 1));
         book.invoke(1, 100, a);
-        book.ack(2, 100, 0b11, false);
+        book.ack(2, 100, (0b11, false), false);
         book.flushed(3);
         book.invoke(4, 101, b);
-        book.ack(5, 101, 0b11, false);
+        book.ack(5, 101, (0b11, false), false);
         book.lose(6, 0, Held::Nothing);
         assert!(book.may_hold(a).is_err(), "node 1 holds the newer one");
         book.lose(7, 1, Held::Nothing);
@@ -472,7 +484,7 @@ mod tests {
         book.invoke(1, 100, a);
         book.close(2, 100);
         book.invoke(3, 101, b);
-        book.ack(4, 101, 1, false);
+        book.ack(4, 101, (1, false), false);
         assert!(book.read(6, 5, Some(0), a).is_err());
         book.read(6, 5, Some(0), b).expect("acknowledged");
     }
