@@ -1,6 +1,7 @@
 //! What a core reports of itself, against what the checker knows.
 
 use twindisk_core::{ConnectionState, DiskState, Report};
+use twindisk_format::superblock::StoredDisk;
 
 use crate::{
     checker::{Violation, sector::Held},
@@ -109,7 +110,12 @@ impl World {
                     }
                     let disk = &self.nodes[node].disk;
                     let result = self.book.check_member(invoke, node, disk);
-                    let doomed = disk.doomed().filter(|_| is_news && !self.swarm.lossy);
+                    // R14: who joins has stored that it is whole. A node may name one that it has counted on all the time and never
+                    // told of: that one leaves, and is brought up first.
+                    let whole = self.nodes[node].meta.superblock();
+                    let whole = whole.is_some_and(|stored| stored.disk == StoredDisk::UpToDate);
+                    let joins = is_news && whole && !self.swarm.lossy;
+                    let doomed = disk.doomed().filter(|_| joins);
                     self.check(result);
                     if let Some(sector) = doomed {
                         let story = format!(
