@@ -246,6 +246,8 @@ mutants! {
     ReadOvertakesWrites: "S2",
     /// A client's read that a peer answers shows what is acknowledged to nobody yet.
     ReadUnacknowledged: "S1",
+    /// Zeros of a resize that came to nothing wait for a peer that is lost.
+    ZerosWaitForTheLost: "R10",
     /// What a resize adds is not zeroed.
     ResizeWithoutZeroing: "S2",
     /// What a dropped connection had asked for is done later, behind what newer ones ask for.

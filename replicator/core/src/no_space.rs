@@ -201,11 +201,10 @@ impl Replica {
         let mutation = &self.mutations[index];
         let waits = matches!(mutation.stage, Stage::NoSpace | Stage::Locking);
         let owed = match mutation.origin {
-            Origin::Client { .. } => !mutation.cancelled,
+            Origin::Client { .. } | Origin::Resize => !mutation.cancelled,
             Origin::Peer { slot, .. } => {
                 self.peer(slot).protocol != Protocol::C && !self.mutant(Mutant::PromoteUnwritten)
             }
-            Origin::Resize => true,
         };
         waits && !owed
     }

@@ -244,7 +244,7 @@ impl Replica {
         let Some(resize) = self.resize.take() else {
             return;
         };
-        self.drop_unissued_zeros();
+        self.give_up_zeros();
         if resize.storing {
             let size_blocks = self.size_blocks();
             for slot in self.slots() {
@@ -262,17 +262,28 @@ impl Replica {
     }
 
     /// Zeros that have not begun are not written any more; those that wait for the activity log see it when it is written.
-    fn drop_unissued_zeros(&mut self) {
-        let waiting: Vec<usize> = self
+    /// Nobody is waited for with those that have: they lie beyond the end of the device, where no bit says that a peer which
+    /// is lost lacks them, so that it may be equal again without ever answering.
+    fn give_up_zeros(&mut self) {
+        let zeros: Vec<usize> = self
             .mutations
             .iter()
-            .filter(|(_, mutation)| mutation.origin == Origin::Resize)
-            .filter(|(_, mutation)| matches!(mutation.stage, Stage::Locking | Stage::Frozen))
+            .filter(|(_, mutation)| mutation.origin == Origin::Resize && !mutation.answered)
             .map(|(index, _)| index)
             .collect();
-        for index in waiting {
-            self.frozen.retain(|&other| other != index);
-            self.drop_unissued(index);
+        let waits = self.mutant(Mutant::ZerosWaitForTheLost);
+        for index in zeros {
+            let mutation = &mut self.mutations[index];
+            mutation.cancelled = true;
+            if !waits {
+                mutation.waiting = SlotSet::EMPTY;
+            }
+            if matches!(mutation.stage, Stage::Locking | Stage::Frozen) {
+                self.frozen.retain(|&other| other != index);
+                self.drop_unissued(index);
+            } else {
+                self.check_done(index);
+            }
         }
     }
 

@@ -116,6 +116,8 @@ impl Replica {
                 }
                 self.act(Action::Complete { request, result });
             }
+            // What the next resize has begun is none of its business.
+            Origin::Resize if mutation.cancelled => {}
             Origin::Resize => self.resize_zeroed(result),
             Origin::Peer { .. } => unreachable!("a standby answers in `applied`"),
         }

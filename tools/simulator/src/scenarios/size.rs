@@ -9,7 +9,7 @@ use crate::{
     node::superblock,
     run::Outcome,
     script::{PROMOTE, Script},
-    swarm::{Seed, Swarm},
+    swarm::{SEC, Seed, Swarm},
     trace::Telling,
 };
 
@@ -21,6 +21,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("growing-refused-by-a-smaller-peer", growing_refused),
     ("devices-of-different-sizes", devices_of_different_sizes),
     ("growing-with-a-silent-peer", growing_with_a_silent_peer),
+    ("growing-ends-with-the-peer", growing_ends_with_the_peer),
     ("growing-killed-at-every-step", growing_killed),
     ("handover-at-every-step-of-growing", handover_in_growing),
 ];
@@ -127,6 +128,39 @@ fn growing_with_a_silent_peer(seed: Seed, telling: Telling) -> Outcome {
     script.wait_all_equal();
     script.must(0, GROW);
     script.serve(20);
+    script.finish()
+}
+
+/// The peer dies with what the resize adds half zeroed, and is equal again when it is back: nothing waits for its answer. A
+/// stop ends, and a resize that comes after that is its own.
+fn growing_ends_with_the_peer(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = Script::new(with_room(seed), telling);
+    script.serve(20);
+    script.wait_all_equal();
+    for size_blocks in [80, 90] {
+        let resize = Command::Resize {
+            size_blocks: Some(size_blocks),
+        };
+        // Nothing else parts the two: all that the peer has it remembers. What it receives now it does not come to write.
+        script.pass(1500);
+        script.world.nodes[1].trouble.stuck_until = script.world.now + SEC;
+        script.world.command(0, resize.clone());
+        script.pass(50);
+        script.crash(1);
+        script.world.nodes[1].trouble.stuck_until = 0;
+        script.start(1);
+        script.wait_all_equal();
+        script.expect(
+            script.status(0).size_bytes == 64 * 4096,
+            "the size is as before",
+        );
+    }
+    script.must(0, GROW);
+    script.serve(20);
+    script.must(0, Command::Stop);
+    script.wait("its process has ended", |world| {
+        world.nodes[0].replica.is_none()
+    });
     script.finish()
 }
 
