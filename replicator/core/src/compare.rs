@@ -119,12 +119,38 @@ pub(crate) struct Side<'a> {
 }
 
 /// A generation that was begun and never confirmed is no fork against a side that does not know it: nothing was
-/// completed in it. True if `mine` has changed.
-pub(crate) fn forget_unconfirmed(mine: &mut PeerState, theirs: &mut PeerState) -> bool {
-    if !matches!(
-        mine.lineage.relation(&theirs.lineage),
-        Relation::Forked { .. }
-    ) {
+/// completed in it. Nor does it keep a side waiting that was counted on for it and has a whole copy, of which the one that
+/// began it has none. True if `mine` has changed.
+pub(crate) fn forget_unconfirmed(
+    mine: (NodeId, &mut PeerState),
+    theirs: (NodeId, &mut PeerState),
+) -> bool {
+    let ((me, mine), (it, theirs)) = (mine, theirs);
+    let forgets = match mine.lineage.relation(&theirs.lineage) {
+        Relation::Forked { .. } => true,
+        Relation::Ahead => began_in_vain(
+            Side {
+                node: me,
+                state: mine,
+            },
+            Side {
+                node: it,
+                state: theirs,
+            },
+        ),
+        Relation::Behind => began_in_vain(
+            Side {
+                node: it,
+                state: theirs,
+            },
+            Side {
+                node: me,
+                state: mine,
+            },
+        ),
+        Relation::Same | Relation::Unrelated => false,
+    };
+    if !forgets {
         return false;
     }
     let changed = mine.unconfirmed;
@@ -135,6 +161,28 @@ pub(crate) fn forget_unconfirmed(mine: &mut PeerState, theirs: &mut PeerState) -
         }
     }
     changed
+}
+
+/// It has begun a generation without a copy of its own, and counted for it on the other side alone, which parted in good order
+/// before it heard of that. Had anything been completed in it, that side would know it (R1). One that has yet to join has
+/// perhaps not even heard that it is counted on.
+fn began_in_vain(ahead: Side<'_>, behind: Side<'_>) -> bool {
+    let others = |node: &&NodeId| **node != ahead.node && !ahead.state.joining.contains(node);
+    let mut counted = ahead.state.in_sync.iter().filter(others);
+    let (_, known) = ahead.state.lineage.ancestors_and_generations();
+    let before = known.len().checked_sub(2).and_then(|at| known.get(at));
+    let last = behind.state.lineage.newest();
+    ahead.state.unconfirmed
+        && !usable(ahead)
+        && behind.state.disk == StoredDisk::Outdated
+        && !behind.state.unconfirmed
+        && !behind.state.suspect
+        && !behind.state.rewound
+        && !went_back(behind, ahead)
+        && counted.next() == Some(&behind.node)
+        && counted.next().is_none()
+        && last.is_some_and(|last| before.is_some_and(|before| before.id == last.id))
+        && !has_only_parted(behind, ahead)
 }
 
 /// Compares `mine` with `theirs`. Swapping the two swaps `Lead` and `Follow` and nothing else.
@@ -204,7 +252,8 @@ const OTHERS: &str =
 
 /// A primary has no whole copy, and gives its role up for nobody who may lack what another one of its set has.
 fn is_led_by_others(primary: Side<'_>, copy: Side<'_>) -> bool {
-    let other = |node: &NodeId| *node != primary.node && *node != copy.node;
+    let joins = |node: &NodeId| primary.state.joining.contains(node);
+    let other = |node: &NodeId| *node != primary.node && *node != copy.node && !joins(node);
     let doubtful =
         copy.state.disk != StoredDisk::UpToDate || copy.state.rewound || went_back(copy, primary);
     doubtful && primary.state.primary && primary.state.in_sync.iter().any(other)

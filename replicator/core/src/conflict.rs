@@ -41,7 +41,8 @@ impl Replica {
     /// Whether the two have one history, as far as anything was completed in it.
     fn is_related(&self, slot: Slot, state: &PeerState) -> bool {
         let (mut mine, mut theirs) = (self.my_state(slot), state.clone());
-        forget_unconfirmed(&mut mine, &mut theirs);
+        let (me, it) = (self.store.get().node, self.peer(slot).node);
+        forget_unconfirmed((me, &mut mine), (it, &mut theirs));
         match mine.lineage.relation(&theirs.lineage) {
             Relation::Same | Relation::Behind | Relation::Ahead => true,
             Relation::Forked { .. } | Relation::Unrelated => {

@@ -53,7 +53,8 @@ impl Replica {
             let why = "this node is being promoted: once more when it is";
             return self.drop_link(slot, Mark::ChangedMeanwhile, why);
         }
-        let forgotten = forget_unconfirmed(&mut mine, &mut state);
+        let (me, it) = (self.store.get().node, self.peer(slot).node);
+        let forgotten = forget_unconfirmed((me, &mut mine), (it, &mut state));
         // A primary is one in its newest generation: it goes with the role, and the role only for somebody who leads.
         if forgotten && (self.role != Role::Primary || self.mutant(Mutant::PrimaryForgets)) {
             let (lineage, unconfirmed) = (mine.lineage.clone(), mine.unconfirmed);
@@ -65,11 +66,11 @@ impl Replica {
         }
         self.mutate_statements(slot, &mut mine, &mut state);
         let me = Side {
-            node: self.store.get().node,
+            node: me,
             state: &mine,
         };
         let it = Side {
-            node: self.peer(slot).node,
+            node: it,
             state: &state,
         };
         let verdict = self.mutate_verdict(me, it, compare(me, it));

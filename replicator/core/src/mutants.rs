@@ -170,6 +170,8 @@ mutants! {
     ReleaseBeforeStored: "R3",
     /// The in-sync set grows though a member is away.
     GrowUnheard: "R14",
+    /// One that has not said yet that it has joined is gone on with as if it had.
+    JoinerIsACopy: "R14",
     /// A copy that nobody counted on is believed to have everything, also one that is being taken into the in-sync set.
     CopyHasEverything: "R14",
     /// A lost link is taken for a receipt.

@@ -61,6 +61,10 @@ fn verdict(mine: &PeerState, theirs: &PeerState) -> Verdict {
     )
 }
 
+fn forget(mine: &mut PeerState, theirs: &mut PeerState) -> bool {
+    forget_unconfirmed((ONE, mine), (TWO, theirs))
+}
+
 fn leads(mine: &PeerState, theirs: &PeerState) -> Option<(bool, bool)> {
     match verdict(mine, theirs) {
         Verdict::Lead(reason) => Some((reason.resync, reason.full)),
@@ -254,12 +258,45 @@ fn an_unconfirmed_generation_is_no_fork() {
     begun.unconfirmed = true;
     let mut confirmed = state(&[5, 7]);
     confirmed.base = Some(GenerationId(5));
-    assert!(forget_unconfirmed(&mut begun, &mut confirmed));
+    assert!(forget(&mut begun, &mut confirmed));
     assert!(matches!(verdict(&begun, &confirmed), Verdict::Follow(reason) if !reason.full));
     let mut known = state(&[5, 6]);
     known.unconfirmed = true;
-    assert!(!forget_unconfirmed(&mut known, &mut state(&[5])));
+    assert!(!forget(&mut known, &mut state(&[5])));
     assert_eq!(leads(&known, &state(&[5])), Some((true, true)));
+}
+
+#[test]
+fn a_generation_begun_without_a_copy_waits_for_nobody_who_left_before() {
+    let three = NodeId(3);
+    let mut begun = state(&[5, 6]);
+    (begun.disk, begun.unconfirmed) = (StoredDisk::Failed, true);
+    (begun.in_sync, begun.joining) = (vec![TWO, three], vec![three]);
+    let mut left = state(&[5]);
+    left.disk = StoredDisk::Outdated;
+    left.in_sync.push(three);
+    let tried = |begun: &PeerState, left: &PeerState| {
+        let (mut begun, mut left) = (begun.clone(), left.clone());
+        let forgotten = forget(&mut begun, &mut left);
+        assert_eq!(leads(&left, &begun).is_some(), forgotten);
+        forgotten
+    };
+    assert!(tried(&begun, &left));
+    // Another one that it counted on may have gone on.
+    let mut counted = begun.clone();
+    counted.joining.clear();
+    assert!(!tried(&counted, &left));
+    // Whoever was to join has perhaps never heard of it.
+    let mut joining = begun.clone();
+    (joining.in_sync, joining.joining) = (vec![TWO], vec![TWO]);
+    assert!(!tried(&joining, &left));
+    // What was completed in it, and in a generation before it, the other one does not have.
+    let mut confirmed = begun.clone();
+    confirmed.unconfirmed = false;
+    assert!(!tried(&confirmed, &left));
+    assert!(!tried(&begun, &state(&[4])));
+    left.rewound = true;
+    assert!(!tried(&begun, &left));
 }
 
 #[test]

@@ -88,13 +88,18 @@ impl Replica {
     }
 
     /// Whether the data is in the in-sync set also without `leaving`. A primary that has lost its own disk and goes on
-    /// without the last replica would begin a generation that nobody has: the replica could only be refused later.
+    /// without the last replica would begin a generation that nobody has: the replica could only be refused later. One that
+    /// has not said that it has joined is none: lost now, it does not know that it is counted on, and can't lead.
     pub(crate) fn data_without(&self, leaving: SlotSet) -> bool {
         self.store.get().disk == StoredDisk::UpToDate
             || self
                 .store
                 .in_sync()
                 .iter()
+                .filter(|slot| {
+                    let standing = self.store.peer(*slot).standing;
+                    standing == Standing::In || self.mutant(Mutant::JoinerIsACopy)
+                })
                 .any(|slot| !leaving.contains(slot))
     }
 

@@ -1,6 +1,6 @@
 //! R14 and R15: the in-sync set grows only when every member knows, and a right is looked at when it is used.
 
-use twindisk_core::{Command, ConnectionState, Mark, Protocol, RefusalCode, Role};
+use twindisk_core::{Command, ConnectionState, DiskState, Mark, Protocol, RefusalCode, Role};
 use twindisk_format::superblock::{ReceiptKind, Standing};
 
 use super::Run;
@@ -30,6 +30,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("handover-a-taken-back", handover_taken_back),
     ("flagged-and-never-equal", flagged_and_never_equal),
     ("joiner-does-not-know-yet", joiner_does_not_know),
+    ("joiner-is-no-copy-yet", joiner_is_no_copy),
     (
         "unconfirmed-generation-is-handed-on",
         unconfirmed_is_handed_on,
@@ -299,6 +300,43 @@ fn joiner_does_not_know(seed: Seed, telling: Telling) -> Outcome {
         script.serve(20);
         script.wait_all_equal();
     }
+    script.finish()
+}
+
+/// Cid is being taken into the set of ann and bob, and is lost before it has heard so; then ann's disk fails, and bob is
+/// fenced. Ann does not go on for cid alone, which has no idea that it is counted on: bob leads when it is back.
+fn joiner_is_no_copy(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    script.serve(20);
+    script.power_off(2, Loss::All);
+    script.wait_lost(0, 2);
+    script.fenced(0, 2);
+    script.serve(20);
+    script.load(100_000);
+    script.start(2);
+    let slot = slot_of(0, 2);
+    script.step_until(|script| {
+        let peer = &script.status(0).peers[slot.index()];
+        peer.standing == Standing::Joining
+    });
+    script.crash(2);
+    script.world.nodes[0].trouble.fail_flushes = 1;
+    script.wait_disk(0, DiskState::Failed);
+    script.load(0);
+    script.wait_lost(0, 2);
+    script.pass(200);
+    script.power_off(1, Loss::Nothing);
+    script.wait_lost(0, 1);
+    script.fenced(0, 1);
+    script.pass(200);
+    script.expect(
+        script.status(0).suspended.is_some(),
+        "nobody who is left has the data",
+    );
+    script.start(1);
+    script.somebody_primary();
+    script.load_done();
+    script.start(2);
     script.finish()
 }
 
