@@ -114,7 +114,9 @@ impl World {
                     // told of: that one leaves, and is brought up first.
                     let whole = self.nodes[node].meta.superblock();
                     let whole = whole.is_some_and(|stored| stored.disk == StoredDisk::UpToDate);
-                    let joins = is_news && whole && !self.swarm.lossy;
+                    // Nor does one join whose disk has just failed, which nobody has heard yet.
+                    let failed = self.nodes[node].diskless;
+                    let joins = is_news && whole && !failed && !self.swarm.lossy;
                     let doomed = disk.doomed().filter(|_| joins);
                     self.check(result);
                     if let Some(sector) = doomed {
