@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Decides for one node when to fence, to take over, and to come back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Agent {
     pub(crate) config: Config,
     pub(crate) now: Time,
@@ -49,7 +49,7 @@ pub struct Agent {
 }
 
 /// A memory that could not be stored.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Unstored {
     failed: usize,
     /// When it is tried again.

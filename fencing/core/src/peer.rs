@@ -11,7 +11,7 @@ use crate::{
 const ENDED: usize = 100;
 
 /// A node that shares a resource with this one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peer {
     /// Each path to it.
     pub(crate) paths: Table<PathIndex, Path>,

@@ -14,7 +14,7 @@ const ORDER_RETRY: Duration = Duration::from_secs(1);
 const FAILOVERS: usize = 100;
 
 /// A resource.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Resource {
     /// What the local replica says; `None`: its process is gone.
     pub(crate) view: Option<ReplicaView>,

@@ -63,7 +63,9 @@ impl Mutant {
         }
     }
 
-    pub(crate) const fn of_agents(self) -> Option<OfAgent> {
+    /// The one that agents have.
+    #[must_use]
+    pub const fn of_agents(self) -> Option<OfAgent> {
         match self {
             Self::Replica(_) => None,
             Self::Agent(mutant) => Some(mutant),

@@ -134,29 +134,41 @@ fn main() -> ExitCode {
 
 /// Prints what became of each small world; the way to a broken rule is a list of steps.
 fn small_worlds(states: usize, mutant: Option<Mutant>) -> ExitCode {
-    let mut failing = 0;
+    let mut broken = false;
     for mut world in small::worlds::short()
         .into_iter()
         .chain(small::worlds::long())
     {
         world.bounds.mutant = mutant.and_then(Mutant::of_replicas);
-        let began = Instant::now();
-        let found = small::explore(&world.bounds, states);
-        say!(
-            "{:<36} {:>9} states, {:>10} steps, longest way {:>3}, {:>5.1} s{}",
-            world.name,
-            found.states,
-            found.steps,
-            found.depth,
-            began.elapsed().as_secs_f64(),
-            if found.complete { "" } else { ", not all" },
-        );
-        if let Some((why, way)) = found.violation {
-            failing += 1;
-            say!("  BROKEN  {why}\n  {way:?}");
-        }
+        broken |= walk(world.name, small::World::new(&world.bounds), states);
     }
-    ExitCode::from(u8::from(failing > 0))
+    for (name, mut bounds) in small::worlds::short_failovers()
+        .into_iter()
+        .chain(small::worlds::long_failovers())
+    {
+        bounds.mutant = mutant.and_then(Mutant::of_agents);
+        broken |= walk(name, small::Failover::new(bounds), states);
+    }
+    ExitCode::from(u8::from(broken))
+}
+
+/// Walks one of them, and says whether a rule was broken.
+fn walk<W: small::Walk<Step: std::fmt::Debug>>(name: &str, first: W, states: usize) -> bool {
+    let began = Instant::now();
+    let found = small::walk(first, states);
+    say!(
+        "{name:<36} {:>9} states, {:>10} steps, longest way {:>3}, {:>5.1} s{}",
+        found.states,
+        found.steps,
+        found.depth,
+        began.elapsed().as_secs_f64(),
+        if found.complete { "" } else { ", not all" },
+    );
+    let Some((why, way)) = found.violation else {
+        return false;
+    };
+    say!("  BROKEN  {why}\n  {way:?}");
+    true
 }
 
 fn scenario(name: &str, seed: Seed, arguments: &Arguments) -> ExitCode {

@@ -5,9 +5,10 @@
 //! that are equal are visited once. Time stands still but for the deadlines that a core names, and those come only
 //! when nothing else can happen: an order of events is what is searched, not their timing.
 //!
-//! Understand first: [`world::World`], all that there is and what can happen in it, and [`search::explore`].
+//! Understand first: [`world::World`], all that there is and what can happen in it, and [`search::walk`].
 
 mod act;
+pub mod failover;
 mod machine;
 mod rules;
 pub mod search;
@@ -16,6 +17,7 @@ mod wire;
 pub mod world;
 pub mod worlds;
 
-pub use search::{Found, explore};
+pub use failover::Failover;
+pub use search::{Found, Walk, walk};
 pub use step::Step;
 pub use world::{Bounds, World};

@@ -109,7 +109,8 @@ impl World {
                     name(number)
                 ));
             }
-            Action::Bound(_) | Action::Reply { .. } | Action::Report(_) => {}
+            Action::Reply { id, result } => self.replies.push((id, result.map(|_| ()))),
+            Action::Bound(_) | Action::Report(_) => {}
             Action::Halt { .. } => self.die(number, false),
         }
         Ok(())

@@ -8,6 +8,7 @@ use twindisk_core::{
 };
 use twindisk_format::{
     ids::{BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Term},
+    layout::Layout,
     lineage::{Generation, Lineage},
     meta_block::MetaBlock,
     metadata,
@@ -141,6 +142,29 @@ impl Machine {
         self.powered = false;
         self.host += 1;
         self.visible.clone_from(&self.stable);
+    }
+
+    /// This run of its process.
+    pub(super) const fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// Its metadata is made to say Outdated by a program of its own.
+    pub(super) fn outdate(&mut self) -> Result<(), String> {
+        if self.replica.is_some() {
+            return Err("its metadata is in use".to_owned());
+        }
+        let copies = [0, 1].map(|copy| Superblock::decode(copy, &self.meta[&u64::from(copy)].0));
+        let newest = copies
+            .into_iter()
+            .flatten()
+            .max_by_key(|(_, counter)| *counter);
+        let (mut superblock, counter) = newest.ok_or("it has no metadata")?;
+        superblock.disk = superblock.disk.min(StoredDisk::Outdated);
+        let block = Layout::superblock_block(counter + 1);
+        let data = Page::new(superblock.encode(counter + 1));
+        self.meta.insert(block, data);
+        Ok(())
     }
 
     /// Blocks of its device.

@@ -2,6 +2,8 @@
 
 use super::{
     machine::{Stamp, name},
+    search::Walk as _,
+    step::Step,
     world::World,
 };
 
@@ -59,10 +61,13 @@ impl Book {
         }
     }
 
-    /// A node loses its power.
-    pub(super) fn power_lost(&mut self, number: usize) {
-        for write in &mut self.writes {
-            write.lost[number] |= write.acknowledged && !write.flushed;
+    /// A node loses its power, and the other one's disk reads `kept`: what only its own held and was not flushed is lost to
+    /// both, as the contract says.
+    pub(super) fn power_lost(&mut self, number: usize, kept: &[Stamp]) {
+        for (stamp, write) in (1..).zip(&mut self.writes) {
+            let unflushed = write.acknowledged && !write.flushed;
+            write.lost[number] |= unflushed;
+            write.lost[1 - number] |= unflushed && kept[write.block as usize] < stamp;
         }
     }
 
@@ -100,11 +105,11 @@ impl World {
     ///
     /// # Errors
     /// What would be missing.
-    pub fn would_keep(&self, number: usize) -> Result<(), String> {
+    pub(super) fn would_keep(&self, number: usize) -> Result<(), String> {
         let mut world = self.clone();
         world.die(1 - number, true);
         if world.nodes[number].replica.is_none() {
-            world.step(super::Step::Start(number))?;
+            world.step(Step::Start(number))?;
         }
         world.come_to_rest();
         if !world.nodes[number].export_open {
@@ -136,7 +141,7 @@ impl World {
     ///
     /// # Errors
     /// Where they differ.
-    pub fn at_rest(&self) -> Result<(), String> {
+    pub(super) fn are_equal(&self) -> Result<(), String> {
         let equal = (0..2).all(|number| {
             self.status(number).is_some_and(|status| {
                 status.peers.iter().all(|peer| {

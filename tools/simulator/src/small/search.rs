@@ -4,14 +4,45 @@ use std::{collections::HashSet, fmt::Write as _};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{
-    step::Step,
-    world::{Bounds, World},
-};
+/// Something whose every order of steps can be walked.
+pub trait Walk: Clone {
+    /// One thing that can happen.
+    type Step: Copy;
+
+    /// Names of its two nodes. `before`: those of the state that it was reached from, and by what.
+    fn nodes(&self, before: Option<(&[u128; 2], Self::Step)>) -> [u128; 2];
+
+    /// A name for all else that decides how it goes on.
+    fn surroundings(&self) -> u128;
+
+    /// A name for what decides, beside the node itself, what [`Self::question`] answers of it.
+    fn asked_of(&self, number: usize) -> u128;
+
+    /// What must hold of a node in each state.
+    ///
+    /// # Errors
+    /// The rule that is broken.
+    fn question(&self, number: usize) -> Result<(), String>;
+
+    /// What can happen next.
+    fn steps(&self) -> Vec<Self::Step>;
+
+    /// What must hold in a state from which these steps lead on.
+    ///
+    /// # Errors
+    /// The rule that is broken.
+    fn at_rest(&self, steps: &[Self::Step]) -> Result<(), String>;
+
+    /// Does one thing.
+    ///
+    /// # Errors
+    /// The rule that is broken.
+    fn step(&mut self, step: Self::Step) -> Result<(), String>;
+}
 
 /// What a search has found.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct Found<S> {
     /// States that differ.
     pub states: usize,
     /// Steps taken: more than states, since many lead to a state that is known.
@@ -21,30 +52,30 @@ pub struct Found {
     /// Whether all states were visited.
     pub complete: bool,
     /// The rule that was broken, and the way there.
-    pub violation: Option<(String, Vec<Step>)>,
+    pub violation: Option<(String, Vec<S>)>,
 }
 
-/// Visits every state of a world of these bounds, at most `states` of them.
+/// Visits every state that can be reached from `first`, at most `states` of them.
 #[must_use]
-pub fn explore(bounds: &Bounds, states: usize) -> Found {
+pub fn walk<W: Walk>(first: W, states: usize) -> Found<W::Step> {
     let mut search = Search {
         seen: HashSet::new(),
         answered: HashSet::new(),
-        found: Found {
-            states: 0,
-            steps: 0,
-            depth: 0,
-            complete: true,
-            violation: None,
-        },
+    };
+    let mut found = Found {
+        states: 0,
+        steps: 0,
+        depth: 0,
+        complete: true,
+        violation: None,
     };
     let mut way = Vec::new();
-    let mut first = Place::new(World::new(bounds), None);
+    let mut first = Place::new(first, None);
     let mut outcome = search.visit(&mut first);
     let mut stack = vec![first];
     while outcome.is_ok() {
         if search.seen.len() > states {
-            search.found.complete = false;
+            found.complete = false;
             break;
         }
         let Some(place) = stack.last_mut() else {
@@ -55,9 +86,9 @@ pub fn explore(bounds: &Bounds, states: usize) -> Found {
             way.pop();
             continue;
         };
-        search.found.steps += 1;
+        found.steps += 1;
         way.push(step);
-        search.found.depth = search.found.depth.max(way.len());
+        found.depth = found.depth.max(way.len());
         let mut world = place.world.clone();
         outcome = world.step(step);
         if outcome.is_ok() {
@@ -66,43 +97,43 @@ pub fn explore(bounds: &Bounds, states: usize) -> Found {
             stack.push(next);
         }
     }
-    search.found.violation = outcome.err().map(|why| (why, way));
-    search.found.states = search.seen.len();
-    search.found
+    found.violation = outcome.err().map(|why| (why, way));
+    found.states = search.seen.len();
+    found
 }
 
 struct Search {
     seen: HashSet<u128>,
-    /// Nodes that were asked already whether they would keep everything.
+    /// Nodes that the question was asked of already.
     answered: HashSet<u128>,
-    found: Found,
 }
 
 /// A state on the way that is being walked.
-struct Place {
-    world: World,
+struct Place<W: Walk> {
+    world: W,
     /// Names of its nodes.
     nodes: [u128; 2],
     /// What is still to be tried from here.
-    steps: Vec<Step>,
+    steps: Vec<W::Step>,
 }
 
 impl Search {
     /// Looks at a state, and at what can happen in it, unless it is known.
-    fn visit(&mut self, place: &mut Place) -> Result<(), String> {
-        if !self.seen.insert(place.digest()) {
+    fn visit<W: Walk>(&mut self, place: &mut Place<W>) -> Result<(), String> {
+        if !self
+            .seen
+            .insert(hashed(&(place.nodes, place.world.surroundings())))
+        {
             return Ok(());
         }
         for number in 0..2 {
-            if self.answered.insert(place.digest_of(number)) {
-                place.world.would_keep(number)?;
+            let asked = (number, place.nodes[number], place.world.asked_of(number));
+            if self.answered.insert(hashed(&asked)) {
+                place.world.question(number)?;
             }
         }
         place.steps = place.world.steps();
-        if !place.steps.iter().copied().any(Step::goes_on) {
-            place.world.at_rest()?;
-        }
-        Ok(())
+        place.world.at_rest(&place.steps)
     }
 }
 
@@ -116,33 +147,21 @@ impl core::fmt::Write for Hashed {
     }
 }
 
-fn hashed(what: &dyn core::fmt::Debug) -> u128 {
+/// A name for something: what is printed alike has the same.
+pub(super) fn hashed(what: &dyn core::fmt::Debug) -> u128 {
     let mut hash = Hashed(Xxh3::new());
     write!(hash, "{what:?}").expect("hashing takes everything");
     hash.0.digest128()
 }
 
-impl Place {
+impl<W: Walk> Place<W> {
     /// A place that is reached from `before` by `step`, or the first one.
-    fn new(world: World, before: Option<(&Self, Step)>) -> Self {
-        let nodes = [0, 1].map(|number| match before {
-            Some((before, step)) if !step.changes(number) => before.nodes[number],
-            _ => hashed(world.node(number)),
-        });
+    fn new(world: W, before: Option<(&Self, W::Step)>) -> Self {
+        let nodes = world.nodes(before.map(|(before, step)| (&before.nodes, step)));
         Self {
             world,
             nodes,
             steps: Vec::new(),
         }
-    }
-
-    /// A name for all that there is: worlds with the same go on alike.
-    fn digest(&self) -> u128 {
-        hashed(&(self.nodes, self.world.surroundings()))
-    }
-
-    /// A name for what decides whether a node would keep everything.
-    fn digest_of(&self, number: usize) -> u128 {
-        hashed(&(number, self.nodes[number], self.world.promises(number)))
     }
 }

@@ -1,10 +1,12 @@
 //! A small world, what can happen in it next, and what each of that does.
 
-use std::collections::BTreeMap;
+mod walk;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use twindisk_core::{
     ClientOp, ClientRequest, Command, CommandId, ConnectionId, ConnectionState, Event, Mutant,
-    Protocol, RequestId, Role, Time,
+    Protocol, Refusal, RequestId, Time,
 };
 use twindisk_format::{
     ids::{BlockRange, Slot},
@@ -14,6 +16,7 @@ use twindisk_format::{
 use super::{
     machine::{Machine, Settings, Stamp},
     rules::Book,
+    search::Walk as _,
     step::Step,
     wire::{EndState, Wire},
 };
@@ -71,6 +74,8 @@ pub struct World {
     orders: u8,
     links: u32,
     ticks: u8,
+    /// Answers to commands that nobody has taken yet.
+    pub(super) replies: Vec<(CommandId, Result<(), Refusal>)>,
 }
 
 /// A request of the client that has no answer.
@@ -117,6 +122,7 @@ impl World {
             orders: 0,
             links: u32::MAX,
             ticks: 20,
+            replies: Vec::new(),
         };
         world.step(Step::Start(0)).expect("a fresh node starts");
         world.command(0, Command::Promote { force: None });
@@ -132,43 +138,15 @@ impl World {
         world.script.clone_from(&bounds.script);
         world.faults = bounds.faults;
         world.orders = bounds.orders;
-        world.links = world.wire.links + bounds.links;
+        world.links = world.wire.links.saturating_add(bounds.links);
         world.ticks = bounds.ticks;
         world
     }
 
-    /// One of the nodes, to be printed.
-    pub(super) fn node(&self, number: usize) -> &dyn core::fmt::Debug {
-        &self.nodes[number]
-    }
-
-    /// All but the nodes, to be printed.
-    pub(super) fn surroundings(&self) -> impl core::fmt::Debug {
-        let counters = (self.asked, self.faults, self.orders, self.ticks);
-        (
-            self.now,
-            &self.wire,
-            &self.book,
-            &self.requests,
-            self.vouched,
-            counters,
-        )
-    }
-
-    /// What decides, beside a node itself, whether it would keep everything; to be printed.
-    pub(super) fn promises(&self, number: usize) -> impl core::fmt::Debug {
-        let link = self.wire.link.as_ref();
-        (&self.book, link.map(|link| link.ends[number].state))
-    }
-
     /// What can happen next. Empty: everything has come to rest, and no faults are left.
-    #[must_use]
-    pub fn steps(&self) -> Vec<Step> {
+    fn next(&self) -> Vec<Step> {
         let mut steps = self.works();
-        let client = self.asked < self.script.len()
-            && self.requests.len() < self.depth
-            && self.opened().is_some();
-        if client {
+        if self.can_ask() {
             steps.push(Step::Ask);
         }
         for number in 0..2 {
@@ -204,8 +182,15 @@ impl World {
         steps
     }
 
+    /// The client has something to ask for, and somebody to ask.
+    pub(super) fn can_ask(&self) -> bool {
+        self.asked < self.script.len()
+            && self.requests.len() < self.depth
+            && self.opened().is_some()
+    }
+
     /// What goes on by itself: disks and the network.
-    fn works(&self) -> Vec<Step> {
+    pub(super) fn works(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         for (number, node) in self.nodes.iter().enumerate() {
             steps.extend((0..node.ops.len()).map(|index| Step::Disk(number, index)));
@@ -234,75 +219,32 @@ impl World {
         steps
     }
 
-    /// Does one thing.
-    ///
-    /// # Errors
-    /// The rule that is broken.
-    pub fn step(&mut self, step: Step) -> Result<(), String> {
-        match step {
-            Step::Disk(number, index) => {
-                let event = self.nodes[number].end(index);
-                self.tell(number, event)?;
+    /// The cable between the nodes is whole, or cut.
+    pub(super) fn join(&mut self, whole: bool) {
+        if !whole {
+            self.wire.cut();
+        }
+        self.links = if whole { u32::MAX } else { self.wire.links };
+    }
+
+    /// Lets disks and network work until nothing goes on by itself, in one order; nodes that refuse each other meet a
+    /// few times.
+    pub(super) fn rest(&mut self) -> Result<(), String> {
+        let last = self.wire.links + 3;
+        while let Some(step) = self.works().first().copied() {
+            if step == Step::Connect && self.wire.links >= last {
+                break;
             }
-            Step::Connect => self.wire.connect(),
-            Step::Hear(side) => {
-                if let Some(link) = &mut self.wire.link {
-                    link.ends[side].state = EndState::Up;
-                    let (peer, link) = (PEER, link.id);
-                    self.tell(side, Event::LinkUp { peer, link })?;
-                }
-            }
-            Step::Arrive(side) => self.arrive(side)?,
-            Step::Part(side) => {
-                if let Some(link) = &self.wire.link {
-                    let event = Event::LinkDown {
-                        peer: PEER,
-                        link: link.id,
-                        why: "cut".into(),
-                    };
-                    self.wire.gone(side);
-                    self.tell(side, event)?;
-                }
-            }
-            Step::Ask => self.ask()?,
-            Step::Start(number) => {
-                self.vouched[1 - number] = false;
-                self.nodes[number].start(self.now, self.settings)?;
-                self.poll(number)?;
-            }
-            Step::Vouch(number) => {
-                self.vouched[number] = true;
-                self.vouch(number)?;
-            }
-            Step::Order(number) => {
-                self.orders -= 1;
-                let primary = |status: twindisk_core::Status| status.role == Role::Primary;
-                let order = if self.status(number).is_some_and(primary) {
-                    Command::Switchover { to: None }
-                } else {
-                    Command::Promote { force: None }
-                };
-                self.try_command(number, order)?;
-            }
-            Step::Tick(number) => {
-                self.ticks = self.ticks.saturating_sub(1);
-                if let Some(at) = self.nodes[number].deadline() {
-                    self.now = self.now.max(at);
-                    self.tell(number, Event::Tick)?;
-                }
-            }
-            Step::Kill(number) => {
-                self.faults -= 1;
-                self.die(number, false);
-            }
-            Step::PowerOff(number) => {
-                self.faults -= 1;
-                self.die(number, true);
-            }
-            Step::Cut => {
-                self.faults -= 1;
-                self.wire.cut();
-            }
+            self.step(step)?;
+        }
+        Ok(())
+    }
+
+    /// Time passes.
+    pub(super) fn pass(&mut self, time: Duration) -> Result<(), String> {
+        self.now = Time(self.now.0 + time.as_nanos() as u64);
+        for number in 0..2 {
+            self.poll(number)?;
         }
         Ok(())
     }
@@ -330,7 +272,9 @@ impl World {
         self.wire.gone(number);
         if power {
             self.nodes[number].lose_power();
-            self.book.power_lost(number);
+            let other = &self.nodes[1 - number];
+            let kept: Vec<_> = (0..other.size()).map(|block| other.reads(block)).collect();
+            self.book.power_lost(number, &kept);
         } else {
             self.nodes[number].die();
         }
@@ -346,6 +290,7 @@ impl World {
         };
         self.try_command(number, receipt)?;
         self.try_command(number, Command::Promote { force: None })
+            .map(drop)
     }
 
     fn command(&mut self, number: usize, command: Command) {
@@ -353,10 +298,15 @@ impl World {
             .expect("a rule broken by a command");
     }
 
-    fn try_command(&mut self, number: usize, command: Command) -> Result<(), String> {
+    pub(super) fn try_command(
+        &mut self,
+        number: usize,
+        command: Command,
+    ) -> Result<CommandId, String> {
         self.commands += 1;
         let id = CommandId(self.commands);
-        self.tell(number, Event::Command { id, command })
+        self.tell(number, Event::Command { id, command })?;
+        Ok(id)
     }
 
     /// The node whose device is open to the client: of two, the one that was opened last.
@@ -440,7 +390,7 @@ impl Machine {
 }
 
 /// The other node, in either one's table.
-const PEER: Slot = match Slot::new(0) {
+pub(super) const PEER: Slot = match Slot::new(0) {
     Some(slot) => slot,
     None => panic!("there is a first slot"),
 };

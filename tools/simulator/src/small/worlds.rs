@@ -2,9 +2,12 @@
 
 use twindisk_core::Protocol::{self, A, B, C};
 
-use super::world::{
-    Ask::{self, Flush, Write, WriteFua},
-    Bounds,
+use super::{
+    failover,
+    world::{
+        Ask::{self, Flush, Write, WriteFua},
+        Bounds,
+    },
 };
 
 /// A world, and how many states of it are visited at most.
@@ -54,6 +57,38 @@ pub fn long() -> Vec<Named> {
         named("one write, three faults, C", C, &[Write(0)], 3, 0),
         named("one write, three faults, B", B, &[Write(0)], 3, 0),
     ]
+}
+
+/// Pairs with agents, by name: searched by every test run.
+#[must_use]
+pub fn short_failovers() -> Vec<(&'static str, failover::Bounds)> {
+    vec![
+        ("agents, one switchover, one delay", pair(0, 1, 6, 1)),
+        ("agents, one fault", pair(1, 0, 12, 0)),
+        ("agents, one fault, one delay", pair(1, 0, 10, 1)),
+    ]
+}
+
+/// Searched by `--small`, beside those.
+#[must_use]
+pub fn long_failovers() -> Vec<(&'static str, failover::Bounds)> {
+    vec![
+        ("agents, one switchover, two delays", pair(0, 1, 6, 2)),
+        ("agents, one switchover, one fault", pair(1, 1, 12, 0)),
+        ("agents, two faults", pair(2, 0, 14, 0)),
+        ("agents, one fault, two delays", pair(1, 0, 10, 2)),
+        ("agents, two faults, one delay", pair(2, 0, 14, 1)),
+    ]
+}
+
+const fn pair(faults: u8, orders: u8, strides: u8, delays: u8) -> failover::Bounds {
+    failover::Bounds {
+        faults,
+        orders,
+        strides,
+        delays,
+        mutant: None,
+    }
 }
 
 fn named(name: &'static str, protocol: Protocol, script: &[Ask], faults: u8, orders: u8) -> Named {
