@@ -13,6 +13,8 @@ use twindisk_stonith::Topology;
 /// Everything that an agent needs to know.
 #[derive(Debug)]
 pub struct Settings {
+    /// The cluster's name.
+    pub cluster: String,
     /// This node's name.
     pub name: String,
     /// Its number.
@@ -113,6 +115,7 @@ impl Settings {
         let raw: RawAgent = section.read()?;
         let own = addresses(node)?;
         let mut settings = Self {
+            cluster: config.cluster.clone(),
             name: node.name.clone(),
             node: node.id.0,
             file: config.path.clone(),

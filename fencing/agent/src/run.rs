@@ -162,6 +162,7 @@ async fn live(settings: Settings, sealer: Sealer, twindisk: Vec<String>) -> Resu
     });
     let stacks = settings.resources.iter().map(|resource| {
         let host = Host {
+            cluster: settings.cluster.clone(),
             resource: resource.name.clone(),
             node: settings.name.clone(),
             term: 0,

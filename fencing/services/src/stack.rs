@@ -26,6 +26,8 @@ pub struct Stack {
 /// Where the services run.
 #[derive(Clone, Debug)]
 pub struct Host {
+    /// The cluster's name: another one may use the same host, and the same names in it.
+    pub cluster: String,
     /// The resource that they belong to.
     pub resource: String,
     /// This node's name.
@@ -407,9 +409,10 @@ fn step(environment: &Environment, within: Duration) -> Step<'_> {
     }
 }
 
-/// What every command of a service finds. `TWINDISK_SERVICE` also marks its processes, for a forced stop.
+/// What every command of a service finds. Some of it also marks its processes, for a forced stop.
 fn environment(host: &Host, service: &str, role: Role) -> Environment {
     Environment(vec![
+        ("TWINDISK_CLUSTER", host.cluster.clone()),
         ("TWINDISK_RESOURCE", host.resource.clone()),
         ("TWINDISK_NODE", host.node.clone()),
         ("TWINDISK_ROLE", role.to_string()),

@@ -84,12 +84,20 @@ fn unknown() -> ServiceState {
     )
 }
 
-/// What a service's processes carry in their environment, and nothing else does.
+/// What a service's processes carry in their environment, and nothing else does: not those of another cluster, or of
+/// another node, on the same host.
+const MARKS: [&str; 4] = [
+    "TWINDISK_CLUSTER",
+    "TWINDISK_NODE",
+    "TWINDISK_RESOURCE",
+    "TWINDISK_SERVICE",
+];
+
 fn marks(environment: &Environment) -> Vec<String> {
     environment
         .0
         .iter()
-        .filter(|(key, _)| ["TWINDISK_RESOURCE", "TWINDISK_SERVICE"].contains(key))
+        .filter(|(key, _)| MARKS.contains(key))
         .map(|(key, value)| format!("{key}={value}"))
         .collect()
 }

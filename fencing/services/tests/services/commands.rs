@@ -221,6 +221,33 @@ fn a_hanging_stop_is_forced() {
 }
 
 #[test]
+fn a_forced_stop_leaves_another_cluster_on_the_host_alone() {
+    let scene = Scene::new();
+    stubborn(&scene);
+    block_on(async {
+        scene.stack(STUBBORN).start(7).await.unwrap();
+        let pid = fs::read_to_string(scene.path("pid")).unwrap();
+        let environment = fs::read(format!("/proc/{}/environ", pid.trim())).unwrap();
+        let text = String::from_utf8_lossy(&environment);
+        let marks = text
+            .split('\0')
+            .filter_map(|pair| pair.split_once('='))
+            .filter(|(key, _)| key.starts_with("TWINDISK_") && *key != "TWINDISK_CLUSTER");
+        let mut other = std::process::Command::new("sleep")
+            .arg("1000")
+            .envs(marks)
+            .env("TWINDISK_CLUSTER", "another one")
+            .spawn()
+            .unwrap();
+        scene.stack(STUBBORN).stop(Role::Primary).await.unwrap();
+        assert!(!alive(&pid));
+        assert_eq!(other.try_wait().unwrap(), None, "it was killed as well");
+        other.kill().unwrap();
+        other.wait().unwrap();
+    });
+}
+
+#[test]
 fn a_stop_that_cannot_finish_names_what_is_up_and_stops_the_rest() {
     let scene = Scene::new();
     let mut stack = scene.stack(&format!(

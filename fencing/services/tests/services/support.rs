@@ -54,6 +54,7 @@ impl Scene {
         let mut programs = Programs::new(vec!["/no/such/twindisk".to_owned()]);
         change(&mut programs);
         let host = Host {
+            cluster: "test".to_owned(),
             resource: "r0".to_owned(),
             node: "alpha".to_owned(),
             term: 0,

@@ -31,6 +31,7 @@ impl Scene {
             .map(str::to_owned)
             .to_vec();
         let host = Host {
+            cluster: "c".to_owned(),
             resource: "r0".to_owned(),
             node: "a".to_owned(),
             term: 0,
