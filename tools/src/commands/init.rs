@@ -87,7 +87,7 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
         member.backing.display(),
         made.metadata,
     );
-    if let Some(holds) = made.holds.filter(|_| args.first) {
+    if let Some(holds) = &made.holds {
         out::say!("it holds {holds}");
     }
     if args.first {
@@ -96,7 +96,9 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
             resource.name
         );
     } else {
-        out::say!("it is empty and will be filled by a resync. Next: `twindisk serve`");
+        out::say!(
+            "a resync makes it equal to the first copy: what differs is overwritten. Next: `twindisk serve`"
+        );
     }
     Ok(())
 }
