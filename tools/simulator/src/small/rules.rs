@@ -111,10 +111,10 @@ impl World {
         if world.nodes[number].replica.is_none() {
             world.step(Step::Start(number))?;
         }
-        world.come_to_rest();
+        world.rest()?;
         if !world.nodes[number].export_open {
             world.vouch(number)?;
-            world.come_to_rest();
+            world.rest()?;
         }
         if !world.nodes[number].export_open {
             return Ok(());

@@ -126,9 +126,9 @@ impl World {
         };
         world.step(Step::Start(0)).expect("a fresh node starts");
         world.command(0, Command::Promote { force: None });
-        world.come_to_rest();
+        world.rest().expect("nothing is broken at first");
         world.step(Step::Start(1)).expect("a fresh node starts");
-        world.come_to_rest();
+        world.rest().expect("nothing is broken at first");
         let status = world.status(0).expect("it runs");
         let equal = status.peers[0].connection == ConnectionState::Established;
         assert!(
@@ -247,18 +247,6 @@ impl World {
             self.poll(number)?;
         }
         Ok(())
-    }
-
-    /// Lets disks and network work until nothing goes on by itself, in one order.
-    pub(super) fn come_to_rest(&mut self) {
-        for _ in 0..10_000 {
-            let Some(step) = self.works().first().copied() else {
-                return;
-            };
-            if self.step(step).is_err() {
-                return;
-            }
-        }
     }
 
     /// What a node says of itself.
