@@ -85,6 +85,9 @@ impl Driver {
         until: Instant,
         to: oneshot::Sender<AgentAnswer>,
     ) {
+        if to.is_closed() {
+            return; // Whoever asked has gone away, and expects nothing any more.
+        }
         let wish = Operator::Switchover(resource);
         let result = self.agent.borrow_mut().handle_operator(self.now(), wish);
         let answer = match result {
@@ -92,7 +95,7 @@ impl Driver {
                 "services go down, then the role goes over; `twindisk agent status` shows it"
                     .to_owned(),
             ),
-            Err(why) if to.is_closed() || Instant::now() >= until => AgentAnswer::Refused(why),
+            Err(why) if Instant::now() >= until => AgentAnswer::Refused(why),
             Err(_) => {
                 let inputs = self.inputs.clone();
                 spawn_local(async move {
