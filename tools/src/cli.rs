@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Serve(commands::serve::Args),
     /// Watch over this node's resources: notice a lost primary, have it fenced, take over; or talk to the agent that does
     Agent(commands::agent::Args),
+    /// Keep the record of each resource on a third host, or show what is kept there
+    Witness(commands::witness::Args),
     /// Prove that another node can be powered off, or say that it is off
     Fence(commands::fence::Args),
     /// Show how it stands: roles, disks, connections, what is missing and why

@@ -23,6 +23,7 @@ pub(crate) mod switchover;
 pub(crate) mod top;
 pub(crate) mod verify;
 mod watch;
+pub(crate) mod witness;
 
 use crate::{
     cli::{Cli, Command},
@@ -36,6 +37,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Init(args) => init::run(place, &args),
         Command::Serve(args) => serve::run(place, &args),
         Command::Agent(args) => agent::run(place, &args),
+        Command::Witness(args) => witness::run(&args),
         Command::Fence(args) => fence::run(place, args),
         Command::Status(args) => status::run(place, &args),
         Command::Top(args) => top::run(place, &args),

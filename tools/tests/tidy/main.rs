@@ -53,13 +53,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "twindisk-nbd",
         ],
     ),
+    ("fencing/arbiter", &[]),
     ("fencing/core", &[]),
+    ("fencing/witness", &["twindisk-arbiter"]),
     ("fencing/stonith", &[]),
     ("fencing/services", &[]),
     ("fencing/view", &["twindisk-core", "twindisk-fencing-core"]),
     (
         "fencing/agent",
         &[
+            "twindisk-arbiter",
             "twindisk-control",
             "twindisk-core",
             "twindisk-fencing-core",
@@ -67,11 +70,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "twindisk-services",
             "twindisk-stonith",
             "twindisk-view",
+            "twindisk-witness",
         ],
     ),
     (
         "tools/simulator",
         &[
+            "twindisk-arbiter",
             "twindisk-core",
             "twindisk-fencing-core",
             "twindisk-format",
@@ -87,6 +92,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "twindisk-engine",
             "twindisk-format",
             "twindisk-nbd",
+            "twindisk-witness",
         ],
     ),
     (
@@ -112,6 +118,11 @@ const PURE: &[Pure] = &[
         place: "replicator/format/src",
         // Reads the fuzzers' seeds.
         except: &["replicator/format/src/fuzzing/tests.rs"],
+        never: OUTSIDE_WORLD,
+    },
+    Pure {
+        place: "fencing/arbiter/src",
+        except: &[],
         never: OUTSIDE_WORLD,
     },
     Pure {
