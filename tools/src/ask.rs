@@ -1,15 +1,19 @@
 //! Which node and resource a command is about, and asking the process that serves them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 use twindisk_control::{
     client::Client,
-    config::{Config, Member, Node, Resource},
-    protocol::{Answer, Ask},
+    config::{Arbiter, Config, Member, Node, Resource},
+    protocol::{Answer, Ask, Failed},
 };
+use twindisk_core::{CommandReply, Refusal, RefusalCode, Status};
 
-use crate::{exit::Failure, out};
+use crate::{exit::Failure, input::time, out};
 
 /// Options of every command.
 #[derive(Args, Clone, Debug)]
@@ -33,6 +37,25 @@ pub(crate) struct Where {
         env = "TWINDISK_NODE"
     )]
     pub(crate) node: Option<String>,
+    /// Give up when `twindisk serve` has not answered for so long, with exit code 25 [default: wait; a status 2.5 s]
+    #[arg(long, global = true, value_name = "TIME", value_parser = time)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// How a command says what came of it.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Form {
+    /// The answer as one JSON object, as on the control socket: `done`, `refused` or `error`
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Who decides about a resource with `arbiter = "external"`.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Decides {
+    /// Also when a cluster manager decides about the resource (`arbiter = "external"`); for its resource agent
+    #[arg(long)]
+    pub(crate) anyway: bool,
 }
 
 /// The configuration as one node sees it.
@@ -40,6 +63,7 @@ pub(crate) struct Where {
 pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) node: Node,
+    timeout: Option<Duration>,
 }
 
 impl Where {
@@ -47,7 +71,12 @@ impl Where {
     pub(crate) fn load(&self) -> Result<Context, Failure> {
         let config = Config::load(&self.config)?;
         let node = config.this_node(self.node.as_deref())?.clone();
-        Ok(Context { config, node })
+        let timeout = self.timeout;
+        Ok(Context {
+            config,
+            node,
+            timeout,
+        })
     }
 }
 
@@ -81,7 +110,25 @@ impl Context {
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         let start = start_command(&self.config.path, &self.node.name);
         let socket = &self.node.control_socket;
-        Ok(Client::connect(socket, &self.node.name, &start)?)
+        let client = Client::connect(socket, &self.node.name, &start)?;
+        Ok(client.with_patience(self.timeout)?)
+    }
+
+    /// R8: one arbiter for each resource. What it decides, nobody decides by hand behind its back.
+    pub(crate) fn may_decide(&self, resource: &str, decides: Decides) -> Result<(), Failure> {
+        let external = self
+            .config
+            .resource(resource)
+            .is_some_and(|resource| resource.arbiter == Arbiter::External);
+        if !external || decides.anyway {
+            return Ok(());
+        }
+        Err(Failure::Refused {
+            code: None,
+            why: format!("a cluster manager decides about {resource} (arbiter = \"external\")"),
+            next: "tell it there (`pcs`, `crm`, `crm_resource`); or, in its maintenance mode, the same with --anyway"
+                .to_owned(),
+        })
     }
 
     /// Whether a process serves this node now. Its files are locked then; without it they may still be for a moment,
@@ -90,20 +137,80 @@ impl Context {
         self.client().is_ok()
     }
 
-    /// Asks for something and prints the answer.
-    pub(crate) fn tell(&self, ask: Ask) -> Result<(), Failure> {
-        out::say!("{}", self.done(ask)?);
-        Ok(())
+    /// What this node's replica says of itself.
+    pub(crate) fn replica(&self, resource: &str) -> Result<Status, Failure> {
+        let status = self.client()?.status(Some(resource))?;
+        let found = status.resources.into_iter().next();
+        let found =
+            found.ok_or_else(|| Failure::Error(format!("there is no resource {resource}")))?;
+        found
+            .replica
+            .ok_or_else(|| Failure::Error(found.why.unwrap_or_default()))
     }
 
-    /// Asks for something and returns what is true then.
+    /// Asks for something and prints the answer.
+    pub(crate) fn tell(&self, ask: Ask, form: Form) -> Result<(), Failure> {
+        form.say(self.done(ask))
+    }
+
+    /// Asks for something and returns what is true then. What is so already is done.
     pub(crate) fn done(&self, ask: Ask) -> Result<String, Failure> {
+        let wants_a_state = matches!(
+            ask,
+            Ask::Promote { .. } | Ask::Demote { .. } | Ask::Receipt { .. }
+        );
         match self.client()?.ask(ask)? {
             Answer::Done(reply) => Ok(reply.message),
+            Answer::Refused(refusal)
+                if wants_a_state && refusal.code == RefusalCode::NothingToDo =>
+            {
+                Ok(refusal.why)
+            }
             Answer::Refused(refusal) => Err(refusal.into()),
             Answer::Error(failed) => Err(failed.into()),
             other => Err(Failure::Error(format!("unexpected answer: {other:?}"))),
         }
+    }
+}
+
+impl Form {
+    /// Says what came of it.
+    pub(crate) fn say(self, outcome: Result<String, Failure>) -> Result<(), Failure> {
+        if !self.json {
+            out::say!("{}", outcome?);
+            return Ok(());
+        }
+        let (answer, end) = match outcome {
+            Ok(message) => (Answer::Done(CommandReply { message }), Ok(())),
+            Err(failure) => {
+                let code = failure.code();
+                (as_answer(failure), Err(Failure::Silent(code)))
+            }
+        };
+        out::say!(
+            "{}",
+            serde_json::to_string(&answer).map_err(Failure::error)?
+        );
+        end
+    }
+}
+
+fn as_answer(failure: Failure) -> Answer {
+    match failure {
+        Failure::Refused {
+            code: Some(code),
+            why,
+            next,
+        } => Answer::Refused(Refusal { code, why, next }),
+        Failure::Refused {
+            code: None,
+            why,
+            next,
+        } => Answer::Error(Failed { why, next }),
+        other => Answer::Error(Failed {
+            why: other.text(),
+            next: String::new(),
+        }),
     }
 }
 

@@ -27,6 +27,10 @@ pub(crate) enum Command {
     Witness(commands::witness::Args),
     /// Prove that another node can be powered off, or say that it is off
     Fence(commands::fence::Args),
+    /// Say that another node was powered off, for all resources at once
+    Fenced(commands::fenced::Args),
+    /// Say how good a primary this node would be, for cluster managers
+    Score(commands::score::Args),
     /// Show how it stands: roles, disks, connections, what is missing and why
     Status(commands::status::Args),
     /// Watch how it stands, live: resources, nodes, alarms, events
@@ -45,6 +49,8 @@ pub(crate) enum Command {
     Receipt(commands::receipt::Args),
     /// Record this standby as Outdated, so that the primary may go on without it
     Outdate(commands::outdate::Args),
+    /// Say that this Consistent copy is the newest, when the others do not come back
+    Trust(commands::trust::Args),
     /// Compare the replicas on line, block by block
     Verify(commands::verify::Args),
     /// Bring a peer up to date from here

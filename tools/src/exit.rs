@@ -5,7 +5,7 @@ use std::{fmt, process::ExitCode};
 use twindisk_control::{
     client::ClientError, config::ConfigError, protocol::Failed, serve::ServeError,
 };
-use twindisk_core::Refusal;
+use twindisk_core::{Refusal, RefusalCode};
 
 use crate::out;
 
@@ -19,7 +19,16 @@ Exit codes:
   11  refused: the state does not allow it; the text says why and what would
   12  no `twindisk serve` is running for the node
   13  metadata is damaged
-  14  data differ or are lost (verify, demo)";
+  14  data differ or are lost (verify, demo)
+Refusals that a program tells apart:
+  20  no right to the next term: a node may still be primary
+  21  another node is primary and connected
+  22  the data of this node are not the newest, its disk fails, or a person has to end a conflict
+  23  not now: something else is under way, or a peer was lost meanwhile; try again
+  24  I/O is suspended: it waits for a peer, or for a receipt about it
+  25  no answer from `twindisk serve` in time; what was asked is not carried out, unless it had begun
+  26  the node that is said to be off answers, or has connected since
+What is so already is done: promoting a primary, demoting a standby, a receipt that is not needed are 0.";
 
 /// A command's failure.
 #[derive(Debug)]
@@ -31,7 +40,14 @@ pub(crate) enum Failure {
     /// The configuration does not hold.
     Config(String),
     /// The state does not allow it.
-    Refused { why: String, next: String },
+    Refused {
+        /// What the process that was asked calls it; `None`: this program refuses.
+        code: Option<RefusalCode>,
+        why: String,
+        next: String,
+    },
+    /// Nobody answers in time.
+    NoAnswer(String),
     /// Nobody serves.
     NotRunning(String),
     /// Metadata can't be trusted.
@@ -56,12 +72,13 @@ impl Failure {
     /// As a sentence.
     pub(crate) fn text(&self) -> String {
         match self {
-            Self::Refused { why, next } if next.is_empty() => why.clone(),
-            Self::Refused { why, next } => format!("{why}; {next}"),
+            Self::Refused { why, next, .. } if next.is_empty() => why.clone(),
+            Self::Refused { why, next, .. } => format!("{why}; {next}"),
             Self::Error(text)
             | Self::Usage(text)
             | Self::Config(text)
             | Self::NotRunning(text)
+            | Self::NoAnswer(text)
             | Self::Damaged(text)
             | Self::Differences(text) => text.clone(),
             Self::Silent(code) => format!("exit code {code}"),
@@ -71,7 +88,7 @@ impl Failure {
     /// Says it on standard error.
     pub(crate) fn report(&self) -> ExitCode {
         match self {
-            Self::Refused { why, next } => {
+            Self::Refused { why, next, .. } => {
                 out::err!("refused: {why}");
                 if !next.is_empty() {
                     out::err!("next: {next}");
@@ -81,6 +98,7 @@ impl Failure {
             | Self::Usage(text)
             | Self::Config(text)
             | Self::NotRunning(text)
+            | Self::NoAnswer(text)
             | Self::Damaged(text)
             | Self::Differences(text) => out::err!("twindisk: {text}"),
             Self::Silent(_) => {}
@@ -88,17 +106,35 @@ impl Failure {
         ExitCode::from(self.code())
     }
 
-    fn code(&self) -> u8 {
+    /// The exit code.
+    pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Error(_) => 1,
             Self::Usage(_) => 2,
             Self::Config(_) => 10,
-            Self::Refused { .. } => 11,
+            Self::Refused { code, .. } => code.map_or(11, of_refusal),
+            Self::NoAnswer(_) => 25,
             Self::NotRunning(_) => 12,
             Self::Damaged(_) => 13,
             Self::Differences(_) => 14,
             Self::Silent(code) => *code,
         }
+    }
+}
+
+/// What a program has to tell apart, since it does something else then.
+const fn of_refusal(code: RefusalCode) -> u8 {
+    match code {
+        RefusalCode::NoRight => 20,
+        RefusalCode::PeerIsPrimary => 21,
+        RefusalCode::DiskNotUpToDate | RefusalCode::Conflict | RefusalCode::Metadata => 22,
+        RefusalCode::Busy
+        | RefusalCode::Interrupted
+        | RefusalCode::PeerRefused
+        | RefusalCode::PeerNotConnected => 23,
+        RefusalCode::Suspended => 24,
+        RefusalCode::PeerAnswers => 26,
+        RefusalCode::WrongRole | RefusalCode::NothingToDo | RefusalCode::BadArgument => 11,
     }
 }
 
@@ -115,6 +151,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::NotRunning { .. } => Self::NotRunning(error.to_string()),
+            ClientError::Silent { .. } => Self::NoAnswer(error.to_string()),
             other => Self::Error(other.to_string()),
         }
     }
@@ -123,6 +160,7 @@ impl From<ClientError> for Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         Self::Refused {
+            code: Some(refusal.code),
             why: refusal.why,
             next: refusal.next,
         }

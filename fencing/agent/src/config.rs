@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
-use twindisk_control::config::{Config, ConfigError, Node, Section};
+use twindisk_control::config::{Arbiter, Config, ConfigError, Node, Resource, Section};
 use twindisk_fencing_core::{
     HungIo, PathIndex, PeerConfig, PeerIndex, Profile, ResourceConfig, ResourceIndex, Table,
 };
@@ -113,6 +113,14 @@ impl Settings {
             )));
         };
         let raw: RawAgent = section.read()?;
+        let external = |resource: &Resource| resource.arbiter == Arbiter::External;
+        if config.resources_on(node).all(external) {
+            return Err(SettingsError::Missing(
+                "every resource of this node has arbiter = \"external\": a cluster manager decides about them, and no `twindisk \
+                 agent` may run beside it"
+                    .to_owned(),
+            ));
+        }
         let own = addresses(node)?;
         let mut settings = Self {
             cluster: config.cluster.clone(),
@@ -136,6 +144,14 @@ impl Settings {
             warnings: Vec::new(),
         };
         for resource in config.resources_on(node) {
+            if resource.arbiter == Arbiter::External {
+                settings.warnings.push(format!(
+                    "{} has arbiter = \"external\": a cluster manager decides about it, and this agent leaves it alone",
+                    resource.name
+                ));
+                settings.left_alone.push(resource.name.clone());
+                continue;
+            }
             let others: Vec<_> = resource
                 .members
                 .iter()

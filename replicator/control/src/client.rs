@@ -18,6 +18,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Client {
     socket: PathBuf,
+    /// How long an answer may take.
+    patience: Option<Duration>,
     stream: BufReader<UnixStream>,
 }
 
@@ -84,6 +86,7 @@ impl Client {
         match UnixStream::connect(socket) {
             Ok(stream) => Ok(Self {
                 socket: socket.to_owned(),
+                patience: None,
                 stream: BufReader::new(stream),
             }),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -97,6 +100,18 @@ impl Client {
                 start: start.to_owned(),
             }),
         }
+    }
+
+    /// An answer may take so long from now on; a status never takes longer than it should. Whoever gives up hangs up, and
+    /// what was asked is not carried out then, unless it had begun.
+    ///
+    /// # Errors
+    /// When the socket does not take the limit.
+    pub fn with_patience(mut self, patience: Option<Duration>) -> Result<Self, ClientError> {
+        // A limit of zero would be none.
+        self.patience = patience.map(|patience| patience.max(Duration::from_millis(1)));
+        self.limit(self.patience)?;
+        Ok(self)
     }
 
     /// Asks, and waits for the answer.
@@ -125,7 +140,7 @@ impl Client {
         let mut line = Vec::new();
         let limit = MAX_LINE_BYTES as u64;
         let read = (&mut self.stream).take(limit).read_until(b'\n', &mut line);
-        read.map_err(|source| self.broken(source))?;
+        read.map_err(|source| self.broken_or_silent(source))?;
         if line.last() != Some(&b'\n') {
             return Err(self.broken(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -138,23 +153,28 @@ impl Client {
     /// When the connection breaks, nobody answers in time, or the answer is no status.
     pub fn status(&mut self, resource: Option<&str>) -> Result<NodeStatus, ClientError> {
         let resource = resource.map(str::to_owned);
-        self.limit(Some(STATUS_PATIENCE))?;
+        let before = self.patience;
+        let patience = before.map_or(STATUS_PATIENCE, |patience| patience.min(STATUS_PATIENCE));
+        self.patience = Some(patience);
+        self.limit(self.patience)?;
         let answer = self.ask(Ask::Status { resource });
-        self.limit(None)?;
-        match answer {
-            Ok(Answer::Status(status)) => Ok(*status),
-            Ok(other) => Err(self.nonsense(&format!("{other:?}"))),
-            // `read` with a time limit (socket(7), SO_RCVTIMEO).
-            Err(ClientError::Broken { source, .. })
-                if source.kind() == io::ErrorKind::WouldBlock =>
-            {
-                Err(ClientError::Silent {
-                    socket: self.socket.clone(),
-                    process: self.process(),
-                    limit: STATUS_PATIENCE,
-                })
-            }
-            Err(error) => Err(error),
+        self.patience = before;
+        self.limit(before)?;
+        match answer? {
+            Answer::Status(status) => Ok(*status),
+            other => Err(self.nonsense(&format!("{other:?}"))),
+        }
+    }
+
+    /// `read` with a time limit ends so (socket(7), SO_RCVTIMEO).
+    fn broken_or_silent(&self, source: io::Error) -> ClientError {
+        match self.patience {
+            Some(limit) if source.kind() == io::ErrorKind::WouldBlock => ClientError::Silent {
+                socket: self.socket.clone(),
+                process: self.process(),
+                limit,
+            },
+            _ => self.broken(source),
         }
     }
 

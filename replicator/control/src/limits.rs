@@ -68,6 +68,9 @@ pub const MAX_WAITING_NOTICES: usize = 4096;
 /// Bytes read from a client that has not finished its negotiation, at a time.
 pub const NBD_READ_BYTES: usize = 16 * 1024;
 
+/// How often it is looked whether whoever gave a command still waits for it.
+pub const CALLER_LOOK: Duration = Duration::from_millis(100);
+
 /// How long a resource's thread may take to say how it stands before it is called stuck.
 pub const STATUS_TIMEOUT: Duration = Duration::from_millis(1500);
 

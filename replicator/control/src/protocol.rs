@@ -110,6 +110,13 @@ pub enum Ask {
         /// Of this resource.
         resource: String,
     },
+    /// A person vouches that no newer copy than this Consistent one will come back.
+    Trust {
+        /// Of this resource.
+        resource: String,
+        /// Their reason.
+        reason: String,
+    },
     /// Compare with in-sync peers.
     Verify {
         /// Of this resource.
@@ -275,6 +282,7 @@ impl Ask {
             | Self::Disconnect { resource, .. }
             | Self::Receipt { resource, .. }
             | Self::Outdate { resource }
+            | Self::Trust { resource, .. }
             | Self::Verify { resource, .. }
             | Self::VerifyStop { resource }
             | Self::Resync { resource, .. }

@@ -1,14 +1,9 @@
 //! The operator's commands.
 
-use twindisk_format::{
-    control::ControlMessage,
-    frame::Frame,
-    ids::Slot,
-    superblock::{ReceiptKind, StoredDisk},
-};
+use twindisk_format::{control::ControlMessage, frame::Frame, ids::Slot, superblock::StoredDisk};
 
 use crate::{
-    Action, Cause, Command, CommandId, CommandReply, LinkIntent, Mark, Refusal, Role,
+    Action, Cause, Command, CommandId, CommandReply, DiskState, LinkIntent, Mark, Refusal, Role,
     jobs::{After, Job, Step},
     mark::No,
     peer::Phase,
@@ -42,8 +37,9 @@ impl Replica {
                 kind,
                 detail,
                 met,
-            } => self.receipt(id, about, kind, &detail, met),
+            } => self.receipt(id, about, kind, detail, met),
             Command::Outdate => self.outdate_by_hand(id),
+            Command::Trust { reason } => self.trust(id, &reason),
             Command::Verify {
                 first,
                 blocks,
@@ -234,64 +230,6 @@ impl Replica {
         self.done(id, format!("disconnected from {name}"));
     }
 
-    fn receipt(
-        &mut self,
-        id: CommandId,
-        slot: Slot,
-        kind: ReceiptKind,
-        detail: &str,
-        met: Option<u64>,
-    ) {
-        let name = self.peer(slot).name.clone();
-        if met.is_some_and(|met| met != self.peer(slot).met) {
-            return self.refuse_command(
-                id,
-                Cause::ReceiptMetSince,
-                format!("{name} was connected since that was done: it proves nothing any more"),
-                "do it again, if it is still needed",
-            );
-        }
-        if self.peer(slot).link.is_some() {
-            return self.refuse_command(
-                id,
-                Cause::ReceiptConnected,
-                format!("{name} is connected: it is not gone"),
-                format!("power {name} off or stop it first, then say so"),
-            );
-        }
-        if !self.store.peer(slot).standing.is_counted() {
-            return self.refuse_command(
-                id,
-                Cause::ReceiptNotNeeded,
-                format!("{name} is not in the in-sync set: no right about it is needed"),
-                "nothing is to be done",
-            );
-        }
-        if self.metadata_failed {
-            return self.refuse_command(
-                id,
-                Cause::ReceiptNotStorable,
-                "the metadata of this node can't be written",
-                "replace its disk",
-            );
-        }
-        self.store_receipt(slot, kind, detail);
-        self.store.then(Then::ReceiptStored { command: id, slot });
-    }
-
-    pub(crate) fn receipt_stored(&mut self, id: CommandId, slot: Slot) {
-        let name = self.peer(slot).name.clone();
-        let next = match self.role {
-            Role::Primary => "I/O goes on without it",
-            Role::Standby => "`twindisk promote` may use it",
-        };
-        let term = self.store.get().term;
-        self.done(
-            id,
-            format!("the receipt about {name} is stored for term {term}: {next}"),
-        );
-    }
-
     fn outdate_by_hand(&mut self, id: CommandId) {
         if self.role == Role::Primary {
             return self.refuse_command(
@@ -331,6 +269,45 @@ impl Replica {
                 "{name} is recorded as outdated in term {term}: it can't be promoted before a \
                  resync; on the other node: `twindisk receipt --released --about {name}`"
             ),
+        );
+    }
+
+    /// R5: after a boot nobody but a person can say that no other copy is newer, when the others do not come back. If they are
+    /// wrong, the two are found to have gone on both when they meet (R11).
+    fn trust(&mut self, id: CommandId, reason: &str) {
+        if self.disk == DiskState::UpToDate {
+            return self.done(id, "this copy is UpToDate: nothing is to be done");
+        }
+        if self.disk != DiskState::Consistent || self.store.get().disk != StoredDisk::UpToDate {
+            return self.refuse_command(
+                id,
+                Cause::TrustNotConsistent,
+                format!(
+                    "the disk of this node is {:?}: {}",
+                    self.disk, self.disk_why
+                ),
+                "only a Consistent copy can be the newest; `twindisk promote --force` takes this one as it is",
+            );
+        }
+        if let Some(no) = self.conflict_refusal() {
+            return self.reply(id, Err(no));
+        }
+        if let Some(slot) = self.slots().find(|slot| self.peer(*slot).link.is_some()) {
+            let name = self.peer(slot).name.clone();
+            return self.refuse_command(
+                id,
+                Cause::TrustConnected,
+                format!("{name} is connected: the two find out by themselves whose data is newer"),
+                "`twindisk status` shows it",
+            );
+        }
+        self.set_disk(
+            DiskState::UpToDate,
+            &format!("a person vouches for it: {reason}"),
+        );
+        self.done(
+            id,
+            "this copy counts as the newest as long as this process lives",
         );
     }
 
@@ -470,6 +447,7 @@ const fn needs_quiet(command: &Command) -> bool {
         | Command::Switchover { .. }
         | Command::Disconnect { .. }
         | Command::Outdate
+        | Command::Trust { .. }
         | Command::Resize { .. }
         | Command::Discard { .. } => true,
         Command::Connect { .. }

@@ -1,7 +1,8 @@
 //! Clients' requests on the primary: taken, held while I/O is suspended, given up when the client is gone.
 
 use crate::{
-    Action, ClientOp, ClientRequest, ConnectionId, DiskState, Failure, Mark, Report, Role, Time,
+    Action, ClientOp, ClientRequest, ConnectionId, DiskState, Failure, Mark, Report, Role,
+    SuspensionCode, Time,
     limits::{MAX_HELD_REQUESTS, MAX_MUTATIONS},
     mutants::Mutant,
     mutation::{Body, Mutation, Origin, Stage},
@@ -263,11 +264,26 @@ impl Replica {
             }
             (Some(_), None) => {
                 self.suspended = None;
-                let why = "every replica of the in-sync set answers in this term".to_owned();
+                let why = match self.role {
+                    Role::Primary => "every replica of the in-sync set answers in this term",
+                    Role::Standby => "this node is primary no more: nothing waits",
+                };
+                let why = why.to_owned();
                 self.report(Report::Resumed { why });
                 true
             }
             (None, None) => false,
+        }
+    }
+
+    /// Why I/O waits, for programs.
+    pub(crate) fn suspension_code(&self) -> SuspensionCode {
+        if self.is_change_stuck() {
+            SuspensionCode::Metadata
+        } else if self.data_without(self.missing()) {
+            SuspensionCode::PeerLost
+        } else {
+            SuspensionCode::LastCopyLost
         }
     }
 

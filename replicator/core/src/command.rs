@@ -44,6 +44,12 @@ pub enum Command {
     },
     /// Record this standby as Outdated, so that the other side may be given a `Release` receipt.
     Outdate,
+    /// A person says that no newer copy than this Consistent one will come back: it is UpToDate. Rights about the others
+    /// are needed all the same.
+    Trust {
+        /// Their reason.
+        reason: String,
+    },
     /// Compare with every in-sync peer (as primary or leader).
     Verify {
         /// First block.
@@ -114,6 +120,8 @@ pub enum RefusalCode {
     PeerIsPrimary,
     /// A peer refused it.
     PeerRefused,
+    /// A peer that is said to be gone is there.
+    PeerAnswers,
     /// Something else is under way.
     Busy,
     /// There is nothing of the kind.

@@ -45,6 +45,7 @@ mod pace;
 mod peer;
 mod probe;
 mod reads;
+mod receipt_command;
 mod receipts;
 mod replica;
 mod report;
@@ -77,7 +78,7 @@ pub use mutants::Mutant;
 pub use replica::{Replica, Start};
 pub use standing::Standing;
 pub use status::{
-    Activity, ConflictStatus, ConnectionState, DiskState, NoSpace, PeerStatus, Progress,
-    ReceiptStatus, Role, Status, Suspension,
+    Activity, ConflictStatus, ConnectionState, DiskState, Missing, NoSpace, PeerStatus, Progress,
+    Promotion, ReceiptStatus, Role, Status, Suspension, SuspensionCode,
 };
 pub use time::Time;

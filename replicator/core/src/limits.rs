@@ -63,3 +63,16 @@ pub const SPACE_RETRY: Duration = Duration::from_secs(1);
 
 /// Differences that a verify reports one by one; after that it only counts.
 pub const MAX_REPORTED_DIFFERENCES: usize = 1000;
+
+/// How often a peer that is said to be off, and is linked, is looked at before its link is given up.
+pub const RECEIPT_LOOKS: u32 = 10;
+
+/// Time between two of these looks. All of them together, 300 ms, are far more than a living process needs to answer a ping,
+/// and far less than an outage that anybody notices.
+pub const RECEIPT_LOOK: Duration = Duration::from_millis(30);
+
+/// Promotion score of a primary: far above that of every standby, so that the role stays where it is.
+pub const SCORE_OF_PRIMARY: u32 = 10_000;
+
+/// Promotion score of a standby whose copy is the newest. The same for all of them.
+pub const SCORE_OF_STANDBY: u32 = 1000;

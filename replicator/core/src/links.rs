@@ -27,6 +27,7 @@ impl Replica {
         }
         if self.peer(slot).link.is_some() {
             self.marks.mark(Mark::Replaced);
+            self.came_back_before_receipt(slot);
             self.lose_link(slot, "a new connection has taken its place");
         }
         let now = self.now;
@@ -136,6 +137,7 @@ impl Replica {
         self.job_lost_peer(slot, why);
         self.resize_lost_peer(slot, why);
         self.change_lost_peer(slot);
+        self.take_checked_receipt(slot);
         if followed {
             self.meet_again();
         }

@@ -193,6 +193,7 @@ names! {
             TermJump: "it names a term that can't be",
             MomentJump: "it names a count of superblocks that can't be",
             NotRead: "this side could not read from it for too long",
+            ReceiptUnanswered: "it is said to be off, and does not answer",
         }
         "silence" {
             Unread: "not counted while this side does not read",
@@ -237,13 +238,16 @@ names! {
             PeerTooSlow: "promote, switchover: a peer did not answer in time",
             SteppedDown: "any: this node has stepped down",
             InterruptedByStop: "any: this node is being stopped",
-            ReceiptConnected: "receipt: the node is connected",
+            ReceiptConnected: "receipt: the node is connected, and answers",
+            ReceiptAsking: "receipt: the node is just being asked for another one",
             ReceiptMetSince: "receipt: the two have met since",
             ReceiptNotNeeded: "receipt: no right about it is needed",
             ReceiptNotStorable: "receipt: the metadata can't be written",
             OutdatePrimary: "outdate: this node is primary",
             OutdateNoDisk: "outdate: there is no disk to record it on",
             OutdateConnected: "outdate: a peer is connected",
+            TrustNotConsistent: "trust: the copy is not Consistent",
+            TrustConnected: "trust: a peer is connected",
             VerifyBeyond: "verify: beyond the device",
             VerifyOnStandby: "verify: a peer is primary",
             VerifyNoDisk: "verify: there is no disk to compare with",
@@ -283,6 +287,7 @@ impl Cause {
             | Self::DiskNotUpToDate
             | Self::DiskFailedMeanwhile
             | Self::VerifyNoDisk
+            | Self::TrustNotConsistent
             | Self::DiscardNoDisk => RefusalCode::DiskNotUpToDate,
             Self::NoRight => RefusalCode::NoRight,
             Self::Conflict => RefusalCode::Conflict,
@@ -291,6 +296,7 @@ impl Cause {
             | Self::VerifyNobody
             | Self::ResizeNotEqual => RefusalCode::PeerNotConnected,
             Self::PeerIsPrimary => RefusalCode::PeerIsPrimary,
+            Self::ReceiptConnected | Self::ReceiptMetSince => RefusalCode::PeerAnswers,
             Self::TermRefused | Self::TermPassed | Self::TakeOverRefused | Self::ResizeRefused => {
                 RefusalCode::PeerRefused
             }
@@ -299,18 +305,18 @@ impl Cause {
             | Self::Joining
             | Self::StillWriting
             | Self::OutrunByPeer
+            | Self::ReceiptAsking
             | Self::ResizeBusy
             | Self::DiscardBusy
             | Self::StoppingAlready => RefusalCode::Busy,
             Self::PrimaryAlready
             | Self::StandbyAlready
-            | Self::ReceiptMetSince
             | Self::ReceiptNotNeeded
             | Self::NoVerify
             | Self::DiscardNobody => RefusalCode::NothingToDo,
             Self::SeveralToHandTo
-            | Self::ReceiptConnected
             | Self::OutdateConnected
+            | Self::TrustConnected
             | Self::VerifyBeyond
             | Self::ResyncNotNow
             | Self::ResizeSize => RefusalCode::BadArgument,

@@ -11,7 +11,7 @@ use twindisk_format::{
 use crate::{
     ConnectionState, LinkId, PeerLatency, Protocol, Time, backoff::Backoff, bitmap::Bitmap,
     compare::Reason, fresh::Fresh, limits::MAX_UNSTABLE, membership::PendingMembership,
-    probe::Withdrawn, sweep::Sweep,
+    probe::Withdrawn, receipt_command::ReceiptCheck, sweep::Sweep,
 };
 
 /// One peer.
@@ -46,6 +46,8 @@ pub(crate) struct Peer {
     pub(crate) answered: Option<Time>,
     /// When the pings of this link were sent that it has not answered.
     pub(crate) pings: VecDeque<Time>,
+    /// A receipt about it that waits for whether it answers.
+    pub(crate) receipt_check: Option<ReceiptCheck>,
     /// How long the next connection is to wait.
     pub(crate) backoff: Backoff,
     /// The term in which it last confirmed to be of the in-sync set.

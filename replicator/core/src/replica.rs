@@ -296,7 +296,8 @@ impl Replica {
                 node: peer.node,
                 name: peer.name.clone(),
                 protocol: peer.protocol,
-                met: boot.0,
+                // So that a number of JSON, which many read as a double, holds it: below 2^53, for ever.
+                met: boot.0 >> 12,
                 wanted: true,
                 link: None,
                 phase: Phase::Down,
@@ -310,6 +311,7 @@ impl Replica {
                 heard: now,
                 answered: None,
                 pings: VecDeque::new(),
+                receipt_check: None,
                 backoff: Backoff::default(),
                 confirmed: None,
                 withdrawn: None,

@@ -1,13 +1,14 @@
 //! What a replica says of itself.
 
 use twindisk_format::{
-    ids::{Slot, Term},
+    ids::{Slot, SlotSet, Term},
     superblock::{ConflictKind, Standing},
 };
 
 use crate::{
-    Activity, ConflictStatus, DiskState, OnPeerLoss, PeerStatus, Progress, ReceiptStatus, Role,
-    Status, Suspension, Time,
+    Activity, ConflictStatus, DiskState, Missing, OnPeerLoss, PeerStatus, Progress, Promotion,
+    ReceiptStatus, RefusalCode, Role, Status, Suspension, Time,
+    limits::{SCORE_OF_PRIMARY, SCORE_OF_STANDBY},
     mutants::Mutant,
     mutation::Stage,
     peer::{FollowStep, Phase},
@@ -32,6 +33,8 @@ impl Replica {
                 why: suspended.why.clone(),
                 release: suspended.release.clone(),
                 for_ms: millis(now, suspended.since),
+                code: self.suspension_code(),
+                missing: self.named(self.missing(), now),
             }),
             no_space: self.no_space_now(now),
             generation: superblock.lineage.newest().map(|generation| {
@@ -44,6 +47,7 @@ impl Replica {
             in_sync: self.in_sync_nodes().iter().map(|node| node.0).collect(),
             still_writing: self.has_unwritten(),
             promote_needs: self.promote_needs(),
+            promotion: Some(self.promotion(now)),
             on_peer_loss: self.config.on_peer_loss,
             peers: self
                 .slots()
@@ -67,6 +71,7 @@ impl Replica {
             connection: peer.connection(),
             connection_why: peer.why.clone(),
             met: peer.met,
+            lost_ms: self.lost_ms(slot, now),
             role: said.map(|said| {
                 if said.primary {
                     Role::Primary
@@ -102,6 +107,40 @@ impl Replica {
             progress: self.progress(slot, now),
             latency: peer.latency.clone(),
         }
+    }
+
+    fn promotion(&self, now: Time) -> Promotion {
+        let refused = match self.role {
+            Role::Primary => None,
+            Role::Standby => self.may_promote(false, None).err(),
+        };
+        let code = refused.map(|no| no.cause.code());
+        let newest = self.disk_is_up_to_date() && code != Some(RefusalCode::Conflict);
+        Promotion {
+            score: match self.role {
+                Role::Primary => Some(SCORE_OF_PRIMARY),
+                Role::Standby => newest.then_some(SCORE_OF_STANDBY),
+            },
+            code,
+            missing: match self.role {
+                Role::Primary => Vec::new(),
+                Role::Standby => self.named(self.without_right(), now),
+            },
+        }
+    }
+
+    fn named(&self, slots: SlotSet, now: Time) -> Vec<Missing> {
+        let missing = |slot| Missing {
+            node: self.peer(slot).name.clone(),
+            met: self.peer(slot).met,
+            lost_ms: self.lost_ms(slot, now),
+        };
+        slots.iter().map(missing).collect()
+    }
+
+    fn lost_ms(&self, slot: Slot, now: Time) -> Option<u64> {
+        let peer = self.peer(slot);
+        peer.link.is_none().then(|| millis(now, peer.since))
     }
 
     /// How a peer stands to the set, as an operator sees it: a whole copy that is not counted on yet is joining.

@@ -1,7 +1,7 @@
 //! Who may be primary: the boot rule, and what a promotion needs (R2, R3, R5).
 
 use twindisk_format::{
-    ids::Slot,
+    ids::{Slot, SlotSet},
     limits::EXTENT_BLOCKS,
     superblock::{Lack, StoredDisk},
 };
@@ -219,15 +219,8 @@ impl Replica {
                     .into(),
             );
         }
-        let missing: Vec<&str> = self
-            .store
-            .in_sync()
-            .iter()
-            .filter(|slot| self.peer(*slot).phase != Phase::Established)
-            .filter(|slot| !self.receipt_holds(*slot))
-            .filter(|_| !self.mutant(Mutant::PromoteWithoutRight))
-            .map(|slot| &*self.peer(slot).name)
-            .collect();
+        let without = self.without_right();
+        let missing: Vec<&str> = without.iter().map(|slot| &*self.peer(slot).name).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -246,6 +239,16 @@ impl Replica {
                  stop it there, say `twindisk outdate` there, and here `twindisk receipt --released --about {name}`"
             ),
         )
+    }
+
+    /// The members of the in-sync set that are not here, and about which there is no right.
+    pub(crate) fn without_right(&self) -> SlotSet {
+        let in_sync = self.store.in_sync();
+        let here = |slot: Slot| self.peer(slot).phase == Phase::Established;
+        let without = |slot: &Slot| {
+            !here(*slot) && !self.receipt_holds(*slot) && !self.mutant(Mutant::PromoteWithoutRight)
+        };
+        in_sync.iter().filter(without).collect()
     }
 
     fn connected_primary(&self, handover: Option<Slot>) -> Option<Slot> {

@@ -93,6 +93,7 @@ impl Replica {
         let peer = self.peer_mut(slot);
         if let Some(sent) = peer.pings.pop_front() {
             peer.answered = Some(sent);
+            self.answered_receipt(slot, sent);
         }
     }
 

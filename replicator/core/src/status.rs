@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use twindisk_format::{binding::Binding, superblock::Standing};
 
-use crate::{Latency, OnPeerLoss, PeerLatency, Protocol};
+use crate::{Latency, OnPeerLoss, PeerLatency, Protocol, RefusalCode};
 
 /// Everything an operator may want to know of one resource on one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,9 @@ pub struct Status {
     pub still_writing: bool,
     /// What would have to be true to promote this node; empty when it can be promoted now (or is primary).
     pub promote_needs: Vec<String>,
+    /// The same for a cluster manager: how good a primary this node would be, and what it lacks. Never by an older version.
+    #[serde(default)]
+    pub promotion: Option<Promotion>,
     /// The configured loss policy; `continue` is unsafe and shown for ever.
     pub on_peer_loss: OnPeerLoss,
     /// Each peer.
@@ -92,6 +95,9 @@ pub struct PeerStatus {
     /// Names the last connection: never the same twice.
     #[serde(default)]
     pub met: u64,
+    /// Milliseconds since its connection was lost; `None` while there is one.
+    #[serde(default)]
+    pub lost_ms: Option<u64>,
     /// Its role, when connected.
     pub role: Option<Role>,
     /// Its disk, when connected (or as last known).
@@ -168,6 +174,44 @@ pub struct ReceiptStatus {
     pub term: u64,
 }
 
+/// How good a primary a node would be, as a cluster manager asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Promotion {
+    /// A promotion score: 10000 for the primary, 1000 for a standby whose copy is the newest, `None` for any other. That the
+    /// others are known to be off is for whoever promotes to see to: a standby keeps its score when it loses its primary.
+    pub score: Option<u32>,
+    /// What a promotion would be refused with now; `None`: it can be promoted, or is primary.
+    pub code: Option<RefusalCode>,
+    /// The nodes about which a right is missing.
+    pub missing: Vec<Missing>,
+}
+
+/// A node that is counted on and not here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Missing {
+    /// Its name.
+    pub node: String,
+    /// Names the last connection to it, for a receipt that is to be void when the two have met since.
+    pub met: u64,
+    /// Milliseconds since it was lost; `None` while it is connected.
+    pub lost_ms: Option<u64>,
+}
+
+/// Why I/O waits, for programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SuspensionCode {
+    /// In-sync replicas are lost: they come back, or a receipt about each of them.
+    #[default]
+    PeerLost,
+    /// The only copies of the data are lost: they come back.
+    LastCopyLost,
+    /// The metadata of this node can't be written.
+    Metadata,
+}
+
 /// Why I/O waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -178,6 +222,12 @@ pub struct Suspension {
     pub release: String,
     /// Milliseconds since it began.
     pub for_ms: u64,
+    /// For programs.
+    #[serde(default)]
+    pub code: SuspensionCode,
+    /// The nodes that are waited for.
+    #[serde(default)]
+    pub missing: Vec<Missing>,
 }
 
 /// Writes that found no space on this node's disk, and are tried again.

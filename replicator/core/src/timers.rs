@@ -2,13 +2,16 @@
 
 use twindisk_format::ids::Slot;
 
-use crate::{Mark, Time, limits::MAX_UNANSWERED_PINGS, replica::Replica};
+use crate::{
+    Mark, Time, limits::MAX_UNANSWERED_PINGS, receipt_command::ReceiptCheck, replica::Replica,
+};
 
 impl Replica {
     /// Does what is due.
     pub(crate) fn timers(&mut self) {
         for slot in self.slots() {
             self.watch_peer(slot);
+            self.look_for_answer(slot);
         }
         self.flush_in_background();
         self.job_timers();
@@ -64,7 +67,9 @@ impl Replica {
             let undecided = peer.undecided().then(|| peer.since + timings.undecided());
             let oldest = oldest.map(|since| since + timings.request_timeout);
             let probe = self.probe_for(slot);
-            [Some(silent), oldest, ping, undecided, probe]
+            let check = peer.receipt_check.as_ref();
+            let check = check.and_then(ReceiptCheck::deadline);
+            [Some(silent), oldest, ping, undecided, probe, check]
                 .into_iter()
                 .flatten()
                 .min()

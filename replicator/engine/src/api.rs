@@ -71,6 +71,8 @@ pub enum Input {
         command: Command,
         /// Takes the outcome.
         done: Box<dyn FnOnce(CommandOutcome) + Send>,
+        /// Whether somebody still waits for it. A command that nobody waits for when its turn comes is not carried out.
+        wanted: Box<dyn Fn() -> bool + Send>,
     },
     /// Takes a snapshot of the status; called once, on the resource's thread.
     Status(Box<dyn FnOnce(Status) + Send>),

@@ -218,7 +218,10 @@ impl Engine {
                 let (links, mut context) = self.links();
                 links.add(link, &mut context);
             }
-            Message::Input(Input::Command { command, done }) => {
+            Message::Input(Input::Command { wanted, .. }) if !wanted() => {
+                tracing::info!("a command is not carried out: nobody waits for it any more");
+            }
+            Message::Input(Input::Command { command, done, .. }) => {
                 self.command_ids += 1;
                 let id = CommandId(self.command_ids);
                 self.commands.insert(id, done);

@@ -457,6 +457,7 @@ const fn command_name(command: &Command) -> &'static str {
         Command::Disconnect { .. } => "disconnect",
         Command::Receipt { .. } => "receipt",
         Command::Outdate => "outdate",
+        Command::Trust { .. } => "trust",
         Command::Verify { .. } => "verify",
         Command::VerifyStop => "verify stop",
         Command::Resync { .. } => "resync",

@@ -23,6 +23,7 @@ mod split_brain;
 mod stalls;
 mod three;
 mod two_resources;
+mod vouched;
 
 use crate::{run::Outcome, swarm::Seed, trace::Telling};
 
@@ -45,7 +46,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 20] = [
+    let subjects: [(&str, &[(&str, Run)]); 21] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
@@ -66,6 +67,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("epochs", epochs::ALL),
         ("two resources", two_resources::ALL),
         ("services", services::ALL),
+        ("vouched for", vouched::ALL),
     ];
     subjects.into_iter().flat_map(|(subject, list)| {
         list.iter()

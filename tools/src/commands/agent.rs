@@ -152,6 +152,7 @@ fn told(answer: AgentAnswer) -> Result<(), Failure> {
             Ok(())
         }
         AgentAnswer::Refused(why) => Err(Failure::Refused {
+            code: None,
             why,
             next: String::new(),
         }),

@@ -177,6 +177,7 @@ fn end(kernel: &mut Kernel, index: u32, why: String) -> Result<(), Failure> {
     ));
     kernel.detach(index).map_err(Failure::error)?;
     Err(Failure::Refused {
+        code: None,
         why,
         next: format!(
             "stop what uses /dev/nbd{index} and unmount it; then attach it anew where the resource is primary"
@@ -283,6 +284,7 @@ fn now(context: &Context, resource: &str) -> Result<Binding, Failure> {
     replica
         .and_then(|replica| replica.binding)
         .ok_or_else(|| Failure::Refused {
+            code: None,
             why: format!("node {} does not serve {resource} now", context.node.name),
             next: "only the primary serves; `twindisk status` shows which node is".to_owned(),
         })

@@ -131,6 +131,7 @@ pub(crate) fn make(plan: &Plan<'_>) -> Result<Made, Failure> {
     let holds = contents::found(&device).map_err(Failure::error)?;
     if let Some(holds) = holds.as_ref().filter(|_| !plan.first && !plan.overwrite) {
         return Err(Failure::Refused {
+            code: None,
             why: format!("{} holds {holds}", path.display()),
             next: format!(
                 "if that is the data of {0}: twindisk init {0} --first, on this node alone; to have it overwritten by a \
@@ -295,6 +296,7 @@ fn refuse_overwriting(path: &Path, plan: &Plan<'_>) -> Result<(), Failure> {
         .map_err(|error| Failure::Error(format!("the metadata {error}")))?;
     if found.load().is_ok() {
         return Err(Failure::Refused {
+            code: None,
             why: format!("{} holds valid metadata of a replica", path.display()),
             next: how,
         });
@@ -307,6 +309,7 @@ fn refuse_overwriting(path: &Path, plan: &Plan<'_>) -> Result<(), Failure> {
     });
     if used {
         return Err(Failure::Refused {
+            code: None,
             why: format!("{} is not empty: is the path right?", path.display()),
             next: how,
         });
@@ -330,6 +333,7 @@ fn refuse_overwriting_tail(
     let path = device.path().display();
     if Metadata::internal(device).is_ok_and(|found| found.load().is_ok()) {
         return Err(Failure::Refused {
+            code: None,
             why: format!("{path} holds valid metadata of a replica at its tail"),
             next: how,
         });
@@ -341,6 +345,7 @@ fn refuse_overwriting_tail(
             .map_err(|error| Failure::Error(format!("{path}: {error}")))?;
         if data.0.iter().any(|byte| *byte != 0) {
             return Err(Failure::Refused {
+                code: None,
                 why: format!(
                     "the last {} of {path}, where metadata would go, are in use (a filesystem that fills the device?)",
                     Bytes((end - superblock.max_size_blocks) * BLOCK_BYTES as u64)

@@ -196,6 +196,7 @@ fn move_to_end(context: &Context, resource: Option<&str>, was: u64) -> Result<()
     let (resource, member) = context.pick(resource)?;
     if let Some(path) = &member.metadata {
         return Err(Failure::Refused {
+            code: None,
             why: format!(
                 "the metadata of {} is in {}, which does not move",
                 resource.name,

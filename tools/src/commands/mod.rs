@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod demote;
 pub(crate) mod events;
 pub(crate) mod fence;
+pub(crate) mod fenced;
 pub(crate) mod generate;
 pub(crate) mod init;
 pub(crate) mod link;
@@ -17,10 +18,12 @@ pub(crate) mod receipt;
 pub(crate) mod resize;
 pub(crate) mod resolve;
 pub(crate) mod resync;
+pub(crate) mod score;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod switchover;
 pub(crate) mod top;
+pub(crate) mod trust;
 pub(crate) mod verify;
 mod watch;
 pub(crate) mod witness;
@@ -39,11 +42,14 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Agent(args) => agent::run(place, &args),
         Command::Witness(args) => witness::run(&args),
         Command::Fence(args) => fence::run(place, args),
+        Command::Fenced(args) => fenced::run(place, &args),
+        Command::Score(args) => score::run(place, &args),
+        Command::Trust(args) => trust::run(place, args),
         Command::Status(args) => status::run(place, &args),
         Command::Top(args) => top::run(place, &args),
         Command::Promote(args) => promote::run(place, args),
         Command::Demote(args) => demote::run(place, &args),
-        Command::Switchover(args) => switchover::run(place, args),
+        Command::Switchover(args) => switchover::run(place, &args),
         Command::Connect(args) => link::connect(place, args),
         Command::Disconnect(args) => link::disconnect(place, args),
         Command::Receipt(args) => receipt::run(place, args),

@@ -7,7 +7,7 @@ use twindisk_engine::store::{Access, Backing, Metadata, StoreError};
 use twindisk_format::{layout::Layout, superblock::StoredDisk};
 
 use crate::{
-    ask::{Context, Where},
+    ask::{Context, Form, Where},
     exit::Failure,
     out,
 };
@@ -20,6 +20,8 @@ pub(crate) struct Args {
     /// Its `twindisk serve` is dead and its host is not: write it into the metadata, under its lock
     #[arg(long)]
     offline: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
@@ -28,13 +30,14 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
         return offline(&context, args.resource.as_deref());
     }
     let resource = context.name(args.resource.as_deref())?;
-    context.tell(Ask::Outdate { resource })
+    context.tell(Ask::Outdate { resource }, args.form)
 }
 
 /// The lock proves that no process serves the replica; the record, once durable, that none ever will as it is.
 fn offline(context: &Context, resource: Option<&str>) -> Result<(), Failure> {
     let (resource, member) = context.pick(resource)?;
     let served = || Failure::Refused {
+        code: None,
         why: format!("{} is being served on this node", resource.name),
         next: format!("twindisk outdate {} (without --offline)", resource.name),
     };
@@ -61,6 +64,7 @@ fn offline(context: &Context, resource: Option<&str>) -> Result<(), Failure> {
     if superblock.peers.iter().any(|peer| peer.conflict.is_some()) {
         // R11: which of the two it is the older one of is for a person to say.
         return Err(Failure::Refused {
+            code: None,
             why: format!(
                 "{} is in conflict with another replica, and no person has decided yet whose data counts",
                 resource.name

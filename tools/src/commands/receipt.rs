@@ -2,7 +2,11 @@
 
 use twindisk_control::protocol::{Ask, ReceiptWord};
 
-use crate::{ask::Where, exit::Failure, input::confirm};
+use crate::{
+    ask::{Form, Where},
+    exit::Failure,
+    input::confirm,
+};
 
 /// A receipt says what proves that another node can acknowledge no more writes. Silence, a timeout and a failed ping
 /// prove nothing. If what you say is not so, writes that were acknowledged can be lost.
@@ -23,12 +27,17 @@ pub(crate) struct Args {
     /// The node that the receipt is about [default: the only peer]
     #[arg(long, value_name = "NODE")]
     about: Option<String>,
+    /// `met` of the node in `twindisk status --json` when that was done: void if the two have met since
+    #[arg(long, value_name = "NUMBER")]
+    met: Option<u64>,
     /// What was done, by whom; kept in the event log
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// The resource's name once more, instead of typing it at the prompt
     #[arg(long, value_name = "RESOURCE")]
     confirm: Option<String>,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub(crate) fn run(place: &Where, args: Args) -> Result<(), Failure> {
@@ -49,11 +58,12 @@ pub(crate) fn run(place: &Where, args: Args) -> Result<(), Failure> {
             ),
         )?;
     }
-    context.tell(Ask::Receipt {
-        met: None,
+    let ask = Ask::Receipt {
+        met: args.met,
         resource,
         about: args.about,
         kind,
         detail: args.reason.unwrap_or_default(),
-    })
+    };
+    context.tell(ask, args.form)
 }

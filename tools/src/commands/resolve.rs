@@ -2,7 +2,11 @@
 
 use twindisk_control::protocol::Ask;
 
-use crate::{ask::Where, exit::Failure, input::confirm};
+use crate::{
+    ask::{Form, Where},
+    exit::Failure,
+    input::confirm,
+};
 
 /// Both nodes went on from a common state and refuse to mix. The blocks that the loser changed are kept in a file of
 /// its state directory, then it is resynced from the other one.
@@ -19,6 +23,8 @@ pub(crate) struct Args {
     /// The resource's name once more, instead of typing it at the prompt
     #[arg(long, value_name = "RESOURCE")]
     confirm: Option<String>,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub(crate) fn run(place: &Where, args: Args) -> Result<(), Failure> {
@@ -32,9 +38,10 @@ pub(crate) fn run(place: &Where, args: Args) -> Result<(), Failure> {
             args.discard
         ),
     )?;
-    context.tell(Ask::Resolve {
+    let ask = Ask::Resolve {
         resource,
         discard: args.discard,
         keep: args.keep,
-    })
+    };
+    context.tell(ask, args.form)
 }

@@ -3,7 +3,11 @@
 use twindisk_control::{protocol::Ask, units::Bytes};
 
 use super::watch::{Watch, complete, number};
-use crate::{ask::Where, exit::Failure, out};
+use crate::{
+    ask::{Form, Where},
+    exit::Failure,
+    out,
+};
 
 /// It runs by itself whenever a peer comes back; this starts it again, or compares everything.
 #[derive(clap::Args, Debug)]
@@ -19,6 +23,8 @@ pub(crate) struct Args {
     /// Wait for the end
     #[arg(long)]
     wait: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub(crate) fn run(place: &Where, args: Args) -> Result<(), Failure> {
@@ -28,11 +34,12 @@ pub(crate) fn run(place: &Where, args: Args) -> Result<(), Failure> {
         .wait
         .then(|| Watch::begin(&context, &resource))
         .transpose()?;
-    context.tell(Ask::Resync {
+    let ask = Ask::Resync {
         resource: resource.clone(),
         peer: args.peer,
         full: args.full,
-    })?;
+    };
+    context.tell(ask, args.form)?;
     let Some(watch) = watch else {
         return Ok(());
     };

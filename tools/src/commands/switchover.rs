@@ -10,7 +10,7 @@ use twindisk_control::protocol::Ask;
 use twindisk_core::{Role, Status};
 
 use crate::{
-    ask::{Context, Where},
+    ask::{Context, Decides, Form, Where},
     commands::agent,
     exit::Failure,
     out,
@@ -24,6 +24,10 @@ pub(crate) struct Args {
     /// The node that shall be primary
     #[arg(long, value_name = "NODE")]
     to: Option<String>,
+    #[command(flatten)]
+    decides: Decides,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// Beyond the configured `stop-timeout`, within which the old primary lets go.
@@ -35,39 +39,46 @@ const NEWS: Duration = Duration::from_secs(1);
 /// How often the state is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
-pub(crate) fn run(place: &Where, args: Args) -> Result<(), Failure> {
+pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
     let context = place.load()?;
     let resource = context.name(args.resource.as_deref())?;
-    let mut before = replica(&context, &resource)?.role;
+    context.may_decide(&resource, args.decides)?;
+    args.form.say(hand_over(&context, &resource, args))
+}
+
+fn hand_over(context: &Context, resource: &str, args: &Args) -> Result<String, Failure> {
+    let mut before = context.replica(resource)?.role;
     let to = args.to.clone();
-    if agent::if_running(&context).is_some_and(|agent| looks_after(&agent, &resource)) {
+    if agent::if_running(context).is_some_and(|agent| looks_after(&agent, resource)) {
         let patience = Instant::now() + NEWS;
         while before == Role::Standby && Instant::now() < patience {
             thread::sleep(LOOK);
-            before = replica(&context, &resource)?.role;
+            before = context.replica(resource)?.role;
         }
         if before == Role::Standby {
             return Err(Failure::Refused {
+                code: None,
                 why: format!("an agent looks after {resource}: it has services to take down first"),
                 next: format!("twindisk switchover {resource} on the node that is primary"),
             });
         }
-        let resource = Some(resource.clone());
-        agent::tell(&context, &AgentAsk::Switchover { resource })?;
+        let resource = Some(resource.to_owned());
+        agent::tell(context, &AgentAsk::Switchover { resource })?;
     } else {
         let message = context.done(Ask::Switchover {
-            resource: resource.clone(),
-            to: args.to,
+            resource: resource.to_owned(),
+            to: to.clone(),
         })?;
-        out::say!("{message}");
+        if !args.form.json {
+            out::say!("{message}");
+        }
     }
-    let stop_timeout = context.pick(Some(&resource))?.0.timings.stop_timeout;
+    let stop_timeout = context.pick(Some(resource))?.0.timings.stop_timeout;
     let deadline = Instant::now() + stop_timeout + GRACE;
     loop {
-        let now = replica(&context, &resource)?;
+        let now = context.replica(resource)?;
         if let Some(done) = done(&now, before, to.as_deref()) {
-            out::say!("{done}");
-            return Ok(());
+            return Ok(done);
         }
         if Instant::now() > deadline {
             return Err(Failure::Error(format!(
@@ -99,13 +110,4 @@ fn done(now: &Status, before: Role, to: Option<&str>) -> Option<String> {
             .map(|peer| format!("{} is primary in term {}", peer.name, now.term)),
         (Role::Standby, _) | (Role::Primary, Role::Primary) => None,
     }
-}
-
-fn replica(context: &Context, resource: &str) -> Result<Status, Failure> {
-    let status = context.client()?.status(Some(resource))?;
-    let found = status.resources.into_iter().next();
-    let found = found.ok_or_else(|| Failure::Error(format!("there is no resource {resource}")))?;
-    found
-        .replica
-        .ok_or_else(|| Failure::Error(found.why.unwrap_or_default()))
 }

@@ -3,7 +3,12 @@
 use twindisk_control::{protocol::Ask, units::Bytes};
 
 use super::watch::{Watch, complete, number};
-use crate::{ask::Where, exit::Failure, input::size, out};
+use crate::{
+    ask::{Form, Where},
+    exit::Failure,
+    input::size,
+    out,
+};
 
 /// Runs on line, on the primary, against every in-sync peer; the application's writes go on meanwhile.
 #[derive(clap::Args, Debug)]
@@ -25,24 +30,27 @@ pub(crate) struct Args {
     /// Stop a verify that is under way
     #[arg(long, conflicts_with_all = ["repair", "length"])]
     stop: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
     let context = place.load()?;
     let resource = context.name(args.resource.as_deref())?;
     if args.stop {
-        return context.tell(Ask::VerifyStop { resource });
+        return context.tell(Ask::VerifyStop { resource }, args.form);
     }
     let watch = args
         .wait
         .then(|| Watch::begin(&context, &resource))
         .transpose()?;
-    context.tell(Ask::Verify {
+    let ask = Ask::Verify {
         resource: resource.clone(),
         from_bytes: args.from,
         length_bytes: args.length,
         repair: args.repair,
-    })?;
+    };
+    context.tell(ask, args.form)?;
     let Some(watch) = watch else {
         return Ok(());
     };

@@ -9,6 +9,7 @@ mod bad_input;
 mod bound;
 mod command_line;
 mod failover;
+mod for_programs;
 mod growth;
 mod identity;
 mod no_space;

@@ -9,12 +9,10 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
-mod client;
 mod forks;
 mod heartbeats;
 mod http;
 mod hung;
-mod observer;
 mod outages;
 mod power_loss;
 mod process_death;
@@ -25,6 +23,9 @@ mod split;
 mod strangers;
 mod switched;
 mod tenure;
+mod two_writers;
 mod unproven;
 mod upgrade;
 mod watched;
+
+use harness::{client, observer};

@@ -6,11 +6,13 @@
 pub(crate) mod alone;
 pub(crate) mod arena;
 pub(crate) mod book;
+pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod fio;
 pub(crate) mod host;
 pub(crate) mod load;
 pub(crate) mod namespaces;
+pub(crate) mod observer;
 pub(crate) mod platter;
 pub(crate) mod process;
 pub(crate) mod programs;

@@ -135,17 +135,27 @@ impl Namespaces {
 
     /// Of what a node would say to the other one about the replicas nothing gets through, and of the heartbeats of one path.
     pub(crate) fn cut_replication(&self) {
-        self.blackhole("add");
+        self.blackhole("add", NETWORKS[0]);
     }
 
     /// It gets through again.
     pub(crate) fn heal_replication(&self) {
-        self.blackhole("del");
+        self.blackhole("del", NETWORKS[0]);
     }
 
-    fn blackhole(&self, what: &str) {
+    /// Nothing gets through of the heartbeats of the other path.
+    pub(crate) fn cut_heartbeats(&self) {
+        self.blackhole("add", NETWORKS[1]);
+    }
+
+    /// It gets through again.
+    pub(crate) fn heal_heartbeats(&self) {
+        self.blackhole("del", NETWORKS[1]);
+    }
+
+    fn blackhole(&self, what: &str, network: &str) {
         for (name, other) in self.nodes.iter().zip(["2", "1"]) {
-            let other = format!("{}.{other}", NETWORKS[0]);
+            let other = format!("{network}.{other}");
             ip(&["-n", name, "route", what, "blackhole", &other]);
         }
     }

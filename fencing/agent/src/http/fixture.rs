@@ -209,6 +209,7 @@ fn replica() -> Status {
         in_sync: vec![1, 2],
         still_writing: false,
         promote_needs: Vec::new(),
+        promotion: None,
         faults: Vec::new(),
         on_peer_loss: OnPeerLoss::default(),
         peers: vec![PeerStatus {
@@ -218,6 +219,7 @@ fn replica() -> Status {
             connection: ConnectionState::Established,
             connection_why: String::new(),
             met: 9,
+            lost_ms: None,
             role: Some(Role::Standby),
             disk: Some(DiskState::UpToDate),
             in_sync: true,

@@ -18,6 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::Deserialize;
 use twindisk_core::{OnDiskError, OnPeerLoss, Protocol, Timings};
 use twindisk_engine::{BufferSizes, BusyPoll, store::IoMode};
 use twindisk_format::ids::NodeId;
@@ -130,11 +131,24 @@ impl Section {
     }
 }
 
+/// Who decides which node is primary (R8: one for each resource, the same on all nodes).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arbiter {
+    /// Power switches, and the agent that asks them; or a person.
+    #[default]
+    Fence,
+    /// A cluster manager, as Pacemaker: it promotes and demotes, and brings receipts of what it has fenced.
+    External,
+}
+
 /// One replicated device.
 #[derive(Clone, Debug)]
 pub struct Resource {
     /// Its name: also the name of the NBD export.
     pub name: String,
+    /// Who grants the next term.
+    pub arbiter: Arbiter,
     /// What a primary does when an in-sync peer is lost.
     pub on_peer_loss: OnPeerLoss,
     /// What a primary does when its own disk fails.

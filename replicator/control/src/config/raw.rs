@@ -7,6 +7,7 @@ use toml::Spanned;
 use twindisk_core::{OnDiskError, OnPeerLoss, Protocol};
 
 use super::{
+    Arbiter,
     error::{ConfigError, nearest},
     place::locate,
 };
@@ -56,6 +57,7 @@ pub(super) struct RawNode {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawResource {
     pub(super) protocol: Option<Protocol>,
+    pub(super) arbiter: Option<Arbiter>,
     pub(super) on_peer_loss: Option<OnPeerLoss>,
     pub(super) on_disk_error: Option<OnDiskError>,
     pub(super) ping_interval: Option<Spanned<Span>>,
@@ -142,6 +144,7 @@ const NODE_KEYS: &[&str] = &[
 ];
 const RESOURCE_KEYS: &[&str] = &[
     "protocol",
+    "arbiter",
     "on-peer-loss",
     "on-disk-error",
     "ping-interval",

@@ -14,7 +14,7 @@ use twindisk_engine::BufferSizes;
 use twindisk_format::{ids::NodeId, limits::MAX_PEERS};
 
 use super::{
-    Config, ConfigError, Member, NbdAddress, Node, Resource, SecretSource,
+    Arbiter, Config, ConfigError, Member, NbdAddress, Node, Resource, SecretSource,
     error::nearest,
     raw::{RawConfig, RawMember, RawNode, RawResource, Text},
     values::Source,
@@ -229,11 +229,13 @@ impl Source<'_> {
                 format!("a resource has at most {}", MAX_PEERS + 1),
             ));
         }
+        let arbiter = raw.arbiter.unwrap_or_default();
         Ok(Resource {
             name: name.get_ref().clone(),
+            arbiter,
             on_peer_loss: raw.on_peer_loss.unwrap_or_default(),
             on_disk_error: raw.on_disk_error.unwrap_or_default(),
-            timings: self.timings(raw, judged)?,
+            timings: self.timings(raw, judged || arbiter == Arbiter::External)?,
             busy_poll: self.busy_poll(raw.busy_poll.as_ref())?,
             buffers: self.buffers(raw)?,
             al_extents: raw
@@ -295,7 +297,7 @@ impl Source<'_> {
     fn timings(&self, raw: &RawResource, judged: bool) -> Result<Timings, ConfigError> {
         let mut default = Timings::default();
         if judged {
-            // An agent that has found a peer dead waits for this connection no longer than for its own heartbeats.
+            // Whoever has found a peer dead waits for this connection no longer than for its own heartbeats.
             default.ping_interval = Duration::from_millis(300);
             default.peer_timeout = Duration::from_millis(1500);
             default.read_lease = Duration::from_millis(900);

@@ -1,7 +1,8 @@
 //! The control socket: requests in, answers out, one JSON object a line.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, os::fd::AsFd, rc::Rc};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
@@ -71,13 +72,37 @@ async fn converse(socket: UnixStream, node: &Rc<Node>) -> std::io::Result<()> {
                 send(&mut writer, &answer).await?;
             }
             Ok(ask) => {
-                let answer = node.carry_out(&ask).await;
+                let answer = tokio::select! {
+                    biased;
+                    () = hung_up(writer.as_ref()) => caller_gone(),
+                    answer = node.carry_out(&ask) => answer,
+                };
                 record(node, &ask, uid, &answer);
                 send(&mut writer, &answer).await?;
             }
             Err(answer) => send(&mut writer, &answer).await?,
         }
     }
+}
+
+/// Comes back when the other side has closed its socket. (One that has only said its last word still hears.)
+async fn hung_up(socket: &UnixStream) {
+    loop {
+        let mut ask = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+        let gone = poll(&mut ask, PollTimeout::ZERO).is_ok_and(|ready| ready > 0);
+        if gone {
+            return;
+        }
+        tokio::time::sleep(limits::CALLER_LOOK).await;
+    }
+}
+
+/// Whoever asked may have called it failed, and done something else since.
+fn caller_gone() -> Answer {
+    failed(
+        "whoever asked has gone: it is not carried out, unless it had begun",
+        "ask again, if it is still wanted",
+    )
 }
 
 fn understand(line: &[u8]) -> Result<Ask, Answer> {

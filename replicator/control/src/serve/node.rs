@@ -145,6 +145,9 @@ impl Node {
                 met: *met,
             },
             Ask::Outdate { .. } => Command::Outdate,
+            Ask::Trust { reason, .. } => Command::Trust {
+                reason: reason.clone(),
+            },
             Ask::Verify {
                 from_bytes,
                 length_bytes,

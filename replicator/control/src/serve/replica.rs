@@ -183,11 +183,15 @@ impl Replica {
     /// Has a command carried out.
     pub(crate) async fn command(&self, command: Command) -> Result<CommandReply, Refusal> {
         let (done, outcome) = oneshot::channel();
+        // Gone with this future, when whoever asked is.
+        let caller = Arc::new(());
+        let waits = Arc::downgrade(&caller);
         let input = Input::Command {
             command,
             done: Box::new(move |result| {
                 let _ = done.send(result);
             }),
+            wanted: Box::new(move || waits.strong_count() > 0),
         };
         self.send(input).map_err(|why| self.interrupted(why))?;
         match outcome.await {

@@ -225,7 +225,11 @@ impl Node {
             let _ = answer.send(result);
         });
         self.sender()
-            .send(Input::Command { command, done })
+            .send(Input::Command {
+                command,
+                done,
+                wanted: Box::new(|| true),
+            })
             .expect("running");
         outcome.recv_timeout(DEADLINE).expect("answered")
     }
@@ -248,10 +252,11 @@ impl Node {
                 let _ = answer.send(result);
             });
             let command = Command::Stop;
-            let _ = running
-                .thread
-                .sender()
-                .send(Input::Command { command, done });
+            let _ = running.thread.sender().send(Input::Command {
+                command,
+                done,
+                wanted: Box::new(|| true),
+            });
             running.thread.join();
         }
     }

@@ -436,6 +436,7 @@ const SEEN: &[(&str, &[&str])] = &[
             "disconnect",
             "receipt",
             "outdate",
+            "trust",
             "verify",
             "verify stop",
             "resync",

@@ -361,7 +361,7 @@ fn receipts_that_are_refused(seed: Seed, telling: Telling) -> Outcome {
         kind,
         detail: "too early".to_owned(),
     };
-    script.must_refuse(0, receipt(ReceiptKind::Fence), RefusalCode::BadArgument);
+    script.must_refuse(0, receipt(ReceiptKind::Fence), RefusalCode::PeerAnswers);
     script.power_off(1, Loss::All);
     script.wait_lost(0, 1);
     script.fenced(0, 1);
@@ -455,7 +455,7 @@ fn receipt_from_before_a_meeting(seed: Seed, telling: Telling) -> Outcome {
         detail: "it was recorded as outdated".into(),
         met,
     };
-    script.must_refuse(0, receipt(met), RefusalCode::NothingToDo);
+    script.must_refuse(0, receipt(met), RefusalCode::PeerAnswers);
     script.must(1, Command::Outdate);
     let met = Some(script.status(0).peers[0].met);
     script.must(0, receipt(met));

@@ -120,6 +120,7 @@ impl Tail {
     pub(super) fn refusal(&self, path: &Path) -> Failure {
         let path_text = path.display();
         Failure::Refused {
+            code: None,
             why: format!(
                 "{}, and they are not empty (the end of a GPT, or of a file system?)",
                 self.what(path)

@@ -53,6 +53,8 @@ fn clients_are_sent_to_a_primary_whose_io_goes_on_and_whose_services_are_up() {
                         why: "beta is lost".into(),
                         release: "a receipt".into(),
                         for_ms: 3000,
+                        code: twindisk_core::SuspensionCode::PeerLost,
+                        missing: Vec::new(),
                     });
                 },
                 "waiting for 3000 ms: beta is lost",

@@ -17,6 +17,8 @@ fn a_page_byte_by_byte() {
         why: "beta is lost".into(),
         release: "a receipt".into(),
         for_ms: 1500,
+        code: twindisk_core::SuspensionCode::PeerLost,
+        missing: Vec::new(),
     });
     let peer = &mut scene.replica().peers[0];
     peer.dirty_bytes = 4096;

@@ -12,17 +12,15 @@ use twindisk_nbd::{
     client::{Client as Nbd, ClientError, ConnectOptions, Fua, Uri, Zeroing},
 };
 
-use crate::{
-    harness::{
-        LOOK, PATIENCE,
-        arena::SIZE,
-        book::{BLOCK, Book, Change, Loss, Range, payload},
-        cluster::{ALPHA, BETA, Cluster},
-        eventually,
-        load::{self, Ended, Gauge, Plan},
-        random::seed,
-    },
+use super::{
+    LOOK, PATIENCE,
+    arena::SIZE,
+    book::{BLOCK, Book, Change, Loss, Range, payload},
+    cluster::{ALPHA, BETA, Cluster},
+    eventually,
+    load::{self, Ended, Gauge, Plan},
     observer,
+    random::seed,
 };
 
 /// The client.

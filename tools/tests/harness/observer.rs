@@ -11,7 +11,7 @@ use std::{
 
 use twindisk_nbd::client::{Client, ConnectOptions, Fua, Uri};
 
-use crate::harness::{
+use super::{
     LOOK,
     cluster::{ALPHA, BETA, Cluster},
 };
@@ -31,7 +31,7 @@ pub(crate) struct Accepted {
     /// By whom.
     pub(crate) node: &'static str,
     /// On which connection with it: a node that stops being primary drops its clients.
-    connection: u64,
+    pub(crate) connection: u64,
     /// It was sent then.
     pub(crate) sent: Instant,
     /// The answer was there then.
@@ -69,6 +69,18 @@ impl Observer {
         let mut after = accepted.iter();
         let first = after.find(|one| one.node == node && one.sent >= moment);
         first.map(|one| one.answered)
+    }
+
+    /// The longest time since `moment` in which nobody accepted anything.
+    pub(crate) fn longest_gap(&self, moment: Instant) -> Duration {
+        let accepted = self.accepted.lock().expect("no observer panicked");
+        let mut answered: Vec<Instant> = accepted.iter().map(|one| one.answered).collect();
+        answered.retain(|at| *at >= moment);
+        answered.push(Instant::now());
+        answered.sort_unstable();
+        let before = std::iter::once(&moment).chain(&answered);
+        let gaps = before.zip(&answered).map(|(from, to)| *to - *from);
+        gaps.max().unwrap_or_default()
     }
 
     /// Ends, and fails when both nodes accepted writes at the same time. The nodes that did, in their order.
@@ -127,7 +139,7 @@ fn probe(
 }
 
 /// Writes that one node accepted while the other was seen to be accepting: between two of its own on one connection.
-fn overlaps(accepted: &[Accepted]) -> Vec<(Accepted, [Accepted; 2])> {
+pub(crate) fn overlaps(accepted: &[Accepted]) -> Vec<(Accepted, [Accepted; 2])> {
     let of = |node: &str| -> Vec<Accepted> {
         let mut writes = accepted.to_vec();
         writes.retain(|one| one.node == node);
@@ -152,7 +164,7 @@ fn overlaps(accepted: &[Accepted]) -> Vec<(Accepted, [Accepted; 2])> {
 
 /// Who accepted, in order, each as often as the role came to it. A write that began on one node after the other had
 /// answered counts as a change, so that even one write too late is one name too many.
-fn reigns(accepted: &[Accepted]) -> Vec<&'static str> {
+pub(crate) fn reigns(accepted: &[Accepted]) -> Vec<&'static str> {
     let mut sorted = accepted.to_vec();
     sorted.sort_by_key(|one| one.sent);
     let mut reigns: Vec<&'static str> = Vec::new();
@@ -168,48 +180,4 @@ fn reigns(accepted: &[Accepted]) -> Vec<&'static str> {
         }
     }
     reigns
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Sent and answered, in milliseconds.
-    fn writes(of: &[(&'static str, u64, u64, u64)]) -> Vec<Accepted> {
-        let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
-        of.iter()
-            .map(|(node, connection, sent, answered)| Accepted {
-                node,
-                connection: *connection,
-                sent: at(*sent),
-                answered: at(*answered),
-            })
-            .collect()
-    }
-
-    #[test]
-    fn two_writers_are_seen_and_a_handover_is_none() {
-        let handover = writes(&[
-            (ALPHA, 1, 0, 1),
-            (ALPHA, 1, 5, 30),
-            (BETA, 1, 10, 20),
-            (BETA, 1, 40, 41),
-            (ALPHA, 2, 50, 51),
-        ]);
-        assert!(overlaps(&handover).is_empty());
-        assert_eq!(reigns(&handover), [ALPHA, BETA, ALPHA]);
-
-        let two = writes(&[
-            (ALPHA, 1, 0, 1),
-            (BETA, 1, 10, 11),
-            (ALPHA, 1, 12, 13),
-            (BETA, 1, 14, 15),
-        ]);
-        assert_eq!(overlaps(&two).len(), 2, "each lies within the other's");
-        assert_eq!(reigns(&two), [ALPHA, BETA, ALPHA, BETA]);
-
-        let late = writes(&[(ALPHA, 1, 0, 1), (BETA, 1, 10, 11), (ALPHA, 1, 12, 13)]);
-        assert_eq!(reigns(&late), [ALPHA, BETA, ALPHA], "one write too many");
-    }
 }

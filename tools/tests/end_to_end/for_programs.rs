@@ -1,0 +1,194 @@
+//! What a program that drives the command line depends on: exit codes, answers in JSON, what is so already is done, and what
+//! nobody waits for any more is not carried out.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use twindisk_nbd::client::Fua;
+
+use crate::harness::cluster::{ALPHA, BETA, Cluster};
+
+/// The exit code, which comes with what it means on the control socket.
+fn code(cluster: &Cluster, node: &str, arguments: &[&str]) -> (i32, String) {
+    let said = cluster.run(node, &[arguments, &["--json"]].concat());
+    let answer: Value = serde_json::from_str(&said.out)
+        .unwrap_or_else(|error| panic!("{node} {arguments:?}: {said:?}: {error}"));
+    let refused = answer["refused"]["code"].as_str().unwrap_or_default();
+    assert_eq!(
+        said.code == 0,
+        answer["done"]["message"].is_string(),
+        "{said:?}"
+    );
+    (said.code, refused.to_owned())
+}
+
+#[test]
+fn what_is_so_already_is_done() {
+    let mut cluster = Cluster::pair("16MiB", "");
+    assert_eq!(code(&cluster, ALPHA, &["promote"]).0, 0);
+    assert_eq!(code(&cluster, BETA, &["demote"]).0, 0);
+    cluster.kill(BETA);
+    for _ in 0..2 {
+        assert_eq!(code(&cluster, ALPHA, &["fenced", BETA]).0, 0);
+    }
+    assert_eq!(cluster.ok(ALPHA, &["score"]), "10000 primary\n");
+}
+
+#[test]
+fn each_refusal_has_its_code() {
+    let mut cluster = Cluster::pair("16MiB", "");
+    let refused = |code: i32, word: &str| (code, word.to_owned());
+    assert_eq!(cluster.ok(BETA, &["score", "--missing"]), "1000 standby\n");
+    assert_eq!(
+        code(&cluster, BETA, &["promote"]),
+        refused(21, "peer-is-primary")
+    );
+    assert_eq!(
+        code(&cluster, ALPHA, &["fenced", BETA]),
+        refused(26, "peer-answers")
+    );
+    let met = cluster.replica(ALPHA)["peers"][0]["met"].clone();
+    assert!(
+        met.as_u64().is_some_and(|met| met < 1 << 53),
+        "a number of JSON holds it: {met}"
+    );
+
+    // A right is missing; which one is told to programs, too.
+    cluster.kill(ALPHA);
+    cluster.until(BETA, "the loss", |replica| {
+        replica["peers"][0]["connection"] == "connecting"
+    });
+    assert_eq!(code(&cluster, BETA, &["promote"]), refused(20, "no-right"));
+    let began = Instant::now();
+    assert_eq!(
+        code(&cluster, BETA, &["promote", "--wait", "600ms"]).0,
+        20,
+        "nobody has brought one"
+    );
+    assert!(began.elapsed() > Duration::from_millis(400), "it waits");
+    let beta = cluster.replica(BETA);
+    let missing = &beta["promotion"]["missing"][0];
+    assert_eq!(beta["promotion"]["code"], "no-right", "{beta}");
+    assert_eq!(beta["promotion"]["score"], 1000, "{beta}");
+    assert_eq!(missing["node"], ALPHA, "{beta}");
+    assert!(missing["lost-ms"].as_u64().unwrap() > 400, "{beta}");
+    let met = missing["met"].to_string();
+    let lines = cluster.ok(BETA, &["score", "--missing"]);
+    assert!(
+        lines.starts_with(&format!("1000 standby\nmissing alpha {met} ")),
+        "{lines}"
+    );
+    // What was done at another meeting proves nothing.
+    let other = ["fenced", ALPHA, "--met", "1"];
+    assert_eq!(code(&cluster, BETA, &other), refused(26, "peer-answers"));
+    cluster.ok(BETA, &["fenced", ALPHA, "--met", &met]);
+    cluster.ok(BETA, &["promote", "--wait", "5s"]);
+
+    // A copy that has met nobody since its start is no primary by any receipt; a person may vouch for it.
+    cluster.kill(BETA);
+    cluster.serve(ALPHA);
+    cluster.ok(ALPHA, &["fenced", BETA]);
+    assert_eq!(
+        code(&cluster, ALPHA, &["promote", "--wait", "30s"]),
+        refused(22, "disk-not-up-to-date"),
+        "at once"
+    );
+    assert_eq!(cluster.ok(ALPHA, &["score"]), "none standby\n");
+}
+
+#[test]
+fn a_person_vouches_for_the_copy_that_came_back() {
+    let mut cluster = Cluster::pair("16MiB", "");
+    cluster.kill(ALPHA);
+    cluster.kill(BETA);
+    cluster.serve(BETA);
+    let trust = ["trust", "--reason", "alpha burnt down"];
+    assert_eq!(cluster.run(BETA, &trust).code, 2, "it is to be confirmed");
+    cluster.ok(BETA, &[&trust[..], &["--confirm", "r0"]].concat());
+    assert_eq!(code(&cluster, BETA, &["promote"]).0, 20, "all the same");
+    let human = [
+        "fenced",
+        ALPHA,
+        "--by",
+        "human",
+        "--reason",
+        "I saw it burn",
+    ];
+    cluster.ok(BETA, &human);
+    cluster.ok(BETA, &["promote"]);
+    cluster.serve(ALPHA);
+    cluster.until_in_sync(BETA);
+}
+
+/// Whoever asked has called it failed, and done something else since.
+#[test]
+fn what_nobody_waits_for_is_not_carried_out() {
+    let cluster = Cluster::pair("16MiB", "");
+    cluster.ok(ALPHA, &["demote"]);
+    for command in ["status", "promote"] {
+        cluster.pause(BETA);
+        let said = cluster.run(BETA, &[command, "--timeout", "300ms"]);
+        cluster.resume(BETA);
+        assert_eq!(said.code, 25, "{said:?}");
+        assert!(said.err.contains("says nothing for 300 ms"), "{said:?}");
+    }
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(cluster.replica(BETA)["role"], "standby");
+    let told = cluster.events_of(BETA, "command");
+    let last = told.last().expect("it was asked");
+    let outcome = last["outcome"].as_str().unwrap();
+    assert!(outcome.contains("whoever asked has gone"), "{last}");
+}
+
+/// The fence device knows of a death seconds before the connection does.
+#[test]
+fn a_receipt_ends_a_suspension_before_the_silence_is_noticed() {
+    let cluster = Cluster::pair("16MiB", "ping-interval = \"1s\"\npeer-timeout = \"20s\"\n");
+    cluster.pause(BETA);
+    let mut client = cluster.client(ALPHA);
+    let began = Instant::now();
+    thread::scope(|scope| {
+        let write = scope.spawn(|| client.write(0, &[1; 4096], Fua::No));
+        cluster.ok(ALPHA, &["fenced", BETA]);
+        write.join().unwrap().expect("it goes on without beta");
+    });
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    cluster.resume(BETA);
+    cluster.until_in_sync(ALPHA);
+}
+
+#[test]
+fn suspended_writes_are_waited_for_and_then_dropped() {
+    let mut cluster = Cluster::pair("16MiB", "");
+    cluster.kill(BETA);
+    cluster.until_suspended(ALPHA);
+    let alpha = cluster.replica(ALPHA);
+    assert_eq!(alpha["suspended"]["code"], "peer-lost", "{alpha}");
+    assert_eq!(alpha["suspended"]["missing"][0]["node"], BETA, "{alpha}");
+    let suspended = (24, "suspended".to_owned());
+    assert_eq!(code(&cluster, ALPHA, &["demote"]), suspended);
+    let began = Instant::now();
+    cluster.ok(ALPHA, &["demote", "--abandon-after", "500ms"]);
+    assert!(began.elapsed() > Duration::from_millis(400), "it waits");
+    assert_eq!(cluster.ok(ALPHA, &["score"]), "1000 standby\n");
+}
+
+#[test]
+fn who_decides_is_one() {
+    let cluster = Cluster::pair("16MiB", "");
+    cluster.edit("[resource.r0]", "[resource.r0]\narbiter = \"external\"");
+    for arguments in [&["promote"][..], &["demote"], &["switchover"]] {
+        let why = cluster.refused(ALPHA, arguments);
+        assert!(why.contains("arbiter = \"external\""), "{why}");
+    }
+    cluster.ok(ALPHA, &["demote", "--anyway"]);
+    cluster.ok(ALPHA, &["promote", "--anyway"]);
+    cluster.edit("secret =", "agent = {}\nsecret =");
+    let agent = cluster.run(ALPHA, &["agent"]);
+    assert_eq!(agent.code, 10, "{agent:?}");
+    assert!(agent.err.contains("a cluster manager decides"), "{agent:?}");
+}
