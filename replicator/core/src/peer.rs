@@ -20,7 +20,7 @@ pub(crate) struct Peer {
     pub(crate) node: NodeId,
     pub(crate) name: String,
     pub(crate) protocol: Protocol,
-    /// Names its last connection: never the same twice.
+    /// Names its last connection: never the same twice, and below 2^53, so that a number of JSON holds it.
     pub(crate) met: u64,
     /// The operator wants a connection.
     pub(crate) wanted: bool,

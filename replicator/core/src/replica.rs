@@ -296,7 +296,6 @@ impl Replica {
                 node: peer.node,
                 name: peer.name.clone(),
                 protocol: peer.protocol,
-                // So that a number of JSON, which many read as a double, holds it: below 2^53, for ever.
                 met: boot.0 >> 12,
                 wanted: true,
                 link: None,
@@ -462,7 +461,7 @@ impl Replica {
     }
 
     /// Begins every metadata write that is due.
-    fn write_metadata(&mut self) {
+    pub(crate) fn write_metadata(&mut self) {
         if self.metadata_failed {
             return;
         }
@@ -479,11 +478,6 @@ impl Replica {
     /// Whether a metadata write can be begun.
     fn metadata_due(&self) -> bool {
         !self.metadata_failed && (self.al.is_due() || self.store.is_due())
-    }
-
-    /// Begins the writes that the start has made necessary.
-    pub(crate) fn start_writing(&mut self) {
-        self.write_metadata();
     }
 
     fn disk_done(&mut self, op: OpId, result: Result<DiskDone, crate::DiskError>) {

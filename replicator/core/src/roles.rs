@@ -68,7 +68,7 @@ impl Replica {
             term,
             why: "started".into(),
         });
-        self.start_writing();
+        self.write_metadata();
     }
 
     /// After a crash any block of an active extent may differ from any peer.
