@@ -1,0 +1,207 @@
+//! What happens to the nodes, and how long nobody could write.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    harness::{
+        cluster::{ALPHA, BETA},
+        random::number,
+    },
+    power::Fault,
+    site::{Shell, Site, other},
+};
+
+/// How often each; without it, once what matters most.
+fn rounds() -> Option<u64> {
+    number("TWINDISK_PACEMAKER_ROUNDS")
+}
+
+/// What was done, how long nobody could write, and how often somebody was switched off.
+struct Table<'s> {
+    site: &'s Site,
+    rows: Vec<(String, Duration, usize)>,
+}
+
+impl Table<'_> {
+    /// Does something, and waits until all is as it should be.
+    fn row(&mut self, what: &str, shots: impl Fn(usize) -> bool, act: impl FnOnce(&Site)) {
+        let site = self.site;
+        site.until_in_sync();
+        let (moment, before) = (Instant::now(), site.shots());
+        act(site);
+        let outage = site.outage_since(moment);
+        site.until_in_sync();
+        let fired = site.shots() - before;
+        println!("{what}: {:.1} s without an acknowledged write, {fired} switched off", outage.as_secs_f64());
+        assert!(shots(fired), "{what}: {fired} switched off\n{}", site.logs());
+        self.rows.push((what.to_owned(), outage, fired));
+    }
+
+    /// For people.
+    fn print(mut self) {
+        self.rows.sort_by(|one, other| one.0.cmp(&other.0));
+        for of in self.rows.chunk_by(|one, other| one.0 == other.0) {
+            let seconds = of.iter().map(|(_, outage, _)| format!("{:.1}", outage.as_secs_f64()));
+            println!("| {} | {} |", of[0].0, seconds.collect::<Vec<_>>().join(" / "));
+        }
+    }
+}
+
+fn nobody(shots: usize) -> bool {
+    shots == 0
+}
+
+/// A level with two devices turns a reboot into off and on: one node, once.
+fn one(shots: usize) -> bool {
+    shots == 1
+}
+
+/// The role goes to the other node in good order, and stays there when the first one is back.
+fn standby(site: &Site) {
+    let primary = site.primary();
+    site.on(primary, &["crm_attribute", "--node", primary, "--name", "standby", "--update", "on"]);
+    site.until("the other one is primary", || site.is_primary(other(primary)));
+    site.on(primary, &["crm_attribute", "--node", primary, "--name", "standby", "--delete"]);
+}
+
+fn kill_primary(site: &Site) {
+    let primary = site.primary();
+    signal(site, primary, "-KILL");
+    // It may be the other one now.
+    site.until("one is primary again", || {
+        !site.replica(primary).is_some_and(|replica| replica.is_null())
+            && [ALPHA, BETA].into_iter().any(|node| site.is_primary(node))
+    });
+}
+
+fn signal(site: &Site, node: &str, signal: &str) {
+    let plugs = site.power.plugs();
+    let machine = plugs.machine(node).expect("it has power");
+    assert!(machine.signal("twindisk", signal), "it runs there");
+}
+
+/// Pacemaker hears both nodes, which do not hear each other.
+fn cut_replication(site: &Site) {
+    let primary = site.primary();
+    site.power.plugs().namespaces.cut_replication();
+    site.until("the primary goes on alone", || {
+        site.replica(primary).is_some_and(|replica| {
+            replica["suspended"].is_null() && replica["peers"][0]["in-sync"] == false
+        })
+    });
+    let standby = site.replica(other(primary)).expect("it answers");
+    assert_eq!(standby["disk"], "Outdated", "{standby}");
+    site.power.plugs().namespaces.heal_replication();
+}
+
+fn lose_primary(site: &Site) {
+    let primary = site.primary();
+    site.power.plugs().off(primary);
+    site.until("the other one is primary", || site.is_primary(other(primary)));
+}
+
+#[test]
+fn a_pair_beneath_pacemaker() {
+    let Some(site) = Site::start("crm", Shell::Crm) else {
+        return;
+    };
+    let mut table = Table {
+        site: &site,
+        rows: Vec::new(),
+    };
+    for _ in 0..rounds().unwrap_or(1) {
+        table.row("node standby", nobody, standby);
+        table.row("SIGKILL of the primary's serve", nobody, kill_primary);
+        table.row("replication cut", nobody, cut_replication);
+        table.row("power loss of the primary", one, lose_primary);
+    }
+    table.print();
+    site.end();
+}
+
+#[test]
+fn what_is_rarer() {
+    let Some(rounds) = rounds() else {
+        println!("NOT TESTED: TWINDISK_PACEMAKER_ROUNDS says how often");
+        return;
+    };
+    let Some(site) = Site::start("pcs", Shell::Pcs) else {
+        return;
+    };
+    let mut table = Table {
+        site: &site,
+        rows: Vec::new(),
+    };
+    for _ in 0..rounds {
+        table.row("power loss of the standby", one, |site| {
+            let primary = site.primary();
+            site.power.plugs().off(other(primary));
+            site.until("the primary goes on alone", || {
+                site.replica(primary).is_some_and(|replica| {
+                    replica["suspended"].is_null() && replica["peers"][0]["in-sync"] == false
+                })
+            });
+        });
+        table.row("cluster network cut", one, |site| {
+            site.power.plugs().namespaces.cut_heartbeats();
+            let before = site.shots();
+            site.until("one is switched off", || site.shots() > before);
+            site.power.plugs().namespaces.heal_heartbeats();
+        });
+        table.row("all links between the nodes cut", one, |site| {
+            site.power.plugs().namespaces.cut();
+            let before = site.shots();
+            site.until("one is switched off", || site.shots() > before);
+            site.power.plugs().namespaces.heal();
+        });
+        table.row("the same, with a slow power switch", one, |site| {
+            site.spoil(Fault::Slow);
+            site.power.plugs().namespaces.cut();
+            let before = site.shots();
+            site.until("one is switched off", || site.shots() > before);
+            site.power.plugs().namespaces.heal();
+            site.spoil(Fault::None);
+        });
+        table.row("everything of the primary stands still", one, |site| {
+            let primary = site.primary();
+            site.power.plugs().machine(primary).expect("it has power").freeze();
+            site.until("the other one is primary", || site.is_primary(other(primary)));
+        });
+        table.row("SIGKILL of the standby's serve", nobody, |site| {
+            signal(site, other(site.primary()), "-KILL");
+        });
+    }
+    table.print();
+    site.end();
+}
+
+/// It says *off*, and the node lives: nobody believes it, and the service goes on where it was.
+#[test]
+fn a_power_switch_that_lies() {
+    if rounds().is_none() {
+        println!("NOT TESTED: TWINDISK_PACEMAKER_ROUNDS is not set");
+        return;
+    }
+    let Some(site) = Site::start("liar", Shell::Crm) else {
+        return;
+    };
+    let primary = site.primary();
+    site.spoil(Fault::Liar);
+    site.power.plugs().namespaces.cut_heartbeats();
+    site.until("somebody was shot, as they say", || site.shots() > 0);
+    let moment = Instant::now();
+    std::thread::sleep(Duration::from_secs(10));
+    assert!(site.is_primary(primary), "{}", site.logs());
+    let outage = site.outage_since(moment);
+    assert!(outage < Duration::from_secs(2), "{outage:?}\n{}", site.logs());
+    site.spoil(Fault::None);
+    site.power.plugs().namespaces.heal_heartbeats();
+    // Whoever was told to be dead leaves the cluster; a person switches both off and on.
+    for node in [BETA, ALPHA] {
+        site.power.plugs().off(node);
+    }
+    for node in [ALPHA, BETA] {
+        site.power.plugs().on(node);
+    }
+    site.end();
+}
