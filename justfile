@@ -30,6 +30,10 @@ vm:
 postgres ROUNDS="10":
     TWINDISK_POSTGRES_ROUNDS={{ROUNDS}} cargo test -p twindisk --test postgres -- --nocapture --test-threads=1
 
+# a pair beneath a real Pacemaker: each kind of failure so many times
+pacemaker ROUNDS="3":
+    TWINDISK_PACEMAKER_ROUNDS={{ROUNDS}} cargo test -p twindisk --test pacemaker -- --nocapture --test-threads=1
+
 # the architecture as a test
 tidy:
     cargo test -p twindisk --test tidy

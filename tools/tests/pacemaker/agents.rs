@@ -2,10 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::harness::programs::{command, have, run, told};
+use crate::harness::{
+    cluster::{ALPHA, Cluster},
+    process::program,
+    programs::{command, have, run, told},
+};
 
 fn ours(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("pacemaker").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("pacemaker")
+        .join(name)
 }
 
 #[test]
@@ -19,14 +25,44 @@ fn the_scripts_are_good_shell() {
 #[test]
 fn the_fence_agent_never_fails() {
     let agent = ours("fence_twindisk");
-    for action in ["off", "on", "reboot", "status", "monitor", "list", "metadata"] {
+    for action in [
+        "off", "on", "reboot", "status", "monitor", "list", "metadata",
+    ] {
         let script = format!(
             "printf 'action={action}\\nplug=alpha\\nconfig=/nonexistent\\n' | '{}'",
             agent.display()
         );
-        let output = command("sh").args(["-c", &script]).output().expect("sh runs");
+        let output = command("sh")
+            .args(["-c", &script])
+            .output()
+            .expect("sh runs");
         assert!(output.status.success(), "{action}: {}", told(&output));
         let metadata = String::from_utf8_lossy(&output.stdout).contains("<resource-agent");
         assert_eq!(metadata, action == "metadata", "{}", told(&output));
     }
+}
+
+/// The cluster's own test of an agent: every action, also where there is nothing to do, beside no cluster.
+#[test]
+fn ocf_tester_has_nothing_to_say() {
+    if !have(&["ocf-tester", "setsid", "xmllint"]) || !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let cluster = Cluster::new(&[ALPHA], "arbiter = \"external\"");
+    cluster.ok(ALPHA, &["init", "--first", "--size", "8MiB"]);
+    let text = |key: &str, value: &Path| format!("{key}={}", value.display());
+    let agent = ours("twindisk");
+    let parameters = [
+        "resource=r0".to_owned(),
+        text("config", &cluster.path("twindisk.toml")),
+        text("program", &program()),
+        text("log", &cluster.path("log")),
+    ];
+    let mut arguments = vec!["-n", "r0"];
+    for parameter in &parameters {
+        arguments.extend(["-o", parameter]);
+    }
+    arguments.push(agent.to_str().expect("a path of ours"));
+    let said = run("ocf-tester", &arguments);
+    assert!(said.contains("passed all tests"), "{said}");
 }

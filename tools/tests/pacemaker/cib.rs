@@ -39,7 +39,9 @@ fn block(language: &str) -> String {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(GUIDE);
     let guide = fs::read_to_string(path).expect("the operator's guide");
     let begin = format!("```{language}\n");
-    let (_, rest) = guide.split_once(&begin).expect("the guide has such a block");
+    let (_, rest) = guide
+        .split_once(&begin)
+        .expect("the guide has such a block");
     let (block, _) = rest.split_once("```").expect("it ends");
     block.to_owned()
 }
@@ -60,13 +62,18 @@ fn adapted(site: &Site, block: &str) -> String {
                 "plug=alpha" | "plug=beta" | "resource=r0" => {
                     words.extend([word.to_owned(), config.clone()]);
                 }
-                other => words.push(other.replace(ADDRESS, VIRTUAL_IP).replace(INTERFACE, "clients")),
+                other => words.push(
+                    other
+                        .replace(ADDRESS, VIRTUAL_IP)
+                        .replace(INTERFACE, "clients"),
+                ),
             }
         }
         text += &(words.join(" ") + "\n");
     }
     for ours in ["fence_test plug=alpha", &config, VIRTUAL_IP, "clients"] {
-        let found = text.contains(ours) || text.contains(&ours.replace("fence_test ", "fence_test params "));
+        let found = text.contains(ours)
+            || text.contains(&ours.replace("fence_test ", "fence_test params "));
         assert!(found, "the guide changed: no {ours} in\n{text}");
     }
     text

@@ -123,7 +123,9 @@ impl Machine {
 
     /// Sends a signal to every process there of this name.
     pub(crate) fn signal(&self, name: &str, signal: &str) -> bool {
-        self.run(&["pkill", signal, "--exact", name]).status.success()
+        self.run(&["pkill", signal, "--exact", name])
+            .status
+            .success()
     }
 
     /// Everything there but the first process stands still.

@@ -57,6 +57,8 @@ pub(crate) enum Fault {
     None,
     /// It says that it has powered off, and has not.
     Liar,
+    /// It does nothing, and says so.
+    Broken,
     /// It takes a second for each answer.
     Slow,
 }
@@ -101,6 +103,9 @@ impl Plugs {
         }
         if matches!(action, "off" | "reboot") {
             self.shots.push(node.to_owned());
+        }
+        if self.fault == Fault::Broken {
+            return 1;
         }
         let lies = self.fault == Fault::Liar;
         match action {
@@ -157,7 +162,10 @@ impl Power {
 
     /// The text of the fence agent.
     pub(crate) fn agent(dir: &Path) -> String {
-        format!("#!/bin/sh\npower='{}'\n{AGENT}", dir.join("power").display())
+        format!(
+            "#!/bin/sh\npower='{}'\n{AGENT}",
+            dir.join("power").display()
+        )
     }
 
     pub(crate) fn plugs(&self) -> MutexGuard<'_, Plugs> {
@@ -176,7 +184,10 @@ impl Drop for Power {
 
 fn serve(folder: &Path, plugs: &Mutex<Plugs>, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
-        for ask in fs::read_dir(folder.join("asks")).expect("it is there").flatten() {
+        for ask in fs::read_dir(folder.join("asks"))
+            .expect("it is there")
+            .flatten()
+        {
             let text = fs::read_to_string(ask.path()).expect("it was put there whole");
             fs::remove_file(ask.path()).expect("it is ours");
             let (action, node) = text.trim().split_once(' ').unwrap_or_default();

@@ -32,8 +32,15 @@ impl Table<'_> {
         let outage = site.outage_since(moment);
         site.until_in_sync();
         let fired = site.shots() - before;
-        println!("{what}: {:.1} s without an acknowledged write, {fired} switched off", outage.as_secs_f64());
-        assert!(shots(fired), "{what}: {fired} switched off\n{}", site.logs());
+        println!(
+            "{what}: {:.1} s without an acknowledged write, {fired} switched off",
+            outage.as_secs_f64()
+        );
+        assert!(
+            shots(fired),
+            "{what}: {fired} switched off\n{}",
+            site.logs()
+        );
         self.rows.push((what.to_owned(), outage, fired));
     }
 
@@ -41,8 +48,14 @@ impl Table<'_> {
     fn print(mut self) {
         self.rows.sort_by(|one, other| one.0.cmp(&other.0));
         for of in self.rows.chunk_by(|one, other| one.0 == other.0) {
-            let seconds = of.iter().map(|(_, outage, _)| format!("{:.1}", outage.as_secs_f64()));
-            println!("| {} | {} |", of[0].0, seconds.collect::<Vec<_>>().join(" / "));
+            let seconds = of
+                .iter()
+                .map(|(_, outage, _)| format!("{:.1}", outage.as_secs_f64()));
+            println!(
+                "| {} | {} |",
+                of[0].0,
+                seconds.collect::<Vec<_>>().join(" / ")
+            );
         }
     }
 }
@@ -59,9 +72,32 @@ fn one(shots: usize) -> bool {
 /// The role goes to the other node in good order, and stays there when the first one is back.
 fn standby(site: &Site) {
     let primary = site.primary();
-    site.on(primary, &["crm_attribute", "--node", primary, "--name", "standby", "--update", "on"]);
-    site.until("the other one is primary", || site.is_primary(other(primary)));
-    site.on(primary, &["crm_attribute", "--node", primary, "--name", "standby", "--delete"]);
+    site.on(
+        primary,
+        &[
+            "crm_attribute",
+            "--node",
+            primary,
+            "--name",
+            "standby",
+            "--update",
+            "on",
+        ],
+    );
+    site.until("the other one is primary", || {
+        site.is_primary(other(primary))
+    });
+    site.on(
+        primary,
+        &[
+            "crm_attribute",
+            "--node",
+            primary,
+            "--name",
+            "standby",
+            "--delete",
+        ],
+    );
 }
 
 fn kill_primary(site: &Site) {
@@ -69,7 +105,9 @@ fn kill_primary(site: &Site) {
     signal(site, primary, "-KILL");
     // It may be the other one now.
     site.until("one is primary again", || {
-        !site.replica(primary).is_some_and(|replica| replica.is_null())
+        !site
+            .replica(primary)
+            .is_some_and(|replica| replica.is_null())
             && [ALPHA, BETA].into_iter().any(|node| site.is_primary(node))
     });
 }
@@ -97,7 +135,9 @@ fn cut_replication(site: &Site) {
 fn lose_primary(site: &Site) {
     let primary = site.primary();
     site.power.plugs().off(primary);
-    site.until("the other one is primary", || site.is_primary(other(primary)));
+    site.until("the other one is primary", || {
+        site.is_primary(other(primary))
+    });
 }
 
 #[test]
@@ -164,14 +204,111 @@ fn what_is_rarer() {
         });
         table.row("everything of the primary stands still", one, |site| {
             let primary = site.primary();
-            site.power.plugs().machine(primary).expect("it has power").freeze();
-            site.until("the other one is primary", || site.is_primary(other(primary)));
+            site.power
+                .plugs()
+                .machine(primary)
+                .expect("it has power")
+                .freeze();
+            site.until("the other one is primary", || {
+                site.is_primary(other(primary))
+            });
         });
         table.row("SIGKILL of the standby's serve", nobody, |site| {
             signal(site, other(site.primary()), "-KILL");
         });
+        table.row("role moved by `crm_resource --move`", nobody, moved);
+        table.row("maintenance mode, on and off", nobody, |site| {
+            let mode = [
+                "crm_attribute",
+                "--type",
+                "crm_config",
+                "--name",
+                "maintenance-mode",
+            ];
+            site.on(ALPHA, &[&mode[..], &["--update", "true"]].concat());
+            std::thread::sleep(Duration::from_secs(4));
+            site.on(ALPHA, &[&mode[..], &["--delete"]].concat());
+        });
+        table.row("all stopped by target-role, and started", nobody, |site| {
+            let role = ["crm_resource", "--resource", "r0-clone", "--meta"];
+            let stop = [
+                "--set-parameter",
+                "target-role",
+                "--parameter-value",
+                "Stopped",
+            ];
+            site.on(ALPHA, &[&role[..], &stop].concat());
+            site.until("nothing runs", || {
+                [ALPHA, BETA]
+                    .iter()
+                    .all(|node| site.replica(node).is_none())
+            });
+            site.on(
+                ALPHA,
+                &[&role[..], &["--delete-parameter", "target-role"]].concat(),
+            );
+        });
+        for first in [ALPHA, BETA] {
+            let what = format!("both lose their power, {first} is back 3 s before the other one");
+            table.row(
+                &what,
+                |_| true,
+                |site| {
+                    for node in [ALPHA, BETA] {
+                        site.power.plugs().off(node);
+                    }
+                    site.power.plugs().on(first);
+                    std::thread::sleep(Duration::from_secs(3));
+                    site.power.plugs().on(other(first));
+                },
+            );
+        }
     }
     table.print();
+    site.end();
+}
+
+/// The role goes to the other node, without anything being stopped.
+fn moved(site: &Site) {
+    let primary = site.primary();
+    let to = other(primary);
+    let resource = ["crm_resource", "--resource", "r0-clone", "--promoted"];
+    site.on(to, &[&resource[..], &["--move", "--node", to]].concat());
+    site.until("the other one is primary", || site.is_primary(to));
+    site.on(to, &[&resource[..], &["--clear"]].concat());
+}
+
+/// Nobody can be switched off: nothing is promoted before a person says that the dead node is off. Their word is enough.
+#[test]
+fn a_person_confirms() {
+    if rounds().is_none() {
+        println!("NOT TESTED: TWINDISK_PACEMAKER_ROUNDS is not set");
+        return;
+    }
+    let Some(site) = Site::start("human", Shell::Crm) else {
+        return;
+    };
+    let primary = site.primary();
+    let standby = other(primary);
+    site.spoil(Fault::Broken);
+    site.power.plugs().off(primary);
+    std::thread::sleep(Duration::from_secs(10));
+    assert!(!site.is_primary(standby), "without proof\n{}", site.logs());
+    let moment = Instant::now();
+    site.on(standby, &["stonith_admin", "--confirm", primary]);
+    site.until("it is primary", || site.is_primary(standby));
+    println!(
+        "promoted {:.1} s after a person's word",
+        moment.elapsed().as_secs_f64()
+    );
+    let receipts = site.cluster.events_of(standby, "receipt");
+    let last = receipts.last().expect("a receipt");
+    assert_eq!(
+        last["kind"], "operator",
+        "a person's word is no fence: {last}"
+    );
+    site.spoil(Fault::None);
+    site.power.plugs().on(primary);
     site.end();
 }
 
@@ -193,7 +330,11 @@ fn a_power_switch_that_lies() {
     std::thread::sleep(Duration::from_secs(10));
     assert!(site.is_primary(primary), "{}", site.logs());
     let outage = site.outage_since(moment);
-    assert!(outage < Duration::from_secs(2), "{outage:?}\n{}", site.logs());
+    assert!(
+        outage < Duration::from_secs(2),
+        "{outage:?}\n{}",
+        site.logs()
+    );
     site.spoil(Fault::None);
     site.power.plugs().namespaces.heal_heartbeats();
     // Whoever was told to be dead leaves the cluster; a person switches both off and on.

@@ -161,7 +161,9 @@ impl Site {
             });
             let other = other(primary);
             equal
-                && self.replica(other).is_some_and(|one| one["promotion"]["score"] == 1000)
+                && self
+                    .replica(other)
+                    .is_some_and(|one| one["promotion"]["score"] == 1000)
                 && self.has_address(primary)
                 && !self.has_address(other)
         });
@@ -222,7 +224,11 @@ impl Site {
         let dir = self.cluster.dir.path();
         for node in [ALPHA, BETA] {
             let own = machine::own(dir, node);
-            for file in ["console", "var/log/pacemaker/pacemaker.log", "var/log/twindisk-r0.log"] {
+            for file in [
+                "console",
+                "var/log/pacemaker/pacemaker.log",
+                "var/log/twindisk-r0.log",
+            ] {
                 let log = fs::read_to_string(own.join(file)).unwrap_or_default();
                 let lines: Vec<&str> = log.lines().collect();
                 let end = lines[lines.len().saturating_sub(40)..].join("\n");
