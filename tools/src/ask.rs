@@ -9,7 +9,7 @@ use clap::Args;
 use twindisk_control::{
     client::Client,
     config::{Arbiter, Config, Member, Node, Resource},
-    protocol::{Answer, Ask, Failed},
+    protocol::{Answer, Ask, Failed, NodeStatus},
 };
 use twindisk_core::{CommandReply, Refusal, RefusalCode, Status};
 
@@ -131,10 +131,15 @@ impl Context {
         })
     }
 
-    /// Whether a process serves this node now. Its files are locked then; without it they may still be for a moment,
-    /// until the kernel has let go of them.
-    pub(crate) fn is_served(&self) -> bool {
-        self.client().is_ok()
+    /// Whether a process serves this node's replica of a resource now. Its files are locked then; without it they may still be
+    /// for a moment, until the kernel has let go of them.
+    pub(crate) fn is_served(&self, resource: &str) -> bool {
+        let Ok(mut client) = self.client() else {
+            return false;
+        };
+        let is_down = |status: NodeStatus| status.resources.iter().all(|one| one.down);
+        // Who does not answer may serve it.
+        !client.status(Some(resource)).is_ok_and(is_down)
     }
 
     /// What this node's replica says of itself.
@@ -143,6 +148,11 @@ impl Context {
         let found = status.resources.into_iter().next();
         let found =
             found.ok_or_else(|| Failure::Error(format!("there is no resource {resource}")))?;
+        if found.down {
+            return Err(Failure::NotRunning(format!(
+                "{resource} is down on this node: `twindisk up {resource}` starts it"
+            )));
+        }
         found
             .replica
             .ok_or_else(|| Failure::Error(found.why.unwrap_or_default()))

@@ -35,6 +35,10 @@ pub(crate) enum Command {
     Status(commands::status::Args),
     /// Watch how it stands, live: resources, nodes, alarms, events
     Top(commands::top::Args),
+    /// Start this node's replica of a resource, when it is down
+    Up(commands::presence::Args),
+    /// Stop this node's replica of a resource in good order, while the others are served
+    Down(commands::presence::Args),
     /// Make this node primary
     Promote(commands::promote::Args),
     /// Make this node standby

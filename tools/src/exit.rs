@@ -17,7 +17,7 @@ Exit codes:
    2  wrong usage of the command line
   10  the configuration is invalid or incomplete
   11  refused: the state does not allow it; the text says why and what would
-  12  no `twindisk serve` is running for the node
+  12  no `twindisk serve` is running for the node, or the resource is down
   13  metadata is damaged
   14  data differ or are lost (verify, demo)
 Refusals that a program tells apart:

@@ -170,6 +170,7 @@ mod tests {
             nbd: Vec::new(),
             bound_export: None,
             running: true,
+            down: false,
             why: Some("its I/O loop is stuck".into()),
             replica: None,
         };

@@ -50,6 +50,16 @@ pub enum Ask {
         #[serde(default)]
         follow: bool,
     },
+    /// Start the replica of a resource, when it is not at work.
+    Up {
+        /// Of this resource.
+        resource: String,
+    },
+    /// Stop it in good order, suspended or not; the process goes on serving the others.
+    Down {
+        /// Of this resource.
+        resource: String,
+    },
     /// Become primary.
     Promote {
         /// Of this resource.
@@ -248,6 +258,9 @@ pub struct ResourceStatus {
     pub bound_export: Option<String>,
     /// Clients that were handed over and have not been seen to leave are not counted: this is whether it runs.
     pub running: bool,
+    /// It was taken down on demand.
+    #[serde(default)]
+    pub down: bool,
     /// Why it does not run or does not answer.
     pub why: Option<String>,
     /// What it says of itself.
@@ -275,7 +288,9 @@ impl Ask {
     pub fn resource(&self) -> Option<&str> {
         match self {
             Self::Status { resource } | Self::Events { resource, .. } => resource.as_deref(),
-            Self::Promote { resource, .. }
+            Self::Up { resource }
+            | Self::Down { resource }
+            | Self::Promote { resource, .. }
             | Self::Demote { resource, .. }
             | Self::Switchover { resource, .. }
             | Self::Connect { resource, .. }

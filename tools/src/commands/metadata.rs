@@ -88,8 +88,8 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
 }
 
 fn dump(context: &Context, resource: Option<&str>, json: bool) -> Result<(), Failure> {
-    let (_, member) = context.pick(resource)?;
-    let access = if context.is_served() {
+    let (resource, member) = context.pick(resource)?;
+    let access = if context.is_served(&resource.name) {
         out::err!("note: the replica is running: what is shown may be between two changes");
         Access::ReadOnly
     } else {
@@ -110,8 +110,8 @@ fn dump(context: &Context, resource: Option<&str>, json: bool) -> Result<(), Fai
 }
 
 fn check(context: &Context, resource: Option<&str>, as_json: bool) -> Result<(), Failure> {
-    let (_, member) = context.pick(resource)?;
-    let found = open_alone(context, member)?;
+    let (resource, member) = context.pick(resource)?;
+    let found = open_alone(context, &resource.name, member)?;
     let findings = metadata::check(|block| found.read(block));
     if as_json {
         let list: Vec<_> = findings
@@ -161,7 +161,7 @@ fn check(context: &Context, resource: Option<&str>, as_json: bool) -> Result<(),
 fn repair(context: &Context, resource: Option<&str>, given: Option<&str>) -> Result<(), Failure> {
     let (resource, member) = context.pick(resource)?;
     let name = &resource.name;
-    let found = open_alone(context, member)?;
+    let found = open_alone(context, name, member)?;
     let blocks =
         metadata::repair(|block| found.read(block)).map_err(|error| damaged(&found, &error))?;
     if blocks.is_empty() {
@@ -205,7 +205,7 @@ fn move_to_end(context: &Context, resource: Option<&str>, was: u64) -> Result<()
             next: "grow the backing device, then `twindisk resize` on the primary".to_owned(),
         });
     }
-    refuse_if_served(context)?;
+    refuse_if_served(context, &resource.name)?;
     let backing = Backing::open(&member.backing, Access::Exclusive).map_err(broken)?;
     let moved =
         Metadata::move_to_end(&Arc::new(backing), was / BLOCK_BYTES as u64).map_err(broken)?;
@@ -226,7 +226,7 @@ fn tie_again(
 ) -> Result<(), Failure> {
     let (resource, member) = context.pick(resource)?;
     let name = &resource.name;
-    refuse_if_served(context)?;
+    refuse_if_served(context, &resource.name)?;
     let backing = Arc::new(Backing::open(&member.backing, Access::Exclusive).map_err(broken)?);
     let (found, place) = match &member.metadata {
         Some(path) => (Metadata::external(path, Access::Exclusive), Place::Beside),
@@ -263,15 +263,15 @@ fn tie_again(
 }
 
 /// Alone, and at once refused when a process serves it.
-fn open_alone(context: &Context, member: &Member) -> Result<Metadata, Failure> {
-    refuse_if_served(context)?;
+fn open_alone(context: &Context, resource: &str, member: &Member) -> Result<Metadata, Failure> {
+    refuse_if_served(context, resource)?;
     open(member, Access::Exclusive).map_err(broken)
 }
 
-fn refuse_if_served(context: &Context) -> Result<(), Failure> {
-    if context.is_served() {
+fn refuse_if_served(context: &Context, resource: &str) -> Result<(), Failure> {
+    if context.is_served(resource) {
         return Err(Failure::Error(format!(
-            "node {} is being served: `twindisk serve` has to be stopped for this",
+            "{resource} is being served on node {}: `twindisk down {resource}`, or the end of `twindisk serve`, has to come first",
             context.node.name
         )));
     }

@@ -13,6 +13,7 @@ pub(crate) mod init;
 pub(crate) mod link;
 pub(crate) mod metadata;
 pub(crate) mod outdate;
+pub(crate) mod presence;
 pub(crate) mod promote;
 pub(crate) mod receipt;
 pub(crate) mod resize;
@@ -47,6 +48,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Trust(args) => trust::run(place, args),
         Command::Status(args) => status::run(place, &args),
         Command::Top(args) => top::run(place, &args),
+        Command::Up(args) => presence::up(place, &args),
+        Command::Down(args) => presence::down(place, &args),
         Command::Promote(args) => promote::run(place, args),
         Command::Demote(args) => demote::run(place, &args),
         Command::Switchover(args) => switchover::run(place, &args),

@@ -41,7 +41,7 @@ fn offline(context: &Context, resource: Option<&str>) -> Result<(), Failure> {
         why: format!("{} is being served on this node", resource.name),
         next: format!("twindisk outdate {} (without --offline)", resource.name),
     };
-    if context.is_served() {
+    if context.is_served(&resource.name) {
         return Err(served());
     }
     let in_use = |error| match error {

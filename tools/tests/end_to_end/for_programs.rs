@@ -192,3 +192,44 @@ fn who_decides_is_one() {
     assert_eq!(agent.code, 10, "{agent:?}");
     assert!(agent.err.contains("a cluster manager decides"), "{agent:?}");
 }
+
+/// One process serves the host; each resource comes and goes on its own.
+#[test]
+fn a_resource_goes_down_and_comes_up_while_its_process_lives() {
+    let cluster = Cluster::pair("16MiB", "");
+    let pid = |node| -> Value {
+        let said = cluster.ok(node, &["status", "--json"]);
+        serde_json::from_str::<Value>(&said).unwrap()["pid"].clone()
+    };
+    let before = pid(BETA);
+    cluster.ok(BETA, &["up"]); // It is.
+    for _ in 0..2 {
+        assert_eq!(code(&cluster, BETA, &["down"]).0, 0);
+        assert_eq!(cluster.run(BETA, &["score"]).code, 12);
+    }
+    // It left in good order: the primary goes on without a word from anybody.
+    let mut client = cluster.client(ALPHA);
+    client.write(0, &[1; 4096], Fua::No).expect("alone");
+    cluster.ok(BETA, &["outdate", "--offline"]);
+    for _ in 0..2 {
+        cluster.ok(BETA, &["up"]);
+    }
+    cluster.until_in_sync(ALPHA);
+
+    // A primary that goes down leaves its role behind, and its clients.
+    cluster.ok(ALPHA, &["down"]);
+    client
+        .write(0, &[2; 4096], Fua::No)
+        .expect_err("it is down");
+    cluster.ok(BETA, &["promote", "--wait", "10s"]);
+    let mut client = cluster.client(BETA);
+    client.write(0, &[3; 4096], Fua::No).expect("it is served");
+    cluster.ok(ALPHA, &["up"]);
+    cluster.until_in_sync(BETA);
+    // With nothing left to serve the process stays, until it is told to end.
+    cluster.ok(BETA, &["down"]);
+    let refused = cluster.run(BETA, &["promote"]);
+    assert!(refused.err.contains("twindisk up r0"), "{refused:?}");
+    cluster.ok(BETA, &["up"]);
+    assert_eq!(pid(BETA), before, "the same process all the time");
+}

@@ -107,7 +107,10 @@ fn refusals_say_why_and_what_next() {
     assert_eq!(unknown.code, 2, "{unknown:?}");
     let locked = cluster.run("alpha", &["metadata", "check"]);
     assert_eq!(locked.code, 1, "{locked:?}");
-    assert!(locked.err.contains("has to be stopped"), "{locked:?}");
+    assert!(
+        locked.err.contains("is being served on node alpha"),
+        "{locked:?}"
+    );
     let twice = cluster.run("alpha", &["serve"]);
     assert_eq!(twice.code, 1, "{twice:?}");
     assert!(

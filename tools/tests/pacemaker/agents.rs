@@ -45,15 +45,30 @@ fn the_fence_agent_never_fails() {
 /// The cluster's own test of an agent: every action, also where there is nothing to do, beside no cluster.
 #[test]
 fn ocf_tester_has_nothing_to_say() {
+    ocf_tester("own");
+}
+
+/// The same with one process for the host, in which the resource comes and goes.
+#[test]
+fn ocf_tester_has_nothing_to_say_beside_a_process_of_the_host() {
+    ocf_tester("host");
+}
+
+fn ocf_tester(serve: &str) {
     if !have(&["ocf-tester", "setsid", "xmllint"]) || !nix::unistd::geteuid().is_root() {
         return;
     }
-    let cluster = Cluster::new(&[ALPHA], "arbiter = \"external\"");
+    let mut cluster = Cluster::new(&[ALPHA], "arbiter = \"external\"");
     cluster.ok(ALPHA, &["init", "--first", "--size", "8MiB"]);
+    if serve == "host" {
+        cluster.serve(ALPHA);
+        cluster.ok(ALPHA, &["down"]);
+    }
     let text = |key: &str, value: &Path| format!("{key}={}", value.display());
     let agent = ours("twindisk");
     let parameters = [
         "resource=r0".to_owned(),
+        format!("serve={serve}"),
         text("config", &cluster.path("twindisk.toml")),
         text("program", &program()),
         text("log", &cluster.path("log")),

@@ -187,6 +187,7 @@ fn node() -> NodeStatus {
             nbd: Vec::new(),
             bound_export: None,
             running: true,
+            down: false,
             why: None,
             replica: Some(replica()),
         }],

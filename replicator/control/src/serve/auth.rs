@@ -41,27 +41,27 @@ impl Identity {
             min: limits::MIN_SECRET_BYTES,
             max: limits::MAX_SECRET_BYTES,
         })?;
-        // Without randomness a run can't be told from another; the process's number and start are the next best.
-        let boot = random_u64().unwrap_or_else(|_| {
-            let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
-            since.map_or(1, |since| since.as_micros() as u64) << 16 | u64::from(std::process::id())
-        });
         Ok(Self {
             local: Local {
                 cluster: cluster_id(&config.cluster),
                 node: node.id,
-                boot: BootId(boot),
+                boot: new_boot(),
                 versions: PROTOCOL_VERSIONS,
                 features: 0,
             },
             secret,
         })
     }
+}
 
-    /// This run of the process.
-    pub(crate) const fn boot(&self) -> BootId {
-        self.local.boot
-    }
+/// Names a run: of the process, or of a replica in it, which may come up more than once. What is remembered of one must not be
+/// taken for the other's.
+pub(crate) fn new_boot() -> BootId {
+    // Without randomness a run can't be told from another; the process's number and the moment are the next best.
+    BootId(random_u64().unwrap_or_else(|_| {
+        let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
+        since.map_or(1, |since| since.as_micros() as u64) << 16 | u64::from(std::process::id())
+    }))
 }
 
 /// Proves this node to a listener, and has it prove itself.

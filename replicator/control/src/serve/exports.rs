@@ -12,7 +12,7 @@ use twindisk_format::{
 };
 use twindisk_nbd::{Availability, Export, Unserved};
 
-use super::replica::Replica;
+use super::{replica::Replica, roster::Absent};
 
 /// What this node's clients are bound to, as far as the control plane has heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,23 +25,15 @@ pub(crate) enum Bound {
     None,
 }
 
-/// A resource that could not be started: its clients wait, for the next start may serve them.
-#[derive(Clone, Debug)]
-pub(crate) struct NotStarted {
-    /// Its name.
-    pub(crate) name: String,
-    /// Why.
-    pub(crate) why: String,
-}
-
 /// The exports as they are now. Reads on a standby are not served either: they could be older than what the primary
 /// has acknowledged (R9).
-pub(crate) fn exports(replicas: &[Rc<Replica>], not_started: &[NotStarted]) -> Vec<Export> {
+pub(crate) fn exports(replicas: &[Rc<Replica>], absent: &[Absent]) -> Vec<Export> {
     let started = replicas.iter().flat_map(|replica| {
         let stopped = replica.halted().is_some();
         of_one(replica.name(), replica.export(), replica.bound(), stopped)
     });
-    let others = not_started.iter().flat_map(|NotStarted { name, why }| {
+    // Their clients wait: they may be started, or brought up again.
+    let others = absent.iter().flat_map(|Absent { name, why, .. }| {
         let closed = ExportState::Closed {
             why: format!("resource {name} is not running: {why}"),
         };

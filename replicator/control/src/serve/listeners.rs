@@ -5,9 +5,7 @@ use std::rc::Rc;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::{
-    ServeError, control,
-    exports::NotStarted,
-    make_folder,
+    ServeError, control, make_folder,
     nbd::{self, Negotiating, Served},
     node::Node,
     sockets::{self, BoundUnix},
@@ -97,24 +95,15 @@ impl Listeners {
     }
 
     /// Clients are let in from now on.
-    pub(super) fn accept_clients(&mut self, node: &Node) {
+    pub(super) fn accept_clients(&mut self, node: &Rc<Node>) {
         let negotiating = Rc::new(Negotiating::new(node.config.nbd_max_connections));
         for (socket, serves) in self.nbd.drain(..) {
-            let not_started = node.failed.iter().filter(|failed| match &serves {
-                Serves::All => true,
-                Serves::One(name) => failed.name == *name,
-            });
-            let not_started = not_started.map(|failed| NotStarted {
-                name: failed.name.clone(),
-                why: failed.why.clone().unwrap_or_default(),
-            });
-            let replicas = node.replicas.iter().filter(|replica| match &serves {
-                Serves::All => true,
-                Serves::One(name) => replica.name() == name,
-            });
             let served = Served {
-                replicas: replicas.cloned().collect(),
-                not_started: not_started.collect(),
+                node: Rc::clone(node),
+                only: match serves {
+                    Serves::All => None,
+                    Serves::One(name) => Some(name),
+                },
                 negotiating: Rc::clone(&negotiating),
             };
             match socket {

@@ -8,7 +8,9 @@ mod listeners;
 mod nbd;
 mod node;
 mod peers;
+mod presence;
 mod replica;
+mod roster;
 mod sockets;
 mod start;
 mod stdio;
@@ -17,14 +19,12 @@ mod systemd;
 use std::{fs, io, path::PathBuf, rc::Rc, time::Instant};
 
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::oneshot,
     time::timeout,
 };
 use twindisk_core::Command;
-use twindisk_engine::{ReplicaThread, ring_refused};
-use twindisk_format::ids::BootId;
+use twindisk_engine::ring_refused;
 
 pub use sockets::BindError;
 
@@ -33,13 +33,12 @@ use self::{
     events::{Events, Happened},
     listeners::Listeners,
     node::Node,
-    replica::Replica,
+    roster::{Presence, Roster},
     systemd::Inherited,
 };
 use crate::{
     config::{Config, ConfigError, Node as NodeConfig},
     limits,
-    protocol::ResourceStatus,
 };
 
 /// How a node is served.
@@ -142,16 +141,12 @@ async fn serve(
         log = Some(events.write_to(node).map_err(at(&node.event_log))?);
     }
     let mut listeners = Listeners::bind(config, node, inherited, !options.ephemeral).await?;
-    let Begun {
-        node: shared,
-        threads,
-    } = begin(config, node, &events, identity.boot())?;
-    for replica in &shared.replicas {
-        let (replica, events) = (Rc::clone(replica), events.clone());
-        tokio::task::spawn_local(async move { replica.take_notices(&events).await });
+    let shared = begin(config, node, &events, identity)?;
+    for replica in shared.roster.replicas() {
+        presence::attend(&shared, &replica);
     }
     if let Some(peers) = listeners.take_peers() {
-        replicate(config, peers, &shared, &identity);
+        tokio::task::spawn_local(peers::accept(peers, Rc::clone(&shared)));
     }
     if options.promote {
         promote(&shared).await?;
@@ -168,7 +163,8 @@ async fn serve(
         events.emit(None, &Happened::Stopping { why: why.clone() });
     }
     systemd::notify("STOPPING=1");
-    stop(&shared, threads).await;
+    let why = halted(&shared);
+    stop(&shared).await;
     listeners.remove_paths();
     events.close();
     if let Some(log) = log {
@@ -178,15 +174,9 @@ async fn serve(
         End::Asked(_) => Ok(()),
         End::AllHalted => Err(ServeError::AllHalted {
             node: node.name.clone(),
-            why: halted(&shared),
+            why,
         }),
     }
-}
-
-/// What was started.
-struct Begun {
-    node: Rc<Node>,
-    threads: Vec<ReplicaThread>,
 }
 
 /// Starts every resource; one that can't be started does not keep the others from it.
@@ -194,83 +184,41 @@ fn begin(
     config: &Config,
     node: &NodeConfig,
     events: &Events,
-    boot: BootId,
-) -> Result<Begun, ServeError> {
-    let mut replicas = Vec::new();
-    let mut threads = Vec::new();
-    let mut failed = Vec::new();
-    let mut damaged = false;
-    for resource in config.resources_on(node) {
-        match start::start(config, node, resource, boot) {
-            Ok(started) => {
-                replicas.push(started.replica);
-                threads.push(started.thread);
-            }
-            Err(not_started) => {
-                damaged |= not_started.damaged;
-                let why = not_started.why;
-                let halted = Happened::Halted { why: why.clone() };
-                events.emit(Some(&resource.name), &halted);
-                tracing::error!(resource = resource.name, why, "cannot start");
-                let member = resource.member(node.id);
-                failed.push(ResourceStatus {
-                    name: resource.name.clone(),
-                    backing: member
-                        .map_or_else(String::new, |member| member.backing.display().to_string()),
-                    io: member.map_or_else(String::new, |member| member.io.to_string()),
-                    metadata: member.map_or_else(String::new, node::metadata_text),
-                    nbd: Vec::new(),
-                    bound_export: None,
-                    running: false,
-                    why: Some(why),
-                    replica: None,
-                });
-            }
-        }
-    }
-    if replicas.is_empty() {
-        return Err(ServeError::NothingRuns {
-            node: node.name.clone(),
-            damaged,
-            why: failed
-                .into_iter()
-                .map(|resource| (resource.name, resource.why.unwrap_or_default()))
-                .collect(),
-        });
-    }
-    let node = Rc::new(Node {
-        cluster: config.cluster.clone(),
+    identity: Rc<Identity>,
+) -> Result<Rc<Node>, ServeError> {
+    let shared = Rc::new(Node {
+        whole: config.clone(),
         config: node.clone(),
-        replicas,
-        failed,
+        identity,
+        roster: Roster::default(),
         events: events.clone(),
         since: Instant::now(),
     });
-    Ok(Begun { node, threads })
-}
-
-/// Listens for peers and dials those with higher numbers.
-fn replicate(config: &Config, listener: TcpListener, node: &Rc<Node>, identity: &Rc<Identity>) {
-    let accepting = peers::accept(listener, Rc::clone(node), Rc::clone(identity));
-    tokio::task::spawn_local(accepting);
-    for replica in &node.replicas {
-        for (index, peer) in replica.peers.iter().enumerate() {
-            let other = config.nodes.iter().find(|other| other.id == peer.node);
-            if let Some(other) = other.filter(|other| node.config.id < other.id) {
-                tokio::task::spawn_local(peers::keep_dialling(
-                    Rc::clone(node),
-                    Rc::clone(replica),
-                    index,
-                    other.address.clone(),
-                    Rc::clone(identity),
-                ));
-            }
+    let mut damaged = false;
+    for resource in config.resources_on(node) {
+        if let Err(not_started) = presence::begin(&shared, resource) {
+            damaged |= not_started.damaged;
+            let why = not_started.why;
+            let halted = Happened::Halted { why: why.clone() };
+            events.emit(Some(&resource.name), &halted);
+            tracing::error!(resource = resource.name, why, "cannot start");
+            let absent = Presence::NotStarted(why);
+            shared.roster.set(&resource.name, absent);
         }
     }
+    if shared.roster.replicas().is_empty() {
+        let absent = shared.roster.absent().into_iter();
+        return Err(ServeError::NothingRuns {
+            node: node.name.clone(),
+            damaged,
+            why: absent.map(|absent| (absent.name, absent.why)).collect(),
+        });
+    }
+    Ok(shared)
 }
 
 async fn promote(node: &Node) -> Result<(), ServeError> {
-    for replica in &node.replicas {
+    for replica in node.roster.replicas() {
         let promoted = replica.command(Command::Promote { force: None }).await;
         promoted.map_err(|refusal| ServeError::NotPromoted {
             resource: replica.name().to_owned(),
@@ -301,40 +249,42 @@ async fn until_end(node: &Rc<Node>, with_stdio: bool) -> Result<End, ServeError>
             source,
         })?;
         client_gone = ended;
-        let served = nbd::Served::only(node.replicas.clone());
+        let served = nbd::Served::all_of(node);
         tokio::task::spawn_local(async move {
             if let Err(error) = nbd::negotiate(socket, &served).await {
                 tracing::info!(%error, "the client on standard input did not get through");
             }
         });
     }
-    let all_halted = async {
-        for replica in &node.replicas {
-            replica.until_halted().await;
-        }
-    };
     Ok(tokio::select! {
         _ = terminate.recv() => End::Asked("SIGTERM".to_owned()),
         _ = interrupt.recv() => End::Asked("SIGINT".to_owned()),
         _ = &mut client_gone => End::Asked("the client on standard input has gone".to_owned()),
-        () = all_halted => End::AllHalted,
+        () = node.roster.until_over() => End::AllHalted,
     })
 }
 
 /// Stops every replica in good order; one that does not get there in time is left behind.
-async fn stop(node: &Rc<Node>, threads: Vec<ReplicaThread>) {
-    let stopping: Vec<_> = node
-        .replicas
+async fn stop(node: &Rc<Node>) {
+    let all = node.roster.take_all();
+    let stopping: Vec<_> = all
         .iter()
-        .map(|replica| {
+        .map(|(replica, _)| {
             let replica = Rc::clone(replica);
-            tokio::task::spawn_local(async move { stop_one(&replica).await })
+            tokio::task::spawn_local(async move {
+                if !presence::stopped_in_order(&replica).await {
+                    tracing::error!(
+                        resource = replica.name(),
+                        "the replica did not stop in time; the process ends without it, which its peers see as a crash",
+                    );
+                }
+            })
         })
         .collect();
     for one in stopping {
         let _ = one.await;
     }
-    for (replica, thread) in node.replicas.iter().zip(threads) {
+    for (replica, thread) in all {
         // A thread that has said its last word ends at once; another one must not hold up the process.
         if replica.halted().is_some() {
             thread.join();
@@ -342,28 +292,9 @@ async fn stop(node: &Rc<Node>, threads: Vec<ReplicaThread>) {
     }
 }
 
-async fn stop_one(replica: &Replica) {
-    if replica.halted().is_some() {
-        return;
-    }
-    let patience = replica.resource.timings.stop_timeout + limits::STOP_GRACE;
-    let in_order = async {
-        if let Err(refusal) = replica.command(Command::Stop).await {
-            tracing::warn!(resource = replica.name(), why = refusal.why, "stopping");
-        }
-        replica.until_halted().await;
-    };
-    if timeout(patience, in_order).await.is_err() {
-        tracing::error!(
-            resource = replica.name(),
-            "the replica did not stop in {} s; the process ends without it, which its peers see as a crash",
-            patience.as_secs()
-        );
-    }
-}
-
 fn halted(node: &Node) -> Vec<(String, String)> {
-    node.replicas
+    let replicas = node.roster.replicas();
+    replicas
         .iter()
         .map(|replica| {
             (

@@ -11,30 +11,48 @@ use twindisk_engine::{Input, NbdConnection};
 use twindisk_nbd::{Handshake, Outcome};
 
 use super::{
-    exports::{NotStarted, exports, resource_of},
+    exports::{exports, resource_of},
+    node::Node,
     replica::Replica,
+    roster::Absent,
 };
 use crate::limits;
 
 /// What a listener serves, and how many clients it may have.
 #[derive(Clone)]
 pub(crate) struct Served {
-    /// The resources, each an export of its name.
-    pub(crate) replicas: Vec<Rc<Replica>>,
-    /// Those that could not be started.
-    pub(crate) not_started: Rc<[NotStarted]>,
+    /// Whose resources, each an export of its name.
+    pub(crate) node: Rc<Node>,
+    /// Only this one.
+    pub(crate) only: Option<String>,
     /// Shared by all listeners of the node.
     pub(crate) negotiating: Rc<Negotiating>,
 }
 
 impl Served {
-    /// These, and for one client that needs no place.
-    pub(crate) fn only(replicas: Vec<Rc<Replica>>) -> Self {
+    /// All of a node, and for one client that needs no place.
+    pub(crate) fn all_of(node: &Rc<Node>) -> Self {
         Self {
-            replicas,
-            not_started: Rc::from([]),
+            node: Rc::clone(node),
+            only: None,
             negotiating: Rc::new(Negotiating::new(0)),
         }
+    }
+
+    fn serves(&self, name: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == name)
+    }
+
+    fn replicas(&self) -> Vec<Rc<Replica>> {
+        let mut replicas = self.node.roster.replicas();
+        replicas.retain(|replica| self.serves(replica.name()));
+        replicas
+    }
+
+    fn absent(&self) -> Vec<Absent> {
+        let mut absent = self.node.roster.absent();
+        absent.retain(|absent| self.serves(&absent.name));
+        absent
     }
 }
 
@@ -132,7 +150,7 @@ pub(crate) async fn negotiate<S: ClientSocket>(mut socket: S, served: &Served) -
             return Ok(());
         }
         let bytes = buffer.get(..read).unwrap_or_default();
-        let taken = handshake.handle_bytes(bytes, &exports(&served.replicas, &served.not_started));
+        let taken = handshake.handle_bytes(bytes, &exports(&served.replicas(), &served.absent()));
         if handshake.outcome().is_some() {
             break bytes.get(taken..).unwrap_or_default().to_vec();
         }
@@ -143,7 +161,7 @@ pub(crate) async fn negotiate<S: ClientSocket>(mut socket: S, served: &Served) -
     match handshake.outcome() {
         Some(Outcome::Transmission(negotiated)) => {
             let (resource, bound) = resource_of(&negotiated.export);
-            let found = (served.replicas.iter())
+            let found = (served.replicas().into_iter())
                 .find(|replica| replica.name() == resource)
                 .ok_or_else(|| io::Error::other("the export is gone"))?;
             let connection = NbdConnection {

@@ -9,22 +9,29 @@ use twindisk_format::{
     superblock::ReceiptKind,
 };
 
-use super::{control::failed, events::Events, replica::Replica};
+use super::{
+    auth::Identity,
+    control::failed,
+    events::Events,
+    presence,
+    replica::Replica,
+    roster::{Absent, Roster},
+};
 use crate::{
-    config::Node as NodeConfig,
+    config::{Config, Node as NodeConfig, Resource},
     protocol::{Answer, Ask, NodeStatus, ReceiptWord, ResourceStatus, VERSION},
 };
 
 /// What all tasks of the control plane share.
 pub(crate) struct Node {
-    /// The cluster's name.
-    pub(crate) cluster: String,
-    /// As configured.
+    /// The configuration of all nodes.
+    pub(crate) whole: Config,
+    /// That of this one.
     pub(crate) config: NodeConfig,
-    /// Those that were started.
-    pub(crate) replicas: Vec<Rc<Replica>>,
-    /// Those that could not be, and why.
-    pub(crate) failed: Vec<ResourceStatus>,
+    /// What it proves to its peers.
+    pub(crate) identity: Rc<Identity>,
+    /// Its resources.
+    pub(crate) roster: Roster,
     /// The event log.
     pub(crate) events: Events,
     /// When the process began.
@@ -35,17 +42,14 @@ impl Node {
     /// Everything, or one resource.
     pub(crate) async fn status(&self, only: Option<&str>) -> Answer {
         let mut resources = Vec::new();
-        for replica in &self.replicas {
+        for replica in self.roster.replicas() {
             if only.is_none_or(|name| name == replica.name()) {
-                resources.push(self.resource_status(replica).await);
+                resources.push(self.resource_status(&replica).await);
             }
         }
-        let failed_ones = self.failed.iter();
-        resources.extend(
-            failed_ones
-                .filter(|resource| only.is_none_or(|name| name == resource.name))
-                .cloned(),
-        );
+        let absent = self.roster.absent().into_iter();
+        let meant = absent.filter(|absent| only.is_none_or(|name| name == absent.name));
+        resources.extend(meant.map(|absent| self.absent_status(absent)));
         if let (Some(name), true) = (only, resources.is_empty()) {
             return self.no_resource(name);
         }
@@ -53,7 +57,7 @@ impl Node {
         Answer::Status(Box::new(NodeStatus {
             version: VERSION,
             program: env!("CARGO_PKG_VERSION").to_owned(),
-            cluster: self.cluster.clone(),
+            cluster: self.whole.cluster.clone(),
             node: self.config.name.clone(),
             node_id: self.config.id.0,
             pid: std::process::id(),
@@ -63,9 +67,14 @@ impl Node {
     }
 
     /// Carries out a command and says how it went.
-    pub(crate) async fn carry_out(&self, ask: &Ask) -> Answer {
+    pub(crate) async fn carry_out(self: &Rc<Self>, ask: &Ask) -> Answer {
         let name = ask.resource().unwrap_or_default();
-        let Some(replica) = self.replicas.iter().find(|replica| replica.name() == name) else {
+        match ask {
+            Ask::Up { .. } => return presence::up(self, name),
+            Ask::Down { .. } => return presence::down(self, name).await,
+            _ => {}
+        }
+        let Some(replica) = self.roster.find(name) else {
             return self.no_resource(name);
         };
         if let Ask::Switchover { to: Some(to), .. } = ask
@@ -78,7 +87,7 @@ impl Node {
                 next: "name another node with --to".to_owned(),
             });
         }
-        let commands = match self.commands(replica, ask) {
+        let commands = match self.commands(&replica, ask) {
             Ok(commands) => commands,
             Err(answer) => return *answer,
         };
@@ -105,7 +114,9 @@ impl Node {
     /// What the resource's thread is asked, with names turned into slots.
     fn commands(&self, replica: &Replica, ask: &Ask) -> Result<Vec<Command>, Box<Answer>> {
         let command = match ask {
-            Ask::Status { .. } | Ask::Events { .. } => return Ok(Vec::new()),
+            Ask::Status { .. } | Ask::Events { .. } | Ask::Up { .. } | Ask::Down { .. } => {
+                return Ok(Vec::new());
+            }
             Ask::Promote { force, .. } => Command::Promote {
                 force: force.clone(),
             },
@@ -250,22 +261,46 @@ impl Node {
                 .collect(),
             bound_export: binding.map(|binding| binding.export_of(replica.name())),
             running: replica.halted().is_none(),
+            down: false,
             why: answer.as_ref().err().cloned(),
             replica: answer.ok(),
         }
     }
 
-    fn no_resource(&self, name: &str) -> Answer {
-        if let Some(failed_one) = self.failed.iter().find(|resource| resource.name == name) {
+    fn absent_status(&self, absent: Absent) -> ResourceStatus {
+        let member = self.resource(&absent.name);
+        let member = member.and_then(|resource| resource.member(self.config.id));
+        ResourceStatus {
+            name: absent.name,
+            backing: member.map_or_else(String::new, |member| member.backing.display().to_string()),
+            io: member.map_or_else(String::new, |member| member.io.to_string()),
+            metadata: member.map_or_else(String::new, metadata_text),
+            nbd: Vec::new(),
+            bound_export: None,
+            running: false,
+            down: absent.down,
+            why: Some(absent.why),
+            replica: None,
+        }
+    }
+
+    /// The resource of that name, if this node has a replica of it.
+    pub(crate) fn resource(&self, name: &str) -> Option<&Resource> {
+        let mut mine = self.whole.resources_on(&self.config);
+        mine.find(|resource| resource.name == name)
+    }
+
+    /// Why nothing can be done with a resource that is not at work.
+    pub(crate) fn no_resource(&self, name: &str) -> Answer {
+        let mut absent = self.roster.absent().into_iter();
+        if let Some(absent) = absent.find(|absent| absent.name == name) {
             return failed(
-                &format!(
-                    "resource {name} is not running: {}",
-                    failed_one.why.as_deref().unwrap_or_default()
-                ),
-                "put that right, then restart `twindisk serve`",
+                &format!("resource {name} is not running: {}", absent.why),
+                &format!("`twindisk up {name}`, when what kept it from running is put right"),
             );
         }
-        let known: Vec<&str> = self.replicas.iter().map(|replica| replica.name()).collect();
+        let replicas = self.roster.replicas();
+        let known: Vec<&str> = replicas.iter().map(|replica| replica.name()).collect();
         failed(
             &format!("node {} serves no resource {name:?}", self.config.name),
             &format!(
@@ -281,12 +316,10 @@ impl Node {
         resource: twindisk_format::ids::ResourceId,
         node: NodeId,
     ) -> Option<(Rc<Replica>, usize)> {
-        let replica = self
-            .replicas
-            .iter()
-            .find(|replica| replica.id == resource)?;
+        let mut replicas = self.roster.replicas().into_iter();
+        let replica = replicas.find(|replica| replica.id == resource)?;
         let index = replica.peers.iter().position(|peer| peer.node == node)?;
-        Some((Rc::clone(replica), index))
+        Some((replica, index))
     }
 }
 

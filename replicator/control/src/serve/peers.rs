@@ -26,18 +26,18 @@ use super::{
 use crate::{config::Endpoint, limits};
 
 /// Accepts peers for ever.
-pub(crate) async fn accept(listener: TcpListener, node: Rc<Node>, identity: Rc<Identity>) {
+pub(crate) async fn accept(listener: TcpListener, node: Rc<Node>) {
     let strangers = Rc::new(Cell::new(0_usize));
     let knocks = Rc::new(Knocks::default());
     loop {
         match listener.accept().await {
             Ok((socket, from)) if strangers.get() < limits::MAX_UNAUTHENTICATED => {
-                let (node, identity) = (Rc::clone(&node), Rc::clone(&identity));
+                let node = Rc::clone(&node);
                 let strangers = Rc::clone(&strangers);
                 let knocks = Rc::clone(&knocks);
                 strangers.set(strangers.get() + 1);
                 tokio::task::spawn_local(async move {
-                    let outcome = welcome(socket, &node, &identity).await;
+                    let outcome = welcome(socket, &node).await;
                     strangers.set(strangers.get() - 1);
                     if let Err(why) = outcome {
                         knocks.tell(&node, from, why);
@@ -59,7 +59,6 @@ pub(crate) async fn keep_dialling(
     replica: Rc<Replica>,
     index: usize,
     address: Endpoint,
-    identity: Rc<Identity>,
 ) {
     let Some(peer) = replica.peers.get(index) else {
         return;
@@ -67,14 +66,17 @@ pub(crate) async fn keep_dialling(
     let mut said = String::new();
     let mut wait = limits::DIAL_MIN;
     loop {
-        peer.until_missing().await;
+        tokio::select! {
+            () = peer.until_missing() => {}
+            () = replica.until_halted() => return,
+        }
         if !peer.waits_for().is_zero() {
             sleep(peer.waits_for()).await;
             continue;
         }
         match timeout(
             limits::CONNECT_TIMEOUT,
-            dial(&replica, peer, &address, &identity),
+            dial(&replica, peer, &address, &node.identity),
         )
         .await
         {
@@ -118,7 +120,7 @@ async fn dial(
     hand_over(replica, peer, socket, proved)
 }
 
-async fn welcome(mut socket: TcpStream, node: &Node, identity: &Identity) -> Result<(), String> {
+async fn welcome(mut socket: TcpStream, node: &Node) -> Result<(), String> {
     prepare(&socket).map_err(|error| error.to_string())?;
     // One that is to be left alone for a while is turned away before it has a connection that it would lose at once.
     let early = Cell::new(false);
@@ -130,7 +132,7 @@ async fn welcome(mut socket: TcpStream, node: &Node, identity: &Identity) -> Res
         early.set(replica.peers.get(index).is_some_and(waits));
         !early.get()
     };
-    let proof = auth::welcome(&mut socket, identity, shared);
+    let proof = auth::welcome(&mut socket, &node.identity, shared);
     let proved = timeout(limits::HANDSHAKE_TIMEOUT, proof)
         .await
         .map_err(|_| "it did not prove itself in time".to_owned())?;
