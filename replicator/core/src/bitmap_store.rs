@@ -108,6 +108,13 @@ impl Replica {
         self.cool();
     }
 
+    /// A superblock is on the disk.
+    pub(crate) fn superblock_written(&mut self) {
+        self.store.written();
+        self.recorded();
+        self.metadata_works();
+    }
+
     /// A metadata block could not be written. Without metadata nothing can be promised: the disk is given up.
     pub(crate) fn metadata_write_failed(&mut self, op: Op, error: &str) {
         let mut in_vain = Vec::new();

@@ -110,12 +110,12 @@ impl Replica {
         }
     }
 
-    /// Mutations that wait for the activity log go on without it: there is no disk that it could speak of.
+    /// Mutations that wait for the metadata go on without it: there is no disk that it could speak of.
     fn give_up_heating(&mut self) {
         let waiting: Vec<usize> = self
             .mutations
             .iter()
-            .filter(|(_, mutation)| mutation.stage == Stage::Heating)
+            .filter(|(_, mutation)| matches!(mutation.stage, Stage::Heating | Stage::Unrecorded))
             .map(|(index, _)| index)
             .collect();
         for index in waiting {

@@ -184,6 +184,8 @@ mutants! {
     LeaveBeforeStable: "S1",
     /// A standby is recorded as at rest before everything is stable.
     RestBeforeStable: "S1",
+    /// A standby writes what its primary sends while its superblock still says that it is at rest.
+    ApplyAtRest: "S1",
     /// A replica that comes to rest forgets a crash that no comparison has made good.
     RestForgetsCrash: "generations",
 

@@ -88,6 +88,8 @@ pub(crate) enum Stage {
     Edges,
     /// Waits for a flush that it depends on (standby).
     Held,
+    /// Waits for the superblock that says that this copy is at work (standby).
+    Unrecorded,
     /// Waits for the activity log.
     Heating,
     /// Ready, but I/O is suspended (primary).
@@ -145,6 +147,10 @@ impl Replica {
     pub(crate) fn heat(&mut self, index: usize) {
         if self.mutations[index].cancelled {
             return self.drop_unissued(index);
+        }
+        if self.waits_for_record(index) {
+            self.mutations[index].stage = Stage::Unrecorded;
+            return;
         }
         let logs = self.logs_activity(index);
         let mutation = &mut self.mutations[index];

@@ -515,10 +515,7 @@ impl Replica {
             return;
         }
         match op {
-            Op::Superblock => {
-                self.store.written();
-                self.metadata_works();
-            }
+            Op::Superblock => self.superblock_written(),
             Op::AlPage(page) => {
                 for mutation in self.al.page_written(page) {
                     self.issue(mutation);

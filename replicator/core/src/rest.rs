@@ -13,7 +13,7 @@
 
 use twindisk_format::superblock::Lack;
 
-use crate::{Role, jobs::Step, mutants::Mutant, peer::Phase, replica::Replica};
+use crate::{Role, jobs::Step, mutants::Mutant, mutation::Stage, peer::Phase, replica::Replica};
 
 impl Replica {
     /// What this copy may lack.
@@ -44,6 +44,30 @@ impl Replica {
                 superblock.active = true;
                 superblock.host = host;
             });
+        }
+    }
+
+    /// Whether this copy would still claim to have been at rest, were its process to end now. A primary opens when that is
+    /// stored; what a peer sends may come before, to a copy that nobody counts on and so waits for.
+    pub(crate) fn waits_for_record(&self, index: usize) -> bool {
+        self.store.may_be_at_rest()
+            && self.disk_attached()
+            && self.mutations[index].origin.peer().is_some()
+            && !self.mutant(Mutant::ApplyAtRest)
+    }
+
+    /// A superblock is stored: what waited for it goes on.
+    pub(crate) fn recorded(&mut self) {
+        if self.store.may_be_at_rest() {
+            return;
+        }
+        let waiting = self.mutations.iter();
+        let waiting: Vec<usize> = waiting
+            .filter(|(_, mutation)| mutation.stage == Stage::Unrecorded)
+            .map(|(index, _)| index)
+            .collect();
+        for index in waiting {
+            self.heat(index);
         }
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct Store<T> {
     then: VecDeque<(u64, T)>,
     /// By what is on the disk, and by what is on its way there, nobody else is in the in-sync set.
     alone: (bool, bool),
+    /// By what is on the disk, and by what is on its way there, the copy is at rest.
+    rests: (bool, bool),
 }
 
 fn is_alone(superblock: &Superblock) -> bool {
@@ -43,6 +45,7 @@ impl<T> Store<T> {
         let alone = is_alone(&superblock);
         Self {
             alone: (alone, alone),
+            rests: (!superblock.active, !superblock.active),
             superblock,
             counter,
             changes: 0,
@@ -98,6 +101,7 @@ impl<T> Store<T> {
         self.notes = false;
         self.in_flight = Moment(self.counter);
         self.alone.1 = is_alone(&self.superblock);
+        self.rests.1 = !self.superblock.active;
         let block = Layout::superblock_block(self.counter);
         Some((block, self.superblock.encode(self.counter)))
     }
@@ -110,6 +114,12 @@ impl<T> Store<T> {
             .expect("a superblock write was under way");
         self.moment = self.in_flight;
         self.alone.0 = self.alone.1;
+        self.rests.0 = self.rests.1;
+    }
+
+    /// Whether a process that started now might find that the copy was at rest.
+    pub(crate) const fn may_be_at_rest(&self) -> bool {
+        self.rests.0 || self.rests.1
     }
 
     /// Whether a process that started now would take its copy for the only one.
