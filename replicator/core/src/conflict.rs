@@ -113,7 +113,8 @@ impl Replica {
             | ControlMessage::Resized { .. }
             | ControlMessage::Discard
             | ControlMessage::Goodbye { .. }
-            | ControlMessage::Moment { .. } => (None, None),
+            | ControlMessage::Moment { .. }
+            | ControlMessage::Seen { .. } => (None, None),
         };
         let generations = lineage
             .into_iter()
@@ -149,7 +150,8 @@ impl Replica {
                 | ControlMessage::MembershipStored { .. }
                 | ControlMessage::Resize { .. }
                 | ControlMessage::Resized { .. }
-                | ControlMessage::Moment { .. } => false,
+                | ControlMessage::Moment { .. }
+                | ControlMessage::Seen { .. } => false,
             },
             Phase::Down
             | Phase::Comparing

@@ -84,6 +84,7 @@ impl Replica {
             ControlMessage::Discard => self.discard_asked(slot),
             ControlMessage::Goodbye { why } => self.goodbye(slot, &why),
             ControlMessage::Moment { moment } => self.heard_moment(slot, moment),
+            ControlMessage::Seen { node, seen } => self.told_seen(slot, node, seen),
         }
     }
 

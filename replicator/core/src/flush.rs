@@ -327,6 +327,9 @@ impl Replica {
             peer.bitmap.clear(range);
         }
         self.send(slot, Frame::Stable { seq });
+        // What the peer knows to be stable from now on it takes for remembered when two moments have followed: also where a
+        // flush of before had made it stable, with moments that came too early.
+        self.moment_passes();
         self.release_held(slot);
     }
 
@@ -424,6 +427,11 @@ impl Replica {
             let peer = self.peer(slot);
             (peer.phase != Phase::Established).then_some(peer.stable_when_lost)
         });
-        lost.chain([self.stable_up_to()]).min().unwrap_or_default()
+        // What one might lack that was rolled back, and nobody would notice, counts as missing there: see `seen`.
+        let unnoticed = counted.iter().filter_map(|slot| self.unnoticed_from(slot));
+        lost.chain(unnoticed.map(|first| Seq(first.0 - 1)))
+            .chain([self.stable_up_to()])
+            .min()
+            .unwrap_or_default()
     }
 }

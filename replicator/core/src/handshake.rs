@@ -357,6 +357,12 @@ impl Replica {
                 );
                 true
             }
+            // Its release is of a set that somebody else has told this node to be over: it has to give another one.
+            LeadStep::Ready if self.is_released_in_vain(slot) => {
+                let why = "the in-sync set has changed since it released itself: once more";
+                self.drop_link(slot, Mark::MeetAgain, why);
+                false
+            }
             // Its release takes it out of the set first: see `membership`.
             LeadStep::Ready
                 if self.store.peer(slot).standing.is_counted() || self.change.is_some() =>
@@ -390,6 +396,16 @@ impl Replica {
             | LeadStep::Complete
             | LeadStep::Joining => false,
         }
+    }
+
+    /// A standby counts on a peer that it leads, whose release does not hold any more.
+    fn is_released_in_vain(&self, slot: Slot) -> bool {
+        self.role == Role::Standby
+            && self.granted.is_none()
+            && self.store.peer(slot).standing.is_counted()
+            && !self.receipt_holds(slot)
+            && self.peer(slot).link.is_some_and(|link| !link.closing)
+            && !self.mutant(Mutant::ReleasedInVain)
     }
 
     fn ready_to_lead(&mut self, reason: Reason) -> bool {

@@ -52,6 +52,7 @@ mod report;
 mod resize;
 mod rest;
 mod roles;
+mod seen;
 mod silence;
 mod split_brain;
 mod standby;

@@ -91,8 +91,10 @@ impl Replica {
         }
         let newest = self.newest_seq();
         let glimpse = self.mutant(Mutant::GlimpseMakesEqual);
+        let unnoticed = self.unnoticed_from(slot);
         let peer = self.peer_mut(slot);
         let first = peer.sent.unstable.front().map(|entry| entry.seq);
+        let first = first.into_iter().chain(unnoticed).min();
         let stable = first.map_or(newest, |first| Seq(first.0 - 1));
         // One that showed up without becoming equal still lacks what it lacked before.
         peer.stable_when_lost = match peer.phase {

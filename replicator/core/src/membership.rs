@@ -14,8 +14,7 @@ mod newest;
 pub(crate) use adopt::PendingMembership;
 
 use twindisk_format::{
-    control::{ControlMessage, Membership},
-    frame::Frame,
+    control::Membership,
     ids::{Epoch, Slot, SlotSet},
     lineage::Relation,
     superblock::{Lack, Standing, StoredDisk},
@@ -273,8 +272,7 @@ impl Replica {
             Some(Kind::Join(slot, _)) => Some(*slot),
             Some(Kind::Grow(slot, GrowStep::Joiner, _)) => {
                 let slot = *slot;
-                let membership = self.membership(id, slot);
-                self.send(slot, Frame::Control(ControlMessage::Membership(membership)));
+                self.send_membership(id, slot);
                 if let Some(change) = &mut self.change {
                     change.stored = true;
                     change.awaiting = [slot].into_iter().collect();
@@ -293,8 +291,7 @@ impl Replica {
             })
             .collect();
         for slot in told.iter() {
-            let membership = self.membership(id, slot);
-            self.send(slot, Frame::Control(ControlMessage::Membership(membership)));
+            self.send_membership(id, slot);
         }
         let awaiting = told
             .iter()

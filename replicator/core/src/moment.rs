@@ -112,13 +112,19 @@ impl Replica {
         if (run != seen.run || moment > seen.moment) && !self.mutant(Mutant::MomentUnheard) {
             self.store
                 .note(|superblock| superblock.peers[slot.index()].seen = Seen { run, moment });
-            self.moments.heard.get_or_insert(self.now + MOMENT_INTERVAL);
+            self.note_later();
             let newest = self.newest_seq();
             let peer = self.peer_mut(slot);
             let unstable = peer.sent.unstable.front();
             let stable = unstable.map_or(newest, |first| Seq(first.seq.0 - 1));
             peer.fresh.moment_heard(stable);
+            self.tell_seen(slot);
         }
+    }
+
+    /// What was noted is stored with the next write, or soon.
+    pub(crate) fn note_later(&mut self) {
+        self.moments.heard.get_or_insert(self.now + MOMENT_INTERVAL);
     }
 
     /// A peer is lost: what it may not remember, without anybody noticing, may be lacking when it comes back.
@@ -227,7 +233,7 @@ pub(crate) enum Leads {
 }
 
 /// A number that would soon be at its end, and never pass.
-fn impossible(moment: Moment, known: Moment) -> Option<String> {
+pub(crate) fn impossible(moment: Moment, known: Moment) -> Option<String> {
     let jump = moment.0.saturating_sub(known.0);
     (jump > MAX_MOMENT_JUMP).then(|| {
         format!("it says that a superblock was written {moment} times, which was written {known} times before")

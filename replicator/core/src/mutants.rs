@@ -104,6 +104,12 @@ mutants! {
     ForgetUnstable: "S5",
     /// What a lost peer has stable, and may not remember, is taken for equal.
     ForgetFresh: "S5",
+    /// What a peer may lack that is rolled back unnoticed is called stable everywhere.
+    StableUnremembered: "S5",
+    /// Who leads a peer whose release a newer set has made void waits for it.
+    ReleasedInVain: "S6",
+    /// Standbys are not told how far another one had come that is equal.
+    SeenUntold: "generations",
     /// A flush waits for a peer that is lost, though nothing there was left to make stable.
     FlushWaitsForTheLost: "S6",
 

@@ -6,6 +6,7 @@ use twindisk_format::{
     control::PeerState,
     ids::{BlockRange, NodeId, Seq, Slot, Term},
     lineage::Generation,
+    superblock::Seen,
 };
 
 use crate::{
@@ -187,6 +188,8 @@ pub(crate) struct Received {
     pub(crate) recent: VecDeque<(Seq, BlockRange)>,
     /// The device is about to grow to this size: zeros are taken up to there.
     pub(crate) growing_to: u64,
+    /// How far third ones had come that are equal to it, for when this node is so, too.
+    pub(crate) told: Vec<(NodeId, Seen)>,
     /// Ranges that resync made equal; their bits are cleared here once they are stable here.
     pub(crate) equal: VecDeque<(Seq, BlockRange)>,
 }

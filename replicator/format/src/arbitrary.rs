@@ -107,6 +107,13 @@ pub(crate) fn control_messages() -> impl Strategy<Value = ControlMessage> {
         number().prop_map(|moment| M::Moment {
             moment: Moment(moment)
         }),
+        (any::<u8>(), number(), number()).prop_map(|(node, run, moment)| M::Seen {
+            node: NodeId(node),
+            seen: Seen {
+                run: BootId(run),
+                moment: Moment(moment),
+            },
+        }),
     ]
 }
 

@@ -172,7 +172,8 @@ impl<'a> Parts<'a> {
             | ControlMessage::Resize { .. }
             | ControlMessage::Resized { .. }
             | ControlMessage::Discard
-            | ControlMessage::Moment { .. } => Self::default(),
+            | ControlMessage::Moment { .. }
+            | ControlMessage::Seen { .. } => Self::default(),
         }
     }
 }

@@ -100,6 +100,14 @@ pub enum ControlMessage {
         /// What is stored.
         moment: Moment,
     },
+    /// How far a third replica had come that is equal to the sender, as far as that knows: whatever the sender says to be
+    /// stable there is in each state of it that remembers this.
+    Seen {
+        /// Of whom.
+        node: NodeId,
+        /// What it said last.
+        seen: Seen,
+    },
 }
 
 /// What a replica tells a peer when they meet.

@@ -243,6 +243,13 @@ fn control_messages() -> Vec<ControlMessage> {
         M::Moment {
             moment: Moment(700),
         },
+        M::Seen {
+            node: NodeId(3),
+            seen: Seen {
+                run: BootId(8),
+                moment: Moment(600),
+            },
+        },
     ]
 }
 
@@ -270,6 +277,7 @@ const fn name_of(message: &ControlMessage) -> &'static str {
         M::Discard => "discard",
         M::Goodbye { .. } => "goodbye",
         M::Moment { .. } => "moment",
+        M::Seen { .. } => "seen",
     }
 }
 

@@ -369,6 +369,7 @@ const fn frame_kind(frame: &Frame) -> &'static str {
             ControlMessage::Discard => "send: Discard",
             ControlMessage::Goodbye { .. } => "send: Goodbye",
             ControlMessage::Moment { .. } => "send: Moment",
+            ControlMessage::Seen { .. } => "send: Seen",
         },
     }
 }

@@ -285,6 +285,7 @@ impl Replica {
             }
         });
         self.bound_by(&membership.lineage);
+        self.adopt_told(slot, &membership.equal);
         if !self.store.peer(slot).standing.is_counted() {
             self.peer_mut(slot).bitmap.set_all();
         }

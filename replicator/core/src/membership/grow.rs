@@ -181,11 +181,7 @@ impl Replica {
             awaiting: others,
         });
         for other in others.iter() {
-            let membership = self.membership(id, other);
-            self.send(
-                other,
-                Frame::Control(ControlMessage::Membership(membership)),
-            );
+            self.send_membership(id, other);
         }
         true
     }
@@ -253,6 +249,13 @@ impl Replica {
         self.store.in_sync().iter().any(|other| other != slot)
     }
 
+    /// Tells `to` the set.
+    pub(super) fn send_membership(&mut self, change: u64, to: Slot) {
+        self.tell_all_seen(to);
+        let membership = self.membership(change, to);
+        self.send(to, Frame::Control(ControlMessage::Membership(membership)));
+    }
+
     /// Tells the members what has come of a change they know of. Nothing waits for that. Who has granted a term says no more:
     /// it would be told in the new term, and whom the grantee has yet to ask would be in that term already.
     pub(super) fn tell_members(&mut self) {
@@ -262,8 +265,7 @@ impl Replica {
         }
         for slot in self.store.in_sync().iter() {
             if self.is_here(slot) && self.store.peer(slot).standing == Standing::In {
-                let membership = self.membership(0, slot);
-                self.send(slot, Frame::Control(ControlMessage::Membership(membership)));
+                self.send_membership(0, slot);
             }
         }
     }

@@ -371,6 +371,7 @@ const SEEN: &[(&str, &[&str])] = &[
             "send: Resized",
             "send: Discard",
             "send: Moment",
+            "send: Seen",
             "send: Goodbye",
             "complete a request",
             "fail a request",

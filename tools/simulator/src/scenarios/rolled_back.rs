@@ -3,13 +3,15 @@
 
 use twindisk_core::{Command, ConnectionState, DiskState, Mark, RefusalCode, Role};
 
+use twindisk_format::limits::EXTENT_BLOCKS;
+
 use super::{Run, identity::Snapshot};
 use crate::{
     disk::Loss,
     node::slot_of,
     run::Outcome,
-    script::{PROMOTE, Script},
-    swarm::{Seed, Swarm},
+    script::{DEMOTE, PROMOTE, Script},
+    swarm::{MS, Seed, Swarm},
     trace::Telling,
 };
 
@@ -21,6 +23,18 @@ pub(super) const ALL: &[(&str, Run)] = &[
     (
         "rolled-back-in-the-generation-of-a-primary-without-a-copy",
         in_its_generation,
+    ),
+    (
+        "rolled-back-as-only-the-primary-knew",
+        as_only_the_primary_knew,
+    ),
+    (
+        "rolled-back-by-a-little-under-a-lost-primary",
+        by_a_little_under_a_lost_primary,
+    ),
+    (
+        "rolled-back-and-made-whole-by-a-third",
+        made_whole_by_a_third,
     ),
     (
         "a-generation-that-nobody-knows",
@@ -109,6 +123,106 @@ fn in_its_generation(seed: Seed, telling: Telling) -> Outcome {
         let snapshot = Snapshot::of(&mut script, 1);
         rolled_back(&mut script, seed, &snapshot);
     }
+    script.finish()
+}
+
+/// Two standbys can't reach each other, and have everything by the word of their primary. One is rolled back, and the primary
+/// is gone: the other one notices, though it has heard nothing of that one itself.
+fn as_only_the_primary_knew(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    script.wait_all_equal();
+    let snapshot = Snapshot::of(&mut script, 2);
+    block(&mut script, (1, 2), true);
+    script.wait_lost(1, 2);
+    script.serve(40);
+    script.pass(2500);
+    script.power_off(0, Loss::Nothing);
+    script.power_off(2, Loss::Nothing);
+    script.wait_lost(1, 0);
+    block(&mut script, (1, 2), false);
+    snapshot.restore(&mut script);
+    script.pass(500);
+    script.wait_link(1, 2, ConnectionState::Established);
+    script.expect_decided(Mark::PeerRewound);
+    script.start(0);
+    script.somebody_primary();
+    script.wait_all_equal();
+    script.serve(20);
+    script.finish()
+}
+
+/// A standby is rolled back by less than the time between two of its moments, and the primary of both is lost at the same time:
+/// what the other one was told to be stable everywhere that one remembers.
+fn by_a_little_under_a_lost_primary(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.nodes = 3;
+    (swarm.load.clients, swarm.load.think) = (2, 2 * MS);
+    (swarm.load.flushes, swarm.load.reads) = (300, 50);
+    // Each write has an extent of its own, and the log has room for one.
+    (swarm.size_blocks, swarm.al_extents) = (8 * EXTENT_BLOCKS, 1);
+    swarm.load.hot_blocks = swarm.size_blocks;
+    swarm.timings.flush_interval = core::time::Duration::from_millis(20);
+    let mut script = Script::new(swarm, telling);
+    for step in 0..24 {
+        let Some(primary) = script.primary() else {
+            break;
+        };
+        let (other, rewound) = ((primary + 1) % 3, (primary + 2) % 3);
+        script.serve(30);
+        script.pass(1500);
+        script.load(20 + step);
+        script.pass(10 + 2 * step);
+        if script.world.keep_snapshot(2) && rewound == 2 {
+            script.load_done();
+            script.pass(10 + 6 * step);
+            script.world.rewind(2);
+        }
+        script.power_off(primary, Loss::Nothing);
+        script.wait_lost(other, primary);
+        script.pass(1500);
+        script.wait_link(1, 2, ConnectionState::Established);
+        script.start(primary);
+        script.somebody_primary();
+        script.wait_all_equal();
+        script.load_done();
+        script.take_over(0);
+    }
+    script.finish()
+}
+
+/// A standby was rolled back, and the primary has made it whole while the other one was away, which knows of the time that it
+/// has forgotten. The primary makes that one equal, too, before the two meet: what it knew is over, and the first one is
+/// promoted.
+fn made_whole_by_a_third(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    script.wait_all_equal();
+    let snapshot = Snapshot::of(&mut script, 2);
+    script.serve(40);
+    script.pass(2500);
+    for lost in [1, 2] {
+        script.power_off(lost, Loss::Nothing);
+        script.wait_lost(0, lost);
+        script.fenced(0, lost);
+    }
+    script.serve(20);
+    block(&mut script, (1, 2), true);
+    snapshot.restore(&mut script);
+    script.wait_link(0, 2, ConnectionState::Established);
+    script.start(1);
+    script.wait_link(0, 1, ConnectionState::Established);
+    script.serve(20);
+    script.pass(1000);
+    script.must(0, DEMOTE);
+    script.power_off(1, Loss::Nothing);
+    script.wait_lost(0, 1);
+    script.fenced(2, 1);
+    script.must(2, PROMOTE);
+    script.serve(20);
+    block(&mut script, (1, 2), false);
+    script.start(1);
+    script.wait_all_equal();
+    script.expect_role(2, Role::Primary);
+    script.serve(20);
     script.finish()
 }
 
