@@ -310,15 +310,24 @@ impl Agent {
         // its own: it waits for its place in the one that the other node is in since then.
         let dead = self.config.profile.dead();
         let silent = state.lost_since().map(|since| since.after(dead));
-        let lost = reasons.iter().filter_map(|reason| {
-            let apart = self.resources[reason.resource].lost?;
-            silent.map(|silent| silent.max(apart))
-        });
-        Timetable {
-            from: lost.min().map_or(self.now, |lost| lost.min(self.now)),
+        let table = |from| Timetable {
+            from,
             delay: delay.max(latency.saturating_mul(2)),
             latency,
-        }
+        };
+        let lost = reasons.iter().filter_map(|reason| {
+            let resource = &self.resources[reason.resource];
+            let noticed = silent?.max(resource.lost?);
+            // One that stood still (its disk hung, say) notices later than the other one, which is in a slot of its own by now.
+            let earliest = silent?.max(resource.moved_before);
+            let in_time = table(earliest).is_open(earliest, noticed);
+            Some(if in_time || self.mutant(Mutant::LateForTheRace) {
+                noticed
+            } else {
+                earliest
+            })
+        });
+        table(lost.min().map_or(self.now, |lost| lost.min(self.now)))
     }
 
     /// When this node may fire, at least so long from now.

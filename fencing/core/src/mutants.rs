@@ -59,6 +59,8 @@ mutants! {
     FailedShotIsProof: "R2",
     /// A standby does not wait in the race.
     NoPlaceInRace: "R7",
+    /// Who notices a loss late begins a time table of its own.
+    LateForTheRace: "R7",
     /// A process is killed that stands still for a moment.
     HastyKill: "hung I/O",
 

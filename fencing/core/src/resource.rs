@@ -35,6 +35,8 @@ pub(crate) struct Resource {
     pub(crate) not_before: Time,
     /// Since when the two replicas are not connected.
     pub(crate) lost: Option<Time>,
+    /// When it was last seen to get something done before that.
+    pub(crate) moved_before: Time,
     /// Since when the peer's agent says that its replica is not primary: it has no process, or is standby.
     pub(crate) peer_idle: Option<Time>,
     /// Since when the peer's agent says that its primary hangs and can't be killed.
@@ -178,6 +180,9 @@ impl Agent {
         let primary = is.is_some_and(|view| view.role == Role::Primary);
         if led_changed {
             state.peer_idle = state.peer_idle.map(|_| now);
+        }
+        if state.lost.is_none() {
+            state.moved_before = state.moved;
         }
         state.moved = state.moved.max(now.before(oldest.unwrap_or_default()));
         state.lost = if linked {

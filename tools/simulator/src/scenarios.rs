@@ -13,6 +13,7 @@ mod moments;
 mod network;
 mod no_space;
 mod power;
+mod race;
 mod resync;
 mod rights;
 mod roles;
@@ -46,7 +47,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 21] = [
+    let subjects: [(&str, &[(&str, Run)]); 22] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
@@ -68,6 +69,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("two resources", two_resources::ALL),
         ("services", services::ALL),
         ("vouched for", vouched::ALL),
+        ("race", race::ALL),
     ];
     subjects.into_iter().flat_map(|(subject, list)| {
         list.iter()

@@ -356,6 +356,7 @@ fn a_person_confirms_only_what_is_silent_and_needed() {
     bench.pass(2 * DEAD);
     let refusal = bench.ask(Operator::Confirm(BETA)).expect_err("not needed");
     assert!(refusal.contains("nothing waits for beta"), "{refusal}");
+    bench.view(primary());
     bench.view(frozen());
     bench.pass(0);
     assert_eq!(bench.acts(), [Action::Fence(BETA)]);

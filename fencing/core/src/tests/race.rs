@@ -64,6 +64,25 @@ fn an_isolated_primary_waits_longer_than_the_standby() {
     assert!(isolated >= standby + DELAY, "{isolated} and {standby}");
 }
 
+/// Its disk hung, and its replica with it: the standby is in its slot by now.
+#[test]
+fn a_primary_that_notices_late_waits_for_its_next_slot() {
+    let late = |by: u64, hung: bool| {
+        let mut bench = Bench::primary();
+        bench.beat();
+        bench.pass(DEAD + by);
+        if !hung {
+            bench.view(primary());
+        }
+        bench.view(frozen());
+        by + bench.wait_for(&Action::Fence(BETA), 200 * DELAY)
+    };
+    assert_eq!(late(DELAY / 4, true), DELAY / 4);
+    assert_eq!(late(DELAY, true), 6 * DELAY);
+    assert_eq!(late(7 * DELAY, true), 12 * DELAY);
+    assert_eq!(late(7 * DELAY, false), 7 * DELAY);
+}
+
 /// The cables were cut in the moment of its promotion: the other one thinks that nobody is primary.
 #[test]
 fn an_isolated_primary_waits_longer_than_one_that_does_not_know_of_it() {

@@ -251,9 +251,10 @@ fn a_peer_that_was_off_and_met_since_can_be_fenced_again_though_its_agent_was_ne
     assert_eq!(bench.acts(), [Action::PowerOn(BETA)]);
     let mut back = primary();
     back.met = 72;
-    bench.view(back);
+    bench.view(back.clone());
     bench.pass(60_000);
     assert_eq!(bench.acts(), []);
+    bench.view(back);
     let mut lost = frozen();
     lost.met = 72;
     bench.view(lost);

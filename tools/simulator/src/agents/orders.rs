@@ -105,12 +105,16 @@ impl World {
                 self.agent_later(while_ms * MS, number, AgentEv::Start);
             }
             Deed::Isolate => {
-                let until = self.now + while_ms * MS;
-                self.agents().nodes[number].isolated_until = until;
-                for side in 0..2 {
-                    self.block((0, 1), side, until);
-                }
+                self.isolate(number, self.now + while_ms * MS);
             }
+        }
+    }
+
+    /// A node reaches nobody.
+    pub(crate) fn isolate(&mut self, number: usize, until: u64) {
+        self.agents().nodes[number].isolated_until = until;
+        for side in 0..2 {
+            self.block((0, 1), side, until);
         }
     }
 
