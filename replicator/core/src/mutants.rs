@@ -256,6 +256,8 @@ mutants! {
     ReadOvertakesWrites: "S2",
     /// A client's read that a peer answers shows what is acknowledged to nobody yet.
     ReadUnacknowledged: "S1",
+    /// A resize is not given up with the role.
+    ResizeOutlivesTheRole: "S6",
     /// Zeros of a resize that came to nothing wait for a peer that is lost.
     ZerosWaitForTheLost: "R10",
     /// What a resize adds is not zeroed.

@@ -71,10 +71,12 @@ impl Replica {
         });
     }
 
-    /// A peer is no longer to be counted on, though it is connected.
+    /// A peer is no longer to be counted on, though it is connected, or was when it said so.
     pub(crate) fn peer_left(&mut self, slot: Slot, why: &str) {
         self.peer_mut(slot).confirmed = None;
-        self.set_phase(slot, Phase::Waiting, why);
+        if self.peer(slot).link.is_some() {
+            self.set_phase(slot, Phase::Waiting, why);
+        }
         self.change_lost_peer(slot);
         if self.peer(slot).sweep.is_some() {
             self.drop_link(slot, Mark::LeftDuringSweep, why);

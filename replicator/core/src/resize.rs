@@ -299,6 +299,18 @@ impl Replica {
         }
     }
 
+    /// A resize is not waited for by who gives up the role, unless every peer has it and only this node has yet to store it.
+    pub(crate) fn end_resize(&mut self) -> bool {
+        let resize = self.resize.as_ref();
+        if resize.is_some_and(|resize| resize.storing && resize.waiting.is_empty()) {
+            return false;
+        }
+        if !self.mutant(Mutant::ResizeOutlivesTheRole) {
+            self.give_up_resize();
+        }
+        true
+    }
+
     /// This node stops being primary: what is added stays unseen.
     pub(crate) fn give_up_resize(&mut self) {
         self.resize_refused(Cause::ResizeSteppedDown, "this node stops being primary");

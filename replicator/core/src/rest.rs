@@ -78,6 +78,7 @@ impl Replica {
             return false;
         }
         let quiet = self.job_only_waits() && self.change.is_none() && self.follows_nobody();
+        let quiet = quiet && self.repairs.is_empty();
         // What was sent and is not stable there is known to this process alone until it is, or until the bits are stored.
         let known = !self
             .peers

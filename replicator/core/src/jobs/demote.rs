@@ -24,6 +24,9 @@ impl Replica {
         if cut_short || abandon && self.space.is_short() {
             self.give_up_all_clients();
         }
+        if !self.end_resize() {
+            return false;
+        }
         let clients = |origin| matches!(origin, Origin::Client { .. });
         let busy = self
             .mutations

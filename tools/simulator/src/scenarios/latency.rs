@@ -94,7 +94,7 @@ fn suspension(seed: Seed, telling: Telling) -> Outcome {
     (swarm.load.depth, swarm.load.burst) = (8, 8);
     let mut script = Script::new(swarm, telling);
     // Nothing is so fresh that it would have to be resynced.
-    script.pass(1000);
+    script.pass(2500);
     script.part();
     script.wait_suspended(0);
     script.load(12);

@@ -1,12 +1,12 @@
 //! Growing the device, and devices that do not fit each other.
 
-use twindisk_core::{Command, ConnectionState, RefusalCode};
+use twindisk_core::{Command, ConnectionState, RefusalCode, Role};
 
 use super::Run;
 use crate::{
     disk::{DataDisk, Loss},
     metadisk::MetaDisk,
-    node::superblock,
+    node::{slot_of, superblock},
     run::Outcome,
     script::{PROMOTE, Script},
     swarm::{SEC, Seed, Swarm},
@@ -24,6 +24,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("growing-ends-with-the-peer", growing_ends_with_the_peer),
     ("growing-killed-at-every-step", growing_killed),
     ("handover-at-every-step-of-growing", handover_in_growing),
+    ("growing-ends-with-the-role", growing_ends_with_the_role),
 ];
 
 fn with_room(seed: Seed) -> Swarm {
@@ -201,5 +202,28 @@ fn handover_in_growing(seed: Seed, telling: Telling) -> Outcome {
         script.wait_all_equal();
         script.load_done();
     }
+    script.finish()
+}
+
+/// The role goes to the peer before that has said whether it has room: the resize comes to nothing, and who wanted it hears so.
+fn growing_ends_with_the_role(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = Script::new(with_room(seed), telling);
+    script.serve(20);
+    script.wait_all_equal();
+    for side in 0..2 {
+        script.world.block((0, 1), side, u64::MAX);
+    }
+    script.world.command(0, GROW);
+    script.pass(5);
+    let to = Some(slot_of(0, 1));
+    script.world.command(0, Command::Switchover { to });
+    script.pass(20);
+    for side in 0..2 {
+        script.world.pair_mut((0, 1)).blocked[side] = 0;
+        script.world.unblock((0, 1), side);
+    }
+    script.wait_role(1, Role::Primary);
+    script.must(1, GROW);
+    script.serve(20);
     script.finish()
 }
