@@ -283,6 +283,7 @@ fn replica(number: u8, blocks: u64, al_extents: usize, now: Time) -> Replica {
                 name: format!("node{}", peer.0),
                 protocol: Protocol::C,
             }],
+            arbiter: twindisk_core::Arbiter::Fence,
             on_peer_loss: OnPeerLoss::Suspend,
             on_disk_error: OnDiskError::Detach,
             timings: Timings::default(),

@@ -73,6 +73,8 @@ pub struct ResourceSettings {
     pub name: String,
     /// The other node.
     pub peer: PeerIndex,
+    /// A witness grants the next term, and nobody is fenced for it (R8).
+    pub witnessed: bool,
     /// What follows the primary.
     pub services: Option<Services>,
 }
@@ -171,6 +173,7 @@ impl Settings {
             settings.resources.push(ResourceSettings {
                 name: resource.name.clone(),
                 peer,
+                witnessed: resource.arbiter == Arbiter::Witness,
                 services: services.map(Section::read).transpose()?,
             });
         }
@@ -253,6 +256,7 @@ impl Settings {
                     name: resource.name.clone(),
                     peer: resource.peer,
                     has_services: resource.services.is_some(),
+                    arbiter: resource.witnessed,
                 })
                 .collect(),
             max_failovers: self.max_failovers,

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod answers;
+mod arbiter;
 mod ask;
 mod config;
 mod error;

@@ -40,6 +40,11 @@ impl Office {
             },
             Order::ReceiptFenced { detail, met } => receipt(ReceiptWord::Fenced, detail, met),
             Order::ReceiptReleased { detail, met } => receipt(ReceiptWord::Released, detail, met),
+            Order::ReceiptGranted { detail, met } => receipt(ReceiptWord::Granted, detail, met),
+            Order::StepDown => Ask::Demote {
+                resource: resource.clone(),
+                abandon: true,
+            },
             Order::Outdate { offline: false } => Ask::Outdate {
                 resource: resource.clone(),
             },

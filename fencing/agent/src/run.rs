@@ -22,8 +22,10 @@ use twindisk_fencing_core::{
 };
 use twindisk_services::{Host, Programs, Stack};
 use twindisk_stonith::{Confirmations, Fencer, SearchPath};
+use twindisk_witness::{Seal, Witness};
 
 use crate::{
+    arbiter,
     ask::{AgentAnswer, Told},
     config::Settings,
     error::RunError,
@@ -51,13 +53,18 @@ const PING: u32 = 4;
 /// When it can't begin.
 pub fn run(config: &Config, node: &Node, twindisk: Vec<String>) -> Result<(), RunError> {
     let settings = Settings::new(config, node)?;
-    let sealer = Sealer::new(&config.secret.read()?, &config.cluster);
+    let secret = config.secret.read()?;
+    let sealer = Sealer::new(&secret, &config.cluster);
+    let witness = config
+        .witness
+        .as_ref()
+        .map(|address| Witness::new(address.to_string(), Seal::new(&secret, &config.cluster)));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(RunError::Runtime)?;
     let local = LocalSet::new();
-    local.block_on(&runtime, live(settings, sealer, twindisk))
+    local.block_on(&runtime, live(settings, (sealer, witness), twindisk))
 }
 
 /// What comes in.
@@ -75,6 +82,10 @@ pub(crate) enum Input {
     Ordered {
         resource: ResourceIndex,
         result: Result<(), String>,
+    },
+    Arbiter {
+        resource: ResourceIndex,
+        result: Result<arbiter::Said, String>,
     },
     Fenced {
         peer: PeerIndex,
@@ -119,6 +130,7 @@ pub(crate) struct Driver {
     start: Instant,
     office: Rc<Office>,
     sealer: Sealer,
+    witness: Option<Witness>,
     sockets: Table<PathIndex, Rc<UdpSocket>>,
     pub(crate) fencers: Table<PeerIndex, Option<Rc<Fencer>>>,
     pub(crate) confirmations: Confirmations,
@@ -130,7 +142,11 @@ pub(crate) struct Driver {
     pub(crate) inputs: mpsc::UnboundedSender<Input>,
 }
 
-async fn live(settings: Settings, sealer: Sealer, twindisk: Vec<String>) -> Result<(), RunError> {
+async fn live(
+    settings: Settings,
+    (sealer, witness): (Sealer, Option<Witness>),
+    twindisk: Vec<String>,
+) -> Result<(), RunError> {
     let start = Instant::now();
     let memory = memory::load(&settings.memory)?;
     let mut sockets = Table::new();
@@ -182,6 +198,7 @@ async fn live(settings: Settings, sealer: Sealer, twindisk: Vec<String>) -> Resu
             twindisk,
         }),
         sealer,
+        witness,
         fencers: fencers.collect(),
         stacks,
         confirmations: confirmations.clone(),
@@ -336,6 +353,7 @@ impl Driver {
                 view,
             } => agent.handle_replica(now, resource, looking, view),
             Input::Ordered { resource, result } => agent.handle_ordered(now, resource, result),
+            Input::Arbiter { resource, result } => agent.handle_arbiter(now, resource, result),
             Input::Fenced { peer, result } => agent.handle_fenced(now, peer, result),
             Input::Power { peer, on } => agent.handle_power(now, peer, on),
             Input::Monitored { peer, result } => agent.handle_monitor(now, peer, result),
@@ -424,6 +442,24 @@ impl Driver {
                         }
                     });
                 }
+            }
+            Action::Arbiter {
+                resource,
+                known,
+                ask,
+            } => {
+                let errand = arbiter::Errand {
+                    resource: self.settings.resources[resource].name.clone(),
+                    node: self.settings.node,
+                    known,
+                    ask,
+                };
+                let witness = self.witness.clone();
+                let patience = self.settings.profile.dead() / 2;
+                spawn_local(async move {
+                    let result = arbiter::ask(witness, errand, patience).await;
+                    let _ = inputs.send(Input::Arbiter { resource, result });
+                });
             }
             Action::Order(resource, order) => self.order(resource, order),
             Action::Kill { resource, run } => self.kill(resource, run),

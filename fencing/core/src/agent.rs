@@ -264,6 +264,7 @@ impl Agent {
                 self.peer_is_free(resource)?;
                 self.resources[resource].switching = true;
             }
+            Operator::Adopt(resource) => self.adopt(resource)?,
             Operator::Yield => self.yield_services()?,
         }
         self.decide();

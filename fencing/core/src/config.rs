@@ -138,4 +138,6 @@ pub struct ResourceConfig {
     pub peer: PeerIndex,
     /// Services follow the primary role.
     pub has_services: bool,
+    /// A witness keeps a record of it, and grants the next term instead of fencing (R8).
+    pub arbiter: bool,
 }

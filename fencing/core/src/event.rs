@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use twindisk_arbiter::{Ask, Version};
 
 use crate::{Beat, Memory, PeerIndex, ResourceIndex};
 
@@ -124,6 +125,15 @@ pub enum Order {
         /// The last connection when it was asked for.
         met: u64,
     },
+    /// Take the receipt that the arbiter has granted the next term.
+    ReceiptGranted {
+        /// By which record.
+        detail: String,
+        /// The last connection when it was claimed.
+        met: u64,
+    },
+    /// Give the role up at once, with what was never acknowledged: the arbiter has granted the next term to another node.
+    StepDown,
     /// Record itself as Outdated.
     Outdate {
         /// Its process is gone: write it into the metadata, under its lock.
@@ -163,6 +173,8 @@ pub enum Operator {
     Confirm(PeerIndex),
     /// Give the role of a resource to the other node, services first.
     Switchover(ResourceIndex),
+    /// The record of a resource's arbiter begins anew: the two replicas have everything.
+    Adopt(ResourceIndex),
     /// `twindisk serve` is about to be stopped: bring all services down, and none up before it was started again (R12).
     Yield,
     /// The agent is being stopped.
@@ -204,6 +216,16 @@ pub enum Action {
     PowerOn(PeerIndex),
     /// Tell the local replica of a resource, then call `handle_ordered`.
     Order(ResourceIndex, Order),
+    /// Ask the arbiter of a resource, then call `handle_arbiter`: with its answer, or when it has not answered within
+    /// `dead` / 2. It may be done even so.
+    Arbiter {
+        /// The resource.
+        resource: ResourceIndex,
+        /// The newest record that this node knows of.
+        known: Option<Version>,
+        /// What is asked.
+        ask: Ask,
+    },
     /// Kill the process of a resource's replica if it still is this run of it: its I/O stands still.
     Kill {
         /// The resource.

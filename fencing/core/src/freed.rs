@@ -40,7 +40,9 @@ impl Agent {
     /// Fenced since it was lost, or released by its agent.
     fn is_out_of_the_way(&self, resource: ResourceIndex) -> bool {
         let peer = self.config.resources[resource].peer;
-        self.peers[peer].proof.is_some() || self.resources[resource].right.is_some()
+        let state = &self.resources[resource];
+        let right = state.right.is_some() && !state.right_is_granted;
+        self.peers[peer].proof.is_some() || right || self.had_time_to_go(resource)
     }
 
     /// The peer's services were down after this term of the role began, or after a later one.
@@ -148,5 +150,36 @@ impl Agent {
         let grace = self.config.profile.restart_grace();
         let since = self.resources[resource].held_up;
         since.is_some_and(|since| self.now.since(since) >= grace)
+    }
+
+    /// Beside a witness another node may go on, or has: a primary that for so long has had neither its standby nor a word of
+    /// the witness, or that can't be asked while the other node is silent, or that the other one has overruled. Its services
+    /// go down before those are started there.
+    pub(crate) fn is_cut_off(&self, resource: ResourceIndex) -> bool {
+        let state = &self.resources[resource];
+        let dead = self.config.profile.dead();
+        let view = state.view.as_ref();
+        let apart = view.is_some_and(|view| !view.linked) && state.right.is_none();
+        let waits = apart
+            && state
+                .waits
+                .is_some_and(|since| self.now.since(since) >= dead);
+        let mute = view.is_none() || state.stands_still(self.now) >= dead;
+        let term = view.map_or(state.services_term, |view| view.term);
+        let overruled = self.said(resource).is_some_and(|said| {
+            said.role == Role::Primary && said.serving == Serving::Yes && said.term > term
+        });
+        self.config.resources[resource].arbiter
+            && (waits || mute && self.is_silent(resource) || overruled)
+    }
+
+    /// Whether the services of the other node, which may live and know nothing, have had their time to go down: it is
+    /// silent, and takes them down once it has had nobody to go on with for `dead`.
+    pub(crate) fn had_time_to_go(&self, resource: ResourceIndex) -> bool {
+        let peer = &self.peers[self.config.resources[resource].peer];
+        let grace = self.config.profile.restart_grace();
+        let since = peer.heard().or(self.resources[resource].lost);
+        self.config.resources[resource].arbiter
+            && since.is_some_and(|since| self.now.since(since) >= grace)
     }
 }

@@ -6,6 +6,7 @@
 //! node its power, and never an acknowledged write.
 
 mod agent;
+mod arbiter;
 mod beat;
 mod config;
 mod conflict;
@@ -34,7 +35,7 @@ pub use event::{
     Action, Led, Level, Looking, Operator, Order, ReplicaView, Role, Services, Time, as_ms,
 };
 pub use index::{Key, PathIndex, PeerIndex, ResourceIndex, Table};
-pub use memory::{Failover, Intent, Memory, TermOf};
+pub use memory::{Failover, Intent, Memory, Seen, TermOf};
 #[cfg(feature = "mutants")]
 pub use mutants::Mutant;
 pub use status::{AgentStatus, PathStatus, PeerSummary, ResourceSummary};

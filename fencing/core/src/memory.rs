@@ -1,6 +1,7 @@
 //! What an agent must not forget when it is restarted.
 
 use serde::{Deserialize, Serialize};
+use twindisk_arbiter::Version;
 
 /// Durable state of an agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,25 @@ pub struct Memory {
     /// Resources whose services were down on the peer in this term of the role, whoever had it, or after it (R12, R17).
     #[serde(default)]
     pub freed: Vec<TermOf>,
+    /// The newest record that was read of each resource's arbiter: one that holds an older one has forgotten something.
+    #[serde(default)]
+    pub records: Vec<Seen>,
+}
+
+/// A record that an arbiter held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Seen {
+    /// Of which resource.
+    pub resource: String,
+    /// Which one.
+    pub version: Version,
+}
+
+/// The newest record that was read of a resource.
+pub(crate) fn seen_of(records: &[Seen], resource: &str) -> Option<Version> {
+    let found = records.iter().find(|one| one.resource == resource);
+    found.map(|one| one.version)
 }
 
 /// A term of a resource.

@@ -64,6 +64,20 @@ mutants! {
     /// A process is killed that stands still for a moment.
     HastyKill: "hung I/O",
 
+    // The arbiter.
+    /// A node goes on without the other one when it asks the arbiter, not when that has granted it.
+    ActBeforeGrant: "R8",
+    /// A primary has the arbiter name its standby before that is equal.
+    PublishEarly: "R8",
+    /// A primary has the arbiter name its standby although somebody was granted a later term.
+    PublishPastTerm: "R8",
+    /// Whom the record does not name claims the next term all the same.
+    ClaimUnnamed: "R8",
+    /// A term that was granted and not used is not given back.
+    KeepUnusedGrant: "R8",
+    /// A primary without standby and arbiter leaves its services up.
+    ServeCutOff: "R8",
+
     // Services.
     /// The role is handed over although services run.
     HandOverWithServices: "R12",

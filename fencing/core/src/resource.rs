@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Action, Agent, Failover, Level, Looking, Order, Question, ReplicaView, ResourceIndex, Role,
-    Services, Time, as_ms, mutants::Mutant, services::Yielded, takeover::Answer,
+    Services, Time, arbiter::Arbiter, as_ms, mutants::Mutant, services::Yielded, takeover::Answer,
 };
 
 /// Before an order that failed is given once more.
@@ -62,6 +62,8 @@ pub(crate) struct Resource {
     /// The term of the role that they belong to, while they are not known to be down; 0: not known (R17).
     pub(crate) services_term: u64,
     pub(crate) services_not_before: Time,
+    /// The same, for those that did not go down.
+    pub(crate) stop_not_before: Time,
     /// Since when they would be started if those of the peer were known to be down (R12).
     pub(crate) held_up: Option<Time>,
     /// That was reported.
@@ -80,6 +82,10 @@ pub(crate) struct Resource {
     pub(crate) faults: Vec<String>,
     /// The process is about to be stopped.
     pub(crate) yielded: Option<Yielded>,
+    /// What is known of its arbiter.
+    pub(crate) arbiter: Arbiter,
+    /// The right is the arbiter's: the other node may live.
+    pub(crate) right_is_granted: bool,
     /// Since when nobody takes writes.
     pub(crate) unserved: Option<Time>,
     /// That was reported.
@@ -120,6 +126,7 @@ impl Resource {
             ..asking
         });
         self.moved = now;
+        self.arbiter.forget();
     }
 }
 
@@ -240,6 +247,8 @@ impl Agent {
                 Order::ReceiptFenced { .. } | Order::ReceiptReleased { .. } => {
                     "did not take the receipt"
                 }
+                Order::ReceiptGranted { .. } => "did not take the receipt",
+                Order::StepDown => "could not give up the role",
                 Order::Outdate { .. } => "could not be recorded as outdated",
                 Order::HandOver => "could not be handed over",
             };
@@ -256,6 +265,14 @@ impl Agent {
             Order::ReceiptReleased { detail, met } => {
                 self.entitled(resource, met, format!("release: {detail}"));
             }
+            Order::ReceiptGranted { detail, met } => {
+                self.entitled(resource, met, format!("arbiter: {detail}"));
+                self.resources[resource].right_is_granted = true;
+            }
+            Order::StepDown => {
+                let what = "has given up the role: the arbiter has granted the next term to the other node";
+                self.report(Level::Warning, Some(resource), what.into());
+            }
             Order::Outdate { .. } => {
                 self.resources[resource].released = outdating;
                 self.beat_now = true; // I/O of the peer waits for it.
@@ -270,12 +287,14 @@ impl Agent {
         let state = &mut self.resources[resource];
         if state.view.as_ref().is_none_or(|view| view.met == met) {
             (state.right, state.right_met) = (Some(right), met);
+            state.right_is_granted = false;
         }
     }
 
     /// Takes a resource one step further.
     pub(crate) fn decide_resource(&mut self, resource: ResourceIndex) {
         self.look_at_peer(resource);
+        self.decide_arbiter(resource);
         self.decide_services(resource);
         let state = &self.resources[resource];
         if state.order.is_some() || !state.known || self.now < state.not_before || self.leaving {
@@ -306,6 +325,9 @@ impl Agent {
         let view = state.view.as_ref()?;
         if self.in_conflict(resource) {
             return None; // R11
+        }
+        if let Some(order) = self.due_word(resource, view) {
+            return Some(order);
         }
         if !view.linked && state.right.is_none() && view.peer_in_sync {
             let receipt = self.due_receipt(resource, view);

@@ -64,6 +64,10 @@ impl Agent {
         let state = &mut self.resources[resource];
         state.services = Services::Failed;
         state.services_not_before = self.now.after(SERVICES_RETRY);
+        if !starting {
+            // What did not come up goes down as soon as it has to.
+            state.stop_not_before = state.services_not_before;
+        }
         let words = if starting {
             "did not come up"
         } else {
@@ -86,7 +90,8 @@ impl Agent {
         }
         let holds = self.holds(resource);
         let state = &self.resources[resource];
-        let goes = state.switching || state.yielded.is_some();
+        let cut_off = self.is_cut_off(resource) && !self.mutant(Mutant::ServeCutOff);
+        let goes = state.switching || state.yielded.is_some() || cut_off;
         // What an order has made of the replica has to be seen first.
         let seen = state.view.as_ref().filter(|_| state.known);
         let open = |view: &&ReplicaView| view.role == Role::Primary && view.open;
@@ -99,6 +104,7 @@ impl Agent {
         // While its process comes back the services stay: their clients wait.
         let stays = holds && !goes && ours;
         let due = self.now >= state.services_not_before && !self.mutant(Mutant::ServicesOnce);
+        let may_stop = self.now >= state.stop_not_before && !self.mutant(Mutant::ServicesOnce);
         let wanted = state.services == Services::Down && term.is_some();
         let free = !wanted || seen.is_none_or(|view| self.may_start(resource, view));
         let next = match (state.services, term) {
@@ -106,7 +112,7 @@ impl Agent {
             (Services::Unknown, Some(term)) if stays => Some(Some(term)),
             (Services::Failed, Some(term)) if stays && due => Some(Some(term)),
             (Services::Unknown | Services::Up, _) if !stays => Some(None),
-            (Services::Failed, _) if !stays && due => Some(None),
+            (Services::Failed, _) if !stays && (due || may_stop) => Some(None),
             (Services::Down | Services::Starting | Services::Stopping, _)
             | (Services::Unknown | Services::Up | Services::Failed, _) => None,
         };

@@ -71,6 +71,9 @@ pub struct ResourceSummary {
     /// What has failed, or hangs, of its disks on either node, a sentence each.
     #[serde(default)]
     pub faults: Vec<String>,
+    /// What the record of its arbiter says, and who could take over by it, if it has one.
+    #[serde(default)]
+    pub arbiter: Option<String>,
     /// Its services on this node.
     pub services: Services,
     /// It is in conflict with another replica: a person has to decide whose data counts, and this agent decides nothing.
@@ -203,6 +206,7 @@ impl Agent {
             state: words,
             missing: self.missing(at),
             faults: state.faults.clone(),
+            arbiter: self.arbiter_in_words(at),
             services: state.services,
             conflict: state.conflict.clone(),
             no_space: state.no_space.clone(),

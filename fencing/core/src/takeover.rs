@@ -24,6 +24,8 @@ impl Agent {
         self.resources
             .keys()
             .filter(|resource| self.config.resources[*resource].peer == peer)
+            // R8: where a witness grants the next term nobody is fenced for it.
+            .filter(|resource| !self.config.resources[*resource].arbiter)
             .filter(|resource| self.resources[*resource].right.is_none())
             .filter(|resource| !self.in_conflict(*resource)) // R11
             .filter_map(|resource| {
@@ -33,7 +35,7 @@ impl Agent {
             .collect()
     }
 
-    fn reason(&self, resource: ResourceIndex) -> Option<&'static str> {
+    pub(crate) fn reason(&self, resource: ResourceIndex) -> Option<&'static str> {
         let state = &self.resources[resource];
         let view = state.view.as_ref()?;
         let (silent, mute) = (self.is_silent(resource), self.was_asked_in_vain(resource));
@@ -72,7 +74,7 @@ impl Agent {
 
     /// Nothing is heard of the peer, or it hears nothing of this node: then it takes this one for dead, and can be asked for
     /// nothing.
-    fn is_silent(&self, resource: ResourceIndex) -> bool {
+    pub(crate) fn is_silent(&self, resource: ResourceIndex) -> bool {
         let peer = &self.peers[self.config.resources[resource].peer];
         let dead = self.config.profile.dead();
         // One that was never heard has as long from the moment when its replica was missed.
@@ -215,6 +217,11 @@ impl Agent {
         if self.in_conflict(resource) {
             return Answer::Nothing; // R11: a fork releases nobody.
         }
+        // Who went on alone has what nobody else has.
+        let alone = |view: &ReplicaView| !view.linked && !view.peer_in_sync && view.up_to_date;
+        if self.config.resources[resource].arbiter && state.view.as_ref().is_some_and(alone) {
+            return Answer::Nothing;
+        }
         // Two that ask each other: the lower number goes on.
         let first = state.asking.is_some() && self.is_first(resource);
         let firing = matches!(peer.fencing, crate::fence::Fencing::Firing { .. });
@@ -265,7 +272,12 @@ impl Agent {
             return false;
         }
         // R17, R12: clients of an earlier time come first, those of this node and those of the other one.
-        if !self.own_services_fit(resource, view) || !self.peer_services_down(resource, view) {
+        if !self.own_services_fit(resource, view) {
+            return false;
+        }
+        // Where the arbiter has granted the term the device opens at once, and the services wait.
+        let granted = state.right.is_some() && state.right_is_granted;
+        if !granted && !self.peer_services_down(resource, view) {
             return false;
         }
         if state.yielded.is_some() {

@@ -185,6 +185,8 @@ pub enum ReceiptWord {
     Released,
     /// The node was powered off, and read as off.
     Fenced,
+    /// The arbiter has granted the next term. Only agents say so.
+    Granted,
     /// A person vouches.
     Force,
 }

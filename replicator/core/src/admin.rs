@@ -3,7 +3,8 @@
 use twindisk_format::{control::ControlMessage, frame::Frame, ids::Slot, superblock::StoredDisk};
 
 use crate::{
-    Action, Cause, Command, CommandId, CommandReply, DiskState, LinkIntent, Mark, Refusal, Role,
+    Action, Arbiter, Cause, Command, CommandId, CommandReply, DiskState, LinkIntent, Mark, Refusal,
+    Role,
     jobs::{After, Job, Step},
     mark::No,
     peer::Phase,
@@ -245,6 +246,15 @@ impl Replica {
                 Cause::OutdateNoDisk,
                 "this node has no disk to record it on",
                 "power the node off and use `twindisk receipt --fenced` on the other one",
+            );
+        }
+        if self.config.arbiter == Arbiter::Witness && self.store.get().went_on_alone() {
+            // Others run that do not know it, and would take the record for their right to go on.
+            return self.refuse_command(
+                id,
+                Cause::OutdateNewest,
+                "this node went on without another one: nobody else has what it has acknowledged since",
+                "connect the two; if this copy is to be given up, `twindisk promote --force` on the other one",
             );
         }
         if let Some(slot) = self.slots().find(|slot| self.peer(*slot).link.is_some()) {

@@ -1,7 +1,7 @@
 //! Clients' requests on the primary: taken, held while I/O is suspended, given up when the client is gone.
 
 use crate::{
-    Action, ClientOp, ClientRequest, ConnectionId, DiskState, Failure, Mark, Report, Role,
+    Action, Arbiter, ClientOp, ClientRequest, ConnectionId, DiskState, Failure, Mark, Report, Role,
     SuspensionCode, Time,
     limits::{MAX_HELD_REQUESTS, MAX_MUTATIONS},
     mutants::Mutant,
@@ -22,16 +22,7 @@ impl Replica {
         let full = self.has_most_mutations() || !self.held.is_empty();
         let frozen = self.frozen();
         let waits = match request.op {
-            ClientOp::Read { .. } if frozen => {
-                let answered = self.lease_holds();
-                self.marks.mark(if answered {
-                    Mark::ReadByLease
-                } else {
-                    Mark::ReadHeld
-                });
-                !answered
-            }
-            ClientOp::Read { .. } => false,
+            ClientOp::Read { .. } => self.read_waits(frozen),
             ClientOp::Write { .. } | ClientOp::Zero { .. } | ClientOp::Flush => frozen || full,
         };
         if !waits {
@@ -215,8 +206,21 @@ impl Replica {
             && !self.is_anyone_missing()
     }
 
-    /// R9: a frozen primary may answer reads while every missing peer was there recently. That counts from the sending
-    /// of what it answered: an answer may have been on its way, or lain in a buffer here, for long.
+    /// R9: whether a read waits. Beside a witness nobody who is lost is known to be off: then each read needs the lease.
+    fn read_waits(&mut self, frozen: bool) -> bool {
+        let leased = frozen || self.config.arbiter == Arbiter::Witness;
+        let answered = !leased || self.lease_holds();
+        if !answered {
+            self.marks.mark(Mark::ReadHeld);
+        } else if frozen {
+            self.marks.mark(Mark::ReadByLease);
+        }
+        !answered
+    }
+
+    /// R9: a frozen primary may answer reads while every missing peer was there recently; beside a witness every primary,
+    /// while every member was. That counts from the sending of what it answered: an answer may have been on its way, or lain
+    /// in a buffer here, for long.
     fn lease_holds(&self) -> bool {
         let lease = self.config.timings.read_lease;
         let arrival = self.mutant(Mutant::LeaseFromArrival);
@@ -230,9 +234,18 @@ impl Replica {
         };
         self.mutant(Mutant::ReadAfterLease)
             || self.role == Role::Primary
-                && self.missing().iter().all(|slot| {
+                && self.leased().iter().all(|slot| {
                     renewed(slot).is_some_and(|renewed| self.now.since(renewed) < lease)
                 })
+    }
+
+    /// Whose word a read rests on: who may have gone on without this node.
+    fn leased(&self) -> SlotSet {
+        if self.config.arbiter == Arbiter::Witness {
+            self.store.in_sync()
+        } else {
+            self.missing()
+        }
     }
 
     /// Notices that I/O must wait, or may go on.
@@ -358,7 +371,13 @@ impl Replica {
         if self.mutant(Mutant::GhostWrites) {
             return self.held.pop_back();
         }
-        self.held.pop_front()
+        // R9: a read that waits for the lease keeps nobody else waiting.
+        let leased = self.config.arbiter != Arbiter::Witness || self.lease_holds();
+        let goes = |(request, _): &(ClientRequest, Time)| {
+            leased || !matches!(request.op, ClientOp::Read { .. }) || self.giving_up()
+        };
+        let at = self.held.iter().position(goes)?;
+        self.held.remove(at)
     }
 
     /// The disk can be given to clients: the newest data there is.

@@ -14,6 +14,8 @@ pub struct Config {
     pub name: String,
     /// Its peers, in slot order; the same nodes as in the metadata's records.
     pub peers: Vec<PeerConfig>,
+    /// Where rights to the next term come from, beside what peers say of themselves and a person's word (R8).
+    pub arbiter: Arbiter,
     /// What a primary does when an in-sync peer is lost.
     pub on_peer_loss: OnPeerLoss,
     /// What a primary does when its own disk fails.
@@ -54,6 +56,20 @@ pub enum Protocol {
     C,
 }
 
+/// Who decides which node is primary, and grants the next term to one that has lost another (R8): one for each resource,
+/// the same on all nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arbiter {
+    /// Power switches, and the agent that asks them; or a person.
+    #[default]
+    Fence,
+    /// A cluster manager, as Pacemaker: it promotes and demotes, and brings receipts of what it has fenced.
+    External,
+    /// The record that a witness keeps. The other one may live, and takes itself for the primary.
+    Witness,
+}
+
 /// What a primary does when an in-sync peer is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -85,7 +101,8 @@ pub struct Timings {
     pub peer_timeout: Duration,
     /// A peer that leaves a request unanswered for so long is lost, even if it answers pings.
     pub request_timeout: Duration,
-    /// A frozen primary answers reads for so long after it last heard the peer (R9).
+    /// A primary answers reads for so long after the sending of the last ping that the peer has answered (R9): while it is
+    /// frozen, and beside a witness always.
     pub read_lease: Duration,
     /// Writes become stable everywhere within about this time even if no client flushes.
     pub flush_interval: Duration,

@@ -66,7 +66,7 @@ mod window;
 
 pub use action::{Action, DiskIo, ExportState, LinkIntent, Report};
 pub use command::{Command, CommandReply, Refusal, RefusalCode};
-pub use config::{Config, OnDiskError, OnPeerLoss, PeerConfig, Protocol, Timings};
+pub use config::{Arbiter, Config, OnDiskError, OnPeerLoss, PeerConfig, Protocol, Timings};
 pub use event::{
     BufId, ClientOp, ClientRequest, CommandId, ConnectionId, DiskDone, DiskError, Event, Failure,
     Fill, LinkId, OpId, Reading, RequestId,

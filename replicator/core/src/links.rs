@@ -8,7 +8,7 @@ use twindisk_format::{
 };
 
 use crate::{
-    Action, LinkId, LinkIntent, Mark,
+    Action, Arbiter, LinkId, LinkIntent, Mark,
     mutants::Mutant,
     peer::{Link, Phase, Received},
     replica::Replica,
@@ -48,7 +48,7 @@ impl Replica {
             closing: false,
         });
         // Silence counts from now. A connection alone answers nothing: the read lease is not renewed (R9).
-        peer.heard = now;
+        (peer.heard, peer.vouched) = (now, now);
         peer.met = peer.met.wrapping_add(1);
         peer.said = None;
         peer.authority = false;
@@ -58,6 +58,9 @@ impl Replica {
         let state = self.my_state(slot);
         self.peer_mut(slot).told = Some(state.clone());
         self.send(slot, Frame::Control(ControlMessage::State(state)));
+        if self.config.arbiter == Arbiter::Witness {
+            self.ping(slot); // Reads wait for the answer.
+        }
     }
 
     /// The driver reports a connection as gone.

@@ -241,6 +241,8 @@ names! {
             ReceiptConnected: "receipt: the node is connected, and answers",
             ReceiptAsking: "receipt: the node is just being asked for another one",
             ReceiptMetSince: "receipt: the two have met since",
+            OtherArbiter: "receipt: the resource has another arbiter (R8)",
+            OutdateNewest: "outdate: nobody else has what this node has",
             ReceiptNotNeeded: "receipt: no right about it is needed",
             ReceiptNotStorable: "receipt: the metadata can't be written",
             OutdatePrimary: "outdate: this node is primary",
@@ -316,6 +318,8 @@ impl Cause {
             | Self::DiscardNobody => RefusalCode::NothingToDo,
             Self::SeveralToHandTo
             | Self::OutdateConnected
+            | Self::OutdateNewest
+            | Self::OtherArbiter
             | Self::TrustConnected
             | Self::VerifyBeyond
             | Self::ResyncNotNow

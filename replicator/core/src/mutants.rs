@@ -222,6 +222,10 @@ mutants! {
     ReadAfterLease: "R9",
     /// The read lease counts from the arrival of a frame, or from a connection alone.
     LeaseFromArrival: "R9",
+    /// Who takes over by the arbiter's word does not wait until the other one answers no read any more.
+    OpenWithinLease: "R9",
+    /// That a node was powered off is a right beside a witness.
+    FenceBesideArbiter: "R8",
     /// A peer counts as silent while this side does not read from it.
     CountUnreadSilence: "silence",
     /// A primary whose disk failed goes on as if it had not.

@@ -45,6 +45,9 @@ pub(crate) struct Peer {
     pub(crate) heard: Time,
     /// When that ping was sent which it answered last: it was there then (R9).
     pub(crate) answered: Option<Time>,
+    /// When this node said last that it is there: it was connected, or answered a ping. What the peer reads on its word ends
+    /// a lease later (R9).
+    pub(crate) vouched: Time,
     /// When the pings of this link were sent that it has not answered.
     pub(crate) pings: VecDeque<Time>,
     /// A receipt about it that waits for whether it answers.

@@ -12,8 +12,8 @@ use twindisk_format::{
 };
 
 use crate::{
-    Action, BufId, ClientRequest, ConnectionId, DiskError, DiskIo, Failure, Fill, LinkId, Report,
-    Time,
+    Action, Arbiter, BufId, ClientRequest, ConnectionId, DiskError, DiskIo, Failure, Fill, LinkId,
+    Report, Time,
     locks::LockId,
     mutants::Mutant,
     peer::Phase,
@@ -202,6 +202,10 @@ impl Replica {
         match result {
             // What a disk that has failed meanwhile holds is not to be trusted: it may never have become stable.
             Ok(()) if !self.disk_attached() => self.ask_elsewhere(index),
+            Ok(()) if self.shows_what_may_go(index) => {
+                self.marks.mark(crate::Mark::ReadBehindWrite);
+                self.reads_behind.push_back(index);
+            }
             Ok(()) => self.finish_read(index, true),
             Err(error) => {
                 let range = self.reads[index].range;
@@ -211,6 +215,12 @@ impl Replica {
                 self.ask_elsewhere(index);
             }
         }
+    }
+
+    /// S2, R8: beside a witness another node may go on without what is acknowledged to nobody, while this one's clients live
+    /// and remember what they have read.
+    fn shows_what_may_go(&self, index: usize) -> bool {
+        self.config.arbiter == Arbiter::Witness && self.would_show_too_much(&self.reads[index])
     }
 
     /// S2: a peer may already have a write that is acknowledged to nobody. Whoever follows this node as primary need not have
@@ -235,7 +245,16 @@ impl Replica {
         let Some(index) = next.and_then(|at| self.reads_behind.remove(at)) else {
             return false;
         };
-        self.read_elsewhere(index);
+        let read = &self.reads[index];
+        if !self.disk_attached() || read.broken_here {
+            self.read_elsewhere(index);
+        } else if read.lock.is_some() {
+            self.read_locked(index);
+        } else {
+            // Once more, with its range to itself: no later write can put it off again.
+            let lock = self.locks.acquire(read.range, LockOwner::Read(index));
+            self.reads[index].lock = Some(lock);
+        }
         true
     }
 

@@ -7,6 +7,7 @@ use twindisk_format::{ids::Slot, superblock::ReceiptKind};
 use crate::{
     Cause, CommandId, Mark, Role, Time,
     limits::{RECEIPT_LOOK, RECEIPT_LOOKS},
+    mutants::Mutant,
     replica::{Replica, Then},
 };
 
@@ -34,6 +35,11 @@ impl Replica {
         detail: String,
         met: Option<u64>,
     ) {
+        if let Err(no) = self.may_grant_rights(kind)
+            && !self.mutant(Mutant::FenceBesideArbiter)
+        {
+            return self.reply(id, Err(no));
+        }
         let name = self.peer(slot).name.clone();
         if met.is_some_and(|met| met != self.peer(slot).met) {
             return self.refuse_command(
@@ -94,8 +100,9 @@ impl Replica {
         let hears = peer
             .link
             .is_some_and(|link| link.paused.is_none() && !link.closing);
-        if kind == ReceiptKind::Release || !asked || !hears {
-            // A release comes from its own mouth; and who can't hear an answer can't miss it.
+        let apart = matches!(kind, ReceiptKind::Release | ReceiptKind::Arbiter);
+        if apart || !asked || !hears {
+            // A release comes from its own mouth; a term was granted in place of one that was not connected; and who can't hear an answer can't miss it.
             return self.refuse_linked(id, slot, "is connected");
         }
         self.peer_mut(slot).receipt_check = Some(ReceiptCheck {

@@ -6,7 +6,8 @@ use twindisk_format::{
 };
 
 use crate::{
-    Mark, Report,
+    Arbiter, Cause, Mark, Report, Role, Time,
+    mark::No,
     mutants::Mutant,
     peer::Phase,
     replica::{Replica, Then},
@@ -34,6 +35,40 @@ impl Replica {
         });
     }
 
+    /// R8: one source of rights to the next term. Whoever was granted it by the arbiter may have been fenced since, by one
+    /// who would use the same term.
+    pub(crate) fn may_grant_rights(&self, kind: ReceiptKind) -> Result<(), No> {
+        let (why, next) = match (self.config.arbiter, kind) {
+            (_, ReceiptKind::Release | ReceiptKind::Operator)
+            | (Arbiter::Fence | Arbiter::External, ReceiptKind::Fence)
+            | (Arbiter::Witness, ReceiptKind::Arbiter) => return Ok(()),
+            (Arbiter::Witness, ReceiptKind::Fence) => (
+                "the arbiter of this resource is a witness: power that is off is no right beside it, since the node may have \
+                 been granted the next term before",
+                "the agent asks the witness; or at your own risk `twindisk receipt --force`",
+            ),
+            (Arbiter::Fence | Arbiter::External, ReceiptKind::Arbiter) => (
+                "this resource has no witness",
+                "the nodes have different configurations: `arbiter` must be the same in all of them",
+            ),
+        };
+        Err(No {
+            cause: Cause::OtherArbiter,
+            why: why.to_owned(),
+            next: next.to_owned(),
+        })
+    }
+
+    /// R9: who takes over by the arbiter's word, the other one being alive perhaps, waits until that one answers no read any
+    /// more: its lease counts from before it asked what this node answered last. A hundredth more, since clocks drift.
+    pub(crate) fn reads_end(&self, slot: Slot) -> Option<Time> {
+        let receipt = self.store.peer(slot).receipt?;
+        let waits = receipt.kind == ReceiptKind::Arbiter && self.role == Role::Standby;
+        let lease = self.config.timings.read_lease;
+        let end = self.peer(slot).vouched + lease + lease / 100;
+        (waits && end > self.now && !self.mutant(Mutant::OpenWithinLease)).then_some(end)
+    }
+
     /// A receipt about this peer is in force: of this term, and a fence or an operator's word of this boot.
     pub(crate) fn receipt_holds(&self, slot: Slot) -> bool {
         let receipt = self.store.peer(slot).receipt;
@@ -43,6 +78,7 @@ impl Replica {
                     // R14: who was taken into a newer set is not spoken of by it.
                     && receipt.epoch == self.store.get().epoch
                     && (receipt.kind == ReceiptKind::Release || receipt.boot == self.boot)
+                    && self.reads_end(slot).is_none()
         })
     }
 
@@ -55,6 +91,7 @@ impl Replica {
                 || (receipt.term, receipt.epoch) == (term, epoch)
                     && self.store.get().epoch == epoch
                     && (receipt.kind == ReceiptKind::Release || receipt.boot == self.boot)
+                    && self.reads_end(slot).is_none()
         })
     }
 

@@ -308,6 +308,7 @@ impl Replica {
                 begin_held: None,
                 said: None,
                 heard: now,
+                vouched: now,
                 answered: None,
                 pings: VecDeque::new(),
                 receipt_check: None,
@@ -588,7 +589,7 @@ impl Replica {
             Frame::Hash { tag, range, hashes } => self.compare(slot, tag, range, hashes),
             Frame::Differ { tag, mask } => self.sweep_compared(slot, tag, mask),
             Frame::Bits { first, words } => self.receive_bits(slot, first, &words),
-            Frame::Ping => self.send(slot, Frame::Pong),
+            Frame::Ping => self.pinged(slot),
             Frame::Pong => self.ponged(slot),
             Frame::Control(message) => self.control(slot, term, message),
         }

@@ -88,6 +88,12 @@ impl Replica {
         self.send(slot, Frame::Ping);
     }
 
+    /// A peer asks whether this node is there.
+    pub(crate) fn pinged(&mut self, slot: Slot) {
+        self.peer_mut(slot).vouched = self.now;
+        self.send(slot, Frame::Pong);
+    }
+
     /// It was there when that ping was sent (R9): an answer says nothing of any later moment.
     pub(crate) fn ponged(&mut self, slot: Slot) {
         let peer = self.peer_mut(slot);

@@ -82,6 +82,7 @@ impl Replica {
         let moments = self.moments.deadline();
         let own = self.flusher.due.into_iter().chain(job).chain(moments);
         let own = own.chain(self.space.deadline());
+        let own = own.chain(self.slots().filter_map(|slot| self.reads_end(slot)));
         peers.chain(sweeps).chain(own).min()
     }
 }

@@ -80,6 +80,14 @@ impl Superblock {
         self.peers.len() + self.spare_slots as usize
     }
 
+    /// This copy is the newest, and somebody who had one is not in its in-sync set any more.
+    #[must_use]
+    pub fn went_on_alone(&self) -> bool {
+        let newest = self.disk == StoredDisk::UpToDate;
+        let left = |peer: &PeerRecord| peer.base.is_some() && !peer.standing.is_counted();
+        newest && self.peers.iter().any(left)
+    }
+
     /// Gives a spare slot to `node`, of which nothing is known yet. `false`: there is none.
     #[must_use]
     pub fn add_peer(&mut self, node: NodeId) -> bool {
@@ -236,7 +244,7 @@ pub enum ReceiptKind {
     Release,
     /// The peer was powered off and its power was read as off afterwards.
     Fence,
-    /// The arbiter granted the term. Reserved: nothing gives this kind yet (R8).
+    /// The arbiter granted the term (R8).
     Arbiter,
     /// A person forced it.
     Operator,

@@ -1,6 +1,6 @@
 //! What a core asks for, done: the part of an engine, with a checker looking over its shoulder.
 
-use twindisk_core::{Action, ConnectionState, Event, ExportState, LinkId, RequestId};
+use twindisk_core::{Action, Arbiter, ConnectionState, Event, ExportState, LinkId, RequestId};
 use twindisk_format::{
     binding::Binding,
     frame::{Envelope, Frame},
@@ -203,11 +203,13 @@ impl World {
             let node = &self.nodes[*other];
             *other != number && node.export.is_some() && node.in_sync.contains(&(*other as u8))
         });
-        // A node that stands still keeps its device open while the arbiter gives the term to another: the term counts.
+        // A node that stands still, or is cut off, keeps its device open while the arbiter gives the term to another: the
+        // term counts.
         let granted = self.operator.arbiter == Some(number);
         if let Some(other) = other
             && !self.swarm.lossy
             && !granted
+            && self.swarm.arbiter == Arbiter::Fence
         {
             let story = format!(
                 "{} opens its device while that of {} is open",

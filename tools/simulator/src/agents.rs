@@ -5,7 +5,9 @@ mod device;
 mod draw;
 mod hang;
 mod idle;
+mod mutants;
 mod orders;
+mod register;
 mod replica;
 mod services;
 mod ward;
@@ -18,7 +20,8 @@ use twindisk_fencing_core::{
     ReplicaView, ResourceConfig, ResourceIndex, Time, as_ms,
 };
 
-pub use draw::{AgentWorld, FenceDevice, ServiceTimes};
+pub use draw::{AgentWorld, FenceDevice, ServiceTimes, WitnessWorld};
+pub(crate) use mutants::OfWitness;
 pub(crate) use orders::Deed;
 use replica::{Errand, Question};
 use services::Work;
@@ -26,7 +29,6 @@ use ward::Ward;
 
 use crate::{
     bug::Mutant,
-    checker::Violation,
     node::{Power, name},
     swarm::{MS, SEC},
     trace::tell,
@@ -54,6 +56,8 @@ pub(crate) struct Agents {
     /// A device that both share does something until then.
     device_busy_until: u64,
     shots: Vec<device::Shot>,
+    /// A witness, if there is one.
+    pub(crate) witness: Option<register::Witness>,
 }
 
 #[derive(Debug)]
@@ -109,6 +113,14 @@ pub(crate) enum AgentEv {
         run: u64,
         result: Result<(), String>,
     },
+    /// A question reaches the witness.
+    Asked { question: Box<register::Question> },
+    /// The witness's answer reaches the agent, or none has come in time.
+    Answered {
+        run: u64,
+        serial: u64,
+        result: Result<Box<register::Said>, String>,
+    },
     /// It hears whether the peer's power is off.
     Power { run: u64 },
     /// The peer is to be switched on.
@@ -141,9 +153,12 @@ impl Agents {
             look_every: as_ms(world.profile.interval()) / 4 * MS,
             errands: 0,
             wards: (0..resources).map(|_| Ward::default()).collect(),
-            world,
             device_busy_until: 0,
             shots: Vec::new(),
+            witness: world
+                .witness
+                .map(|world| register::Witness::new(world, resources)),
+            world,
         }
     }
 }
@@ -186,6 +201,7 @@ impl World {
                     name: format!("r{resource}"),
                     peer: PEER,
                     has_services: true,
+                    arbiter: world.witness.is_some(),
                 })
                 .collect(),
             max_failovers: world.max_failovers,
@@ -224,6 +240,7 @@ impl World {
         for ward in &mut agents.wards {
             let side = &mut ward.sides[number];
             side.order = None;
+            side.asking = None;
             if with_power {
                 side.services.lose_power();
             }
@@ -254,6 +271,12 @@ impl World {
             AgentEv::Shoot { command } => return self.shoot(number, command),
             AgentEv::Stop => return self.stop_agent(number, false),
             AgentEv::Dies { run } => return self.dies(number, run),
+            AgentEv::Asked { question } => return self.witness_asked(number, *question),
+            AgentEv::Answered {
+                run,
+                serial,
+                result,
+            } if run == current => self.witness_answered(number, serial, result),
             AgentEv::Stored { run, memory } if run == current => {
                 let share = self.agents().world.store_faults;
                 let failed = self.dice.agent.chance(share);
@@ -312,24 +335,6 @@ impl World {
         self.settle_agent(number);
     }
 
-    /// Services of a node that lost its role while it stood still go down once it finds out.
-    fn check_services(&mut self) {
-        let runs = |number: usize| {
-            let agents = self.agents.as_ref().expect("agents");
-            self.its_ward().sides[number].services.run()
-                && agents.nodes[number].agent.is_some()
-                && self.nodes[number].paused_until <= self.now
-        };
-        let both = runs(0) && runs(1);
-        let now = self.now;
-        let ward = self.ward();
-        ward.both_since = both.then(|| ward.both_since.unwrap_or(now));
-        if ward.both_since.is_some_and(|since| now > since + 5 * SEC) {
-            let story = "services run on both nodes".to_owned();
-            self.violate(Violation::new("R10", story));
-        }
-    }
-
     fn settle_agent(&mut self, number: usize) {
         let mut actions = Vec::new();
         if let Some(agent) = &mut self.agents().nodes[number].agent {
@@ -378,6 +383,15 @@ impl World {
             Action::Order(resource, order) => {
                 self.of(resource.index(), |world| world.agent_orders(number, order));
             }
+            Action::Arbiter {
+                resource,
+                known,
+                ask,
+            } => {
+                self.of(resource.index(), |world| {
+                    world.ask_witness(number, known, ask)
+                });
+            }
             Action::Kill { resource, run } => {
                 self.of(resource.index(), |world| world.kill_process(number, run));
             }
@@ -424,6 +438,9 @@ impl World {
     pub(crate) fn heal_agents(&mut self) {
         if let Some(agents) = &mut self.agents {
             agents.world.heal();
+            if let Some(witness) = &mut agents.witness {
+                witness.heal();
+            }
             for node in &mut agents.nodes {
                 node.isolated_until = 0;
             }
@@ -453,6 +470,7 @@ impl World {
             if node.aims {
                 return Err(format!("a shot of {} is on its way", name(number)));
             }
+            self.record_settled()?;
             let primary = self.nodes[number]
                 .status(self.now)
                 .is_some_and(|status| status.role == Role::Primary);

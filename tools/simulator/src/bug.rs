@@ -3,6 +3,8 @@
 use twindisk_core::Mutant as OfReplica;
 use twindisk_fencing_core::Mutant as OfAgent;
 
+use crate::agents::OfWitness;
+
 /// A deliberate bug, of every replica or of every agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
@@ -10,6 +12,8 @@ pub enum Mutant {
     Replica(OfReplica),
     /// In `fencing/core`: it is looked for in pairs with agents.
     Agent(OfAgent),
+    /// Of the witness itself.
+    Witness(OfWitness),
 }
 
 impl Mutant {
@@ -18,7 +22,8 @@ impl Mutant {
     pub fn all() -> Vec<Self> {
         let replicas = OfReplica::ALL.iter().copied().map(Self::Replica);
         let agents = OfAgent::ALL.iter().copied().map(Self::Agent);
-        replicas.chain(agents).collect()
+        let witness = OfWitness::ALL.iter().copied().map(Self::Witness);
+        replicas.chain(agents).chain(witness).collect()
     }
 
     /// Its name.
@@ -27,6 +32,7 @@ impl Mutant {
         match self {
             Self::Replica(mutant) => mutant.name(),
             Self::Agent(mutant) => mutant.name(),
+            Self::Witness(mutant) => mutant.name(),
         }
     }
 
@@ -36,6 +42,7 @@ impl Mutant {
         match self {
             Self::Replica(mutant) => mutant.rule(),
             Self::Agent(mutant) => mutant.rule(),
+            Self::Witness(mutant) => mutant.rule(),
         }
     }
 
@@ -45,6 +52,34 @@ impl Mutant {
         match self {
             Self::Replica(mutant) => mutant.what(),
             Self::Agent(mutant) => mutant.what(),
+            Self::Witness(mutant) => mutant.what(),
+        }
+    }
+
+    /// Whether only a pair with agents and a witness brings it out.
+    #[must_use]
+    pub const fn needs_witness(self) -> bool {
+        match self {
+            Self::Replica(_) => false,
+            Self::Agent(mutant) => matches!(
+                mutant,
+                OfAgent::ActBeforeGrant
+                    | OfAgent::PublishEarly
+                    | OfAgent::PublishPastTerm
+                    | OfAgent::ClaimUnnamed
+                    | OfAgent::KeepUnusedGrant
+                    | OfAgent::ServeCutOff
+            ),
+            Self::Witness(_) => true,
+        }
+    }
+
+    /// The one that the witness has.
+    #[must_use]
+    pub const fn of_witness(self) -> Option<OfWitness> {
+        match self {
+            Self::Witness(mutant) => Some(mutant),
+            Self::Replica(_) | Self::Agent(_) => None,
         }
     }
 
@@ -59,7 +94,7 @@ impl Mutant {
     pub const fn of_replicas(self) -> Option<OfReplica> {
         match self {
             Self::Replica(mutant) => Some(mutant),
-            Self::Agent(_) => None,
+            Self::Agent(_) | Self::Witness(_) => None,
         }
     }
 
@@ -67,7 +102,7 @@ impl Mutant {
     #[must_use]
     pub const fn of_agents(self) -> Option<OfAgent> {
         match self {
-            Self::Replica(_) => None,
+            Self::Replica(_) | Self::Witness(_) => None,
             Self::Agent(mutant) => Some(mutant),
         }
     }

@@ -323,7 +323,9 @@ impl World {
                     DiskState::Failed | DiskState::Outdated | DiskState::Inconsistent
                 )
             });
-            if !down && !knows && !node.meta.superblock().is_none_or(gave_up) {
+            // R8: or the arbiter will not let it go on.
+            let out = self.has_witness() && self.is_named(number) && !self.is_named(leaver);
+            if !down && !knows && !out && !node.meta.superblock().is_none_or(gave_up) {
                 let story = format!(
                     "{} goes on without {}, which runs, is recorded as UpToDate, and was not down since {met} ns, when \
                      the two met",

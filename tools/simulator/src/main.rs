@@ -71,6 +71,9 @@ struct Arguments {
     /// Pairs with agents in place of the operator.
     #[arg(long)]
     agents: bool,
+    /// Pairs with agents and a witness in place of the fence device.
+    #[arg(long)]
+    witness: bool,
     /// Walk every order of events in small worlds, of each at most so many states.
     #[arg(long, value_name = "STATES", conflicts_with_all = ["seed", "scenario", "agents"])]
     small: Option<usize>,
@@ -86,7 +89,12 @@ impl Arguments {
     /// A bug of agents is looked for where there are some.
     fn has_agents(&self) -> bool {
         let mutant = mutation::named(self.mutant.as_deref()).ok().flatten();
-        self.agents || mutant.is_some_and(Mutant::is_of_agents)
+        self.agents || self.witness || mutant.is_some_and(Mutant::is_of_agents)
+    }
+
+    fn has_witness(&self) -> bool {
+        let mutant = mutation::named(self.mutant.as_deref()).ok().flatten();
+        self.witness || mutant.is_some_and(Mutant::needs_witness)
     }
 
     /// What the seeds of a run are for.
@@ -94,6 +102,7 @@ impl Arguments {
         let scenario = self.scenario.as_deref().and_then(scenarios::named);
         match scenario {
             Some(scenario) => Play::Scenario(scenario),
+            None if self.has_witness() => Play::Witness,
             None if self.has_agents() => Play::Agents,
             None => Play::Swarm,
         }
@@ -236,7 +245,9 @@ fn scenarios_too(coverage: &mut Coverage, arguments: &Arguments) -> usize {
 }
 
 fn one(seed: u64, mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
-    let mut swarm = if arguments.has_agents() {
+    let mut swarm = if arguments.has_witness() {
+        Swarm::draw_with_witness(seed)
+    } else if arguments.has_agents() {
         Swarm::draw_with_agents(seed)
     } else {
         Swarm::draw(seed)
@@ -309,10 +320,10 @@ fn many(mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
     let minutes = began.elapsed().as_secs_f64() / 60.0;
     // A mutant is looked for by seeds alone: `--mutants` tries the scenarios too.
     let scripts = match mutant {
-        None if !arguments.agents => scenarios_too(&mut results.coverage, arguments),
+        None if !arguments.has_agents() => scenarios_too(&mut results.coverage, arguments),
         _ => 0,
     };
-    if !arguments.agents {
+    if !arguments.has_agents() {
         show(&results.coverage); // An agent does not do all that an operator may.
     }
     say!(

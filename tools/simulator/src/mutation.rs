@@ -27,6 +27,9 @@ const AGENT_SEEDS: u64 = 300;
 /// In the table, before such a seed.
 const AGENTS: &str = "agents ";
 
+/// The same with a witness.
+const WITNESS: &str = "witness ";
+
 /// Where a mutant was found.
 struct Found {
     place: Place,
@@ -105,7 +108,7 @@ pub(crate) fn find_all(start: u64, seeds: u64, jobs: usize) -> ExitCode {
 /// first scenario.
 fn find(mutant: Mutant, start: u64, seeds: u64) -> Option<Found> {
     // A pair with agents takes longer than a cluster without.
-    let seeds = if mutant.is_of_agents() {
+    let seeds = if mutant.is_of_agents() || mutant.needs_witness() {
         seeds.min(AGENT_SEEDS)
     } else {
         seeds
@@ -116,7 +119,7 @@ fn find(mutant: Mutant, start: u64, seeds: u64) -> Option<Found> {
         Place::Seed(_) => None,
         Place::Scenario(scenario) => scan(mutant, Some(scenario), 1..DICE + 1),
     });
-    if mutant.is_of_agents() {
+    if mutant.is_of_agents() || mutant.needs_witness() {
         return known.or_else(|| scan(mutant, None, start..end));
     }
     let scripted = || scenarios::all().find_map(|it| scan(mutant, Some(it), 1..DICE + 1));
@@ -128,6 +131,7 @@ fn find(mutant: Mutant, start: u64, seeds: u64) -> Option<Found> {
 fn scan(mutant: Mutant, scenario: Option<Scenario>, seeds: Range<u64>) -> Option<Found> {
     let play = match scenario {
         Some(scenario) => Play::Scenario(scenario),
+        None if mutant.needs_witness() => Play::Witness,
         None if mutant.is_of_agents() => Play::Agents,
         None => Play::Swarm,
     };
@@ -150,7 +154,11 @@ fn known_place(mutant: Mutant) -> Option<Place> {
         .lines()
         .find(|row| row.starts_with(&format!("| {} |", mutant.name())))?;
     let last = row.trim_end_matches(" |").rsplit("| ").next()?;
-    let seed = last.trim_start_matches(AGENTS).parse().ok();
+    let seed = last
+        .trim_start_matches(AGENTS)
+        .trim_start_matches(WITNESS)
+        .parse()
+        .ok();
     let seed = seed.map(Place::Seed);
     seed.or_else(|| scenarios::named(last.trim_matches('`')).map(Place::Scenario))
 }
@@ -191,6 +199,7 @@ fn how(why: &str) -> String {
 fn show(mutant: Mutant, found: Option<&Found>) {
     let how = found.map_or("**nothing**", |found| &found.how);
     let place = match found.map(|found| found.place) {
+        Some(Place::Seed(seed)) if mutant.needs_witness() => format!("{WITNESS}{seed}"),
         Some(Place::Seed(seed)) if mutant.is_of_agents() => format!("{AGENTS}{seed}"),
         Some(Place::Seed(seed)) => seed.to_string(),
         Some(Place::Scenario(scenario)) => format!("`{}`", scenario.name),

@@ -253,6 +253,7 @@ pub(crate) fn config(number: usize, swarm: &Swarm) -> Config {
                 protocol: swarm.protocol,
             })
             .collect(),
+        arbiter: swarm.arbiter,
         on_peer_loss: swarm.on_peer_loss,
         on_disk_error: swarm.on_disk_error,
         timings: swarm.timings,

@@ -56,6 +56,12 @@ pub fn run_with_agents(seed: u64, telling: Telling) -> Outcome {
     run_swarm(Swarm::draw_with_agents(seed), telling)
 }
 
+/// The same for a pair with agents and a witness in place of the fence device.
+#[must_use]
+pub fn run_with_witness(seed: u64, telling: Telling) -> Outcome {
+    run_swarm(Swarm::draw_with_witness(seed), telling)
+}
+
 /// Runs what a seed drew, or something made by hand.
 #[must_use]
 pub fn run_swarm(swarm: Swarm, telling: Telling) -> Outcome {
@@ -78,6 +84,7 @@ impl World {
         });
         self.plan_faults();
         self.plan_deeds();
+        self.plan_witness();
     }
 
     /// Switches everything on; the node with the first copy becomes primary.

@@ -3,9 +3,9 @@
 
 use core::time::Duration;
 
-use twindisk_core::{OnDiskError, OnPeerLoss, Protocol, Timings};
+use twindisk_core::{Arbiter, OnDiskError, OnPeerLoss, Protocol, Timings};
 
-pub use crate::agents::{AgentWorld, FenceDevice, ServiceTimes};
+pub use crate::agents::{AgentWorld, FenceDevice, ServiceTimes, WitnessWorld};
 use crate::{bug::Mutant, rng::Rng};
 
 /// Nanoseconds of a millisecond.
@@ -32,6 +32,8 @@ pub struct Swarm {
     pub spare_blocks: u64,
     /// The same towards every peer.
     pub protocol: Protocol,
+    /// As configured.
+    pub arbiter: Arbiter,
     /// As configured.
     pub on_peer_loss: OnPeerLoss,
     /// As configured.
@@ -291,6 +293,7 @@ impl Swarm {
                 0
             },
             protocol,
+            arbiter: Arbiter::Fence,
             on_peer_loss: if lossy && rng.coin() {
                 OnPeerLoss::Continue
             } else {

@@ -34,6 +34,8 @@ pub(crate) enum Play {
     Swarm,
     /// The same for a pair with agents in place of the operator.
     Agents,
+    /// The same with a witness.
+    Witness,
     /// A scenario.
     Scenario(Scenario),
 }
@@ -44,6 +46,7 @@ impl Play {
         match self {
             Self::Swarm => Vec::new(),
             Self::Agents => vec!["--agents".to_owned()],
+            Self::Witness => vec!["--witness".to_owned()],
             Self::Scenario(scenario) => vec!["--scenario".to_owned(), scenario.name.to_owned()],
         }
     }
@@ -52,6 +55,7 @@ impl Play {
         let mut swarm = match self {
             Self::Swarm => Swarm::draw(seed),
             Self::Agents => Swarm::draw_with_agents(seed),
+            Self::Witness => Swarm::draw_with_witness(seed),
             Self::Scenario(scenario) => {
                 let number = seed;
                 let seed = Seed {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use twindisk_control::{protocol::Ask, words};
+use twindisk_control::{config::Arbiter, protocol::Ask, words};
 use twindisk_engine::store::{Access, Backing, Metadata, StoreError};
 use twindisk_format::{layout::Layout, superblock::StoredDisk};
 
@@ -73,6 +73,17 @@ fn offline(context: &Context, resource: Option<&str>) -> Result<(), Failure> {
                 "twindisk serve, then `twindisk status {}` says how",
                 resource.name
             ),
+        });
+    }
+    if resource.arbiter == Arbiter::Witness && superblock.went_on_alone() {
+        // R8: the other one lives, perhaps, and would take the record for its right to go on.
+        return Err(Failure::Refused {
+            code: None,
+            why: format!(
+                "{} went on here without the other node: nobody else has what was acknowledged since",
+                resource.name
+            ),
+            next: "twindisk serve, and let the two connect".to_owned(),
         });
     }
     if superblock.disk > StoredDisk::Outdated {

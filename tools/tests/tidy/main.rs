@@ -54,7 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("fencing/arbiter", &[]),
-    ("fencing/core", &[]),
+    ("fencing/core", &["twindisk-arbiter"]),
     ("fencing/witness", &["twindisk-arbiter"]),
     ("fencing/stonith", &[]),
     ("fencing/services", &[]),

@@ -347,6 +347,7 @@ pub(super) fn resource(name: &str) -> ResourceConfig {
         name: name.into(),
         peer: BETA,
         has_services: false,
+        arbiter: false,
     }
 }
 

@@ -415,6 +415,7 @@ impl Driver {
                 let view = view.expect("a replica");
                 assert!(view.role == Role::Standby && !view.linked);
             }
+            Order::ReceiptGranted { .. } | Order::StepDown => panic!("there is no witness"),
             Order::HandOver => {
                 let view = view.expect("a replica");
                 assert_eq!(view.role, Role::Primary);
@@ -433,6 +434,7 @@ impl Driver {
 const fn receipt_of(order: &Order) -> Option<u64> {
     match order {
         Order::ReceiptFenced { met, .. } | Order::ReceiptReleased { met, .. } => Some(*met),
-        Order::Promote | Order::Outdate { .. } | Order::HandOver => None,
+        Order::ReceiptGranted { met, .. } => Some(*met),
+        Order::Promote | Order::StepDown | Order::Outdate { .. } | Order::HandOver => None,
     }
 }

@@ -18,7 +18,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
 use twindisk_core::{OnDiskError, OnPeerLoss, Protocol, Timings};
 use twindisk_engine::{BufferSizes, BusyPoll, store::IoMode};
 use twindisk_format::ids::NodeId;
@@ -26,6 +25,7 @@ use twindisk_format::ids::NodeId;
 pub use check::{Finding, Severity, check};
 pub use error::ConfigError;
 pub use raw::keys;
+pub use twindisk_core::Arbiter;
 
 /// The whole cluster as the file describes it.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct Config {
     pub secret: SecretSource,
     /// Which node this host is, when the file says so.
     pub node: Option<String>,
+    /// Where the witness is, for resources whose arbiter it is.
+    pub witness: Option<Endpoint>,
     /// Settings of the agents; without them there is no automatic failover.
     pub agent: Option<Section>,
     /// In order of their numbers.
@@ -124,22 +126,11 @@ impl Section {
     /// # Errors
     /// When it is not what it should be.
     pub fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, ConfigError> {
-        T::deserialize(self.value.clone()).map_err(|error| {
+        serde::Deserialize::deserialize(self.value.clone()).map_err(|error| {
             let (message, hint) = raw::explain(error.message());
             self.bad(message, hint)
         })
     }
-}
-
-/// Who decides which node is primary (R8: one for each resource, the same on all nodes).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Arbiter {
-    /// Power switches, and the agent that asks them; or a person.
-    #[default]
-    Fence,
-    /// A cluster manager, as Pacemaker: it promotes and demotes, and brings receipts of what it has fenced.
-    External,
 }
 
 /// One replicated device.

@@ -26,6 +26,7 @@ pub(super) struct RawConfig {
     pub(super) secret_file: Option<Text>,
     pub(super) node: Option<Text>,
     pub(super) agent: Option<Spanned<toml::Value>>,
+    pub(super) witness: Option<Text>,
     pub(super) run_dir: Option<Text>,
     pub(super) state_dir: Option<Text>,
     #[serde(default)]
@@ -121,6 +122,7 @@ const TOP_KEYS: &[&str] = &[
     "secret-file",
     "node",
     "agent",
+    "witness",
     "run-dir",
     "state-dir",
     "nodes",

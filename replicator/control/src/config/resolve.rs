@@ -55,6 +55,9 @@ pub(super) fn resolve(path: &Path, text: &str, raw: RawConfig) -> Result<Config,
         cluster: raw.cluster.into_inner(),
         secret,
         node: raw.node.map(Spanned::into_inner),
+        witness: (raw.witness.as_ref())
+            .map(|text| at.endpoint(text.span(), text.get_ref()))
+            .transpose()?,
         agent: at.section(raw.agent.as_ref()),
         nodes,
         resources,
@@ -230,6 +233,16 @@ impl Source<'_> {
             ));
         }
         let arbiter = raw.arbiter.unwrap_or_default();
+        if arbiter == Arbiter::Witness {
+            return Err(self.bad(
+                name.span(),
+                format!(
+                    "the agents can't ask a witness yet, and {} has arbiter = \"witness\"",
+                    name.get_ref()
+                ),
+                "use \"fence\" or \"external\"",
+            ));
+        }
         Ok(Resource {
             name: name.get_ref().clone(),
             arbiter,

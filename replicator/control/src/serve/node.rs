@@ -146,10 +146,11 @@ impl Node {
                 ..
             } => Command::Receipt {
                 about: self.one_peer(replica, about.as_deref(), "--about NODE")?,
-                // R8: rights come from fencing, from the peer itself, or from a person; no word makes one of an arbiter.
+                // R8: which of them is a right is the replica's to say, by its arbiter.
                 kind: match kind {
                     ReceiptWord::Released => ReceiptKind::Release,
                     ReceiptWord::Fenced => ReceiptKind::Fence,
+                    ReceiptWord::Granted => ReceiptKind::Arbiter,
                     ReceiptWord::Force => ReceiptKind::Operator,
                 },
                 detail: detail.clone(),

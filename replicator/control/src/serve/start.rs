@@ -71,6 +71,7 @@ pub(crate) fn start(
                     protocol: peer.protocol,
                 })
                 .collect(),
+            arbiter: resource.arbiter,
             on_peer_loss: resource.on_peer_loss,
             on_disk_error: resource.on_disk_error,
             timings: resource.timings,

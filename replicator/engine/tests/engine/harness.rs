@@ -140,6 +140,7 @@ impl Node {
                         protocol: Protocol::C,
                     })
                     .collect(),
+                arbiter: twindisk_core::Arbiter::Fence,
                 on_peer_loss: OnPeerLoss::Suspend,
                 on_disk_error: OnDiskError::Detach,
                 timings: Timings::default(),

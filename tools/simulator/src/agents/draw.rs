@@ -1,6 +1,6 @@
 //! What a seed draws for a pair with agents, beside what it draws for every cluster.
 
-use twindisk_core::{OnPeerLoss, Protocol};
+use twindisk_core::{Arbiter, OnPeerLoss, Protocol};
 use twindisk_fencing_core::Profile;
 
 use crate::{
@@ -27,6 +27,25 @@ pub struct AgentWorld {
     pub orders: u32,
     /// After so many failovers within the hour a person has to look first.
     pub max_failovers: u32,
+    /// A witness grants the next term, and nobody is fenced.
+    pub witness: Option<WitnessWorld>,
+}
+
+/// A witness and the ways to it; times in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct WitnessWorld {
+    /// Most that a question or an answer takes.
+    pub delay: u64,
+    /// Of 1000 answers: one that is lost.
+    pub lost: u32,
+    /// Of 1000 questions: one that comes seconds late.
+    pub late: u32,
+    /// Nobody reaches it before.
+    pub down_until: u64,
+    /// Times that it dies, and comes back.
+    pub restarts: u32,
+    /// Times that a node does not reach it for a while.
+    pub cuts: u32,
 }
 
 /// A fence device; times in nanoseconds.
@@ -94,6 +113,52 @@ impl Swarm {
             swarm.second = Some(Box::new(swarm.another(&mut rng)));
         }
         swarm
+    }
+
+    /// What `seed` draws for a pair with agents and a witness.
+    #[must_use]
+    pub fn draw_with_witness(seed: u64) -> Self {
+        let mut swarm = Self::draw_with_agents(seed);
+        let mut rng = Rng::new(seed ^ 0x5749_544e_4553);
+        swarm.have_witness(&mut rng);
+        if let Some(second) = &mut swarm.second {
+            (second.arbiter, second.timings) = (swarm.arbiter, swarm.timings);
+            second.agents.clone_from(&swarm.agents);
+        }
+        swarm
+    }
+
+    /// A witness takes the place of the fence device.
+    pub(crate) fn have_witness(&mut self, rng: &mut Rng) {
+        let Some(world) = &mut self.agents else {
+            return;
+        };
+        self.arbiter = Arbiter::Witness;
+        // As the configuration's defaults are to the agents' times.
+        let dead = world.profile.dead();
+        self.timings.ping_interval = dead * 15 / 100;
+        self.timings.peer_timeout = dead * 75 / 100;
+        self.timings.read_lease = dead * 45 / 100;
+        self.timings.request_timeout = self.timings.request_timeout.max(dead * 2);
+        let mut some = |share: u32, most: u64| {
+            if rng.chance(share) {
+                rng.between(1, most)
+            } else {
+                0
+            }
+        };
+        let (lost, late) = (some(500, 300) as u32, some(500, 200) as u32);
+        let (restarts, cuts) = (some(300, 3) as u32, some(400, 4) as u32);
+        let down_until = some(100, self.duration);
+        world.isolations += some(300, 2) as u32;
+        world.witness = Some(WitnessWorld {
+            delay: rng.pick(&[MS, 5 * MS, 100 * MS]),
+            lost,
+            late,
+            down_until,
+            restarts,
+            cuts,
+        });
     }
 
     /// Another resource on the same nodes: its first copy may be on either, and its disks and load are its own.
@@ -169,6 +234,7 @@ impl AgentWorld {
             isolations: some(200, 2),
             orders: some(300, 4),
             max_failovers: 1000,
+            witness: None,
         };
         world.device.dead_for = rng.chance(80).then(|| rng.index(2));
         world.device.shared = rng.chance(200);
@@ -210,6 +276,7 @@ impl AgentWorld {
             isolations: 0,
             orders: 0,
             max_failovers: 1000,
+            witness: None,
         }
     }
 
@@ -232,5 +299,9 @@ impl AgentWorld {
         self.services.fail_start = 0;
         self.services.fail_stop = 0;
         self.store_faults = 0;
+        // What is seconds late was asked while faults lasted.
+        if let Some(witness) = &mut self.witness {
+            (witness.lost, witness.late, witness.down_until) = (0, 0, 0);
+        }
     }
 }

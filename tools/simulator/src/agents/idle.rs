@@ -20,6 +20,8 @@ pub(super) struct Idle {
     able: [Option<Since>; 2],
     /// This node could: its agent has powered the other one off, and knows it.
     alone: [Option<Since>; 2],
+    /// This node could: the other one is down, the witness names this one and hears it.
+    named: [Option<Since>; 2],
 }
 
 /// Since when, while no agent was started, no node stood still, and no device was opened.
@@ -60,6 +62,8 @@ impl World {
             idle.able[number] = Since::count(idle.able[number], able, span, now);
             let alone = !served && self.is_alone(number);
             idle.alone[number] = Since::count(idle.alone[number], alone, span, now);
+            let named = !served && self.is_granted(number);
+            idle.named[number] = Since::count(idle.named[number], named, span, now);
         }
         self.ward().idle = idle.clone();
         let (told, limit) = self.limits();
@@ -88,6 +92,37 @@ impl World {
             self.violate(Violation::new("liveness", story));
         }
         self.check_who_is_alone(told, &idle);
+        self.check_who_is_named(&idle);
+    }
+
+    /// One node and the register: a primary within the time after which silence is death and the standby's delay, and what
+    /// services and lost answers take.
+    fn check_who_is_named(&mut self, idle: &Idle) {
+        let profile = self.agents().world.profile;
+        let takes = 2 * self.agents().world.services.takes;
+        let limit = as_ms(4 * profile.dead() + profile.fence_delay()) * MS + takes + 10 * SEC;
+        let stuck =
+            (0..2).find(|at| idle.named[*at].is_some_and(|since| self.now > since.at + limit));
+        if let Some(number) = stuck {
+            let story = format!(
+                "nobody takes writes for more than {} ms, though the witness names {} and hears it ({})",
+                limit / MS,
+                name(number),
+                self.what_it_lacks(number)
+            );
+            self.violate(Violation::new("liveness", story));
+        }
+    }
+
+    /// Whether the node could go on by the witness's word: the other one is down, and this one is named and heard.
+    fn is_granted(&self, number: usize) -> bool {
+        self.has_witness()
+            && self.nodes[1 - number].power != Power::On
+            && self.reaches_witness(number)
+            && self.is_named(number)
+            && self.decides(number)
+            && !self.may_stay_up(number)
+            && self.could_serve(number)
     }
 
     /// Whoever has powered the other node off, and knows it, serves. A shot that was on its way when the two met is no proof:
@@ -177,7 +212,7 @@ impl World {
     }
 
     /// Whether services of the node may not go down, or its agent does not know that they are.
-    fn may_stay_up(&self, number: usize) -> bool {
+    pub(super) fn may_stay_up(&self, number: usize) -> bool {
         let agents = self.agents.as_ref().expect("agents");
         let agent = agents.nodes[number].agent.as_ref();
         let failed = agent.is_some_and(|agent| {
@@ -188,7 +223,7 @@ impl World {
     }
 
     /// Whether the node's agent lives and decides.
-    fn decides(&self, number: usize) -> bool {
+    pub(super) fn decides(&self, number: usize) -> bool {
         let node = &self.nodes[number];
         let agents = self.agents.as_ref().expect("agents");
         let agent = agents.nodes[number].agent.as_ref();
@@ -230,10 +265,14 @@ impl World {
         };
         // One that is connected and gets nothing done is shot.
         let device = agents.world.device;
-        let shoots = device.dead_until <= self.now
-            && device.dead_for != Some(number)
-            && device.lies == 0
-            && device.wakes == 0;
+        let shoots = if self.has_witness() {
+            self.reaches_witness(number) && self.is_named(number)
+        } else {
+            device.dead_until <= self.now
+                && device.dead_for != Some(number)
+                && device.lies == 0
+                && device.wakes == 0
+        };
         let waits = status.suspended.is_some() && !shoots;
         self.could_serve(number) && !waits && role(other) != Some(Role::Primary)
     }

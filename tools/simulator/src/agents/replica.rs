@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use twindisk_core::{Command, CommandId, Refusal};
+use twindisk_core::{Arbiter, Command, CommandId, Refusal};
 use twindisk_fencing_core::{Looking, Order, ReplicaView};
 use twindisk_format::{
     ids::BootId,
@@ -162,7 +162,8 @@ impl World {
     /// R2: nobody is said to be off who is not known to be. R12: services go before the role.
     fn check_errand(&mut self, number: usize, order: &Order) {
         match order {
-            Order::Promote | Order::ReceiptReleased { .. } => {}
+            Order::Promote | Order::ReceiptReleased { .. } | Order::StepDown => {}
+            Order::ReceiptGranted { .. } => self.check_grant(number),
             Order::ReceiptFenced { .. } => {
                 if !self.agents().nodes[number].told_off {
                     let (here, there) = (name(number), name(1 - number));
@@ -195,6 +196,8 @@ impl World {
                 let result = self.outdate_offline(number);
                 return self.answer_order(number, (errand.run, errand.serial), result);
             }
+            Order::ReceiptGranted { detail, met } => receipt(ReceiptKind::Arbiter, detail, met),
+            Order::StepDown => Command::Demote { abandon: true },
             Order::HandOver => Command::Switchover { to: Some(about) },
         };
         let asker = (number, errand.run, errand.serial);
@@ -209,6 +212,10 @@ impl World {
     fn outdate_offline(&mut self, number: usize) -> Result<(), String> {
         if self.nodes[number].replica.is_some() {
             return Err("its metadata is in use".to_owned());
+        }
+        let stored = self.nodes[number].meta.superblock();
+        if self.swarm.arbiter == Arbiter::Witness && stored.is_some_and(|one| one.went_on_alone()) {
+            return Err("it went on without the other one".to_owned());
         }
         tell!(self, "{}: its agent records it as outdated", name(number));
         self.nodes[number].meta.edit(|superblock| {

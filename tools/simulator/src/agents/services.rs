@@ -1,10 +1,13 @@
 //! Services: a third party that must never run twice. They start and stop slowly, fail to, and are left over.
 
+use twindisk_core::{ConnectionState, PeerStatus};
+use twindisk_fencing_core::as_ms;
+
 use super::AgentEv;
 use crate::{
     checker::Violation,
     node::{Power, name},
-    swarm::MS,
+    swarm::{MS, SEC},
     trace::tell,
     world::World,
 };
@@ -102,11 +105,70 @@ impl World {
         tell!(self, "{}: its services {words}", name(number));
     }
 
+    /// Services of a node that lost its role while it stood still go down once it finds out.
+    pub(super) fn check_services(&mut self) {
+        let runs = |number: usize| {
+            let agents = self.agents.as_ref().expect("agents");
+            self.its_ward().sides[number].services.run()
+                && agents.nodes[number].agent.is_some()
+                && self.nodes[number].paused_until <= self.now
+        };
+        let both = runs(0) && runs(1);
+        let both = both && !self.may_overlap();
+        let now = self.now;
+        // Beside a witness they are not fenced with their host, and take their time.
+        let timed = self.has_witness();
+        let takes = if timed {
+            self.agents().world.services.takes
+        } else {
+            0
+        };
+        let limit = 5 * SEC + takes;
+        let gone = as_ms(self.agents().world.profile.dead()) * MS + limit + takes;
+        let ward = self.ward();
+        ward.both_since = both.then(|| ward.both_since.unwrap_or(now));
+        let cut_off = [0, 1].map(|number| self.is_cut_off(number));
+        let ward = self.ward();
+        for (since, cut_off) in ward.cut_off.iter_mut().zip(cut_off) {
+            *since = cut_off.then(|| since.unwrap_or(now));
+        }
+        let stays = (0..2).find(|at| ward.cut_off[*at].is_some_and(|since| now > since + gone));
+        if let Some(number) = stays {
+            let story = format!(
+                "{} has nobody to go on with, and its services stay",
+                name(number)
+            );
+            return self.violate(Violation::new("R8", story));
+        }
+        let ward = self.ward();
+        if ward.both_since.is_some_and(|since| now > since + limit) {
+            let story = "services run on both nodes".to_owned();
+            self.violate(Violation::new("R10", story));
+        }
+    }
+
+    /// R8: whether a primary's services have to go, since another node may be granted the next term, or was.
+    fn is_cut_off(&self, number: usize) -> bool {
+        let lacks = self.nodes[number].status(self.now).is_some_and(|status| {
+            let apart = |peer: &PeerStatus| peer.connection == ConnectionState::Connecting;
+            status.suspended.is_some() && status.peers.iter().all(apart)
+        });
+        self.has_witness()
+            && lacks
+            && !self.reaches_witness(number)
+            && (!self.is_named(number) || self.is_named(1 - number))
+            && self.decides(number)
+            && !self.may_stay_up(number)
+            && self.its_ward().sides[number].services.run()
+    }
+
     /// R12: they are not started while some run elsewhere.
     fn check_start(&mut self, number: usize) {
         let other = 1 - number;
         let runs = self.ward().sides[other].services.run();
-        if runs && self.nodes[other].power == Power::On {
+        // Beside a witness the other one may live and hear nothing: its services have a time in which they go.
+        let timed = self.has_witness();
+        if runs && !timed && self.nodes[other].power == Power::On {
             let story = format!(
                 "the services are started on {} while they run on {}",
                 name(number),

@@ -17,6 +17,8 @@ pub(super) struct Ward {
     pub(super) asked: BTreeMap<CommandId, (usize, u64, u64)>,
     /// When each node opened its device last.
     pub(super) opened: [u64; 2],
+    /// Since when each node is primary, has services, and neither its standby nor a word of the witness.
+    pub(super) cut_off: [Option<u64>; 2],
     /// Since when services run on both nodes.
     pub(super) both_since: Option<u64>,
     pub(super) idle: Idle,
@@ -29,6 +31,8 @@ pub(super) struct Side {
     pub(super) order: Option<u64>,
     /// What the agent was told last of its replica.
     pub(super) seen: Option<ReplicaView>,
+    /// The question that the agent waits for.
+    pub(super) asking: Option<u64>,
     pub(super) services: Services,
 }
 

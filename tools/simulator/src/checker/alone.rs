@@ -5,12 +5,15 @@
 //! Whether it would serve is never worked out here: a copy of the node's core is told that its links are down, is given
 //! the receipts and the order to be promoted, and its disks do all that it asks for. The question is put to the node as
 //! it runs, and to its process started anew from what its metadata holds at this moment.
+//!
+//! Where a witness grants the next term (R8) it is: *if all links were lost now, and this node claimed the term?* Who is not
+//! named by the record is granted none, and must not serve by itself either.
 
 use std::collections::VecDeque;
 
 use twindisk_core::{
-    Action, Command, CommandId, DiskDone, DiskIo, Event, ExportState, Refusal, RefusalCode,
-    Replica, Role, Standing, Start, Time,
+    Action, Arbiter, Command, CommandId, DiskDone, DiskIo, Event, ExportState, Refusal,
+    RefusalCode, Replica, Role, Standing, Start, Time,
 };
 use twindisk_format::{
     ids::{BootId, Slot},
@@ -44,12 +47,12 @@ pub(crate) struct Alone {
 /// What one node would do.
 #[derive(Clone, Debug, Default)]
 struct Known {
-    /// Of the run that was asked, and how it stood then.
-    standing: Option<(u64, Standing)>,
+    /// Of the run that was asked, how it stood then, and what right it would have been given.
+    standing: Option<(u64, Standing, Option<ReceiptKind>)>,
     /// As it runs, it would serve.
     serves: bool,
     /// The state of the metadata that was asked about.
-    metadata: Option<u64>,
+    metadata: Option<(u64, Option<ReceiptKind>)>,
     /// Started anew from that, it would serve.
     restarted_serves: bool,
 }
@@ -64,6 +67,14 @@ impl Alone {
 }
 
 impl World {
+    /// The right that a node would have about all others.
+    fn right_of(&self, number: usize) -> Option<ReceiptKind> {
+        match self.swarm.arbiter {
+            Arbiter::Fence | Arbiter::External => Some(ReceiptKind::Fence),
+            Arbiter::Witness => self.is_named(number).then_some(ReceiptKind::Arbiter),
+        }
+    }
+
     /// Whether the question makes sense: where somebody forces things, or an arbiter decides, fencing is not the point.
     fn asks_alone(&self) -> bool {
         self.swarm.alone
@@ -83,19 +94,21 @@ impl World {
     }
 
     fn ask_running(&mut self, number: usize) {
+        let right = self.right_of(number);
         let node = &self.nodes[number];
         let known = &mut self.alone.nodes[number];
         let Some(replica) = &node.replica else {
             (known.standing, known.serves) = (None, false);
             return;
         };
-        let standing = Some((node.run, replica.standing()));
+        let standing = Some((node.run, replica.standing(), right));
         if known.standing == standing {
             return;
         }
         known.standing = standing;
         let served = known.serves;
-        known.serves = WhatIf::running(node, self.now).is_some_and(|mut what_if| what_if.serves());
+        let what_if = WhatIf::running(node, self.now, right);
+        known.serves = what_if.is_some_and(|mut what_if| what_if.serves());
         self.alone.asked += 1;
         if self.alone.nodes[number].serves && !served {
             self.check_alone(number);
@@ -103,15 +116,16 @@ impl World {
     }
 
     fn ask_restarted(&mut self, number: usize) {
+        let right = self.right_of(number);
         let node = &self.nodes[number];
         let known = &mut self.alone.nodes[number];
-        let metadata = Some(node.meta.changes());
+        let metadata = Some((node.meta.changes(), right));
         if known.metadata == metadata {
             return;
         }
         known.metadata = metadata;
         let served = known.restarted_serves;
-        known.restarted_serves = WhatIf::restarted(node, &self.swarm, self.now)
+        known.restarted_serves = WhatIf::restarted(node, &self.swarm, self.now, right)
             .is_some_and(|mut what_if| what_if.serves());
         self.alone.asked += 1;
         if self.alone.nodes[number].restarted_serves && !served {
@@ -146,6 +160,7 @@ impl World {
         if !self.asks_alone() || !self.alone.nodes[number].serves {
             return;
         }
+        let right = self.right_of(number);
         let node = &self.nodes[number];
         let mut still_to_come: Option<Vec<(u64, u64)>> = None;
         for sector in sectors {
@@ -155,7 +170,7 @@ impl World {
             };
             // What it has received, and not yet written, it will have written by then.
             let to_come = still_to_come.get_or_insert_with(|| {
-                let what_if = WhatIf::running(node, self.now);
+                let what_if = WhatIf::running(node, self.now, right);
                 what_if.map_or_else(Vec::new, |what_if| what_if.writes(node))
             });
             let later = to_come.iter().filter(|(other, _)| *other == sector);
@@ -169,7 +184,7 @@ impl World {
                 "if all others were fenced now, {} would serve, and sector {sector}: {why}",
                 name(number)
             );
-            let what_if = WhatIf::running(node, self.now);
+            let what_if = WhatIf::running(node, self.now, right);
             return self.violate_alone(what_if, story);
         }
     }
@@ -180,6 +195,7 @@ impl World {
         if !self.asks_alone() || !self.alone.nodes[number].restarted_serves {
             return;
         }
+        let right = self.right_of(number);
         let node = &self.nodes[number];
         for sector in sectors {
             let held = node.disk.peek(sector);
@@ -200,7 +216,7 @@ impl World {
                 name(number),
                 describe(held)
             );
-            let what_if = WhatIf::restarted(node, &self.swarm, self.now);
+            let what_if = WhatIf::restarted(node, &self.swarm, self.now, right);
             return self.violate_alone(what_if, story);
         }
     }
@@ -229,6 +245,8 @@ struct WhatIf {
     orders: u64,
     answer: Option<(CommandId, Result<(), Refusal>)>,
     capacity: u64,
+    /// The right that it is given about everybody else.
+    right: Option<ReceiptKind>,
     events: u32,
     /// What it asked its disk to write.
     written: Vec<DiskIo>,
@@ -238,9 +256,10 @@ struct WhatIf {
 
 impl WhatIf {
     /// A running node whose links are all lost; what its disks have under way goes well.
-    fn running(node: &Node, now: u64) -> Option<Self> {
+    fn running(node: &Node, now: u64, right: Option<ReceiptKind>) -> Option<Self> {
         let core = node.replica.clone()?;
         let mut what_if = Self::new(core, node.clock.local(now), node);
+        what_if.right = right;
         what_if.open = node.export.is_some();
         let disk = node.ops.iter().map(|(op, under_way)| {
             let result = Ok(done(under_way.io));
@@ -267,7 +286,7 @@ impl WhatIf {
     }
 
     /// Its process, started anew from what is durable now.
-    fn restarted(node: &Node, swarm: &Swarm, now: u64) -> Option<Self> {
+    fn restarted(node: &Node, swarm: &Swarm, now: u64, right: Option<ReceiptKind>) -> Option<Self> {
         // What the start would refuse is refused; nothing else is looked at here.
         if node.meta.superblock()?.disk != StoredDisk::UpToDate {
             return None;
@@ -283,7 +302,9 @@ impl WhatIf {
         let now = node.clock.local(now);
         let mutant = swarm.mutant.and_then(crate::Mutant::of_replicas);
         let core = Replica::with_mutant(now, start, loaded, mutant);
-        Some(Self::new(core, now, node))
+        let mut what_if = Self::new(core, now, node);
+        what_if.right = right;
+        Some(what_if)
     }
 
     fn new(core: Replica, now: Time, node: &Node) -> Self {
@@ -296,6 +317,7 @@ impl WhatIf {
             orders: 0,
             answer: None,
             capacity: node.disk.blocks(),
+            right: None,
             events: 0,
             written: Vec::new(),
             story: None,
@@ -306,15 +328,16 @@ impl WhatIf {
         (0..self.core.standing().peers()).filter_map(Slot::new)
     }
 
-    /// Whether it comes to serve clients once there is a truthful fence receipt about everybody else.
+    /// Whether it comes to serve clients with its right about everybody else.
     fn serves(&mut self) -> bool {
         let limit = Time(self.now.0 + PATIENCE);
         self.settle();
         while !self.halted && self.now < limit && self.events < MAX_EVENTS {
-            for slot in self.slots() {
+            let right = self.right;
+            for (slot, kind) in self.slots().filter_map(|slot| Some((slot, right?))) {
                 self.order(Command::Receipt {
                     about: slot,
-                    kind: ReceiptKind::Fence,
+                    kind,
                     detail: "switched off, and read as off".to_owned(),
                     met: None,
                 });

@@ -284,6 +284,7 @@ fn config(number: usize, protocol: Protocol) -> Config {
             name: name(1 - number).into(),
             protocol,
         }],
+        arbiter: twindisk_core::Arbiter::Fence,
         on_peer_loss: OnPeerLoss::Suspend,
         on_disk_error: OnDiskError::Detach,
         // A lost peer is a step of its own: nothing times out but the flush in the background.

@@ -88,6 +88,7 @@ impl Guard {
                 name: "r0".into(),
                 peer: PEER,
                 has_services: true,
+                arbiter: false,
             }]
             .into(),
             max_failovers: 100,

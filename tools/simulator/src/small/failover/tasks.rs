@@ -70,7 +70,7 @@ impl Failover {
                 guard.tasks.push(Task::Services(true));
             }
             Action::StopServices(_) => guard.tasks.push(Task::Services(false)),
-            Action::Kill { .. } | Action::Report { .. } => {}
+            Action::Kill { .. } | Action::Report { .. } | Action::Arbiter { .. } => {}
         }
         Ok(())
     }
@@ -165,6 +165,8 @@ impl Failover {
                 self.answer(number, result);
                 return Ok(());
             }
+            Order::ReceiptGranted { detail, met } => receipt(ReceiptKind::Arbiter, detail, met),
+            Order::StepDown => Command::Demote { abandon: true },
             Order::HandOver => Command::Switchover { to: Some(SLOT) },
         };
         if self.world.nodes[number].replica.is_none() {
