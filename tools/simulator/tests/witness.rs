@@ -30,7 +30,7 @@ fn a_witness_brings_every_pair_through() {
                         wrong.push(format!("seed {seed} panics"));
                         continue;
                     };
-                    let count = outcome.coverage.count("witness", "a term is granted");
+                    let count = outcome.coverage.count("receipt", "arbiter");
                     granted.fetch_add(count, Ordering::Relaxed);
                     if let Some(violation) = outcome.violation {
                         let mut wrong = wrong.lock().expect("panics are caught");

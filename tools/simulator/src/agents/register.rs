@@ -229,7 +229,6 @@ impl World {
         if changed {
             let register = format!("{:?}", self.witness().kept[resource].register);
             tell!(self, "the witness of r{resource} holds {register}");
-            self.coverage.reach("witness", "a record is set");
             for node in 0..self.nodes.len() {
                 self.ask_alone(node);
             }
@@ -286,7 +285,6 @@ impl World {
 
     /// R8: who says that it was granted the next term is alone in the record.
     pub(super) fn check_grant(&mut self, number: usize) {
-        self.coverage.reach("witness", "a term is granted");
         if !self.is_named(number) || self.is_named(1 - number) {
             let story = format!(
                 "{} goes on by the witness's word, which does not name it alone",
