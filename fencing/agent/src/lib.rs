@@ -10,6 +10,7 @@ mod answers;
 mod arbiter;
 mod ask;
 mod config;
+mod deeds;
 mod error;
 mod heartbeat;
 mod http;

@@ -17,8 +17,8 @@ use tokio::{
 use tracing::{debug, info, warn};
 use twindisk_control::config::{Config, Node};
 use twindisk_fencing_core::{
-    Action, Agent, Beat, Level, Looking, Order, PathIndex, PeerIndex, ReplicaView, ResourceIndex,
-    Table, Time, as_ms,
+    Action, Agent, Beat, Level, Looking, PathIndex, PeerIndex, ReplicaView, ResourceIndex, Table,
+    Time, as_ms,
 };
 use twindisk_services::{Host, Programs, Stack};
 use twindisk_stonith::{Confirmations, Fencer, SearchPath};
@@ -34,7 +34,7 @@ use crate::{
     memory,
     news::{self, hear, micros, monitor, random, read_power},
     orders::Office,
-    ping, replica, socket,
+    ping, socket,
     watchdog::{Device, Watchdog, tend},
     watched,
     words::no_automatic_level,
@@ -128,13 +128,13 @@ pub(crate) struct Driver {
     pub(crate) agent: Rc<RefCell<Agent>>,
     pub(crate) settings: Rc<Settings>,
     start: Instant,
-    office: Rc<Office>,
+    pub(crate) office: Rc<Office>,
     sealer: Sealer,
-    witness: Option<Witness>,
+    pub(crate) witness: Option<Witness>,
     sockets: Table<PathIndex, Rc<UdpSocket>>,
     pub(crate) fencers: Table<PeerIndex, Option<Rc<Fencer>>>,
     pub(crate) confirmations: Confirmations,
-    stacks: Table<ResourceIndex, Option<Rc<tokio::sync::Mutex<Stack>>>>,
+    pub(crate) stacks: Table<ResourceIndex, Option<Rc<tokio::sync::Mutex<Stack>>>>,
     pub(crate) told: VecDeque<Told>,
     pub(crate) warnings: Vec<String>,
     pub(crate) tally: Tally,
@@ -447,20 +447,7 @@ impl Driver {
                 resource,
                 known,
                 ask,
-            } => {
-                let errand = arbiter::Errand {
-                    resource: self.settings.resources[resource].name.clone(),
-                    node: self.settings.node,
-                    known,
-                    ask,
-                };
-                let witness = self.witness.clone();
-                let patience = self.settings.profile.dead() / 2;
-                spawn_local(async move {
-                    let result = arbiter::ask(witness, errand, patience).await;
-                    let _ = inputs.send(Input::Arbiter { resource, result });
-                });
-            }
+            } => self.ask_arbiter(resource, known, ask),
             Action::Order(resource, order) => self.order(resource, order),
             Action::Kill { resource, run } => self.kill(resource, run),
             Action::StartServices { resource, term } => self.services(resource, Some(term)),
@@ -471,64 +458,5 @@ impl Driver {
                 what,
             } => self.tell(level, resource, what),
         }
-    }
-
-    fn fence(&self, peer: PeerIndex) {
-        let inputs = self.inputs.clone();
-        let Some(fencer) = self.fencers[peer].clone() else {
-            let result = Err("no fence device is configured".to_owned());
-            let _ = inputs.send(Input::Fenced { peer, result });
-            return;
-        };
-        let agent = self.agent.clone();
-        spawn_local(async move {
-            let result = fencer
-                .power_off(|| agent.borrow().still_wants(peer))
-                .await
-                .map(|proof| proof.to_string())
-                .map_err(|failure| failure.to_string());
-            let _ = inputs.send(Input::Fenced { peer, result });
-        });
-    }
-
-    /// What comes of it is seen by looking.
-    fn kill(&self, resource: ResourceIndex, run: u64) {
-        let socket = self.settings.control_socket.clone();
-        let name = self.settings.resources[resource].name.clone();
-        spawn_local(replica::kill_hung(socket, name, run));
-    }
-
-    fn order(&self, resource: ResourceIndex, order: Order) {
-        let (office, inputs) = (self.office.clone(), self.inputs.clone());
-        let settings = self.settings.clone();
-        spawn_local(async move {
-            let one = &settings.resources[resource];
-            let peer = &settings.peers[one.peer].name;
-            let result = office.carry_out(&one.name, peer, order).await;
-            let _ = inputs.send(Input::Ordered { resource, result });
-        });
-    }
-
-    /// Up, for this term of the role; or down.
-    fn services(&self, resource: ResourceIndex, term: Option<u64>) {
-        let inputs = self.inputs.clone();
-        let Some(stack) = self.stacks[resource].clone() else {
-            let _ = inputs.send(Input::Services {
-                resource,
-                result: Ok(()),
-            });
-            return;
-        };
-        spawn_local(async move {
-            let mut stack = stack.lock().await;
-            let result = match term {
-                Some(term) => stack.start(term).await.map_err(|error| error.to_string()),
-                None => {
-                    let stopped = stack.stop(twindisk_services::Role::Standby).await;
-                    stopped.map_err(|error| error.to_string())
-                }
-            };
-            let _ = inputs.send(Input::Services { resource, result });
-        });
     }
 }

@@ -1,0 +1,87 @@
+//! What the core wants done that takes its time: each in a task of its own, which brings its outcome as an input.
+
+use tokio::task::spawn_local;
+use twindisk_arbiter::{Ask, Version};
+use twindisk_fencing_core::{Order, PeerIndex, ResourceIndex};
+
+use crate::{
+    arbiter, replica,
+    run::{Driver, Input},
+};
+
+impl Driver {
+    /// Asks the witness; a question without an answer is told as one.
+    pub(crate) fn ask_arbiter(&self, resource: ResourceIndex, known: Option<Version>, ask: Ask) {
+        let errand = arbiter::Errand {
+            resource: self.settings.resources[resource].name.clone(),
+            node: self.settings.node,
+            known,
+            ask,
+        };
+        let (inputs, witness) = (self.inputs.clone(), self.witness.clone());
+        let patience = self.settings.profile.dead() / 2;
+        spawn_local(async move {
+            let result = arbiter::ask(witness, errand, patience).await;
+            let _ = inputs.send(Input::Arbiter { resource, result });
+        });
+    }
+
+    pub(crate) fn fence(&self, peer: PeerIndex) {
+        let inputs = self.inputs.clone();
+        let Some(fencer) = self.fencers[peer].clone() else {
+            let result = Err("no fence device is configured".to_owned());
+            let _ = inputs.send(Input::Fenced { peer, result });
+            return;
+        };
+        let agent = self.agent.clone();
+        spawn_local(async move {
+            let result = fencer
+                .power_off(|| agent.borrow().still_wants(peer))
+                .await
+                .map(|proof| proof.to_string())
+                .map_err(|failure| failure.to_string());
+            let _ = inputs.send(Input::Fenced { peer, result });
+        });
+    }
+
+    /// What comes of it is seen by looking.
+    pub(crate) fn kill(&self, resource: ResourceIndex, run: u64) {
+        let socket = self.settings.control_socket.clone();
+        let name = self.settings.resources[resource].name.clone();
+        spawn_local(replica::kill_hung(socket, name, run));
+    }
+
+    pub(crate) fn order(&self, resource: ResourceIndex, order: Order) {
+        let (office, inputs) = (self.office.clone(), self.inputs.clone());
+        let settings = self.settings.clone();
+        spawn_local(async move {
+            let one = &settings.resources[resource];
+            let peer = &settings.peers[one.peer].name;
+            let result = office.carry_out(&one.name, peer, order).await;
+            let _ = inputs.send(Input::Ordered { resource, result });
+        });
+    }
+
+    /// Up, for this term of the role; or down.
+    pub(crate) fn services(&self, resource: ResourceIndex, term: Option<u64>) {
+        let inputs = self.inputs.clone();
+        let Some(stack) = self.stacks[resource].clone() else {
+            let _ = inputs.send(Input::Services {
+                resource,
+                result: Ok(()),
+            });
+            return;
+        };
+        spawn_local(async move {
+            let mut stack = stack.lock().await;
+            let result = match term {
+                Some(term) => stack.start(term).await.map_err(|error| error.to_string()),
+                None => {
+                    let stopped = stack.stop(twindisk_services::Role::Standby).await;
+                    stopped.map_err(|error| error.to_string())
+                }
+            };
+            let _ = inputs.send(Input::Services { resource, result });
+        });
+    }
+}
