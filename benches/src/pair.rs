@@ -8,8 +8,8 @@ use std::{
 
 use twindisk_core::{
     Action, BufId, ClientOp, ClientRequest, Command, CommandId, Config, ConnectionId, DiskDone,
-    Event, ExportState, LinkId, LinkIntent, OnDiskError, OnPeerLoss, PeerConfig, Protocol, Replica,
-    RequestId, Start, Status, Time, Timings,
+    Event, ExportState, LinkId, LinkIntent, OnDiskError, OnNoQuorum, OnPeerLoss, PeerConfig,
+    Protocol, Replica, RequestId, Start, Status, Time, Timings,
 };
 use twindisk_format::{
     ids::{BlockRange, BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Slot, Term},
@@ -286,6 +286,7 @@ fn replica(number: u8, blocks: u64, al_extents: usize, now: Time) -> Replica {
             arbiter: twindisk_core::Arbiter::Fence,
             on_peer_loss: OnPeerLoss::Suspend,
             on_disk_error: OnDiskError::Detach,
+            on_no_quorum: OnNoQuorum::Suspend,
             timings: Timings::default(),
             resync_bufs: 4,
             first_resync_buf: 0,

@@ -20,6 +20,8 @@ pub struct Config {
     pub on_peer_loss: OnPeerLoss,
     /// What a primary does when its own disk fails.
     pub on_disk_error: OnDiskError,
+    /// What a primary does that stays suspended.
+    pub on_no_quorum: OnNoQuorum,
     /// How long things may take.
     pub timings: Timings,
     /// Buffers of `MAX_DATA_BLOCKS` each that the driver has set aside for resync and verify, with the handles
@@ -90,6 +92,19 @@ pub enum OnDiskError {
     Detach,
     /// Hand over to an in-sync peer.
     FailOver,
+}
+
+/// What a primary does that is suspended and gets no right (R10).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnNoQuorum {
+    /// It waits.
+    #[default]
+    Suspend,
+    /// After so long it fails what waits, and demotes itself.
+    IoError {
+        /// Since I/O is suspended.
+        after: Duration,
+    },
 }
 
 /// How long things may take.

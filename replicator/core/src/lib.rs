@@ -66,7 +66,9 @@ mod window;
 
 pub use action::{Action, DiskIo, ExportState, LinkIntent, Report};
 pub use command::{Command, CommandReply, Refusal, RefusalCode};
-pub use config::{Arbiter, Config, OnDiskError, OnPeerLoss, PeerConfig, Protocol, Timings};
+pub use config::{
+    Arbiter, Config, OnDiskError, OnNoQuorum, OnPeerLoss, PeerConfig, Protocol, Timings,
+};
 pub use event::{
     BufId, ClientOp, ClientRequest, CommandId, ConnectionId, DiskDone, DiskError, Event, Failure,
     Fill, LinkId, OpId, Reading, RequestId,

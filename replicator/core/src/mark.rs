@@ -195,6 +195,9 @@ names! {
             NotRead: "this side could not read from it for too long",
             ReceiptUnanswered: "it is said to be off, and does not answer",
         }
+        "suspension" {
+            GaveUpSuspended: "it lasted too long: what waits fails, and the role is given up",
+        }
         "silence" {
             Unread: "not counted while this side does not read",
             StoodStill: "not counted for the time that this node itself stood still",

@@ -17,6 +17,7 @@ impl Replica {
         self.job_timers();
         self.keep_moments();
         self.look_for_space();
+        self.give_up_after_suspension();
         if self.probe.is_due(self.now) {
             self.probe_metadata();
         }
@@ -81,7 +82,7 @@ impl Replica {
         let job = self.job.as_ref().and_then(crate::jobs::Job::deadline);
         let moments = self.moments.deadline();
         let own = self.flusher.due.into_iter().chain(job).chain(moments);
-        let own = own.chain(self.space.deadline());
+        let own = own.chain(self.space.deadline()).chain(self.gives_up_at());
         let own = own.chain(self.slots().filter_map(|slot| self.reads_end(slot)));
         peers.chain(sweeps).chain(own).min()
     }

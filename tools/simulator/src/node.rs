@@ -256,6 +256,7 @@ pub(crate) fn config(number: usize, swarm: &Swarm) -> Config {
         arbiter: swarm.arbiter,
         on_peer_loss: swarm.on_peer_loss,
         on_disk_error: swarm.on_disk_error,
+        on_no_quorum: swarm.on_no_quorum,
         timings: swarm.timings,
         resync_bufs: swarm.resync_bufs,
         first_resync_buf: 0,

@@ -22,6 +22,7 @@ mod services;
 mod size;
 mod split_brain;
 mod stalls;
+mod suspended;
 mod three;
 mod two_resources;
 mod vouched;
@@ -60,6 +61,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("resync", resync::ALL),
         ("size", size::ALL),
         ("stalls", stalls::ALL),
+        ("suspended", suspended::ALL),
         ("no space", no_space::ALL),
         ("split brain", split_brain::ALL),
         ("three nodes", three::ALL),

@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use twindisk_core::{Arbiter, OnDiskError, OnPeerLoss, Protocol, Timings};
+use twindisk_core::{Arbiter, OnDiskError, OnNoQuorum, OnPeerLoss, Protocol, Timings};
 
 pub use crate::agents::{AgentWorld, FenceDevice, ServiceTimes, WitnessWorld};
 use crate::{bug::Mutant, rng::Rng};
@@ -38,6 +38,8 @@ pub struct Swarm {
     pub on_peer_loss: OnPeerLoss,
     /// As configured.
     pub on_disk_error: OnDiskError,
+    /// As configured.
+    pub on_no_quorum: OnNoQuorum,
     /// As configured.
     pub timings: Timings,
     /// Buffers for resync.
@@ -304,6 +306,7 @@ impl Swarm {
             } else {
                 OnDiskError::Detach
             },
+            on_no_quorum: OnNoQuorum::Suspend,
             timings,
             resync_bufs: rng.pick(&[1, 2, 4, 8]),
             receive_blocks: Rng::new(seed ^ 0x5041_5553_4553).pick(&[0, 0, 8, 64, 300]),

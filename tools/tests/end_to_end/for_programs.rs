@@ -177,6 +177,35 @@ fn suspended_writes_are_waited_for_and_then_dropped() {
     assert_eq!(cluster.ok(ALPHA, &["score"]), "1000 standby\n");
 }
 
+/// A mount on a device that waits for ever can't be unmounted: where a cluster manager looks after it, it fails in the end.
+#[test]
+fn what_is_suspended_for_too_long_fails_and_the_role_is_given_up() {
+    let policy = "on-no-quorum = \"io-error\"\nno-quorum-timeout = \"1s\"";
+    let alone = Cluster::new(&[ALPHA, BETA], policy);
+    let said = alone.run(ALPHA, &["status"]);
+    assert_eq!(said.code, 10, "{said:?}");
+    assert!(said.err.contains("arbiter = \"external\""), "{said:?}");
+
+    let mut cluster = Cluster::new(&[ALPHA, BETA], &format!("arbiter = \"external\"\n{policy}"));
+    for (node, first) in [(ALPHA, &["--first"][..]), (BETA, &[])] {
+        cluster.ok(node, &[&["init", "--size", "16MiB"], first].concat());
+        cluster.serve(node);
+    }
+    cluster.ok(ALPHA, &["promote", "--anyway"]);
+    cluster.until_in_sync(ALPHA);
+    let mut client = cluster.client(ALPHA);
+    client.write(0, &[1; 4096], Fua::No).expect("a write");
+    cluster.kill(BETA);
+    client
+        .write(0, &[2; 4096], Fua::No)
+        .expect_err("nobody answers for beta");
+    cluster.until(ALPHA, "standby", |replica| replica["role"] == "standby");
+    assert_eq!(cluster.ok(ALPHA, &["score"]), "1000 standby\n");
+    let warnings = cluster.events_of(ALPHA, "warning");
+    let told = |one: &Value| one["what"].as_str().unwrap().contains("on-no-quorum");
+    assert!(warnings.iter().any(told), "{warnings:?}");
+}
+
 #[test]
 fn who_decides_is_one() {
     let cluster = Cluster::pair("16MiB", "");

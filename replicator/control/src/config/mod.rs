@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use twindisk_core::{OnDiskError, OnPeerLoss, Protocol, Timings};
+use twindisk_core::{OnDiskError, OnNoQuorum, OnPeerLoss, Protocol, Timings};
 use twindisk_engine::{BufferSizes, BusyPoll, store::IoMode};
 use twindisk_format::ids::NodeId;
 
@@ -144,6 +144,8 @@ pub struct Resource {
     pub on_peer_loss: OnPeerLoss,
     /// What a primary does when its own disk fails.
     pub on_disk_error: OnDiskError,
+    /// What a primary does that stays suspended.
+    pub on_no_quorum: OnNoQuorum,
     /// How long things may take.
     pub timings: Timings,
     /// Spinning while I/O is in flight.

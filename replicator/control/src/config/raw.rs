@@ -61,6 +61,8 @@ pub(super) struct RawResource {
     pub(super) arbiter: Option<Arbiter>,
     pub(super) on_peer_loss: Option<OnPeerLoss>,
     pub(super) on_disk_error: Option<OnDiskError>,
+    pub(super) on_no_quorum: Option<Spanned<NoQuorum>>,
+    pub(super) no_quorum_timeout: Option<Spanned<Span>>,
     pub(super) ping_interval: Option<Spanned<Span>>,
     pub(super) peer_timeout: Option<Spanned<Span>>,
     pub(super) request_timeout: Option<Spanned<Span>>,
@@ -86,6 +88,14 @@ pub(super) struct RawMember {
     pub(super) metadata: Option<Text>,
     pub(super) nbd: Option<Spanned<OneOrMany>>,
     pub(super) protocol: Option<Protocol>,
+}
+
+/// What a primary does that stays suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum NoQuorum {
+    Suspend,
+    IoError,
 }
 
 /// A string, or an array of them.
@@ -149,6 +159,8 @@ const RESOURCE_KEYS: &[&str] = &[
     "arbiter",
     "on-peer-loss",
     "on-disk-error",
+    "on-no-quorum",
+    "no-quorum-timeout",
     "ping-interval",
     "peer-timeout",
     "request-timeout",

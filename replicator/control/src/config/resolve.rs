@@ -9,20 +9,23 @@ use std::{
 };
 
 use toml::Spanned;
-use twindisk_core::Timings;
+use twindisk_core::{OnNoQuorum, Timings};
 use twindisk_engine::BufferSizes;
 use twindisk_format::{ids::NodeId, limits::MAX_PEERS};
 
 use super::{
     Arbiter, Config, ConfigError, Member, NbdAddress, Node, Resource, SecretSource,
     error::nearest,
-    raw::{RawConfig, RawMember, RawNode, RawResource, Text},
+    raw::{NoQuorum, RawConfig, RawMember, RawNode, RawResource, Text},
     values::Source,
 };
 use crate::{
     limits,
     units::{Bytes, Span},
 };
+
+/// Long enough for every fence device, and for a person who looks.
+const NO_QUORUM_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) fn resolve(path: &Path, text: &str, raw: RawConfig) -> Result<Config, ConfigError> {
     let at = Source { path, text };
@@ -248,6 +251,7 @@ impl Source<'_> {
             arbiter,
             on_peer_loss: raw.on_peer_loss.unwrap_or_default(),
             on_disk_error: raw.on_disk_error.unwrap_or_default(),
+            on_no_quorum: self.no_quorum(raw, arbiter)?,
             timings: self.timings(raw, judged || arbiter == Arbiter::External)?,
             busy_poll: self.busy_poll(raw.busy_poll.as_ref())?,
             buffers: self.buffers(raw)?,
@@ -305,6 +309,23 @@ impl Source<'_> {
             nbd,
             protocol: raw.protocol.or(of.protocol).unwrap_or_default(),
         })
+    }
+
+    fn no_quorum(&self, raw: &RawResource, arbiter: Arbiter) -> Result<OnNoQuorum, ConfigError> {
+        let after = self.span(raw.no_quorum_timeout.as_ref(), NO_QUORUM_TIMEOUT)?;
+        match raw.on_no_quorum.as_ref() {
+            Some(given) if *given.get_ref() == NoQuorum::IoError => {
+                if arbiter == Arbiter::External {
+                    return Ok(OnNoQuorum::IoError { after });
+                }
+                Err(self.bad(
+                    given.span(),
+                    "on-no-quorum = \"io-error\" needs a cluster manager that notices, with arbiter = \"external\"".to_owned(),
+                    "leave it out: the agent and a person are told, and I/O waits",
+                ))
+            }
+            _ => Ok(OnNoQuorum::Suspend),
+        }
     }
 
     fn timings(&self, raw: &RawResource, judged: bool) -> Result<Timings, ConfigError> {

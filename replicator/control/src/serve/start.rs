@@ -74,6 +74,7 @@ pub(crate) fn start(
             arbiter: resource.arbiter,
             on_peer_loss: resource.on_peer_loss,
             on_disk_error: resource.on_disk_error,
+            on_no_quorum: resource.on_no_quorum,
             timings: resource.timings,
             resync_bufs: 0,
             first_resync_buf: 0,

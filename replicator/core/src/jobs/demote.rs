@@ -9,7 +9,7 @@ use twindisk_format::{
 
 use super::{After, Job, Step};
 use crate::{
-    Cause, CommandReply, ExportState, Mark, Report, Role,
+    Cause, CommandReply, ExportState, Mark, OnNoQuorum, Report, Role, Time,
     mark::No,
     mutation::Origin,
     peer::{LeadStep, Phase},
@@ -64,6 +64,31 @@ impl Replica {
             self.store.then(Then::Demoted);
         }
         true
+    }
+
+    /// R10: a primary that stays suspended gives the role up, where it is configured so: who waits gets an error, and can go.
+    pub(crate) fn give_up_after_suspension(&mut self) {
+        if self.gives_up_at().is_none_or(|at| self.now < at) {
+            return;
+        }
+        self.marks.mark(Mark::GaveUpSuspended);
+        let why = self.suspended.as_ref().map(|suspended| &*suspended.why);
+        let what = format!(
+            "I/O was suspended for too long (on-no-quorum): what waits fails, and this node is no primary any more: {}",
+            why.unwrap_or_default()
+        );
+        self.report(Report::Warning { what });
+        self.begin_demotion(None, true, After::Nothing);
+    }
+
+    /// When that will be.
+    pub(crate) fn gives_up_at(&self) -> Option<Time> {
+        let OnNoQuorum::IoError { after } = self.config.on_no_quorum else {
+            return None;
+        };
+        let since = self.suspended.as_ref()?.since;
+        let waits = self.role == Role::Primary && self.job.is_none();
+        waits.then_some(since + after)
     }
 
     /// The role is given up durably.

@@ -13,8 +13,8 @@ use std::{
 
 use tempfile::TempDir;
 use twindisk_core::{
-    Command, Config, ConnectionState, ExportState, OnDiskError, OnPeerLoss, PeerConfig, Protocol,
-    Status, Timings,
+    Command, Config, ConnectionState, ExportState, OnDiskError, OnNoQuorum, OnPeerLoss, PeerConfig,
+    Protocol, Status, Timings,
 };
 use twindisk_engine::{
     BufferSizes, BusyPoll, CommandOutcome, Host, Input, InputSender, NbdConnection, Notice,
@@ -143,6 +143,7 @@ impl Node {
                 arbiter: twindisk_core::Arbiter::Fence,
                 on_peer_loss: OnPeerLoss::Suspend,
                 on_disk_error: OnDiskError::Detach,
+                on_no_quorum: OnNoQuorum::Suspend,
                 timings: Timings::default(),
                 resync_bufs: 0,
                 first_resync_buf: 0,

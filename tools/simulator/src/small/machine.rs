@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use twindisk_core::{
-    BufId, Config, DiskDone, DiskIo, Event, Mutant, OnDiskError, OnPeerLoss, OpId, PeerConfig,
-    Protocol, Replica, Start, Time, Timings,
+    BufId, Config, DiskDone, DiskIo, Event, Mutant, OnDiskError, OnNoQuorum, OnPeerLoss, OpId,
+    PeerConfig, Protocol, Replica, Start, Time, Timings,
 };
 use twindisk_format::{
     ids::{BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Term},
@@ -287,6 +287,7 @@ fn config(number: usize, protocol: Protocol) -> Config {
         arbiter: twindisk_core::Arbiter::Fence,
         on_peer_loss: OnPeerLoss::Suspend,
         on_disk_error: OnDiskError::Detach,
+        on_no_quorum: OnNoQuorum::Suspend,
         // A lost peer is a step of its own: nothing times out but the flush in the background.
         timings: Timings {
             ping_interval: hour,
