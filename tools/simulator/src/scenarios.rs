@@ -48,7 +48,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 22] = [
+    let subjects: [(&str, &[(&str, Run)]); 23] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
