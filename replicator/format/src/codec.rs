@@ -43,17 +43,26 @@ pub fn decode(bytes: &[u8]) -> Result<ControlMessage, CodecError> {
     if bytes.len() > MAX_CONTROL_BYTES {
         return Err(CodecError::TooLong { bytes: bytes.len() });
     }
-    let (message, used): (ControlMessage, usize) = bincode::decode_from_slice(bytes, READING)
+    let (mut message, used): (ControlMessage, usize) = bincode::decode_from_slice(bytes, READING)
         .map_err(|error| CodecError::Malformed {
-            why: error.to_string(),
-        })?;
+        why: error.to_string(),
+    })?;
     if used != bytes.len() {
         return Err(CodecError::Trailing {
             bytes: bytes.len() - used,
         });
     }
     within_limits(&message)?;
+    if let Some(why) = why_mut(&mut message).filter(|why| why.contains(is_mischief)) {
+        *why = why.replace(is_mischief, "?");
+    }
     Ok(message)
+}
+
+/// What a peer says is shown on terminals and stands in logs: nothing in it moves a cursor, rings, or turns a line around
+/// (Unicode's bidirectional controls).
+fn is_mischief(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Why bytes are not a control message.

@@ -71,6 +71,21 @@ fn a_long_reason_is_cut_between_characters() {
 }
 
 #[test]
+fn a_reason_moves_no_cursor() {
+    for why in ["\u{1b}[2Jall is well\r\n", "\u{202e}llew si\u{85}\u{7f}\0"] {
+        let message = ControlMessage::Goodbye { why: why.into() };
+        let heard = decode(&bytes_of(&message)).unwrap();
+        let said = Parts::of(&heard).why;
+        assert!(
+            said.chars()
+                .all(|letter| letter.is_ascii_graphic() || letter == ' '),
+            "{said:?}"
+        );
+        assert_eq!(said.chars().count(), why.chars().count());
+    }
+}
+
+#[test]
 fn parts_above_their_limits_are_refused() {
     let generation = Generation {
         term: Term(1),
