@@ -61,6 +61,24 @@ PCMK_logfile=/var/log/pacemaker/pacemaker.log pacemakerd >>"$2/pacemakerd.out" 2
 while :; do wait -n || :; sleep 0.1; done
 "#;
 
+/// What a node does to its mounts, tried where nothing is left of it.
+const TRIAL: &str = "mount -t tmpfs run /run && mount -t overlay overlay -o ro,lowerdir=/usr/lib/ocf:/usr/sbin /usr/sbin";
+
+/// Whether nodes can be made here: a sandbox may allow no mounts. `false`: the test shall return.
+pub(crate) fn possible() -> bool {
+    let trial = Command::new("unshare")
+        .args(["--mount", "--ipc", "--pid", "--uts", "--fork"])
+        .args(["--mount-proc", "--kill-child", "sh", "-ec", TRIAL])
+        .output()
+        .expect("unshare runs");
+    let well = trial.status.success();
+    if !well {
+        let why = String::from_utf8_lossy(&trial.stderr).into_owned();
+        println!("NOT TESTED: no node with mounts of its own can be made here: {why}");
+    }
+    well
+}
+
 /// A node that runs.
 pub(crate) struct Machine {
     /// It ends when all of the node has.

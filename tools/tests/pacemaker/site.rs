@@ -56,7 +56,7 @@ impl Site {
             Shell::Crm => "crm",
             Shell::Pcs => "pcs",
         };
-        if !have(&[machine::PROGRAMS, &[program]].concat()) {
+        if !have(&[machine::PROGRAMS, &[program]].concat()) || !machine::possible() {
             return None;
         }
         let namespaces = Namespaces::new(test)?;
