@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Agent(commands::agent::Args),
     /// Keep the record of each resource on a third host, or show what is kept there
     Witness(commands::witness::Args),
+    /// Say that the record of a witness may begin anew
+    Arbiter(commands::arbiter::Args),
     /// Prove that another node can be powered off, or say that it is off
     Fence(commands::fence::Args),
     /// Say that another node was powered off, for all resources at once

@@ -45,6 +45,7 @@ impl Driver {
             }
             AgentAsk::Maintenance { on } => Ok(Operator::Maintenance(on)),
             AgentAsk::Clear => Ok(Operator::Clear),
+            AgentAsk::Adopt { resource } => self.resource(resource.as_deref()).map(Operator::Adopt),
             AgentAsk::Switchover { resource } => {
                 let until = Instant::now() + self.settings.profile.interval() * NEWS;
                 return match self.resource(resource.as_deref()) {
@@ -58,6 +59,9 @@ impl Driver {
                 "the agent decides nothing until `twindisk agent maintenance off`"
             }
             Ok(Operator::Maintenance(false)) => "the agent decides again",
+            Ok(Operator::Adopt(_)) => {
+                "the agent has the witness begin anew: `twindisk agent status` says when it has"
+            }
             Ok(Operator::Clear) => "automatic failover may go on",
             _ => "taken as proof that it is off",
         };

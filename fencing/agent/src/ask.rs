@@ -37,6 +37,11 @@ pub enum AgentAsk {
     },
     /// `twindisk serve` is about to be stopped: answer when all services of this node are down.
     Yield,
+    /// The record of a resource's witness begins anew: its two replicas have everything.
+    Adopt {
+        /// Which; may be left out when there is only one.
+        resource: Option<String>,
+    },
     /// Give the role of a resource to the other node, services first.
     Switchover {
         /// Which; may be left out when there is only one.

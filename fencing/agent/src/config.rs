@@ -181,7 +181,14 @@ impl Settings {
             let warning = "there is one heartbeat path: when that alone is cut, a healthy node is shot. Give each node two";
             settings.warnings.push(warning.to_owned());
         }
-        for peer in settings.peers.iter().filter(|peer| peer.fence.is_none()) {
+        // Beside a witness nobody is powered off.
+        let fenced = |at: PeerIndex| {
+            let mut resources = settings.resources.iter();
+            resources.any(|resource| resource.peer == at && !resource.witnessed)
+        };
+        let peers = settings.peers.entries();
+        let lacking = peers.filter(|(at, peer)| peer.fence.is_none() && fenced(*at));
+        for peer in lacking.map(|(_, peer)| peer) {
             settings.warnings.push(format!(
                 "there is no `fence` in [nodes.{}]: when it is lost, nothing is promoted before a person says that it is off",
                 peer.name

@@ -328,7 +328,7 @@ impl Agent {
         }
         let speaks = peer.is_heard(self.now, dead);
         let silent = peer.lost_since().filter(|_| !speaks || peer.deaf.is_some());
-        let from = silent.map_or(lost, |silent| silent.max(lost));
+        let from = silent.unwrap_or(lost);
         // Asked after it fell silent: then it lives.
         let slack = 2 * self.config.profile.interval();
         let asked = state.arbiter.other_asked;

@@ -246,6 +246,9 @@ pub(crate) fn table(reply: &AgentReply, with_services: &[String]) -> String {
             "resource {}   {}{services}",
             resource.name, resource.state
         );
+        if let Some(said) = &resource.arbiter {
+            let _ = writeln!(text, "  {said}");
+        }
         if let Some(missing) = &resource.missing {
             let _ = writeln!(text, "  ! {missing}");
         }

@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub(crate) mod agent;
+pub(crate) mod arbiter;
 pub(crate) mod attach;
 pub(crate) mod config;
 pub(crate) mod demo;
@@ -41,6 +42,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Init(args) => init::run(place, &args),
         Command::Serve(args) => serve::run(place, &args),
         Command::Agent(args) => agent::run(place, &args),
+        Command::Arbiter(args) => arbiter::run(place, args),
         Command::Witness(args) => witness::run(&args),
         Command::Fence(args) => fence::run(place, args),
         Command::Fenced(args) => fenced::run(place, &args),

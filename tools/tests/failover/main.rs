@@ -27,5 +27,6 @@ mod two_writers;
 mod unproven;
 mod upgrade;
 mod watched;
+mod witnessed;
 
 use harness::{client, observer};

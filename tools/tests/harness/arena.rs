@@ -36,6 +36,8 @@ const BEAT: Duration = Duration::from_millis(250);
 /// What differs between the scenarios.
 #[derive(Default)]
 pub(crate) struct Plan<'a> {
+    /// Lines at the top.
+    pub(crate) top: String,
     /// Lines of the table `[agent]`.
     pub(crate) agent: &'a str,
     /// More keys of each fence device, each behind a comma.
@@ -113,7 +115,7 @@ impl Arena {
         let members = plan
             .members
             .unwrap_or_else(|| [ALPHA, BETA].map(|node| format!("backing = \"{node}.img\"")));
-        let mut text = arena.configuration(plan.agent, plan.device, &resource);
+        let mut text = plan.top + "\n" + &arena.configuration(plan.agent, plan.device, &resource);
         for (node, member) in [ALPHA, BETA].iter().zip(members) {
             text += &format!("on.{node} = {{ {member} }}\n");
         }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use toml::Spanned;
-use twindisk_core::{OnNoQuorum, Timings};
+use twindisk_core::{OnNoQuorum, OnPeerLoss, Protocol, Timings};
 use twindisk_engine::BufferSizes;
 use twindisk_format::{ids::NodeId, limits::MAX_PEERS};
 
@@ -48,6 +48,17 @@ pub(super) fn resolve(path: &Path, text: &str, raw: RawConfig) -> Result<Config,
         .iter()
         .map(|(name, resource)| at.resource(name, resource, &nodes, raw.agent.is_some()))
         .collect::<Result<Vec<_>, _>>()?;
+    for resource in resources
+        .iter()
+        .filter(|one| one.arbiter == Arbiter::Witness)
+    {
+        let name = (raw.resource.keys()).find(|name| *name.get_ref() == resource.name);
+        let span = name.map_or(0..0, Spanned::span);
+        if let Some((why, next)) = against_witness(resource, &raw) {
+            let why = format!("{} has arbiter = \"witness\", and {why}", resource.name);
+            return Err(at.bad(span, why, next));
+        }
+    }
     if let Some(node) = &raw.node
         && !nodes.iter().any(|known| known.name == *node.get_ref())
     {
@@ -65,6 +76,34 @@ pub(super) fn resolve(path: &Path, text: &str, raw: RawConfig) -> Result<Config,
         nodes,
         resources,
     })
+}
+
+/// What keeps a witness from being the arbiter of a resource, and what to do.
+fn against_witness(resource: &Resource, raw: &RawConfig) -> Option<(&'static str, &'static str)> {
+    let copies = resource.members.iter();
+    let unsure = copies.clone().any(|member| member.protocol == Protocol::A);
+    if raw.witness.is_none() {
+        Some((
+            "nothing says where the witness is",
+            "add `witness = \"HOST:PORT\"` at the top",
+        ))
+    } else if raw.agent.is_none() {
+        Some(("only agents ask a witness", "add a table [agent]"))
+    } else if copies.len() != 2 {
+        Some((
+            "only a resource with two nodes may",
+            "use \"fence\" or \"external\"",
+        ))
+    } else if unsure {
+        Some((
+            "protocol \"A\" keeps no copy that could take over",
+            "use \"B\" or \"C\"",
+        ))
+    } else if resource.on_peer_loss == OnPeerLoss::Continue {
+        Some(("on-peer-loss = \"continue\" asks nobody", "remove that"))
+    } else {
+        None
+    }
 }
 
 pub(super) fn read_secret(source: &SecretSource) -> Result<Vec<u8>, ConfigError> {
@@ -236,16 +275,6 @@ impl Source<'_> {
             ));
         }
         let arbiter = raw.arbiter.unwrap_or_default();
-        if arbiter == Arbiter::Witness {
-            return Err(self.bad(
-                name.span(),
-                format!(
-                    "the agents can't ask a witness yet, and {} has arbiter = \"witness\"",
-                    name.get_ref()
-                ),
-                "use \"fence\" or \"external\"",
-            ));
-        }
         Ok(Resource {
             name: name.get_ref().clone(),
             arbiter,

@@ -432,3 +432,31 @@ fn the_lists_of_keys_are_complete() {
         assert_eq!(known, listed, "{section}");
     }
 }
+
+#[test]
+fn a_witness_needs_two_nodes_an_agent_and_a_place() {
+    let whole = "cluster = \"db\"\nsecret = \"a secret of enough length\"\nwitness = \"10.0.0.9:7795\"\n[agent]\n\
+                 [nodes.a]\nid = 1\naddress = \"10.0.0.1:7800\"\n[nodes.b]\nid = 2\naddress = \"10.0.0.2:7800\"\n\
+                 [resource.r0]\narbiter = \"witness\"\non.a = { backing = \"a\" }\non.b = { backing = \"b\" }\n";
+    let read = |text: &str| Config::parse(Path::new("t.toml"), text);
+    let config = read(whole).expect("it is whole");
+    assert_eq!(config.resources[0].arbiter, Arbiter::Witness);
+    for (from, to, says) in [
+        ("witness = \"10.0.0.9:7795\"\n", "", "where the witness is"),
+        ("[agent]\n", "", "only agents ask"),
+        ("on.b = { backing = \"b\" }\n", "", "two nodes"),
+        (
+            "backing = \"b\"",
+            "backing = \"b\", protocol = \"A\"",
+            "protocol \"A\"",
+        ),
+        (
+            "[resource.r0]\n",
+            "[resource.r0]\non-peer-loss = \"continue\"\n",
+            "asks nobody",
+        ),
+    ] {
+        let error = read(&whole.replace(from, to)).expect_err(says).to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}

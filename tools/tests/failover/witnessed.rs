@@ -1,0 +1,158 @@
+//! A witness in place of the power switch: whoever the record names goes on, and the other one acknowledges nothing.
+
+use std::{
+    fs,
+    net::TcpStream,
+    process::{Child, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    harness::{
+        arena::{Arena, Plan},
+        client::Client,
+        cluster::{ALPHA, BETA},
+        eventually,
+        observer::Observer,
+        process::{clean_command, free_port},
+    },
+    outages::Outages,
+};
+
+/// A witness on this host, in a folder of its own; its process comes and goes.
+struct Witness {
+    folder: tempfile::TempDir,
+    address: String,
+    process: Option<Child>,
+}
+
+impl Witness {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let port = free_port().local_addr().expect("an address").port();
+        let address = format!("127.0.0.1:{port}");
+        fs::write(
+            folder.path().join("secret"),
+            "0123456789abcdef0123456789abcdef",
+        )
+        .expect("written");
+        let text = format!(
+            "listen = \"{address}\"\nstate-dir = \"state\"\n[cluster.test]\nsecret-file = \"secret\"\n"
+        );
+        fs::write(folder.path().join("witness.toml"), text).expect("written");
+        let mut witness = Self {
+            folder,
+            address,
+            process: None,
+        };
+        witness.run();
+        witness
+    }
+
+    fn run(&mut self) {
+        let child = clean_command()
+            .args(["witness", "--log", "error", "--witness-config"])
+            .arg(self.folder.path().join("witness.toml"))
+            .stderr(Stdio::null())
+            .spawn();
+        self.process = Some(child.expect("the program runs"));
+        eventually("the witness listens", String::new, || {
+            TcpStream::connect(&self.address).ok()
+        });
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.process.take() {
+            child.kill().expect("it is ours");
+            child.wait().expect("it ends");
+        }
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn arena(witness: &Witness) -> Arena {
+    let arena = Arena::running(Plan {
+        top: format!("witness = \"{}\"", witness.address),
+        agent: "max-failovers = 1000",
+        resource: "arbiter = \"witness\"".to_owned(),
+        ..Plan::default()
+    });
+    until_both_named(&arena, ALPHA);
+    arena
+}
+
+/// What an agent says of the record.
+fn until_says(arena: &Arena, node: &str, words: &str) {
+    arena.until_agent(node, words, |said| {
+        said["resources"][0]["arbiter"]
+            .as_str()
+            .is_some_and(|said| said.contains(words))
+    });
+}
+
+fn until_both_named(arena: &Arena, primary: &str) {
+    until_says(arena, primary, " or ");
+}
+
+#[test]
+fn a_primary_that_is_gone_is_replaced_by_the_witness_s_word() {
+    let mut witness = Witness::start();
+    let mut arena = arena(&witness);
+    let observer = Observer::start(&arena.cluster);
+    let client = Client::start(&arena.cluster);
+    let mut outages = Outages::new("power loss, a witness");
+    client.until_busy();
+    let moment = Instant::now();
+    arena.lose_power(ALPHA);
+    outages.until_accepted(&arena, &observer, BETA, moment);
+    let receipt = arena.last_failover(BETA)["receipt"].to_string();
+    assert!(receipt.contains("arbiter: "), "{receipt}");
+    client.until_busy();
+    // Nobody has switched it off.
+    arena.switch.restore(ALPHA);
+    arena.come_home(ALPHA, BETA);
+    until_both_named(&arena, BETA);
+    // The two are connected: nobody misses the witness.
+    witness.kill();
+    until_says(&arena, ALPHA, "nobody could take over");
+    client.until_busy();
+    // Now somebody does. It comes back, knows what it knew, and the service goes on.
+    arena.lose_power(BETA);
+    arena.stays_standby(ALPHA, Duration::from_secs(5));
+    witness.run();
+    arena.until_primary(ALPHA);
+    client.until_busy();
+    outages.print();
+    assert_eq!(observer.end(), [ALPHA, BETA, ALPHA]);
+    client.end(&arena.cluster.uri(ALPHA));
+    assert_eq!(arena.switch.shots(), 0, "{}", arena.logs());
+}
+
+#[test]
+fn a_primary_that_stood_still_finds_that_it_is_none_any_more() {
+    let witness = Witness::start();
+    let arena = arena(&witness);
+    let observer = Observer::start(&arena.cluster);
+    let client = Client::start(&arena.cluster);
+    let mut outages = Outages::new("frozen primary, a witness");
+    client.until_busy();
+    let moment = Instant::now();
+    arena.freeze(ALPHA);
+    outages.until_accepted(&arena, &observer, BETA, moment);
+    outages.print();
+    // The client waits for a host that stands still, and has no answer from it.
+    thread::sleep(Duration::from_secs(1));
+    arena.thaw(ALPHA);
+    arena.cluster.until_in_sync(BETA);
+    until_both_named(&arena, BETA);
+    client.until_busy();
+    assert_eq!(observer.end(), [ALPHA, BETA]);
+    client.end(&arena.cluster.uri(BETA));
+    assert_eq!(arena.switch.shots(), 0, "{}", arena.logs());
+}
