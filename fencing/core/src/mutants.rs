@@ -75,8 +75,6 @@ mutants! {
     ClaimUnnamed: "R8",
     /// A term that was granted and not used is not given back.
     KeepUnusedGrant: "R8",
-    /// A primary without standby and arbiter leaves its services up.
-    ServeCutOff: "R8",
 
     // Services.
     /// The role is handed over although services run.

@@ -90,7 +90,7 @@ impl Agent {
         }
         let holds = self.holds(resource);
         let state = &self.resources[resource];
-        let cut_off = self.is_cut_off(resource) && !self.mutant(Mutant::ServeCutOff);
+        let cut_off = self.is_cut_off(resource);
         let goes = state.switching || state.yielded.is_some() || cut_off;
         // What an order has made of the replica has to be seen first.
         let seen = state.view.as_ref().filter(|_| state.known);

@@ -68,7 +68,6 @@ impl Mutant {
                     | OfAgent::PublishPastTerm
                     | OfAgent::ClaimUnnamed
                     | OfAgent::KeepUnusedGrant
-                    | OfAgent::ServeCutOff
             ),
             Self::Witness(_) => true,
         }
