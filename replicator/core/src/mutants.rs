@@ -256,8 +256,6 @@ mutants! {
     JoinUnconfirmed: "R11",
     /// Protocol B: a primary without a disk acknowledges what its peers have only received.
     ReceivedIsACopy: "R1",
-    /// A client's read that a peer answers overtakes the writes that are under way here.
-    ReadOvertakesWrites: "S2",
     /// A client's read that a peer answers shows what is acknowledged to nobody yet.
     ReadUnacknowledged: "S1",
     /// A resize is not given up with the role.

@@ -108,7 +108,7 @@ impl Replica {
             ..
         } = self.reads[index];
         let has_range = lock.is_some() || matches!(purpose, Purpose::Edges { .. });
-        if has_range || self.mutant(Mutant::ReadOvertakesWrites) {
+        if has_range {
             return self.read_elsewhere(index);
         }
         let lock = self.locks.acquire(range, LockOwner::Read(index));
