@@ -80,6 +80,7 @@ mod tests {
                 ready: true,
                 services: Services::Up,
                 services_term: 8,
+                witness: true,
                 hung: true,
                 ask: Question::None,
                 released: Question::None,

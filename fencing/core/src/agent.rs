@@ -152,6 +152,7 @@ impl Agent {
         }
         self.alarmed[peer] = false;
         self.peers[peer].paths[path].warned = false;
+        self.compare_arbiters(peer, beat);
         self.decide();
         Ok(())
     }
@@ -371,6 +372,7 @@ impl Agent {
                 | Services::Stopping
                 | Services::Failed => state.services_term,
             },
+            witness: self.config.resources[resource].arbiter,
             ask: state
                 .asking
                 .map_or(Question::None, |asking| asking.question),

@@ -60,6 +60,9 @@ pub struct BeatResource {
     /// The term that they belong to; if they are down: the newest in which the sender has seen its replica (R17).
     #[serde(default)]
     pub services_term: u64,
+    /// A witness is its arbiter, by the sender's configuration. (An agent of an earlier version knows power switches alone.)
+    #[serde(default)]
+    pub witness: bool,
     /// Whether the sender asks the receiver's replica to record itself as Outdated.
     pub ask: Question,
     /// The question for which the sender's replica has done so.

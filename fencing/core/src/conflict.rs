@@ -1,11 +1,15 @@
 //! A replica that is in conflict with another one (split brain, unrelated, rolled back): a person decides whose data
 //! counts. Until then this agent promotes, releases and shoots for it nobody, and says so (R11).
 
-use crate::{Agent, Level, ResourceIndex, mutants::Mutant, resource::Resource};
+use crate::{Agent, Beat, Level, PeerIndex, ResourceIndex, mutants::Mutant, resource::Resource};
 
 impl Agent {
-    /// Whether the replica was in conflict with another one when it said something last.
+    /// Whether the replica was in conflict with another one when it said something last, or the two nodes do not agree on who
+    /// decides.
     pub(crate) fn in_conflict(&self, resource: ResourceIndex) -> bool {
+        if self.resources[resource].arbiters_differ {
+            return true;
+        }
         let any = |one: &Resource| one.conflict.is_some();
         any(&self.resources[resource])
             || self.mutant(Mutant::ConflictOfAny) && self.resources.iter().any(any)
@@ -29,6 +33,35 @@ impl Agent {
                 self.report(Level::Info, Some(resource), what.into());
             }
             (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+
+    /// R8: where one node asks a witness and the other one a power switch, each could go on and not know of the other.
+    pub(crate) fn compare_arbiters(&mut self, peer: PeerIndex, beat: &Beat) {
+        for resource in self.resources.keys() {
+            let config = &self.config.resources[resource];
+            let Some(said) = (config.peer == peer)
+                .then(|| beat.resources.iter().find(|said| said.name == config.name))
+                .flatten()
+            else {
+                continue;
+            };
+            let (here, differ) = (config.arbiter, said.witness != config.arbiter);
+            let before = std::mem::replace(&mut self.resources[resource].arbiters_differ, differ);
+            if differ && !before {
+                let name = &self.config.peers[peer].name;
+                let word = |witness| if witness { "witness" } else { "fence" };
+                let what = format!(
+                    "decides nothing any more: its arbiter is \"{}\" here and \"{}\" in the configuration of {name}. Make the files \
+                     the same and restart the agents",
+                    word(here),
+                    word(!here)
+                );
+                self.report(Level::Alarm, Some(resource), what);
+            } else if before && !differ {
+                let what = "both nodes name the same arbiter: decides again";
+                self.report(Level::Info, Some(resource), what.into());
+            }
         }
     }
 }

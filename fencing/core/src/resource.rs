@@ -76,6 +76,8 @@ pub(crate) struct Resource {
     pub(crate) switching: bool,
     /// The replica is in conflict with another one: see `conflict`.
     pub(crate) conflict: Option<String>,
+    /// The other node's configuration names another arbiter: see `conflict`.
+    pub(crate) arbiters_differ: bool,
     /// Its writes wait for space: see `no_space`.
     pub(crate) no_space: Option<String>,
     /// What was told of disks that have failed or hang.

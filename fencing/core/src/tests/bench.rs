@@ -370,6 +370,7 @@ pub(super) fn said(name: &str) -> BeatResource {
         hung: false,
         services: Services::Down,
         services_term: 5,
+        witness: false,
         ask: Question::None,
         released: Question::None,
     }

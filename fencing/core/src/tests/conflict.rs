@@ -1,7 +1,7 @@
 //! A replica in conflict with another one: a person decides, and nobody is promoted, released or shot for it (R11).
 
 use super::bench::*;
-use crate::{Level, Operator, Order, ReplicaView, Role};
+use crate::{Action, Level, Operator, Order, ReplicaView, Role};
 
 fn in_conflict(view: ReplicaView) -> ReplicaView {
     ReplicaView {
@@ -75,4 +75,23 @@ fn an_alarm_is_told_once_and_all_is_as_before_when_a_person_has_decided() {
     bench.said.resources[0].ask = Question::from(77);
     bench.beat();
     assert_eq!(bench.order(), Some(Order::Outdate { offline: false }));
+}
+
+#[test]
+fn who_asks_another_arbiter_than_the_peer_decides_nothing() {
+    let mut bench = Bench::standby();
+    bench.said.resources[0].witness = true;
+    bench.beat();
+    assert!(bench.was_told(Level::Alarm, "\"witness\" in the configuration of beta"));
+    bench.beat();
+    bench.view(orphan());
+    bench.pass(10 * DEAD + 10 * DELAY);
+    assert_eq!(
+        bench.acts(),
+        [],
+        "the peer may have gone on by the word of its witness"
+    );
+    bench.said.resources[0].witness = false;
+    bench.beat();
+    bench.wait_for(&Action::Fence(BETA), 3 * DEAD + 3 * DELAY);
 }
