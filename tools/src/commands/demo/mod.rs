@@ -7,6 +7,7 @@ mod load;
 mod pair;
 mod power;
 mod story;
+mod witness;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -28,6 +29,10 @@ pub(crate) struct Args {
     /// Without agents: promotion by hand, with the receipt that it needs
     #[arg(long)]
     manual: bool,
+    /// With a witness, a third process, in place of the power switch: nobody kills the frozen primary, and when it goes on
+    /// it finds that it is none any more
+    #[arg(long, conflicts_with = "manual")]
+    witness: bool,
     /// Leave the pair running at the end, and say how to use it
     #[arg(long)]
     keep: bool,
@@ -48,7 +53,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         size_blocks: (args.size / book::BLOCK_BYTES as u64).max(MIN_BLOCKS),
         load: Duration::from_secs(args.seconds.clamp(1, 3600)),
         keep: args.keep,
-        manual: args.manual,
+        decides: match (args.manual, args.witness) {
+            (true, _) => story::Decides::Person,
+            (false, true) => story::Decides::Witness,
+            (false, false) => story::Decides::Switch,
+        },
         dir: args.dir.clone(),
         seed,
     };

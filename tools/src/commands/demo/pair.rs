@@ -24,7 +24,12 @@ use twindisk_control::{
 use twindisk_core::{Refusal, Status};
 use twindisk_nbd::client::Uri;
 
-use super::{configuration::configuration, power};
+use super::{
+    configuration::{self, Arbiter},
+    power,
+    story::Decides,
+    witness::Witness,
+};
 use crate::{
     commands::init::{self, Plan},
     exit::Failure,
@@ -44,6 +49,7 @@ pub(super) struct Pair {
     pub(super) config: Config,
     dir: PathBuf,
     nodes: Vec<Running>,
+    witness: Option<Witness>,
     keep: bool,
 }
 
@@ -78,13 +84,26 @@ impl Which {
 
 impl Pair {
     /// Writes the configuration and makes both replicas; alpha's data is the initial data.
-    pub(super) fn make(dir: &Path, size: u64, keep: bool, agents: bool) -> Result<Self, Failure> {
+    pub(super) fn make(
+        dir: &Path,
+        size: u64,
+        keep: bool,
+        decides: Decides,
+    ) -> Result<Self, Failure> {
         let path = dir.join("twindisk.toml");
         let ports = [free_port()?, free_port()?];
-        let switch = agents.then(|| power::install(dir)).transpose()?;
-        fs::write(&path, configuration(ports, switch.as_deref())?).map_err(Failure::at(&path))?;
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
-            .map_err(Failure::at(&path))?;
+        let secret = configuration::secret()?;
+        let arbiter = match decides {
+            Decides::Person => Arbiter::Person,
+            Decides::Switch => Arbiter::Switch(power::install(dir)?),
+            Decides::Witness => Arbiter::Witness(format!("127.0.0.1:{}", free_port()?)),
+        };
+        let witness = match &arbiter {
+            Arbiter::Witness(address) => Some(Witness::start(dir, address, &secret, keep)?),
+            Arbiter::Person | Arbiter::Switch(_) => None,
+        };
+        let text = configuration::of_nodes(ports, &secret, &arbiter);
+        configuration::write(&path, &text)?;
         let config = Config::load(&path)?;
         let nodes = [Which::Alpha, Which::Beta].map(|which| Running {
             name: which.name(),
@@ -95,6 +114,7 @@ impl Pair {
             config,
             dir: dir.to_owned(),
             nodes: nodes.into(),
+            witness,
             keep,
         };
         for which in [Which::Alpha, Which::Beta] {
@@ -138,14 +158,16 @@ impl Pair {
         }
     }
 
-    /// Starts the agent of a node, and lets the power switch know what runs there.
+    /// Starts the agent of a node, and lets the power switch, if there is one, know what runs there.
     pub(super) fn start_agent(&mut self, which: Which) -> Result<u32, Failure> {
         let child = self.spawn(which, "agent")?;
         let pid = child.id();
         if let Some(node) = self.nodes.get_mut(which.index()) {
             node.agent = Some(child);
         }
-        power::plug_in(&self.dir, which.name(), &self.pids(which))?;
+        if self.witness.is_none() {
+            power::plug_in(&self.dir, which.name(), &self.pids(which))?;
+        }
         Ok(pid)
     }
 
@@ -187,9 +209,18 @@ impl Pair {
 
     /// Every process of a node stands still, as on a host that hangs.
     pub(super) fn freeze(&self, which: Which) -> Result<(), Failure> {
+        self.signal_all(which, Signal::SIGSTOP)
+    }
+
+    /// They go on where they were.
+    pub(super) fn thaw(&self, which: Which) -> Result<(), Failure> {
+        self.signal_all(which, Signal::SIGCONT)
+    }
+
+    fn signal_all(&self, which: Which, signal: Signal) -> Result<(), Failure> {
         for pid in self.pids(which) {
             let pid = i32::try_from(pid).map_err(Failure::error)?;
-            kill(Pid::from_raw(pid), Signal::SIGSTOP).map_err(Failure::error)?;
+            kill(Pid::from_raw(pid), signal).map_err(Failure::error)?;
         }
         Ok(())
     }
@@ -392,6 +423,7 @@ impl Pair {
             .flat_map(|node| [node.process.take(), node.agent.take()])
             .flatten()
             .map(|child| child.id())
+            .chain(self.witness.take().and_then(Witness::let_go))
             .collect()
     }
 

@@ -24,12 +24,23 @@ use super::{
 };
 use crate::{exit::Failure, out};
 
+/// Who decides that beta takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decides {
+    /// A person, with the word that alpha is dead.
+    Person,
+    /// The agents, with a power switch.
+    Switch,
+    /// The agents, by the word of a witness.
+    Witness,
+}
+
 /// How the demo runs.
 pub(super) struct Plan {
     pub(super) size_blocks: u64,
     pub(super) load: Duration,
     pub(super) keep: bool,
-    pub(super) manual: bool,
+    pub(super) decides: Decides,
     pub(super) dir: Option<PathBuf>,
     pub(super) seed: u64,
 }
@@ -45,11 +56,10 @@ pub(super) fn tell(plan: &Plan) -> Result<(), Failure> {
         scratch.path.display(),
         plan.seed
     ));
-    let mut pair = Pair::make(&scratch.path, size, plan.keep, !plan.manual)?;
-    let result = if plan.manual {
-        act(plan, &say, &mut pair)
-    } else {
-        failover::act(plan, &say, &mut pair)
+    let mut pair = Pair::make(&scratch.path, size, plan.keep, plan.decides)?;
+    let result = match plan.decides {
+        Decides::Person => act(plan, &say, &mut pair),
+        Decides::Switch | Decides::Witness => failover::act(plan, &say, &mut pair),
     };
     if result.is_err() {
         // What went wrong is to be looked at, not to be swept away.
