@@ -88,6 +88,7 @@ pub fn check(config: &Config, node: &Node) -> Vec<Finding> {
     if let Some(address) = node.http {
         found.http(config, node, address);
     }
+    found.witness(config);
     for resource in &config.resources {
         found.resource(resource);
         if let Some(member) = resource.member(node.id) {
@@ -167,6 +168,23 @@ impl Findings {
             Err(_) if host.contains('%') => {}
             Err(_) if other.id == node.id => self.note(about, "a host name needs a working resolver when this node starts: an address does not"),
             Err(_) => self.note(about, "a host name needs a working resolver just when a peer was lost: an address does not"),
+        }
+    }
+
+    /// A third vote that is lost with one of the other two is none.
+    fn witness(&mut self, config: &Config) {
+        let Some(witness) = &config.witness else {
+            return;
+        };
+        if let Some(node) = (config.nodes.iter()).find(|node| node.address.host == witness.host) {
+            self.risk(
+                "witness",
+                format!(
+                    "it is on the host of {0}: when that one is lost the other node has no third vote, and its I/O waits; \
+                     run `twindisk witness` on a host of its own",
+                    node.name
+                ),
+            );
         }
     }
 

@@ -459,4 +459,13 @@ fn a_witness_needs_two_nodes_an_agent_and_a_place() {
         let error = read(&whole.replace(from, to)).expect_err(says).to_string();
         assert!(error.contains(says), "{error}");
     }
+    // On the host of a replica it is lost with that one.
+    for (host, risky) in [("10.0.0.9", false), ("10.0.0.2", true)] {
+        let config = read(&whole.replace("10.0.0.9", host)).expect("it is whole");
+        let found = check(&config, config.node("a").unwrap());
+        let named = found.iter().any(|finding| {
+            finding.severity == Severity::Risk && finding.text.contains("on the host of b")
+        });
+        assert_eq!(named, risky, "{host}");
+    }
 }
