@@ -41,8 +41,16 @@ pub struct PeerSummary {
     pub state: String,
     /// There is a way to fence it.
     pub can_fence: bool,
+    /// A failover waits for that; where witnesses decide, none does.
+    #[serde(default = "needed")]
+    pub needs_fence: bool,
     /// How long its fence device took to answer last.
     pub fence_latency_ms: u64,
+}
+
+/// An agent of an earlier version knows power switches alone.
+const fn needed() -> bool {
+    true
 }
 
 /// A heartbeat path.
@@ -158,6 +166,7 @@ impl Agent {
                 .collect(),
             state: words,
             can_fence: config.can_fence,
+            needs_fence: (self.config.resources.iter()).any(|one| one.peer == at && !one.arbiter),
             fence_latency_ms: as_ms(state.latency),
         }
     }

@@ -211,6 +211,14 @@ fn an_agent_that_would_need_a_person_does_not_act_by_itself() {
         scene.view().resources[0].takers[0].text.clone()
     };
     assert_eq!(taker(&|_| {}), "beta could: in sync; by itself");
+    let witnessed = taker(&|agent| {
+        agent.status.peers[0].can_fence = false;
+        agent.status.resources[0].arbiter = Some("beta could go on alone".into());
+    });
+    assert_eq!(
+        witnessed,
+        "beta could: in sync; by itself, if its witness grants it"
+    );
     let cases: [(Change<'_>, &str); 6] = [
         (&|agent| agent.status.maintenance = true, "maintenance"),
         (&|agent| agent.status.blocked = true, "clear"),

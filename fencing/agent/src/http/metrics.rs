@@ -137,8 +137,10 @@ impl Page {
         };
         self.gauge(
             "twindisk_fence_configured",
-            "Whether there is a way to power the peer off.",
-            peers().map(|peer| ([("peer", &*peer.name)], truth(peer.can_fence))),
+            "Whether there is a way to power the peer off, where a failover waits for that.",
+            peers()
+                .filter(|peer| peer.can_fence || peer.needs_fence)
+                .map(|peer| ([("peer", &*peer.name)], truth(peer.can_fence))),
         );
         self.gauge(
             "twindisk_fence_up",

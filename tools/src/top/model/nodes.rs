@@ -129,11 +129,15 @@ fn other(snapshot: &Snapshot, name: &str, peer: Option<&PeerSummary>) -> Node {
 }
 
 fn fence(peer: &PeerSummary) -> Word {
-    if peer.can_fence {
-        let text = format!("fence device answers in {} ms", peer.fence_latency_ms);
-        word(text, Tone::Good)
-    } else {
-        let text = "no fence device: a person must say that it is off";
-        word(text, Tone::Look)
+    match (peer.can_fence, peer.needs_fence) {
+        (true, _) => {
+            let text = format!("fence device answers in {} ms", peer.fence_latency_ms);
+            word(text, Tone::Good)
+        }
+        (false, true) => word(
+            "no fence device: a person must say that it is off",
+            Tone::Look,
+        ),
+        (false, false) => word("no fence device: a witness decides", Tone::Faint),
     }
 }

@@ -72,13 +72,12 @@ fn by_whom(agent: Option<&AgentReply>, resource: &str, primary: &str) -> &'stati
     if agent.status.blocked {
         return "by hand: its agent is blocked (`twindisk agent clear`)";
     }
-    if !agent
-        .status
-        .resources
-        .iter()
-        .any(|one| one.name == resource)
-    {
+    let mut resources = agent.status.resources.iter();
+    let Some(looked_after) = resources.find(|one| one.name == resource) else {
         return "by hand: its agent leaves this resource alone";
+    };
+    if looked_after.arbiter.is_some() {
+        return "by itself, if its witness grants it";
     }
     let mut peers = agent.status.peers.iter();
     if peers.any(|peer| peer.name == primary && peer.can_fence) {
