@@ -146,6 +146,7 @@ names! {
             GrowthPutOff: "it does not grow: a member or the joiner was lost",
             GrantEndsChange: "this node has granted a term: its own change ends",
             GrowthWaits: "an equal copy waits for a member that is away",
+            MembershipLate: "what has come of a change is told in a term that is over",
             SetGrew: "every member has stored it, the joiner last: it grows",
         }
         "connection dropped" {

@@ -34,6 +34,11 @@ impl Replica {
             let why = "this node is leaving in good order";
             return self.drop_link(slot, Mark::MembershipParting, why);
         }
+        let late = membership.change == 0 && membership.term < self.store.get().term;
+        if late {
+            // A member told what had come of a change, while a term was being granted: whoever has that says who is in now.
+            return self.marks.mark(Mark::MembershipLate);
+        }
         if let Err((mark, why)) = self.may_follow(slot, &membership) {
             return self.drop_link(slot, mark, why);
         }
