@@ -40,10 +40,8 @@ impl Agent {
     pub(crate) fn compare_arbiters(&mut self, peer: PeerIndex, beat: &Beat) {
         for resource in self.resources.keys() {
             let config = &self.config.resources[resource];
-            let Some(said) = (config.peer == peer)
-                .then(|| beat.resources.iter().find(|said| said.name == config.name))
-                .flatten()
-            else {
+            let mut said = beat.resources.iter().filter(|_| config.peer == peer);
+            let Some(said) = said.find(|said| said.name == config.name) else {
                 continue;
             };
             let (here, differ) = (config.arbiter, said.witness != config.arbiter);

@@ -6,6 +6,7 @@ mod failover;
 mod load;
 mod pair;
 mod power;
+mod process;
 mod story;
 mod witness;
 

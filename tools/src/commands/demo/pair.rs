@@ -1,12 +1,13 @@
 //! Two nodes of this very program on loopback: their files, their processes, their control sockets.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::{Read, Seek, SeekFrom},
     net::TcpListener,
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Child,
     thread,
     time::{Duration, Instant},
 };
@@ -26,7 +27,7 @@ use twindisk_nbd::client::Uri;
 
 use super::{
     configuration::{self, Arbiter},
-    power,
+    power, process,
     story::Decides,
     witness::Witness,
 };
@@ -172,30 +173,13 @@ impl Pair {
     }
 
     fn spawn(&self, which: Which, what: &str) -> Result<Child, Failure> {
-        let program = std::env::current_exe().map_err(Failure::error)?;
-        let log_path = self.log(which);
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&log_path)
-            .map_err(Failure::at(&log_path))?;
-        let mut command = Command::new(program);
-        command
-            .arg(what)
-            .arg("--config")
-            .arg(&self.config.path)
-            .args(["--node", which.name()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
-        for inherited in ["LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET"] {
-            command.env_remove(inherited);
-        }
-        if self.keep {
-            // What is to stay must not end with the terminal's Ctrl-C.
-            command.process_group(0);
-        }
-        command.spawn().map_err(Failure::error)
+        let config = self.config.path.as_os_str();
+        let arguments = [what, "--node", which.name(), "--config"].map(OsStr::new);
+        process::start(
+            &[&arguments[..], &[config]].concat(),
+            &self.log(which),
+            self.keep,
+        )
     }
 
     /// The processes of a node.

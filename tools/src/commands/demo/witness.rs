@@ -1,16 +1,15 @@
 //! The demo's witness: a third process of this very program, as if on a third host.
 
 use std::{
-    fs,
+    ffi::OsStr,
     net::TcpStream,
-    os::unix::process::CommandExt,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::Child,
     thread,
     time::{Duration, Instant},
 };
 
-use super::configuration;
+use super::{configuration, process};
 use crate::exit::Failure;
 
 /// It listens within this time or never.
@@ -33,19 +32,9 @@ impl Witness {
         configuration::write(&config, &configuration::of_witness(address))?;
         configuration::write(&dir.join("witness.secret"), secret)?;
         let log_path = dir.join("witness.log");
-        let log = fs::File::create(&log_path).map_err(Failure::at(&log_path))?;
-        let mut command = Command::new(std::env::current_exe().map_err(Failure::error)?);
-        command
-            .args(["witness", "--witness-config"])
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
-        if keep {
-            // What is to stay must not end with the terminal's Ctrl-C.
-            command.process_group(0);
-        }
-        let process = command.spawn().map_err(Failure::error)?;
+        let arguments = ["witness", "--witness-config"].map(OsStr::new);
+        let arguments = [&arguments[..], &[config.as_os_str()]].concat();
+        let process = process::start(&arguments, &log_path, keep)?;
         let mut witness = Self {
             process: Some(process),
         };
