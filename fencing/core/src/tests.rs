@@ -22,3 +22,4 @@ mod shot;
 mod tenure;
 mod timetable;
 mod unserved;
+mod witness;

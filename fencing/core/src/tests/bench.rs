@@ -25,7 +25,7 @@ pub(super) const ME: u64 = 1001;
 /// The run of its peer.
 pub(super) const RUN: u64 = 2001;
 /// How often the clock is looked at while time passes, milliseconds.
-const TICK: u64 = 50;
+pub(super) const TICK: u64 = 50;
 const START: u64 = 100_000;
 const WALL: u64 = 1_700_000_000;
 

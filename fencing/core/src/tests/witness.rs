@@ -1,0 +1,74 @@
+//! Beside a witness (R8): nobody is fenced, and whoever is cut off lets go by itself.
+
+use super::bench::*;
+use crate::{Action, ReplicaView, Role, Services};
+
+fn witnessed() -> Bench {
+    let mut bench = Bench::with(|config| {
+        config.resources[R0].arbiter = true;
+        config.resources[R0].has_services = true;
+    });
+    bench.said.resources[0].witness = true;
+    bench
+}
+
+/// A primary whose services are up.
+fn serving() -> Bench {
+    let mut bench = witnessed();
+    bench.services(Ok(()));
+    bench.view(primary());
+    bench.live(INTERVAL);
+    assert!(bench.acts().contains(&start(5)));
+    bench.services(Ok(()));
+    bench.live(DEAD);
+    bench.acts();
+    assert_eq!(bench.agent.resources[R0].services, Services::Up);
+    bench
+}
+
+fn stops_within(bench: &mut Bench, ms: u64) -> bool {
+    let end = bench.now + ms;
+    while bench.now < end {
+        if bench.acts().contains(&Action::StopServices(R0)) {
+            return true;
+        }
+        bench.pass(TICK);
+    }
+    false
+}
+
+#[test]
+fn a_primary_with_neither_standby_nor_witness_takes_its_services_down() {
+    let mut bench = serving();
+    bench.view(frozen());
+    assert!(
+        !stops_within(&mut bench, DEAD - 2 * TICK),
+        "not before `dead` is over"
+    );
+    assert!(stops_within(&mut bench, 4 * TICK));
+}
+
+#[test]
+fn a_replica_that_says_nothing_while_the_peer_is_silent_takes_its_services_down() {
+    let mut bench = serving();
+    bench.gone();
+    assert!(stops_within(&mut bench, 2 * DEAD));
+}
+
+#[test]
+fn who_is_overruled_takes_its_services_down_at_once() {
+    let mut bench = serving();
+    (bench.said.resources[0].role, bench.said.resources[0].term) = (Role::Primary, 6);
+    bench.beat();
+    assert!(stops_within(&mut bench, TICK));
+}
+
+#[test]
+fn nobody_is_fenced() {
+    for lost in [frozen as fn() -> ReplicaView, orphan] {
+        let mut bench = witnessed();
+        bench.view(lost());
+        bench.pass(10 * DEAD + 10 * DELAY);
+        assert!(!bench.acts().contains(&Action::Fence(BETA)));
+    }
+}
