@@ -8,6 +8,7 @@ pub(crate) mod arena;
 pub(crate) mod book;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod fence_agent;
 pub(crate) mod fio;
 pub(crate) mod host;
 pub(crate) mod load;

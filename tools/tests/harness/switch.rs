@@ -7,31 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::programs::run;
+use super::{fence_agent::script, programs::run};
 
 /// Real time passes before the deed, as with a real one: what is asked for late comes late.
-const SCRIPT: &str = r#"#!/bin/sh
-power=$(dirname "$0")
-while IFS='=' read -r key value; do
-    case $key in
-    action) action=$value ;;
-    port | plug) plug=$value ;;
-    esac
-done
-if [ "$action" = metadata ]; then
-    cat <<'END'
-<?xml version="1.0" ?>
-<resource-agent name="fence_test" shortdesc="The power switch of the tests">
-<parameters>
-<parameter name="action" required="1"><content type="string" default="off"/></parameter>
-<parameter name="plug" required="1"><content type="string"/></parameter>
-</parameters>
-<actions><action name="on"/><action name="off"/><action name="status"/><action name="monitor"/><action name="metadata"/><action name="validate-all"/></actions>
-</resource-agent>
-END
-    exit 0
-fi
-echo "$plug $action" >>"$power/asked"
+const DEED: &str = r#"echo "$plug $action" >>"$power/asked"
 [ ! -e "$power/slow" ] || sleep "$(cat "$power/slow")"
 if [ -e "$power/broken" ]; then
     echo "no connection to the switch" >&2
@@ -77,7 +56,7 @@ impl Switch {
     pub(crate) fn install(dir: &Path) -> Self {
         let switch = Self(dir.join("power"));
         fs::create_dir(&switch.0).expect("a folder");
-        fs::write(switch.program(), SCRIPT).expect("a script");
+        fs::write(switch.program(), script(r#"$(dirname "$0")"#, DEED)).expect("a script");
         let executable = fs::Permissions::from_mode(0o755);
         fs::set_permissions(switch.program(), executable).expect("our own file");
         switch

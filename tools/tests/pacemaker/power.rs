@@ -14,35 +14,14 @@ use std::{
 use crate::{
     harness::{
         cluster::{ALPHA, BETA},
+        fence_agent,
         namespaces::Namespaces,
     },
     machine::{Machine, own},
 };
 
 /// The fence agent. Requests lie in `asks`, answers (an exit code) in `answers`, both by the same name.
-const AGENT: &str = r#"
-action=reboot
-plug=
-while IFS='=' read -r name value; do
-    case $name in
-    action) action=$value ;;
-    plug | port) plug=$value ;;
-    esac
-done
-if [ "$action" = metadata ]; then
-    cat <<'END'
-<?xml version="1.0" ?>
-<resource-agent name="fence_test" shortdesc="The power switch of the tests">
-<parameters>
-<parameter name="action" required="1"><content type="string" default="off"/></parameter>
-<parameter name="plug" required="1"><content type="string"/></parameter>
-</parameters>
-<actions><action name="on"/><action name="off"/><action name="reboot"/><action name="status"/><action name="monitor"/><action name="metadata"/></actions>
-</resource-agent>
-END
-    exit 0
-fi
-[ "$action" != monitor ] || exit 0
+const DEED: &str = r#"case $action in monitor | validate-all) exit 0 ;; esac
 name=$(hostname)-$$-$(date +%s%N)
 echo "$action $plug" >"$power/new-$name"
 mv "$power/new-$name" "$power/asks/$name"
@@ -162,10 +141,8 @@ impl Power {
 
     /// The text of the fence agent.
     pub(crate) fn agent(dir: &Path) -> String {
-        format!(
-            "#!/bin/sh\npower='{}'\n{AGENT}",
-            dir.join("power").display()
-        )
+        let power = format!("'{}'", dir.join("power").display());
+        fence_agent::script(&power, DEED)
     }
 
     pub(crate) fn plugs(&self) -> MutexGuard<'_, Plugs> {

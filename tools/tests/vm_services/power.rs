@@ -16,31 +16,10 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::harness::{LOOK, eventually, vm::Machine};
+use crate::harness::{LOOK, eventually, fence_agent, vm::Machine};
 
 /// Both see its folder, `/job/shared/power` in a machine.
-const SCRIPT: &str = r#"#!/bin/bash
-power=/job/shared/power
-while IFS='=' read -r key value; do
-    case $key in
-    action) action=$value ;;
-    port | plug) plug=$value ;;
-    esac
-done
-if [ "$action" = metadata ]; then
-    cat <<'END'
-<?xml version="1.0" ?>
-<resource-agent name="fence_machine" shortdesc="The power switch of the test machines">
-<parameters>
-<parameter name="action" required="1"><content type="string" default="off"/></parameter>
-<parameter name="plug" required="1"><content type="string"/></parameter>
-</parameters>
-<actions><action name="on"/><action name="off"/><action name="status"/><action name="monitor"/><action name="metadata"/></actions>
-</resource-agent>
-END
-    exit 0
-fi
-case $action in
+const DEED: &str = r#"case $action in
 off)
     echo "$plug" >>"$power/shots"
     [ -e "$power/$plug.off" ] || : >"$power/$plug.cut"
@@ -48,7 +27,7 @@ off)
     ;;
 on) rm -f "$power/$plug.off" ;;
 status) [ ! -e "$power/$plug.off" ] || exit 2 ;;
-monitor) ;;
+monitor | validate-all) ;;
 *) exit 1 ;;
 esac
 "#;
@@ -67,7 +46,7 @@ impl Power {
         let folder = shared.join("power");
         fs::create_dir(&folder).expect("a folder");
         let script = folder.join("fence_machine");
-        fs::write(&script, SCRIPT).expect("a script");
+        fs::write(&script, fence_agent::script("/job/shared/power", DEED)).expect("a script");
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("our own file");
         let plugs = Arc::new(Mutex::new([None, None]));
         let stop = Arc::new(AtomicBool::new(false));
