@@ -262,3 +262,25 @@ fn a_resource_goes_down_and_comes_up_while_its_process_lives() {
     cluster.ok(BETA, &["up"]);
     assert_eq!(pid(BETA), before, "the same process all the time");
 }
+
+#[test]
+fn orders_to_go_down_and_to_come_up_that_meet_leave_a_resource_that_can_be_told() {
+    let cluster = Cluster::pair("16MiB", "");
+    let mut client = cluster.client(ALPHA);
+    for round in 0..6_u8 {
+        client.write(0, &[round; 4096], Fua::No).expect("mirrored");
+        let mut down = cluster.command(BETA, &["down"]).spawn().unwrap();
+        if round % 2 == 0 {
+            // Whoever has asked for it is gone: it is down, or it has never heard of that.
+            thread::sleep(Duration::from_millis(u64::from(round) * 4));
+            down.kill().unwrap();
+        }
+        let up = cluster.command(BETA, &["up"]).output().unwrap();
+        down.wait().unwrap();
+        cluster.ok(BETA, &["up"]);
+        cluster.until_in_sync(ALPHA);
+        assert!(up.status.success(), "{round}: {up:?}");
+    }
+    cluster.ok(BETA, &["down"]);
+    assert_eq!(cluster.run(BETA, &["score"]).code, 12);
+}

@@ -70,7 +70,7 @@ impl Node {
     pub(crate) async fn carry_out(self: &Rc<Self>, ask: &Ask) -> Answer {
         let name = ask.resource().unwrap_or_default();
         match ask {
-            Ask::Up { .. } => return presence::up(self, name),
+            Ask::Up { .. } => return presence::up(self, name).await,
             Ask::Down { .. } => return presence::down(self, name).await,
             _ => {}
         }

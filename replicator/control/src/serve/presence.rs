@@ -46,10 +46,11 @@ pub(crate) fn attend(node: &Rc<Node>, replica: &Rc<Replica>) {
 }
 
 /// Brings a resource up that is down, could not be started, or has halted.
-pub(crate) fn up(node: &Rc<Node>, name: &str) -> Answer {
+pub(crate) async fn up(node: &Rc<Node>, name: &str) -> Answer {
     let Some(resource) = node.resource(name) else {
         return node.no_resource(name);
     };
+    let _turn = node.roster.turn(name).await;
     if let Some(replica) = node.roster.find(name) {
         if replica.halted().is_none() {
             return done(format!("{name} is up"));
@@ -78,6 +79,24 @@ pub(crate) async fn down(node: &Rc<Node>, name: &str) -> Answer {
     if node.resource(name).is_none() {
         return node.no_resource(name);
     }
+    let turn = node.roster.turn(name).await;
+    // A task of its own: once it has begun it is carried to its end, whether somebody still waits for it or not.
+    let (of, name) = (Rc::clone(node), name.to_owned());
+    let ending = tokio::task::spawn_local(async move {
+        let answer = end(&of, &name).await;
+        drop(turn);
+        answer
+    });
+    let fault = |error| {
+        failed(
+            &format!("it can't be taken down: {error}"),
+            "look at the log",
+        )
+    };
+    ending.await.unwrap_or_else(fault)
+}
+
+async fn end(node: &Node, name: &str) -> Answer {
     if let Some(replica) = node.roster.find(name)
         && !stopped_in_order(&replica).await
     {

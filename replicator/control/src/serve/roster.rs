@@ -1,8 +1,8 @@
 //! The resources of a node: those at work, and those that are not, each with its reason. They come up and go down one by one.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use twindisk_engine::ReplicaThread;
 
 use super::replica::Replica;
@@ -11,6 +11,8 @@ use super::replica::Replica;
 #[derive(Default)]
 pub(crate) struct Roster {
     places: RefCell<Vec<Place>>,
+    /// Who brings a resource up, or takes it down: one at a time.
+    turns: RefCell<HashMap<String, Arc<Mutex<()>>>>,
     /// One has ended, or is no longer to be waited for.
     changed: Notify,
 }
@@ -55,6 +57,20 @@ impl Roster {
         before
     }
 
+    /// The right to bring a resource up, or to take it down: whoever has it before is waited for.
+    pub(crate) async fn turn(&self, name: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.borrow_mut();
+            Arc::clone(turns.entry(name.to_owned()).or_default())
+        };
+        turn.lock_owned().await
+    }
+
+    fn is_taken(&self, name: &str) -> bool {
+        let turns = self.turns.borrow();
+        turns.get(name).is_some_and(|turn| turn.try_lock().is_err())
+    }
+
     /// Those that were started.
     pub(crate) fn replicas(&self) -> Vec<Rc<Replica>> {
         let places = self.places.borrow();
@@ -94,7 +110,8 @@ impl Roster {
     /// Comes back when nothing is at work any more, though nobody has taken anything down.
     pub(crate) async fn until_over(&self) {
         let is_over = |place: &Place| match &place.presence {
-            Presence::Up(replica, _) => replica.halted().is_some(),
+            // Who is being taken down has ended by that, and is recorded as down in a moment.
+            Presence::Up(replica, _) => replica.halted().is_some() && !self.is_taken(&place.name),
             Presence::NotStarted(_) => true,
             Presence::Down => false,
         };
