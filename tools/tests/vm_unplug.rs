@@ -9,7 +9,7 @@ use harness::{
     process::pause,
     programs::have,
     random::{Random, seed},
-    vm::{Lab, Machine, PROGRAMS},
+    vm::{Job, Lab, Machine, PROGRAMS},
 };
 
 /// The device; the rest of each disk is metadata.
@@ -48,29 +48,19 @@ fn a_mounted_filesystem_outlives_its_machine() {
     one.call("attach; mkfs.ext4 -q -E nodiscard /dev/nbd0; mount /dev/nbd0 /srv");
     let writer = one.start_call("write_for_ever");
     let promised = shared.join("promised");
-    eventually(
-        "files are written",
-        || writer.output(),
-        || {
-            let ended = writer.ended();
-            assert_eq!(ended, None, "{}", writer.output());
-            (count(&promised) >= 20).then_some(())
-        },
-    );
+    until_written(&promised, &writer, 20);
 
     // The server dies and is started again: its kernel client only sees a pause.
     one.call("kill_server; serve; until_promotable; twindisk promote");
-    let before = count(&promised);
-    eventually(
-        "files are written again",
-        || writer.output(),
-        || {
-            let ended = writer.ended();
-            assert_eq!(ended, None, "{}", writer.output());
-            (count(&promised) >= before + 10).then_some(())
-        },
-    );
+    until_written(&promised, &writer, 10);
     println!("the server of the mounted filesystem was killed and restarted");
+
+    // So does its supervisor, at the same time. Whoever attaches the resource again gets the same device.
+    one.call("kill -9 $(supervisors); kill_server; serve; until_promotable; twindisk promote");
+    one.call("test $(twindisk attach r0) = /dev/nbd0; test $(twindisk attach r0 0) = /dev/nbd0; ! twindisk attach r0 1");
+    until_written(&promised, &writer, 10);
+    one.call("test $(supervisors | wc -l) = 1; ! dmesg | grep 'I/O error'");
+    println!("the supervisor of its device was killed, and the device adopted");
 
     pause(&mut random, Duration::ZERO, Duration::from_millis(1500));
     one.cut_power();
@@ -100,6 +90,19 @@ fn a_mounted_filesystem_outlives_its_machine() {
         "the disks differ, though both were in sync and at rest"
     );
     println!("node1 came back and was brought up to date; both disks are equal");
+}
+
+/// Waits until so many files more are promised.
+fn until_written(promised: &Path, writer: &Job, more: usize) {
+    let before = count(promised);
+    eventually(
+        "files are written",
+        || writer.output(),
+        || {
+            assert_eq!(writer.ended(), None, "{}", writer.output());
+            (count(promised) >= before + more).then_some(())
+        },
+    );
 }
 
 fn twindisk(machine: &mut Machine, arguments: &str) {
@@ -133,6 +136,10 @@ on.node2 = { backing = "/dev/ubda", metadata = "internal" }
 
 /// What the scripts in the machines call.
 const FUNCTIONS: &str = r#"
+supervisors() {
+    pgrep -f 'attach r0 .*--supervise'
+}
+
 # File N holds the line N a thousand times. Its number is told once it is synced.
 write_for_ever() {
     number=0

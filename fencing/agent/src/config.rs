@@ -21,6 +21,8 @@ pub struct Settings {
     pub node: u8,
     /// The configuration file.
     pub file: PathBuf,
+    /// Where this node's processes leave what others find them by.
+    pub run_dir: PathBuf,
     /// The socket of this agent.
     pub socket: PathBuf,
     /// The socket of `twindisk serve`.
@@ -130,6 +132,7 @@ impl Settings {
             node: node.id.0,
             file: config.path.clone(),
             socket: node.run_dir.join("agent.sock"),
+            run_dir: node.run_dir.clone(),
             control_socket: node.control_socket.clone(),
             memory: node.state_dir.join("agent.json"),
             profile: raw.profile,

@@ -181,6 +181,7 @@ async fn live(
             cluster: settings.cluster.clone(),
             resource: resource.name.clone(),
             node: settings.name.clone(),
+            run_dir: settings.run_dir.clone(),
             term: 0,
             programs: Programs::new(twindisk.clone()),
         };

@@ -75,7 +75,9 @@ async fn down(
     }
     let host = stack.try_lock().ok()?.host().clone();
     // Asked without a lock: a status that hangs keeps no stop waiting.
-    let lines = Stack::new(services, host).status(Role::Primary).await;
+    let looked_at = Stack::new(services, host);
+    looked_at.tend().await;
+    let lines = looked_at.status(Role::Primary).await;
     let down = lines
         .into_iter()
         .filter(|line| line.state == ServiceState::Down);

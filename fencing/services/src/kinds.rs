@@ -79,6 +79,14 @@ impl Running {
         }
     }
 
+    /// It is up: what it needs besides.
+    pub(crate) async fn tend(&self, step: Step<'_>) -> Result<(), Problem> {
+        match self {
+            Self::Attach(attach) => attach.tend(step).await,
+            Self::Mount(_) | Self::Unit(_) | Self::Command(_) | Self::Address(_) => Ok(()),
+        }
+    }
+
     pub(crate) async fn start(&mut self, step: Step<'_>) -> Result<(), Problem> {
         match self {
             Self::Attach(attach) => attach.start(step).await,

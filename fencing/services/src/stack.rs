@@ -1,6 +1,6 @@
 //! The services of one resource on this node: up in order, down in reverse.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
@@ -32,6 +32,8 @@ pub struct Host {
     pub resource: String,
     /// This node's name.
     pub node: String,
+    /// Where this node's processes leave what others find them by.
+    pub run_dir: PathBuf,
     /// The term of the role that they belong to; 0 before the first start.
     pub term: u64,
     /// What they are run with.
@@ -207,6 +209,21 @@ impl Stack {
             });
         }
         lines
+    }
+
+    /// Looks after what is up and needs somebody to: an attached device whose supervisor has died. Each service may take
+    /// [`limits::STATUS`].
+    pub async fn tend(&self) {
+        for entry in &self.services {
+            let environment = environment(&self.host, &entry.name, Role::Primary);
+            let step = step(&environment, limits::STATUS);
+            if let Err(problem) = entry.running.tend(step).await {
+                tracing::warn!(
+                    resource = self.host.resource, service = entry.name, %problem,
+                    "a service can't be looked after"
+                );
+            }
+        }
     }
 
     /// Undoes a start whose service `failed`.

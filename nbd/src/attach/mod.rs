@@ -5,16 +5,20 @@
 
 mod attributes;
 mod command;
+mod devices;
 mod error;
 mod events;
 mod kernel;
 mod message;
 mod socket;
+mod supervision;
 
 pub use command::DeviceStatus;
+pub use devices::{AttachedDevice, attached_devices, backend_of};
 pub use error::{AttachError, MalformedNetlink};
 pub use events::{LinkEvent, LinkEvents};
 pub use kernel::{AttachOptions, Attached, BackendId, ClientFlags, Kernel};
+pub use supervision::Supervision;
 
 /// Feeds foreign bytes to every netlink decoder.
 pub(crate) fn decode_noise(bytes: &[u8]) {

@@ -1,20 +1,21 @@
 //! `twindisk attach` and `detach`: the resource as a block device of this host's kernel.
 
+mod supervise;
+
 use std::{
     fs,
-    os::unix::{net::UnixDatagram, process::CommandExt},
+    os::unix::process::CommandExt,
     process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use twindisk_format::binding::Binding;
+use twindisk_format::binding::{Binding, SEPARATOR};
 use twindisk_nbd::{
-    attach::{AttachError, AttachOptions, BackendId, Kernel, LinkEvent, LinkEvents},
-    client::{ClientError, Uri},
-    protocol::option_reply,
+    attach::{AttachOptions, BackendId, Kernel, attached_devices},
+    client::Uri,
 };
 
+use self::supervise::{Device, First};
 use crate::{
     ask::{Context, Where},
     exit::Failure,
@@ -25,7 +26,8 @@ use crate::{
 /// The kernel takes the connection over; a supervisor replaces it when it dies (a restart of `twindisk serve`), and
 /// the users of the device only see a pause. When another node has written to the resource meanwhile, the device is
 /// disconnected instead: its users, whose caches are older than the data, get I/O errors (exit code 11 of the supervisor,
-/// which writes to the system's log, too).
+/// which writes to the system's log, too). A resource that is attached already is adopted with all that waits in it: a
+/// supervisor that has died gets a successor.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The resource
@@ -58,54 +60,20 @@ pub(crate) struct DetachArgs {
     device: u32,
 }
 
-/// How often a dead connection is tried to be replaced: at first as fast as a service manager restarts the server, for its
-/// users wait; later, when it takes long, at leisure.
-const RETRY: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
-const LATER: Duration = Duration::from_secs(5);
-
 /// A request that was under way on a connection that died is sent again once it is as old as this and there is another
 /// connection; for longer the kernel waits for an answer that cannot come. It logs each older request as "possibly stuck".
 const SEND_AGAIN: Duration = Duration::from_millis(500);
 
-/// How often the supervisor looks whether the device is still there.
-const LOOK: Duration = Duration::from_secs(2);
-
 pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
     let context = place.load()?;
-    let bound = match args.bound {
-        Some(bound) => bound,
-        None => now(&context, &args.resource)?,
-    };
-    // R17: a name that is refused for ever once somebody else may have written.
-    let export = bound.export_of(&args.resource);
-    let uri = uri(&context, &args.resource, &export)?;
-    let mut options = AttachOptions {
-        index: args.device,
-        connections: usize::from(args.connections),
-        dead_connection_timeout: Some(args.dead_timeout),
-        backend: Some(backend(&context, &export)?),
-        ..AttachOptions::default()
-    };
     let mut kernel = Kernel::open().map_err(Failure::error)?;
-    if let (true, Some(index)) = (args.supervise, args.device) {
-        return supervise(&mut kernel, index, &uri, &options);
+    if let (true, Some(index), Some(bound)) = (args.supervise, args.device, args.bound) {
+        return device(&context, args, index, bound)?.supervise(&mut kernel);
     }
-    let attached = kernel.attach(&uri, &options).map_err(|error| {
-        Failure::Error(format!(
-            "{error} (only the primary serves {})",
-            args.resource
-        ))
-    })?;
-    options.index = Some(attached.index);
-    // With several connections it would take each one for dead on which a request is as old as this.
-    if options.connections == 1 {
-        send_again_soon(attached.index);
+    match attached(&context, args)? {
+        Some((index, bound)) => adopt(&mut kernel, &context, args, index, bound),
+        None => attach(&mut kernel, &context, args),
     }
-    out::say!("{}", attached.device_path().display());
-    if args.foreground {
-        return supervise(&mut kernel, attached.index, &uri, &options);
-    }
-    leave_supervisor(&context, args, attached.index, bound)
 }
 
 pub(crate) fn detach(args: &DetachArgs) -> Result<(), Failure> {
@@ -113,6 +81,77 @@ pub(crate) fn detach(args: &DetachArgs) -> Result<(), Failure> {
     kernel.detach(args.device).map_err(Failure::error)?;
     out::say!("/dev/nbd{} is detached", args.device);
     Ok(())
+}
+
+fn attach(kernel: &mut Kernel, context: &Context, args: &Args) -> Result<(), Failure> {
+    let bound = now(context, &args.resource)?;
+    let (uri, options) = options(context, args, args.device, bound)?;
+    let attached = kernel.attach(&uri, &options).map_err(|error| {
+        Failure::Error(format!(
+            "{error} (only the primary serves {})",
+            args.resource
+        ))
+    })?;
+    // With several connections it would take each one for dead on which a request is as old as this.
+    if options.connections == 1 {
+        send_again_soon(attached.index);
+    }
+    out::say!("{}", attached.device_path().display());
+    if args.foreground {
+        return device(context, args, attached.index, bound)?.supervise(kernel);
+    }
+    leave_supervisor(context, args, attached.index, bound)
+}
+
+/// The device is there, with all that waits in it: whoever supervised it may be gone.
+fn adopt(
+    kernel: &mut Kernel,
+    context: &Context,
+    args: &Args,
+    index: u32,
+    bound: Binding,
+) -> Result<(), Failure> {
+    let device = device(context, args, index, bound)?;
+    let path = format!("/dev/nbd{index}");
+    if args.foreground {
+        out::say!("{path}");
+        return device.supervise(kernel);
+    }
+    if device.is_supervised()? {
+        out::say!("{path}");
+        return Ok(());
+    }
+    match device.connect_at_once(kernel)? {
+        First::Connected => {}
+        First::Waits(why) => out::err!("{path}: I/O waits for the server: {why}"),
+        First::Over(why) => return device.end(kernel, why),
+    }
+    out::say!("{path}");
+    leave_supervisor(context, args, index, bound)
+}
+
+/// The device that the resource is attached as, and the role in which it was.
+fn attached(context: &Context, args: &Args) -> Result<Option<(u32, Binding)>, Failure> {
+    let devices = attached_devices().map_err(Failure::error)?;
+    let start = format!("{}{SEPARATOR}", backend_of(context, &args.resource));
+    let ours = devices.iter().filter_map(|device| {
+        let bound = device.backend.strip_prefix(&start)?.parse().ok()?;
+        Some((device.index, bound))
+    });
+    let ours: Vec<_> = ours.collect();
+    let wanted = |(index, _): &&(u32, Binding)| args.device.is_none_or(|wanted| wanted == *index);
+    match (ours.iter().find(wanted), ours.first(), args.device) {
+        (Some(found), ..) => Ok(Some(*found)),
+        (None, Some((other, _)), Some(wanted)) => Err(Failure::Refused {
+            code: None,
+            why: format!("{} is attached as /dev/nbd{other} already", args.resource),
+            next: format!(
+                "use that one, or detach it first: the kernel would keep a cache of its own for /dev/nbd{wanted}, and neither \
+                 would know of the other"
+            ),
+        }),
+        (None, ..) => Ok(None),
+    }
 }
 
 /// 30 seconds by default. This is not the timeout that attaching can set, after which the kernel gives a connection up:
@@ -123,121 +162,6 @@ fn send_again_soon(index: u32) {
         out::err!(
             "{path}: {error}: when the server is restarted, requests that were under way wait for up to 30 s"
         );
-    }
-}
-
-/// Replaces dead connections until the device is gone.
-fn supervise(
-    kernel: &mut Kernel,
-    index: u32,
-    uri: &Uri,
-    options: &AttachOptions,
-) -> Result<(), Failure> {
-    let mut events = LinkEvents::open().map_err(Failure::error)?;
-    loop {
-        let news = events.next(LOOK).map_err(Failure::error)?;
-        let devices = kernel.status(Some(index)).map_err(Failure::error)?;
-        if !devices
-            .iter()
-            .any(|device| device.index == index && device.connected)
-        {
-            return Ok(());
-        }
-        let dead = match news {
-            Some(LinkEvent::LinkDead { index: dead }) => dead == index,
-            Some(LinkEvent::Lost) => true,
-            None => false,
-        };
-        match if dead {
-            reconnect(kernel, index, uri, options)?
-        } else {
-            Reconnected::Again
-        } {
-            Reconnected::Again => {}
-            Reconnected::Gone => return Ok(()),
-            Reconnected::Over(why) => return end(kernel, index, why),
-        }
-    }
-}
-
-/// What came of a dead connection.
-enum Reconnected {
-    /// There is another one.
-    Again,
-    /// The device is gone: somebody has detached it.
-    Gone,
-    /// The device is not to be had any more, and why.
-    Over(String),
-}
-
-/// R17: who waits gets errors, not a device whose contents its caches contradict.
-fn end(kernel: &mut Kernel, index: u32, why: String) -> Result<(), Failure> {
-    say(&format!(
-        "/dev/nbd{index}: disconnected, its users get I/O errors: {why}"
-    ));
-    kernel.detach(index).map_err(Failure::error)?;
-    Err(Failure::Refused {
-        code: None,
-        why,
-        next: format!(
-            "stop what uses /dev/nbd{index} and unmount it; then attach it anew where the resource is primary"
-        ),
-    })
-}
-
-/// The server says that the role which the device was attached in will never be served again.
-fn is_over(error: &AttachError) -> bool {
-    let AttachError::Client(ClientError::Refused { reply, .. }) = error else {
-        return false;
-    };
-    *reply == option_reply::ERR_UNKNOWN
-}
-
-/// Also to the system's log: a supervisor that was left behind has no terminal.
-fn say(text: &str) {
-    out::err!("{text}");
-    let line = format!("<28>twindisk[{}]: {text}", std::process::id());
-    let sent = UnixDatagram::unbound().and_then(|log| {
-        log.set_nonblocking(true)?;
-        log.send_to(line.as_bytes(), "/dev/log")
-    });
-    // A host without a log keeps none.
-    let _ = sent;
-}
-
-/// Tries until it works, or the device is gone. The kernel has the last word: after its dead-connection timeout it
-/// fails what waits.
-fn reconnect(
-    kernel: &mut Kernel,
-    index: u32,
-    uri: &Uri,
-    options: &AttachOptions,
-) -> Result<Reconnected, Failure> {
-    let mut said = false;
-    let dead = Instant::now();
-    loop {
-        match kernel.reattach(index, uri, options) {
-            Ok(_) => {
-                say(&format!("/dev/nbd{index}: connected again"));
-                return Ok(Reconnected::Again);
-            }
-            Err(error) if is_over(&error) => return Ok(Reconnected::Over(error.to_string())),
-            Err(error) if !said => {
-                said = true;
-                say(&format!(
-                    "/dev/nbd{index}: the connection is dead, I/O waits: {error}"
-                ));
-            }
-            Err(_) => {}
-        }
-        thread::sleep(RETRY[usize::from(dead.elapsed() > LATER)]);
-        let devices = kernel.status(Some(index)).map_err(Failure::error)?;
-        if !devices
-            .iter()
-            .any(|device| device.index == index && device.connected)
-        {
-            return Ok(Reconnected::Gone);
-        }
     }
 }
 
@@ -302,10 +226,40 @@ fn uri(context: &Context, resource: &str, export: &str) -> Result<Uri, Failure> 
     listener.uri(export).parse().map_err(Failure::error)
 }
 
+fn device(context: &Context, args: &Args, index: u32, bound: Binding) -> Result<Device, Failure> {
+    let (uri, options) = options(context, args, Some(index), bound)?;
+    let locks = context.node.run_dir.clone();
+    Ok(Device {
+        index,
+        uri,
+        options,
+        locks,
+    })
+}
+
+/// R17: by a name that is refused for ever once somebody else may have written.
+fn options(
+    context: &Context,
+    args: &Args,
+    index: Option<u32>,
+    bound: Binding,
+) -> Result<(Uri, AttachOptions), Failure> {
+    let export = bound.export_of(&args.resource);
+    let backend = BackendId::new(backend_of(context, &export)).map_err(Failure::error)?;
+    let options = AttachOptions {
+        index,
+        connections: usize::from(args.connections),
+        dead_connection_timeout: Some(args.dead_timeout),
+        backend: Some(backend),
+        ..AttachOptions::default()
+    };
+    Ok((uri(context, &args.resource, &export)?, options))
+}
+
 /// What the kernel compares before it lets a connection be replaced: another resource, or another role of this one, can
 /// never slip in.
-fn backend(context: &Context, export: &str) -> Result<BackendId, Failure> {
-    BackendId::new(format!("twindisk:{}:{export}", context.config.cluster)).map_err(Failure::error)
+fn backend_of(context: &Context, export: &str) -> String {
+    format!("twindisk:{}:{export}", context.config.cluster)
 }
 
 fn index(text: &str) -> Result<u32, String> {
@@ -313,27 +267,4 @@ fn index(text: &str) -> Result<u32, String> {
     number
         .parse()
         .map_err(|_| format!("{text:?} is no nbd device: write /dev/nbd0 or 0"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_name_that_is_over_ends_a_device() {
-        let refused = |reply| {
-            AttachError::Client(ClientError::Refused {
-                option: "GO",
-                reply,
-                message: String::new(),
-            })
-        };
-        assert!(is_over(&refused(option_reply::ERR_UNKNOWN)));
-        // A server that restarts, a standby, one that has not read its metadata yet: the device waits.
-        for reply in [option_reply::ERR_POLICY, option_reply::ERR_SHUTDOWN] {
-            assert!(!is_over(&refused(reply)));
-        }
-        assert!(!is_over(&AttachError::Client(ClientError::Closed("x"))));
-        assert!(!is_over(&AttachError::Busy { index: 0 }));
-    }
 }

@@ -28,6 +28,7 @@ fn services_follow_the_primary() {
     site.call(1, "mounted && attached");
     site.call(2, "is_detached");
     serve_is_killed_beneath_fio(&site, 2);
+    the_supervisor_of_the_device_is_killed(&site);
     power_is_lost(&mut site);
     there_is_a_switchover(&site);
     a_process_keeps_the_mount_busy(&site);
@@ -68,6 +69,22 @@ fn serve_is_killed_beneath_fio(site: &Site, times: u32) {
     // The kernel would look after what was under way on the dead connection after 30 s.
     assert!(gap < Duration::from_secs(20), "{gap:?}");
     site.call(1, "! grep 'stops service' /run/twindisk/node1-agent.log");
+    site.check(1);
+}
+
+/// Nobody would replace the device's connection any more: the agent sees to it that somebody does.
+fn the_supervisor_of_the_device_is_killed(site: &Site) {
+    site.call(1, "kill -9 $(supervisors); kill_server; sleep 0.1; serve");
+    let moment = Instant::now();
+    site.until_written(1);
+    println!(
+        "SIGKILL of serve and of the device's supervisor: files are written again after {:.1} s",
+        moment.elapsed().as_secs_f64()
+    );
+    site.call(1, "test $(supervisors | wc -l) = 1");
+    site.until_in_sync(1);
+    site.call(1, "! grep 'stops service' /run/twindisk/node1-agent.log");
+    site.call(1, "! dmesg | grep 'I/O error'");
     site.check(1);
 }
 

@@ -282,6 +282,10 @@ is_detached() {
     ! mounted && ! attached
 }
 
+supervisors() {
+    pgrep -f 'attach r0 .*--supervise'
+}
+
 mounted() {
     grep -q "^/dev/nbd0 /srv ext4" /proc/mounts
 }

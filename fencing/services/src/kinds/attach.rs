@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use tokio::time::Instant;
+use twindisk_nbd::attach::{Supervision, backend_of};
 
 use super::Step;
 use crate::{
@@ -23,6 +23,7 @@ pub(crate) struct Attach {
     /// What the kernel says about it.
     sysfs: PathBuf,
     resource: String,
+    run_dir: PathBuf,
     twindisk: Vec<String>,
 }
 
@@ -33,6 +34,7 @@ impl Attach {
             device: device.to_owned(),
             sysfs: Path::new("/sys/block").join(name),
             resource: host.resource.clone(),
+            run_dir: host.run_dir.clone(),
             twindisk: host.programs.twindisk.clone(),
         }
     }
@@ -55,6 +57,32 @@ impl Attach {
                 self.device.display()
             )));
         }
+        self.attach(step).await
+    }
+
+    /// A device whose supervisor has died gets another one: without it, nobody replaces its connection when that dies.
+    pub(super) async fn tend(&self, step: Step<'_>) -> Result<(), Problem> {
+        if self.attached_to()?.as_ref() != Some(&self.resource) || self.is_supervised()? {
+            return Ok(());
+        }
+        tracing::warn!(
+            device = %self.device.display(),
+            "nobody supervises the device any more: it gets another supervisor"
+        );
+        self.attach(step).await
+    }
+
+    fn is_supervised(&self) -> Result<bool, Problem> {
+        let name = self.device.file_name().and_then(|name| name.to_str());
+        let index = name.and_then(|name| name.strip_prefix("nbd")?.parse().ok());
+        let Some(index) = index else {
+            return Ok(true); // None of ours.
+        };
+        Supervision::is_taken(&self.run_dir, index)
+            .map_err(|error| Problem::system(self.run_dir.display().to_string(), error))
+    }
+
+    async fn attach(&self, step: Step<'_>) -> Result<(), Problem> {
         let device = self.device.display().to_string();
         let words = self.words(&["attach", &self.resource, &device]);
         process::succeed(&words, step.environment, step.left()).await?;
@@ -99,23 +127,15 @@ impl Attach {
         self.stop(step).await
     }
 
-    /// The resource of the server that the device is attached to; empty where nobody knows. `pid` is there while the
-    /// device is attached; `backend` (since Linux 5.14) is what `twindisk attach` told the kernel,
-    /// `twindisk:CLUSTER:RESOURCE@TERM-ID` (drivers/block/nbd.c).
+    /// The resource of the server that the device is attached to; empty where nobody knows. What is behind it is what
+    /// `twindisk attach` told the kernel, `twindisk:CLUSTER:RESOURCE@TERM-ID`.
     fn attached_to(&self) -> Result<Option<String>, Problem> {
-        let read = |name| match fs::read_to_string(self.sysfs.join(name)) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Problem::system(
-                self.sysfs.join(name).display().to_string(),
-                error,
-            )),
-        };
-        if read("pid")?.is_none() {
+        let backend = backend_of(&self.sysfs)
+            .map_err(|error| Problem::system(self.sysfs.display().to_string(), error))?;
+        let Some(backend) = backend else {
             return Ok(None);
-        }
-        let backend = read("backend")?.unwrap_or_default();
-        let export = backend.trim().rsplit(':').next().unwrap_or_default();
+        };
+        let export = backend.rsplit(':').next().unwrap_or_default();
         // Behind it stands the role in which it was attached.
         let resource = export.split('@').next().unwrap_or_default();
         Ok(Some(resource.to_owned()))

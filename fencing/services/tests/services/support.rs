@@ -57,6 +57,7 @@ impl Scene {
             cluster: "test".to_owned(),
             resource: "r0".to_owned(),
             node: "alpha".to_owned(),
+            run_dir: self.folder.path().to_owned(),
             term: 0,
             programs,
         };

@@ -1,6 +1,10 @@
 //! A device as the kernel shows it, in a folder that stands for /sys/block.
 
-use std::{io::Write, time::Duration};
+use std::{
+    fs,
+    io::{self, Write},
+    time::Duration,
+};
 
 use nix::{
     mount::{MsFlags, mount, umount},
@@ -34,6 +38,7 @@ impl Scene {
             cluster: "c".to_owned(),
             resource: "r0".to_owned(),
             node: "a".to_owned(),
+            run_dir: folder.path().to_owned(),
             term: 0,
             programs: Programs::new(twindisk),
         };
@@ -89,6 +94,30 @@ fn leaves_the_device_of_another_resource_alone() {
     // Kernels that do not tell: it must be taken for ours, or a stop would leave it.
     fs::remove_file(sysfs.join("backend")).unwrap();
     assert_eq!(scene.attach.state(), ServiceState::Up);
+}
+
+#[test]
+fn a_device_that_nobody_supervises_gets_a_supervisor() {
+    let scene = Scene::new();
+    let asked = scene.folder.path().join("nbd7/asked");
+    scene.run(Attach::tend).unwrap();
+    assert!(!asked.exists(), "it is not attached");
+    scene.run(Attach::start).unwrap();
+    fs::remove_file(&asked).unwrap();
+
+    let supervision = Supervision::take(scene.folder.path(), 7).unwrap();
+    scene.run(Attach::tend).unwrap();
+    assert!(!asked.exists(), "somebody does");
+    drop(supervision);
+    scene.run(Attach::tend).unwrap();
+    assert_eq!(scene.asked(), "attach r0 /dev/nbd7\n");
+
+    // That of another resource is its business.
+    fs::remove_file(&asked).unwrap();
+    let backend = scene.folder.path().join("nbd7/backend");
+    fs::write(backend, "twindisk:here:other@4-1f2e3d4c5b6a7988\n").unwrap();
+    scene.run(Attach::tend).unwrap();
+    assert!(!asked.exists());
 }
 
 #[test]
