@@ -48,9 +48,9 @@ impl Replica {
             .change
             .as_ref()
             .is_some_and(|change| change.kind == Kind::Promote);
-        if promoting && mine.unconfirmed {
+        if (promoting || self.follows().is_some()) && mine.unconfirmed {
             // Its generation is just being confirmed: not the moment to forget it.
-            let why = "this node is being promoted: once more when it is";
+            let why = "a promotion is under way: once more when it is done";
             return self.drop_link(slot, Mark::ChangedMeanwhile, why);
         }
         let (me, it) = (self.store.get().node, self.peer(slot).node);
@@ -172,7 +172,7 @@ impl Replica {
     fn still_true(&self, slot: Slot, told: &PeerState) -> bool {
         let now = self.my_state(slot);
         (now.primary, now.disk, now.lack) == (told.primary, told.disk, told.lack)
-            && now.follows == told.follows
+            && (now.follows, now.unconfirmed) == (told.follows, told.unconfirmed)
             && (now.lineage, now.base) == (told.lineage.clone(), told.base)
     }
 

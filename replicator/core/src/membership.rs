@@ -363,8 +363,8 @@ impl Replica {
             up_to_date: self.disk == DiskState::UpToDate || !self.disk_attached() || promoting,
             unconfirmed: superblock.unconfirmed
                 && self.role == Role::Standby
-                && !promoting
-                && !self.mutant(Mutant::JoinUnconfirmed),
+                && !(promoting && self.mutant(Mutant::PromotionIsConfirmed))
+                && (promoting || !self.mutant(Mutant::JoinUnconfirmed)),
             size_blocks: superblock.size_blocks,
         }
     }

@@ -254,6 +254,10 @@ mutants! {
     FailedDiskIsRead: "R16",
     /// Who is led by a former primary takes its last generation for one that every member knows.
     JoinUnconfirmed: "R11",
+    /// The members of a promotion take its generation for one that every member knows.
+    PromotionIsConfirmed: "R11",
+    /// What the first write of a primary says about its generation is not stored.
+    WritesConfirmNothing: "R11",
     /// Protocol B: a primary without a disk acknowledges what its peers have only received.
     ReceivedIsACopy: "R1",
     /// A client's read that a peer answers shows what is acknowledged to nobody yet.

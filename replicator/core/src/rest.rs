@@ -13,7 +13,14 @@
 
 use twindisk_format::superblock::Lack;
 
-use crate::{Role, jobs::Step, mutants::Mutant, mutation::Stage, peer::Phase, replica::Replica};
+use crate::{
+    Role,
+    jobs::Step,
+    mutants::Mutant,
+    mutation::{Origin, Stage},
+    peer::Phase,
+    replica::Replica,
+};
 
 impl Replica {
     /// What this copy may lack.
@@ -47,24 +54,28 @@ impl Replica {
         }
     }
 
-    /// Whether this copy would still claim to have been at rest, were its process to end now. A primary opens when that is
-    /// stored; what a peer sends may come before, to a copy that nobody counts on and so waits for.
+    /// Whether this copy would still claim to have been at rest, or forget the generation of a write, were its process to
+    /// end now. A primary opens when that is stored; what a peer sends may come before: to a copy that nobody counts on and
+    /// so waits for, or as the first write of a promotion.
     pub(crate) fn waits_for_record(&self, index: usize) -> bool {
-        self.store.may_be_at_rest()
-            && self.disk_attached()
-            && self.mutations[index].origin.peer().is_some()
-            && !self.mutant(Mutant::ApplyAtRest)
+        let Origin::Peer { resync, .. } = self.mutations[index].origin else {
+            return false;
+        };
+        let rests = self.store.may_be_at_rest() && !self.mutant(Mutant::ApplyAtRest);
+        // What a resync brings was there before.
+        let unconfirmed = self.store.may_be_unconfirmed()
+            && !resync
+            && !self.mutant(Mutant::WritesConfirmNothing);
+        self.disk_attached() && (rests || unconfirmed)
     }
 
     /// A superblock is stored: what waited for it goes on.
     pub(crate) fn recorded(&mut self) {
-        if self.store.may_be_at_rest() {
-            return;
-        }
         let waiting = self.mutations.iter();
         let waiting: Vec<usize> = waiting
             .filter(|(_, mutation)| mutation.stage == Stage::Unrecorded)
             .map(|(index, _)| index)
+            .filter(|index| !self.waits_for_record(*index))
             .collect();
         for index in waiting {
             self.heat(index);

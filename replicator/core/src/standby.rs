@@ -45,6 +45,9 @@ impl Replica {
         };
         self.seen_seq(seq);
         self.take_part();
+        if !how.resync {
+            self.hear_that_it_is_confirmed();
+        }
         let peer = self.peer_mut(slot);
         peer.received.newest = seq;
         peer.received.applying.insert(seq);

@@ -33,6 +33,8 @@ pub(crate) struct Store<T> {
     alone: (bool, bool),
     /// By what is on the disk, and by what is on its way there, the copy is at rest.
     rests: (bool, bool),
+    /// By what is on the disk, and by what is on its way there, the newest generation may be forgotten.
+    unconfirmed: (bool, bool),
 }
 
 fn is_alone(superblock: &Superblock) -> bool {
@@ -46,6 +48,7 @@ impl<T> Store<T> {
         Self {
             alone: (alone, alone),
             rests: (!superblock.active, !superblock.active),
+            unconfirmed: (superblock.unconfirmed, superblock.unconfirmed),
             superblock,
             counter,
             changes: 0,
@@ -102,6 +105,7 @@ impl<T> Store<T> {
         self.in_flight = Moment(self.counter);
         self.alone.1 = is_alone(&self.superblock);
         self.rests.1 = !self.superblock.active;
+        self.unconfirmed.1 = self.superblock.unconfirmed;
         let block = Layout::superblock_block(self.counter);
         Some((block, self.superblock.encode(self.counter)))
     }
@@ -115,11 +119,17 @@ impl<T> Store<T> {
         self.moment = self.in_flight;
         self.alone.0 = self.alone.1;
         self.rests.0 = self.rests.1;
+        self.unconfirmed.0 = self.unconfirmed.1;
     }
 
     /// Whether a process that started now might find that the copy was at rest.
     pub(crate) const fn may_be_at_rest(&self) -> bool {
         self.rests.0 || self.rests.1
+    }
+
+    /// Whether a process that started now might forget the newest generation.
+    pub(crate) const fn may_be_unconfirmed(&self) -> bool {
+        self.unconfirmed.0 || self.unconfirmed.1
     }
 
     /// Whether a process that started now would take its copy for the only one.

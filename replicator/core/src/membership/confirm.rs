@@ -1,10 +1,15 @@
 //! Until every member has stored a generation it is *unconfirmed*: if its primary is lost before, it is forgotten. Nothing
 //! is acknowledged in it before that.
+//!
+//! The members of a promotion store it as unconfirmed, too: one of them may never hear of it, and go on with others when
+//! the new primary is lost. The first write tells them that this has not happened. A generation that begins because somebody
+//! has left is another matter: writes that the members have already are completed in it at once.
 
 use twindisk_format::ids::GenerationId;
 
 use crate::{
     Role,
+    mutants::Mutant,
     replica::{Replica, Then},
 };
 
@@ -27,6 +32,14 @@ impl Replica {
             self.store.then(Then::Confirmed(newest.id));
         }
         true
+    }
+
+    /// The primary writes in the newest generation: every member has confirmed it. The write waits until that is stored.
+    pub(crate) fn hear_that_it_is_confirmed(&mut self) {
+        if self.store.get().unconfirmed && !self.mutant(Mutant::WritesConfirmNothing) {
+            self.store
+                .change(|superblock| superblock.unconfirmed = false);
+        }
     }
 
     /// That is stored: writes may be completed in it.

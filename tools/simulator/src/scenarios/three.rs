@@ -47,6 +47,8 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("who-overwrites-another-is-at-rest", overwrites_at_rest),
     ("member-meets-a-follower", member_meets_a_follower),
     ("handover-while-standbys-meet", handover_while_standbys_meet),
+    ("half-a-promotion-of-three", half_a_promotion),
+    ("first-write-confirms-a-promotion", first_write_confirms),
 ];
 
 /// Two of three are lost one after the other: the last one has everything.
@@ -371,5 +373,83 @@ fn member_meets_a_follower(seed: Seed, telling: Telling) -> Outcome {
     script.start(0);
     script.start(1);
     script.wait_all_equal();
+    script.finish()
+}
+
+/// A promotion is stored by the candidate and by one of its two members; the other one goes on after both were fenced.
+/// Nothing was written in the generation that it does not know: it is no fork.
+fn half_a_promotion(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    for step in 0..16 {
+        script.serve(10);
+        script.wait_all_equal();
+        let Some(primary) = script.primary() else {
+            break;
+        };
+        let (candidate, member) = ((primary + 1) % 3, (primary + 2) % 3);
+        script.must(primary, DEMOTE);
+        script.pass(20);
+        let term = script.status(primary).term;
+        script.world.command(candidate, PROMOTE);
+        let granted = (0..20_000).any(|_| {
+            script.pass_us(5);
+            script.status(primary).term > term
+        });
+        if !granted {
+            // It had not heard yet that nobody is primary.
+            script.somebody_primary();
+            continue;
+        }
+        // It has granted the term, and never hears what became of that.
+        for other in [candidate, member] {
+            let pair = (primary.min(other), primary.max(other));
+            let from = usize::from(other > primary);
+            script.world.block(pair, from, u64::MAX);
+        }
+        script.pass(2 + 2 * step);
+        for lost in [candidate, member] {
+            script.power_off(lost, Loss::Some);
+        }
+        script.join();
+        for lost in [candidate, member] {
+            script.wait_lost(primary, lost);
+            script.fenced(primary, lost);
+        }
+        script.must(primary, PROMOTE);
+        script.serve(10);
+        // The member alone has to say what became of the generation.
+        script.start(member);
+        script.wait_link(primary, member, ConnectionState::Established);
+        script.start(candidate);
+        script.wait_all_equal();
+    }
+    script.finish()
+}
+
+/// A member of a promotion has written what its primary had acknowledged. Whoever was promoted by force, and does not know
+/// that generation, is the other side of a split brain.
+fn first_write_confirms(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    (swarm.nodes, swarm.lossy) = (3, true);
+    let mut script = Script::new(swarm, telling);
+    script.serve(10);
+    script.wait_all_equal();
+    script.must(0, DEMOTE);
+    script.power_off(2, Loss::Nothing);
+    script.wait_lost(1, 2);
+    script.fenced(1, 2);
+    script.must(1, PROMOTE);
+    script.serve(40);
+    script.power_off(1, Loss::Nothing);
+    script.power_off(0, Loss::Nothing);
+    script.start(2);
+    script.pass(100);
+    let force = Command::Promote {
+        force: Some("the others are lost for good".into()),
+    };
+    script.must(2, force);
+    script.start(0);
+    script.wait_link(0, 2, ConnectionState::SplitBrain);
+    script.expect_decided(Mark::SplitBrain);
     script.finish()
 }
