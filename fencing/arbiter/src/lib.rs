@@ -2,14 +2,16 @@
 //! talk about it.
 //!
 //! [`Register::ask`] is the whole of a witness: it takes the register as it is and a question, and gives the register as it
-//! is to be stored and the answer, which leaves only when that is stored. The process `twindisk witness` and the simulator
-//! run it unchanged.
+//! is to be stored and the answer, which leaves only when that is stored. The process `twindisk witness`, the client of etcd
+//! and the simulator run it unchanged. [`Keeper`] is what all of them are to an agent.
 #![forbid(unsafe_code)]
 
+mod keeper;
 mod message;
 mod record;
 mod register;
 
+pub use keeper::{Keeper, Unanswered};
 pub use message::{
     Listed, MAX_MESSAGE_BYTES, OpenError, Question, Reply, Request, Response, Seal, cluster_of,
 };

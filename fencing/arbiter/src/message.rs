@@ -1,7 +1,7 @@
 //! Questions and answers on the wire: `TWARB1`, the name of the cluster (one byte of length before it), 32 bytes of
 //! HMAC-SHA256 over direction and body, and the body as JSON. The key is HMAC-SHA256(secret, `"twindisk arbiter\0"` ‖ name
 //! of the cluster). An answer bears the number of its question, so that a recorded one answers nothing else; a recorded
-//! question is harmless: what it compares is gone.
+//! question is harmless: what it compares is gone. What is kept in etcd has the same form.
 
 use std::fmt;
 
@@ -122,6 +122,7 @@ impl fmt::Debug for Seal {
     }
 }
 
+const KEPT: &[u8] = b"kept\0";
 const QUESTION: &[u8] = b"question\0";
 const ANSWER: &[u8] = b"answer\0";
 
@@ -164,6 +165,20 @@ impl Seal {
     /// When nobody of this cluster has given it.
     pub fn open_answer(&self, message: &[u8]) -> Result<Response, OpenError> {
         self.open(ANSWER, message)
+    }
+
+    /// Something to be kept where others may write, too.
+    #[must_use]
+    pub fn keep(&self, kept: &impl Serialize) -> Vec<u8> {
+        self.seal(KEPT, kept)
+    }
+
+    /// What was kept there.
+    ///
+    /// # Errors
+    /// When nobody of this cluster has written it.
+    pub fn open_kept<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, OpenError> {
+        self.open(KEPT, bytes)
     }
 
     fn seal(&self, direction: &[u8], body: &impl Serialize) -> Vec<u8> {

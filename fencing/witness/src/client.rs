@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use twindisk_arbiter::{MAX_MESSAGE_BYTES, OpenError, Question, Reply, Request, Seal};
+use twindisk_arbiter::{
+    Keeper, MAX_MESSAGE_BYTES, OpenError, Question, Reply, Request, Seal, Unanswered,
+};
 
 /// A witness, as it is asked.
 #[derive(Clone, Debug)]
@@ -115,6 +117,12 @@ impl Witness {
             }
         }
         Err(last)
+    }
+}
+
+impl Keeper for Witness {
+    fn ask(&self, question: Question, patience: Duration) -> Result<Reply, Unanswered> {
+        Ok(Self::ask(self, question, patience)?)
     }
 }
 
