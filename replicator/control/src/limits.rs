@@ -17,6 +17,12 @@ pub const MAX_UNIX_PATH_BYTES: usize = 107;
 /// Longest name of a cluster, node or resource: it stands in paths and in NBD export names.
 pub const MAX_NAME_BYTES: usize = 64;
 
+/// Members of etcd that are named: more than it has.
+pub const MAX_ETCD_ENDPOINTS: usize = 9;
+
+/// Longest beginning of keys in etcd: a longer one is surely a mistake.
+pub const MAX_ETCD_PREFIX_BYTES: usize = 256;
+
 /// Most resources of one node: each has a thread and its buffers.
 pub const MAX_RESOURCES: usize = 256;
 

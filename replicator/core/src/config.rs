@@ -68,7 +68,7 @@ pub enum Arbiter {
     Fence,
     /// A cluster manager, as Pacemaker: it promotes and demotes, and brings receipts of what it has fenced.
     External,
-    /// The record that a witness keeps. The other one may live, and takes itself for the primary.
+    /// A record elsewhere, as a witness keeps it. The other one may live, and takes itself for the primary.
     Witness,
 }
 

@@ -43,12 +43,12 @@ impl Replica {
             | (Arbiter::Fence | Arbiter::External, ReceiptKind::Fence)
             | (Arbiter::Witness, ReceiptKind::Arbiter) => return Ok(()),
             (Arbiter::Witness, ReceiptKind::Fence) => (
-                "the arbiter of this resource is a witness: power that is off is no right beside it, since the node may have \
+                "the arbiter of this resource is a record: power that is off is no right beside it, since the node may have \
                  been granted the next term before",
-                "the agent asks the witness; or at your own risk `twindisk receipt --force`",
+                "the agent asks for the record; or at your own risk `twindisk receipt --force`",
             ),
             (Arbiter::Fence | Arbiter::External, ReceiptKind::Arbiter) => (
-                "this resource has no witness",
+                "the arbiter of this resource is no record",
                 "the nodes have different configurations: `arbiter` must be the same in all of them",
             ),
         };

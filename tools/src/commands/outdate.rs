@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use twindisk_control::{config::Arbiter, protocol::Ask, words};
+use twindisk_control::{protocol::Ask, words};
 use twindisk_engine::store::{Access, Backing, Metadata, StoreError};
 use twindisk_format::{layout::Layout, superblock::StoredDisk};
 
@@ -75,7 +75,7 @@ fn offline(context: &Context, resource: Option<&str>) -> Result<(), Failure> {
             ),
         });
     }
-    if resource.arbiter == Arbiter::Witness && superblock.went_on_alone() {
+    if resource.arbiter.keeps_record() && superblock.went_on_alone() {
         // R8: the other one lives, perhaps, and would take the record for its right to go on.
         return Err(Failure::Refused {
             code: None,

@@ -89,6 +89,7 @@ pub fn check(config: &Config, node: &Node) -> Vec<Finding> {
         found.http(config, node, address);
     }
     found.witness(config);
+    found.etcd(config);
     for resource in &config.resources {
         found.resource(resource);
         if let Some(member) = resource.member(node.id) {
@@ -103,7 +104,7 @@ pub fn check(config: &Config, node: &Node) -> Vec<Finding> {
 }
 
 #[derive(Default)]
-struct Findings(Vec<Finding>);
+pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
     fn add(&mut self, severity: Severity, about: impl Into<String>, text: impl Into<String>) {
@@ -114,15 +115,15 @@ impl Findings {
         });
     }
 
-    fn note(&mut self, about: impl Into<String>, text: impl Into<String>) {
+    pub(super) fn note(&mut self, about: impl Into<String>, text: impl Into<String>) {
         self.add(Severity::Note, about, text);
     }
 
-    fn risk(&mut self, about: impl Into<String>, text: impl Into<String>) {
+    pub(super) fn risk(&mut self, about: impl Into<String>, text: impl Into<String>) {
         self.add(Severity::Risk, about, text);
     }
 
-    fn missing(&mut self, about: impl Into<String>, text: impl Into<String>) {
+    pub(super) fn missing(&mut self, about: impl Into<String>, text: impl Into<String>) {
         self.add(Severity::Missing, about, text);
     }
 
@@ -137,13 +138,18 @@ impl Findings {
         if let Err(error) = source.read() {
             self.missing(about, error.to_string());
         }
+        self.private(about, file, "whoever reads it can act as a peer");
+    }
+
+    /// A file that others can read, and what that means.
+    pub(super) fn private(&mut self, about: &str, file: &Path, means: &str) {
         if let Ok(metadata) = fs::metadata(file)
             && metadata.mode() & 0o077 != 0
         {
             self.risk(
                 about,
                 format!(
-                    "{} can be read by others (mode {:04o}): whoever reads it can act as a peer; chmod 0600 it",
+                    "{} can be read by others (mode {:04o}): {means}; chmod 0600 it",
                     file.display(),
                     metadata.mode() & 0o7777
                 ),

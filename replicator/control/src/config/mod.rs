@@ -5,6 +5,7 @@
 
 mod check;
 mod error;
+mod etcd;
 mod place;
 mod raw;
 mod resolve;
@@ -18,14 +19,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::Deserialize;
 use twindisk_core::{OnDiskError, OnNoQuorum, OnPeerLoss, Protocol, Timings};
 use twindisk_engine::{BufferSizes, BusyPoll, store::IoMode};
 use twindisk_format::ids::NodeId;
 
 pub use check::{Finding, Severity, check};
 pub use error::ConfigError;
+pub use etcd::{Certificate, Etcd, Url, User};
 pub use raw::keys;
-pub use twindisk_core::Arbiter;
 
 /// The whole cluster as the file describes it.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ pub struct Config {
     pub node: Option<String>,
     /// Where the witness is, for resources whose arbiter it is.
     pub witness: Option<Endpoint>,
+    /// Where etcd is, for resources whose arbiter it is.
+    pub etcd: Option<Etcd>,
     /// Settings of the agents; without them there is no automatic failover.
     pub agent: Option<Section>,
     /// In order of their numbers.
@@ -126,10 +130,58 @@ impl Section {
     /// # Errors
     /// When it is not what it should be.
     pub fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, ConfigError> {
-        serde::Deserialize::deserialize(self.value.clone()).map_err(|error| {
+        Deserialize::deserialize(self.value.clone()).map_err(|error| {
             let (message, hint) = raw::explain(error.message());
             self.bad(message, hint)
         })
+    }
+}
+
+/// Who decides which node is primary of a resource, and who grants the next term to one that has lost another (R8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arbiter {
+    /// Power switches, and the agent that asks them; or a person.
+    #[default]
+    Fence,
+    /// A cluster manager, as Pacemaker.
+    External,
+    /// The record that a witness keeps.
+    Witness,
+    /// The record that etcd keeps.
+    Etcd,
+}
+
+impl Arbiter {
+    /// A record grants the next term, and nobody is fenced for it.
+    #[must_use]
+    pub const fn keeps_record(self) -> bool {
+        match self {
+            Self::Witness | Self::Etcd => true,
+            Self::Fence | Self::External => false,
+        }
+    }
+
+    /// As the file has it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Fence => "fence",
+            Self::External => "external",
+            Self::Witness => "witness",
+            Self::Etcd => "etcd",
+        }
+    }
+}
+
+/// A replica does not care who keeps a record.
+impl From<Arbiter> for twindisk_core::Arbiter {
+    fn from(arbiter: Arbiter) -> Self {
+        match arbiter {
+            Arbiter::Fence => Self::Fence,
+            Arbiter::External => Self::External,
+            Arbiter::Witness | Arbiter::Etcd => Self::Witness,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use twindisk_core::{OnDiskError, OnPeerLoss, Protocol};
 use super::{
     Arbiter,
     error::{ConfigError, nearest},
+    etcd::{ETCD_KEYS, RawEtcd},
     place::locate,
 };
 use crate::{
@@ -27,6 +28,7 @@ pub(super) struct RawConfig {
     pub(super) node: Option<Text>,
     pub(super) agent: Option<Spanned<toml::Value>>,
     pub(super) witness: Option<Text>,
+    pub(super) etcd: Option<RawEtcd>,
     pub(super) run_dir: Option<Text>,
     pub(super) state_dir: Option<Text>,
     #[serde(default)]
@@ -120,6 +122,7 @@ impl OneOrMany {
 pub fn keys() -> Vec<(&'static str, &'static [&'static str])> {
     vec![
         ("top", TOP_KEYS),
+        ("etcd", ETCD_KEYS),
         ("nodes.NAME", NODE_KEYS),
         ("resource.NAME", RESOURCE_KEYS),
         ("resource.NAME.on.NODE", MEMBER_KEYS),
@@ -133,6 +136,7 @@ const TOP_KEYS: &[&str] = &[
     "node",
     "agent",
     "witness",
+    "etcd",
     "run-dir",
     "state-dir",
     "nodes",

@@ -48,14 +48,12 @@ pub(super) fn resolve(path: &Path, text: &str, raw: RawConfig) -> Result<Config,
         .iter()
         .map(|(name, resource)| at.resource(name, resource, &nodes, raw.agent.is_some()))
         .collect::<Result<Vec<_>, _>>()?;
-    for resource in resources
-        .iter()
-        .filter(|one| one.arbiter == Arbiter::Witness)
-    {
+    for resource in resources.iter().filter(|one| one.arbiter.keeps_record()) {
         let name = (raw.resource.keys()).find(|name| *name.get_ref() == resource.name);
         let span = name.map_or(0..0, Spanned::span);
-        if let Some((why, next)) = against_witness(resource, &raw) {
-            let why = format!("{} has arbiter = \"witness\", and {why}", resource.name);
+        if let Some((why, next)) = against_record(resource, &raw) {
+            let word = resource.arbiter.word();
+            let why = format!("{} has arbiter = {word:?}, and {why}", resource.name);
             return Err(at.bad(span, why, next));
         }
     }
@@ -72,23 +70,29 @@ pub(super) fn resolve(path: &Path, text: &str, raw: RawConfig) -> Result<Config,
         witness: (raw.witness.as_ref())
             .map(|text| at.endpoint(text.span(), text.get_ref()))
             .transpose()?,
+        etcd: raw.etcd.as_ref().map(|raw| at.etcd(raw)).transpose()?,
         agent: at.section(raw.agent.as_ref()),
         nodes,
         resources,
     })
 }
 
-/// What keeps a witness from being the arbiter of a resource, and what to do.
-fn against_witness(resource: &Resource, raw: &RawConfig) -> Option<(&'static str, &'static str)> {
+/// What keeps a record from being the arbiter of a resource, and what to do.
+fn against_record(resource: &Resource, raw: &RawConfig) -> Option<(&'static str, &'static str)> {
     let copies = resource.members.iter();
     let unsure = copies.clone().any(|member| member.protocol == Protocol::A);
-    if raw.witness.is_none() {
+    if resource.arbiter == Arbiter::Witness && raw.witness.is_none() {
         Some((
             "nothing says where the witness is",
             "add `witness = \"HOST:PORT\"` at the top",
         ))
+    } else if resource.arbiter == Arbiter::Etcd && raw.etcd.is_none() {
+        Some((
+            "nothing says where etcd is",
+            "add a table [etcd] with `endpoints = [\"https://HOST:2379\"]`",
+        ))
     } else if raw.agent.is_none() {
-        Some(("only agents ask a witness", "add a table [agent]"))
+        Some(("only agents ask for a record", "add a table [agent]"))
     } else if copies.len() != 2 {
         Some((
             "only a resource with two nodes may",

@@ -419,6 +419,7 @@ fn the_lists_of_keys_are_complete() {
     for (section, keys) in keys() {
         let text = match section {
             "top" => GOOD.replacen("cluster", "zzz = 1\ncluster", 1),
+            "etcd" => GOOD.replacen("[nodes", "[etcd]\nzzz = 1\n[nodes", 1),
             "nodes.NAME" => GOOD.replacen("id = 1", "zzz = 1\nid = 1", 1),
             "resource.NAME" => GOOD.replacen("busy-poll", "zzz = 1\nbusy-poll", 1),
             _ => GOOD.replacen("protocol =", "zzz = 1, protocol =", 1),

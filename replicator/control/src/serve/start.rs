@@ -71,7 +71,7 @@ pub(crate) fn start(
                     protocol: peer.protocol,
                 })
                 .collect(),
-            arbiter: resource.arbiter,
+            arbiter: resource.arbiter.into(),
             on_peer_loss: resource.on_peer_loss,
             on_disk_error: resource.on_disk_error,
             on_no_quorum: resource.on_no_quorum,
