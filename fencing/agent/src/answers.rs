@@ -60,7 +60,7 @@ impl Driver {
             }
             Ok(Operator::Maintenance(false)) => "the agent decides again",
             Ok(Operator::Adopt(_)) => {
-                "the agent has the witness begin anew: `twindisk agent status` says when it has"
+                "the agent has the record begin anew: `twindisk agent status` says when it has"
             }
             Ok(Operator::Clear) => "automatic failover may go on",
             _ => "taken as proof that it is off",

@@ -37,7 +37,7 @@ pub enum AgentAsk {
     },
     /// `twindisk serve` is about to be stopped: answer when all services of this node are down.
     Yield,
-    /// The record of a resource's witness begins anew: its two replicas have everything.
+    /// The record of a resource begins anew: its two replicas have everything.
     Adopt {
         /// Which; may be left out when there is only one.
         resource: Option<String>,

@@ -10,6 +10,8 @@ use twindisk_fencing_core::{
 use twindisk_services::config::Services;
 use twindisk_stonith::Topology;
 
+use crate::arbiter::identity;
+
 /// Everything that an agent needs to know.
 #[derive(Debug)]
 pub struct Settings {
@@ -75,8 +77,10 @@ pub struct ResourceSettings {
     pub name: String,
     /// The other node.
     pub peer: PeerIndex,
-    /// A witness grants the next term, and nobody is fenced for it (R8).
-    pub witnessed: bool,
+    /// Who grants the next term (R8).
+    pub arbiter: Arbiter,
+    /// Which one of those that is, for the other node to compare.
+    pub arbiter_id: String,
     /// What follows the primary.
     pub services: Option<Services>,
 }
@@ -176,7 +180,8 @@ impl Settings {
             settings.resources.push(ResourceSettings {
                 name: resource.name.clone(),
                 peer,
-                witnessed: resource.arbiter == Arbiter::Witness,
+                arbiter: resource.arbiter,
+                arbiter_id: identity(config, resource.arbiter),
                 services: services.map(Section::read).transpose()?,
             });
         }
@@ -184,10 +189,10 @@ impl Settings {
             let warning = "there is one heartbeat path: when that alone is cut, a healthy node is shot. Give each node two";
             settings.warnings.push(warning.to_owned());
         }
-        // Beside a witness nobody is powered off.
+        // Beside a record nobody is powered off.
         let fenced = |at: PeerIndex| {
             let mut resources = settings.resources.iter();
-            resources.any(|resource| resource.peer == at && !resource.witnessed)
+            resources.any(|resource| resource.peer == at && !resource.arbiter.keeps_record())
         };
         let peers = settings.peers.entries();
         let lacking = peers.filter(|(at, peer)| peer.fence.is_none() && fenced(*at));
@@ -266,7 +271,8 @@ impl Settings {
                     name: resource.name.clone(),
                     peer: resource.peer,
                     has_services: resource.services.is_some(),
-                    arbiter: resource.witnessed,
+                    arbiter: resource.arbiter.keeps_record(),
+                    arbiter_id: resource.arbiter_id.clone(),
                 })
                 .collect(),
             max_failovers: self.max_failovers,

@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Driver {
-    /// Asks the witness; a question without an answer is told as one.
+    /// Asks whoever keeps the record; a question without an answer is told as one.
     pub(crate) fn ask_arbiter(&self, resource: ResourceIndex, known: Option<Version>, ask: Ask) {
         let errand = arbiter::Errand {
             resource: self.settings.resources[resource].name.clone(),
@@ -18,10 +18,10 @@ impl Driver {
             known,
             ask,
         };
-        let (inputs, witness) = (self.inputs.clone(), self.witness.clone());
+        let (inputs, keeper) = (self.inputs.clone(), self.keepers[resource].clone());
         let patience = self.settings.profile.dead() / 2;
         spawn_local(async move {
-            let result = arbiter::ask(witness, errand, patience).await;
+            let result = arbiter::ask(keeper, errand, patience).await;
             let _ = inputs.send(Input::Arbiter { resource, result });
         });
     }

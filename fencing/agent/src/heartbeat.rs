@@ -81,6 +81,7 @@ mod tests {
                 services: Services::Up,
                 services_term: 8,
                 witness: true,
+                arbiter: "etcd 0123456789ab".into(),
                 hung: true,
                 ask: Question::None,
                 released: Question::None,

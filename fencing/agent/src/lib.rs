@@ -27,6 +27,7 @@ mod watchdog;
 mod watched;
 pub mod words;
 
+pub use arbiter::{etcd, keeper};
 pub use ask::{AgentAnswer, AgentAsk, AgentReply, Client, Told};
 pub use config::{Settings, SettingsError};
 pub use error::RunError;

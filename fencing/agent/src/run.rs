@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     collections::VecDeque,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,14 +16,14 @@ use tokio::{
     time::{interval, sleep_until},
 };
 use tracing::{debug, info, warn};
-use twindisk_control::config::{Config, Node};
+use twindisk_arbiter::Keeper;
+use twindisk_control::config::{Arbiter, Config, Node};
 use twindisk_fencing_core::{
     Action, Agent, Beat, Level, Looking, PathIndex, PeerIndex, ReplicaView, ResourceIndex, Table,
     Time, as_ms,
 };
 use twindisk_services::{Host, Programs, Stack};
 use twindisk_stonith::{Confirmations, Fencer, SearchPath};
-use twindisk_witness::{Seal, Witness};
 
 use crate::{
     arbiter,
@@ -55,17 +56,24 @@ pub fn run(config: &Config, node: &Node, twindisk: Vec<String>) -> Result<(), Ru
     let settings = Settings::new(config, node)?;
     let secret = config.secret.read()?;
     let sealer = Sealer::new(&secret, &config.cluster);
-    let witness = config
-        .witness
-        .as_ref()
-        .map(|address| Witness::new(address.to_string(), Seal::new(&secret, &config.cluster)));
+    let [witness, etcd] =
+        [Arbiter::Witness, Arbiter::Etcd].map(|kind| arbiter::keeper(config, kind, &secret));
+    let keepers = settings.resources.iter().map(|one| match one.arbiter {
+        Arbiter::Witness => witness.clone(),
+        Arbiter::Etcd => etcd.clone(),
+        Arbiter::Fence | Arbiter::External => None,
+    });
+    let keepers = keepers.collect();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(RunError::Runtime)?;
     let local = LocalSet::new();
-    local.block_on(&runtime, live(settings, (sealer, witness), twindisk))
+    local.block_on(&runtime, live(settings, (sealer, keepers), twindisk))
 }
+
+/// Who keeps the record of each resource; `None`: there is none.
+type Keepers = Table<ResourceIndex, Option<Arc<dyn Keeper>>>;
 
 /// What comes in.
 pub(crate) enum Input {
@@ -130,7 +138,7 @@ pub(crate) struct Driver {
     start: Instant,
     pub(crate) office: Rc<Office>,
     sealer: Sealer,
-    pub(crate) witness: Option<Witness>,
+    pub(crate) keepers: Keepers,
     sockets: Table<PathIndex, Rc<UdpSocket>>,
     pub(crate) fencers: Table<PeerIndex, Option<Rc<Fencer>>>,
     pub(crate) confirmations: Confirmations,
@@ -144,7 +152,7 @@ pub(crate) struct Driver {
 
 async fn live(
     settings: Settings,
-    (sealer, witness): (Sealer, Option<Witness>),
+    (sealer, keepers): (Sealer, Keepers),
     twindisk: Vec<String>,
 ) -> Result<(), RunError> {
     let start = Instant::now();
@@ -199,7 +207,7 @@ async fn live(
             twindisk,
         }),
         sealer,
-        witness,
+        keepers,
         fencers: fencers.collect(),
         stacks,
         confirmations: confirmations.clone(),

@@ -373,6 +373,7 @@ impl Agent {
                 | Services::Failed => state.services_term,
             },
             witness: self.config.resources[resource].arbiter,
+            arbiter: self.config.resources[resource].arbiter_id.clone(),
             ask: state
                 .asking
                 .map_or(Question::None, |asking| asking.question),

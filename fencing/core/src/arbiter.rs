@@ -12,6 +12,7 @@ use twindisk_arbiter::{Answer, Ask, Nonce, Record, Version};
 
 use crate::{
     Action, Agent, Level, Order, ReplicaView, ResourceIndex, Role, Time, as_ms,
+    conflict::Named,
     memory::{Seen, seen_of},
     mutants::Mutant,
 };
@@ -355,7 +356,8 @@ impl Agent {
         {
             let version = arbiter.version().unwrap_or(Version { epoch: 0, seq: 0 });
             let detail = format!(
-                "by the witness's record {}.{}, in place of {}",
+                "by {}'s record {}.{}, in place of {}",
+                self.keeper_of(resource),
                 version.epoch,
                 version.seq,
                 self.config.peers[self.config.resources[resource].peer].name
@@ -386,7 +388,7 @@ impl Agent {
         let config = &self.config.resources[resource];
         let name = config.name.clone();
         if !config.arbiter {
-            return Err(format!("{name} has no witness"));
+            return Err(format!("{name} has no arbiter that keeps a record"));
         }
         let view = self.resources[resource].view.as_ref();
         let both =
@@ -423,21 +425,24 @@ impl Agent {
         if !config.arbiter {
             return None;
         }
+        let keeper = self.keeper_of(resource);
         let arbiter = &self.resources[resource].arbiter;
         let peer = &self.config.peers[config.peer];
         if let Some(since) = arbiter.missed {
             let seconds = self.now.since(since).as_secs();
             return Some(format!(
-                "nobody could take over: the witness has not answered for {seconds} s"
+                "nobody could take over: {keeper} has not answered for {seconds} s"
             ));
         }
         if let Some(why) = &arbiter.refused {
             return Some(format!(
-                "nobody could take over: the witness answers no claim: {why}"
+                "nobody could take over: {keeper} answers no claim: {why}"
             ));
         }
         let Some(record) = &arbiter.record else {
-            return Some("nobody could take over: the witness holds no record yet".to_owned());
+            return Some(format!(
+                "nobody could take over: {keeper} holds no record yet"
+            ));
         };
         let could = match (record.names(self.config.node), record.names(peer.node)) {
             (true, true) => format!("{} or {} could go on alone", self.config.name, peer.name),
@@ -447,9 +452,15 @@ impl Agent {
         };
         let Version { epoch, seq } = record.stamp.version;
         Some(format!(
-            "{could}, by the witness's record {epoch}.{seq} of term {}",
+            "{could}, by {keeper}'s record {epoch}.{seq} of term {}",
             record.term
         ))
+    }
+
+    /// Who keeps the record, in a sentence.
+    fn keeper_of(&self, resource: ResourceIndex) -> &str {
+        let config = &self.config.resources[resource];
+        Named::new(&config.arbiter_id, config.arbiter).word()
     }
 
     fn other(&self, resource: ResourceIndex) -> u8 {

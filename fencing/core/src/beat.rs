@@ -60,9 +60,12 @@ pub struct BeatResource {
     /// The term that they belong to; if they are down: the newest in which the sender has seen its replica (R17).
     #[serde(default)]
     pub services_term: u64,
-    /// A witness is its arbiter, by the sender's configuration. (An agent of an earlier version knows power switches alone.)
+    /// A record is its arbiter, by the sender's configuration. (An agent of an earlier version knows power switches alone.)
     #[serde(default)]
     pub witness: bool,
+    /// Which arbiter, as [`ResourceConfig::arbiter_id`](crate::ResourceConfig). (An earlier version does not say so.)
+    #[serde(default)]
+    pub arbiter: String,
     /// Whether the sender asks the receiver's replica to record itself as Outdated.
     pub ask: Question,
     /// The question for which the sender's replica has done so.

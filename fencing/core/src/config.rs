@@ -138,6 +138,8 @@ pub struct ResourceConfig {
     pub peer: PeerIndex,
     /// Services follow the primary role.
     pub has_services: bool,
-    /// A witness keeps a record of it, and grants the next term instead of fencing (R8).
+    /// A record of it is kept elsewhere, and grants the next term instead of fencing (R8).
     pub arbiter: bool,
+    /// Which arbiter the configuration names: its kind, and a digest after a space; empty: a witness, or none.
+    pub arbiter_id: String,
 }

@@ -1,6 +1,8 @@
 //! A replica that is in conflict with another one (split brain, unrelated, rolled back): a person decides whose data
 //! counts. Until then this agent promotes, releases and shoots for it nobody, and says so (R11).
 
+use std::fmt;
+
 use crate::{Agent, Beat, Level, PeerIndex, ResourceIndex, mutants::Mutant, resource::Resource};
 
 impl Agent {
@@ -36,7 +38,7 @@ impl Agent {
         }
     }
 
-    /// R8: where one node asks a witness and the other one a power switch, each could go on and not know of the other.
+    /// R8: where two nodes ask different arbiters, each could go on and not know of the other.
     pub(crate) fn compare_arbiters(&mut self, peer: PeerIndex, beat: &Beat) {
         for resource in self.resources.keys() {
             let config = &self.config.resources[resource];
@@ -44,16 +46,15 @@ impl Agent {
             let Some(said) = said.find(|said| said.name == config.name) else {
                 continue;
             };
-            let (here, differ) = (config.arbiter, said.witness != config.arbiter);
+            let here = Named::new(&config.arbiter_id, config.arbiter);
+            let there = Named::new(&said.arbiter, said.witness);
+            let differ = here.differs(there);
             let before = std::mem::replace(&mut self.resources[resource].arbiters_differ, differ);
             if differ && !before {
                 let name = &self.config.peers[peer].name;
-                let word = |witness| if witness { "witness" } else { "fence" };
                 let what = format!(
-                    "decides nothing any more: its arbiter is \"{}\" here and \"{}\" in the configuration of {name}. Make the files \
+                    "decides nothing any more: its arbiter is {here} here and {there} in the configuration of {name}. Make the files \
                      the same and restart the agents",
-                    word(here),
-                    word(!here)
                 );
                 self.report(Level::Alarm, Some(resource), what);
             } else if before && !differ {
@@ -61,5 +62,49 @@ impl Agent {
                 self.report(Level::Info, Some(resource), what.into());
             }
         }
+    }
+}
+
+/// An arbiter as a configuration names it.
+#[derive(Clone, Copy)]
+pub(crate) struct Named<'n> {
+    kind: &'n str,
+    /// Empty: not said.
+    which: &'n str,
+}
+
+impl<'n> Named<'n> {
+    /// By its kind with a digest behind it; who says neither knows witnesses alone, or power switches.
+    pub(crate) fn new(id: &'n str, keeps_record: bool) -> Self {
+        let (kind, which) = id.split_once(' ').unwrap_or((id, ""));
+        let kind = match (kind, keeps_record) {
+            ("", true) => "witness",
+            ("", false) => "fence",
+            (kind, _) => kind,
+        };
+        Self { kind, which }
+    }
+
+    fn differs(self, other: Self) -> bool {
+        let said = !self.which.is_empty() && !other.which.is_empty();
+        self.kind != other.kind || said && self.which != other.which
+    }
+
+    /// As it is called in a sentence.
+    pub(crate) fn word(self) -> &'n str {
+        match self.kind {
+            "witness" => "the witness",
+            kind => kind,
+        }
+    }
+}
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.kind)?;
+        if self.which.is_empty() {
+            return Ok(());
+        }
+        write!(f, " ({})", self.which)
     }
 }

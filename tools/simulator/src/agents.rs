@@ -202,6 +202,7 @@ impl World {
                     peer: PEER,
                     has_services: true,
                     arbiter: world.witness.is_some(),
+                    arbiter_id: String::new(),
                 })
                 .collect(),
             max_failovers: world.max_failovers,

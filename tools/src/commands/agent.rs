@@ -231,7 +231,7 @@ pub(crate) fn table(reply: &AgentReply, with_services: &[String]) -> String {
         let device = match (peer.can_fence, peer.needs_fence) {
             (true, _) => format!("answers in {} ms", peer.fence_latency_ms),
             (false, true) => "none: a person must say that it is off".to_owned(),
-            (false, false) => "none, and none is needed: a witness decides".to_owned(),
+            (false, false) => "none, and none is needed: an arbiter decides".to_owned(),
         };
         let _ = writeln!(text, "  fence device   {device}");
     }

@@ -81,7 +81,8 @@ fn status(config: &Config, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn table(text: &mut String, cluster: &str, list: &[Listed]) {
+/// A line for each record.
+pub(crate) fn table(text: &mut String, cluster: &str, list: &[Listed]) {
     if list.is_empty() {
         let _ = writeln!(
             text,

@@ -217,7 +217,7 @@ fn an_agent_that_would_need_a_person_does_not_act_by_itself() {
     });
     assert_eq!(
         witnessed,
-        "beta could: in sync; by itself, if its witness grants it"
+        "beta could: in sync; by itself, if its arbiter grants it"
     );
     let cases: [(Change<'_>, &str); 6] = [
         (&|agent| agent.status.maintenance = true, "maintenance"),

@@ -348,6 +348,7 @@ pub(super) fn resource(name: &str) -> ResourceConfig {
         peer: BETA,
         has_services: false,
         arbiter: false,
+        arbiter_id: String::new(),
     }
 }
 
@@ -371,6 +372,7 @@ pub(super) fn said(name: &str) -> BeatResource {
         services: Services::Down,
         services_term: 5,
         witness: false,
+        arbiter: String::new(),
         ask: Question::None,
         released: Question::None,
     }

@@ -95,3 +95,28 @@ fn who_asks_another_arbiter_than_the_peer_decides_nothing() {
     bench.beat();
     bench.wait_for(&Action::Fence(BETA), 3 * DEAD + 3 * DELAY);
 }
+
+/// Two that ask arbiters of one kind, and not the same one, could both be granted a term.
+#[test]
+fn who_asks_another_one_of_the_same_kind_decides_nothing() {
+    for (here, there, differ) in [
+        ("etcd 1a", "etcd 2b", true),
+        ("etcd 1a", "etcd 1a", false),
+        ("witness 1a", "witness 2b", true),
+        ("witness 1a", "etcd 1a", true),
+        // An earlier version says neither: it knows a witness.
+        ("witness 1a", "", false),
+        ("etcd 1a", "", true),
+    ] {
+        let mut bench = Bench::with(|config| {
+            config.resources[R0].arbiter = true;
+            config.resources[R0].arbiter_id = here.to_owned();
+        });
+        let said = &mut bench.said.resources[0];
+        (said.witness, said.arbiter) = (true, there.to_owned());
+        bench.beat();
+        assert_eq!(bench.says().arbiter, here);
+        let told = bench.was_told(Level::Alarm, "decides nothing any more");
+        assert_eq!(told, differ, "{here:?} and {there:?}");
+    }
+}

@@ -138,6 +138,6 @@ fn fence(peer: &PeerSummary) -> Word {
             "no fence device: a person must say that it is off",
             Tone::Look,
         ),
-        (false, false) => word("no fence device: a witness decides", Tone::Faint),
+        (false, false) => word("no fence device: an arbiter decides", Tone::Faint),
     }
 }

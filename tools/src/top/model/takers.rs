@@ -77,7 +77,7 @@ fn by_whom(agent: Option<&AgentReply>, resource: &str, primary: &str) -> &'stati
         return "by hand: its agent leaves this resource alone";
     };
     if looked_after.arbiter.is_some() {
-        return "by itself, if its witness grants it";
+        return "by itself, if its arbiter grants it";
     }
     let mut peers = agent.status.peers.iter();
     if peers.any(|peer| peer.name == primary && peer.can_fence) {

@@ -89,6 +89,7 @@ impl Guard {
                 peer: PEER,
                 has_services: true,
                 arbiter: false,
+                arbiter_id: String::new(),
             }]
             .into(),
             max_failovers: 100,
