@@ -9,6 +9,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod etcd;
 mod forks;
 mod heartbeats;
 mod http;

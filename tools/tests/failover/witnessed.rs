@@ -1,4 +1,5 @@
-//! A witness in place of the power switch: whoever the record names goes on, and the other one acknowledges nothing.
+//! A record in place of the power switch: whoever it names goes on, and the other one acknowledges nothing. A witness keeps
+//! it here, etcd in `etcd.rs`.
 
 use std::{
     fs,
@@ -19,6 +20,24 @@ use crate::{
     },
     outages::Outages,
 };
+
+/// A node that is silent for so long is taken for dead, in the default profile.
+pub(crate) const DEAD: Duration = Duration::from_secs(2);
+
+/// Who keeps the record, as real processes that come and go.
+pub(crate) trait Keeper {
+    /// As `arbiter` names it.
+    const NAME: &'static str;
+
+    /// Starts it, with what it has kept.
+    fn run(&mut self);
+
+    /// Kills all of it.
+    fn kill(&mut self);
+
+    /// The lines at the top of the configuration, before any table, that say where it is.
+    fn place(&self) -> String;
+}
 
 /// A witness on this host, in a folder of its own; its process comes and goes.
 struct Witness {
@@ -49,6 +68,14 @@ impl Witness {
         witness.run();
         witness
     }
+}
+
+impl Keeper for Witness {
+    const NAME: &'static str = "witness";
+
+    fn place(&self) -> String {
+        format!("witness = \"{}\"", self.address)
+    }
 
     fn run(&mut self) {
         let child = clean_command()
@@ -76,11 +103,12 @@ impl Drop for Witness {
     }
 }
 
-fn arena(witness: &Witness) -> Arena {
+/// Two nodes whose record it keeps: it names both.
+pub(crate) fn arena<K: Keeper>(keeper: &K) -> Arena {
     let arena = Arena::running(Plan {
-        top: format!("witness = \"{}\"", witness.address),
+        top: keeper.place(),
         agent: "max-failovers = 1000",
-        resource: "arbiter = \"witness\"".to_owned(),
+        resource: format!("arbiter = \"{}\"", K::NAME),
         ..Plan::default()
     });
     until_both_named(&arena, ALPHA);
@@ -96,17 +124,26 @@ fn until_says(arena: &Arena, node: &str, words: &str) {
     });
 }
 
-fn until_both_named(arena: &Arena, primary: &str) {
+pub(crate) fn until_both_named(arena: &Arena, primary: &str) {
     until_says(arena, primary, " or ");
 }
 
 #[test]
 fn a_primary_that_is_gone_is_replaced_by_the_witness_s_word() {
-    let mut witness = Witness::start();
-    let mut arena = arena(&witness);
+    power_is_lost(Witness::start(), "power loss, a witness");
+}
+
+#[test]
+fn a_primary_that_stood_still_finds_that_it_is_none_any_more() {
+    the_primary_stands_still(&Witness::start(), "frozen primary, a witness");
+}
+
+/// One node after the other loses its power, the second time with nobody there who keeps the record.
+pub(crate) fn power_is_lost(mut keeper: impl Keeper, name: &'static str) {
+    let mut arena = arena(&keeper);
     let observer = Observer::start(&arena.cluster);
     let client = Client::start(&arena.cluster);
-    let mut outages = Outages::new("power loss, a witness");
+    let mut outages = Outages::new(name);
     client.until_busy();
     let moment = Instant::now();
     arena.lose_power(ALPHA);
@@ -118,14 +155,14 @@ fn a_primary_that_is_gone_is_replaced_by_the_witness_s_word() {
     arena.switch.restore(ALPHA);
     arena.come_home(ALPHA, BETA);
     until_both_named(&arena, BETA);
-    // The two are connected: nobody misses the witness.
-    witness.kill();
+    // The two are connected: nobody misses who keeps the record.
+    keeper.kill();
     until_says(&arena, ALPHA, "nobody could take over");
     client.until_busy();
     // Now somebody does. It comes back, knows what it knew, and the service goes on.
     arena.lose_power(BETA);
     arena.stays_standby(ALPHA, Duration::from_secs(5));
-    witness.run();
+    keeper.run();
     arena.until_primary(ALPHA);
     client.until_busy();
     outages.print();
@@ -134,13 +171,12 @@ fn a_primary_that_is_gone_is_replaced_by_the_witness_s_word() {
     assert_eq!(arena.switch.shots(), 0, "{}", arena.logs());
 }
 
-#[test]
-fn a_primary_that_stood_still_finds_that_it_is_none_any_more() {
-    let witness = Witness::start();
-    let arena = arena(&witness);
+/// The primary's processes stand still, and go on when another one is primary.
+pub(crate) fn the_primary_stands_still(keeper: &impl Keeper, name: &'static str) {
+    let arena = arena(keeper);
     let observer = Observer::start(&arena.cluster);
     let client = Client::start(&arena.cluster);
-    let mut outages = Outages::new("frozen primary, a witness");
+    let mut outages = Outages::new(name);
     client.until_busy();
     let moment = Instant::now();
     arena.freeze(ALPHA);
