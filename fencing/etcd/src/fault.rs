@@ -20,8 +20,8 @@ pub(crate) enum Fault {
     )]
     Unwelcome(String),
     #[error(
-        "hung up ({0}): was it stopped? Over https it does so, too, when it does not take this node's certificate: look at \
-         `cert-file` and `key-file`"
+        "hung up ({0}): was it stopped, or is http in `endpoints` where https belongs, or the other way round? Over https it \
+         does so, too, when it does not take this node's certificate: look at `cert-file` and `key-file`"
     )]
     HungUp(String),
     #[error("speaks no TLS at that port ({0}): is it an http endpoint?")]
