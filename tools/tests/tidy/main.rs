@@ -58,7 +58,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("fencing/witness", &["twindisk-arbiter"]),
     ("fencing/etcd", &["twindisk-arbiter"]),
     ("fencing/stonith", &[]),
-    ("fencing/services", &[]),
+    ("fencing/services", &["twindisk-nbd"]),
     ("fencing/view", &["twindisk-core", "twindisk-fencing-core"]),
     (
         "fencing/agent",
