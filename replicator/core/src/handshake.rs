@@ -48,13 +48,18 @@ impl Replica {
             .change
             .as_ref()
             .is_some_and(|change| change.kind == Kind::Promote);
-        if (promoting || self.follows().is_some()) && mine.unconfirmed {
+        if promoting && mine.unconfirmed {
             // Its generation is just being confirmed: not the moment to forget it.
-            let why = "a promotion is under way: once more when it is done";
+            let why = "this node is being promoted: once more when it is";
             return self.drop_link(slot, Mark::ChangedMeanwhile, why);
         }
         let (me, it) = (self.store.get().node, self.peer(slot).node);
         let forgotten = forget_unconfirmed((me, &mut mine), (it, &mut state));
+        if forgotten && self.follows().is_some() {
+            // Nor while its primary is here, which has yet to hear of that.
+            let why = "its primary is here: once more when it is not";
+            return self.drop_link(slot, Mark::ChangedMeanwhile, why);
+        }
         // A primary is one in its newest generation: it goes with the role, and the role only for somebody who leads.
         if forgotten && (self.role != Role::Primary || self.mutant(Mutant::PrimaryForgets)) {
             let (lineage, unconfirmed) = (mine.lineage.clone(), mine.unconfirmed);
