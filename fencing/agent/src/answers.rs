@@ -46,10 +46,21 @@ impl Driver {
             AgentAsk::Maintenance { on } => Ok(Operator::Maintenance(on)),
             AgentAsk::Clear => Ok(Operator::Clear),
             AgentAsk::Adopt { resource } => self.resource(resource.as_deref()).map(Operator::Adopt),
-            AgentAsk::Switchover { resource } => {
+            AgentAsk::Switchover {
+                resource,
+                to: target,
+            } => {
                 let until = Instant::now() + self.settings.profile.interval() * NEWS;
-                return match self.resource(resource.as_deref()) {
-                    Ok(resource) => self.switch_over(resource, until, to),
+                let target = target.map(|name| self.peer(&name)).transpose();
+                let resource = self.resource(resource.as_deref());
+                return match resource.and_then(|resource| Ok((resource, target?))) {
+                    Ok((resource, target)) => {
+                        let wish = Operator::Switchover {
+                            resource,
+                            to: target,
+                        };
+                        self.switch_over(wish, until, to);
+                    }
                     Err(why) => _ = to.send(AgentAnswer::Refused(why)),
                 };
             }
@@ -85,14 +96,13 @@ impl Driver {
     /// has become possible. So a refusal stands only when nothing newer has lifted it in time.
     pub(crate) fn switch_over(
         &mut self,
-        resource: ResourceIndex,
+        wish: Operator,
         until: Instant,
         to: oneshot::Sender<AgentAnswer>,
     ) {
         if to.is_closed() {
             return; // Whoever asked has gone away, and expects nothing any more.
         }
-        let wish = Operator::Switchover(resource);
         let result = self.agent.borrow_mut().handle_operator(self.now(), wish);
         let answer = match result {
             Ok(()) => AgentAnswer::Done(
@@ -104,11 +114,7 @@ impl Driver {
                 let inputs = self.inputs.clone();
                 spawn_local(async move {
                     sleep(LOOK).await;
-                    let _ = inputs.send(Input::SwitchOver {
-                        resource,
-                        until,
-                        to,
-                    });
+                    let _ = inputs.send(Input::SwitchOver { wish, until, to });
                 });
                 return;
             }

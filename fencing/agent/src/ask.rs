@@ -42,10 +42,13 @@ pub enum AgentAsk {
         /// Which; may be left out when there is only one.
         resource: Option<String>,
     },
-    /// Give the role of a resource to the other node, services first.
+    /// Give the role of a resource to another node, services first.
     Switchover {
         /// Which; may be left out when there is only one.
         resource: Option<String>,
+        /// To which node; may be left out: the first one that could have it. (A program of an earlier version does not say.)
+        #[serde(default)]
+        to: Option<String>,
     },
 }
 

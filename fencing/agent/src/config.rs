@@ -3,9 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
-use twindisk_control::config::{Arbiter, Config, ConfigError, Node, Resource, Section};
+use twindisk_control::config::{Arbiter, Config, ConfigError, Member, Node, Resource, Section};
 use twindisk_fencing_core::{
-    HungIo, PathIndex, PeerConfig, PeerIndex, Profile, ResourceConfig, ResourceIndex, Table,
+    HungIo, MemberConfig, MemberIndex, PathIndex, PeerConfig, PeerIndex, Profile, ResourceConfig,
+    ResourceIndex, Table,
 };
 use twindisk_services::config::Services;
 use twindisk_stonith::Topology;
@@ -49,7 +50,7 @@ pub struct Settings {
     pub http: Option<SocketAddr>,
     /// The nodes that this one shares a resource with.
     pub peers: Table<PeerIndex, PeerSettings>,
-    /// Resources with two nodes.
+    /// Resources with two or three nodes.
     pub resources: Table<ResourceIndex, ResourceSettings>,
     /// Names of resources with another number of nodes.
     pub left_alone: Vec<String>,
@@ -75,8 +76,8 @@ pub struct PeerSettings {
 pub struct ResourceSettings {
     /// Its name.
     pub name: String,
-    /// The other node.
-    pub peer: PeerIndex,
+    /// The other nodes, in the order in which they are to take over.
+    pub members: Table<MemberIndex, MemberConfig>,
     /// Who grants the next term (R8).
     pub arbiter: Arbiter,
     /// Which one of those that is, for the other node to compare.
@@ -95,6 +96,9 @@ pub enum SettingsError {
     #[error("{0}")]
     Missing(String),
 }
+
+/// A resource with more other nodes has no automatic failover.
+const MOST_OTHERS: usize = 2;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -166,20 +170,35 @@ impl Settings {
                 .iter()
                 .filter(|member| member.id != node.id)
                 .collect();
-            let [other] = others.as_slice() else {
+            if others.is_empty() || others.len() > MOST_OTHERS {
                 settings.warnings.push(format!(
-                    "{} has {} nodes: automatic failover by fencing needs exactly two, so it is left alone",
+                    "{} has {} nodes: there is automatic failover for two or three, so it is left alone",
                     resource.name,
                     others.len() + 1
                 ));
                 settings.left_alone.push(resource.name.clone());
                 continue;
+            }
+            let deaf = |member: &&&Member| {
+                config
+                    .node(&member.node)
+                    .is_none_or(|one| one.heartbeat.is_none())
             };
-            let peer = settings.peer(config, &other.node)?;
+            if let Some(member) = others.iter().find(deaf).filter(|_| others.len() > 1) {
+                settings.warnings.push(format!(
+                    "{} has {} nodes and there is no `heartbeat` in [nodes.{}], so it is left alone",
+                    resource.name,
+                    others.len() + 1,
+                    member.node
+                ));
+                settings.left_alone.push(resource.name.clone());
+                continue;
+            }
+            let members = settings.members(config, node, resource)?;
             let services = resource.services.as_ref();
             settings.resources.push(ResourceSettings {
                 name: resource.name.clone(),
-                peer,
+                members,
                 arbiter: resource.arbiter,
                 arbiter_id: identity(config, resource.arbiter),
                 services: services.map(Section::read).transpose()?,
@@ -192,7 +211,10 @@ impl Settings {
         // Beside a record nobody is powered off.
         let fenced = |at: PeerIndex| {
             let mut resources = settings.resources.iter();
-            resources.any(|resource| resource.peer == at && !resource.arbiter.keeps_record())
+            resources.any(|resource| {
+                let mut members = resource.members.iter();
+                !resource.arbiter.keeps_record() && members.any(|member| member.peer == at)
+            })
         };
         let peers = settings.peers.entries();
         let lacking = peers.filter(|(at, peer)| peer.fence.is_none() && fenced(*at));
@@ -203,6 +225,26 @@ impl Settings {
             ));
         }
         Ok(settings)
+    }
+
+    /// The other nodes of a resource, in the order in which they are to take over.
+    fn members(
+        &mut self,
+        config: &Config,
+        node: &Node,
+        resource: &Resource,
+    ) -> Result<Table<MemberIndex, MemberConfig>, SettingsError> {
+        let mut preferred = true;
+        let mut members = Table::new();
+        for id in &resource.prefer {
+            if *id == node.id {
+                preferred = false;
+            } else if let Some(member) = resource.member(*id) {
+                let peer = self.peer(config, &member.node)?;
+                members.push(MemberConfig { peer, preferred });
+            }
+        }
+        Ok(members)
     }
 
     fn peer(&mut self, config: &Config, name: &str) -> Result<PeerIndex, SettingsError> {
@@ -269,7 +311,7 @@ impl Settings {
                 .iter()
                 .map(|resource| ResourceConfig {
                     name: resource.name.clone(),
-                    peer: resource.peer,
+                    members: resource.members.clone(),
                     has_services: resource.services.is_some(),
                     arbiter: resource.arbiter.keeps_record(),
                     arbiter_id: resource.arbiter_id.clone(),
@@ -358,5 +400,47 @@ on.gamma = { backing = "/dev/vg/three" }
         assert_eq!(beta.http, None);
         assert_eq!(alpha.resources.len(), 1);
         assert_eq!(alpha.left_alone, ["three"]);
+    }
+
+    #[test]
+    fn three_nodes_that_hear_each_other_are_looked_after_in_the_order_that_is_written() {
+        let heard = TEXT.replace(
+            "address = \"10.0.0.3:7800\"",
+            "address = \"10.0.0.3:7800\"\nheartbeat = [\"10.0.0.3:7790\", \"10.9.9.3:7790\"]",
+        );
+        let order = |text: &str, node: &str| {
+            let config = Config::parse(Path::new("t.toml"), text).expect("it is right");
+            let node = config.node(node).expect("it is there");
+            let settings = Settings::new(&config, node).expect("it is complete");
+            assert!(settings.left_alone.is_empty());
+            let three = settings.resources.iter().find(|one| one.name == "three");
+            let members = &three.expect("it is looked after").members;
+            let told = members.iter().map(|member| {
+                let name = settings.peers[member.peer].name.clone();
+                (name, member.preferred)
+            });
+            told.collect::<Vec<_>>()
+        };
+        let named = |name: &str, preferred| (name.to_owned(), preferred);
+        assert_eq!(
+            order(&heard, "beta"),
+            [named("alpha", true), named("gamma", false)]
+        );
+        let preferred = heard.clone() + "prefer = [\"gamma\"]\n";
+        assert_eq!(
+            order(&preferred, "beta"),
+            [named("gamma", true), named("alpha", true)]
+        );
+        assert_eq!(
+            order(&preferred, "gamma"),
+            [named("alpha", false), named("beta", false)]
+        );
+        for wrong in ["prefer = [\"delta\"]\n", "prefer = [\"beta\", \"beta\"]\n"] {
+            let text = heard.clone() + wrong;
+            assert!(
+                Config::parse(Path::new("t.toml"), &text).is_err(),
+                "{wrong}"
+            );
+        }
     }
 }

@@ -55,9 +55,9 @@ impl Driver {
         let (office, inputs) = (self.office.clone(), self.inputs.clone());
         let settings = self.settings.clone();
         spawn_local(async move {
-            let one = &settings.resources[resource];
-            let peer = &settings.peers[one.peer].name;
-            let result = office.carry_out(&one.name, peer, order).await;
+            let name = &settings.resources[resource].name;
+            let peers = settings.peers.iter().map(|peer| &*peer.name).collect();
+            let result = office.carry_out(name, &peers, order).await;
             let _ = inputs.send(Input::Ordered { resource, result });
         });
     }

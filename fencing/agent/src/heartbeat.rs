@@ -82,6 +82,7 @@ mod tests {
                 services_term: 8,
                 witness: true,
                 arbiter: "etcd 0123456789ab".into(),
+                follows: Some(2),
                 hung: true,
                 ask: Question::None,
                 released: Question::None,

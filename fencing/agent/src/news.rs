@@ -91,7 +91,10 @@ pub(crate) fn views(
     let resources = settings.resources.entries();
     resources
         .map(|(at, resource)| {
-            let peer = settings.peers[resource.peer].node;
+            let members = resource.members.iter();
+            let nodes: Vec<u8> = members
+                .map(|member| settings.peers[member.peer].node)
+                .collect();
             let said = match look {
                 Look::Silent => view::Look::Silent,
                 Look::Gone => view::Look::Gone,
@@ -100,7 +103,7 @@ pub(crate) fn views(
                     replica::said_of(status.pid, named.find(|one| one.name == resource.name))
                 }
             };
-            (at, view::news(&said, peer))
+            (at, view::news(&said, &nodes))
         })
         .collect()
 }

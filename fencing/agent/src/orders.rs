@@ -4,7 +4,7 @@ use std::{path::Path, process::Stdio, time::Duration};
 
 use tokio::{process::Command, time::timeout};
 use twindisk_control::protocol::{Ask, ReceiptWord};
-use twindisk_fencing_core::Order;
+use twindisk_fencing_core::{Order, PeerIndex, Table};
 
 use crate::replica;
 
@@ -22,13 +22,14 @@ impl Office {
     pub(crate) async fn carry_out(
         &self,
         resource: &str,
-        peer: &str,
+        peers: &Table<PeerIndex, &str>,
         order: Order,
     ) -> Result<(), String> {
         let resource = resource.to_owned();
-        let receipt = |kind, detail, met| Ask::Receipt {
+        let name = |peer: PeerIndex| Some(peers[peer].to_owned());
+        let receipt = |kind, about, detail, met| Ask::Receipt {
             resource: resource.clone(),
-            about: Some(peer.to_owned()),
+            about: name(about),
             kind,
             detail,
             met: Some(met),
@@ -38,9 +39,15 @@ impl Office {
                 resource: resource.clone(),
                 force: None,
             },
-            Order::ReceiptFenced { detail, met } => receipt(ReceiptWord::Fenced, detail, met),
-            Order::ReceiptReleased { detail, met } => receipt(ReceiptWord::Released, detail, met),
-            Order::ReceiptGranted { detail, met } => receipt(ReceiptWord::Granted, detail, met),
+            Order::ReceiptFenced { about, detail, met } => {
+                receipt(ReceiptWord::Fenced, about, detail, met)
+            }
+            Order::ReceiptReleased { about, detail, met } => {
+                receipt(ReceiptWord::Released, about, detail, met)
+            }
+            Order::ReceiptGranted { about, detail, met } => {
+                receipt(ReceiptWord::Granted, about, detail, met)
+            }
             Order::StepDown => Ask::Demote {
                 resource: resource.clone(),
                 abandon: true,
@@ -49,9 +56,9 @@ impl Office {
                 resource: resource.clone(),
             },
             Order::Outdate { offline: true } => return self.outdate_offline(&resource).await,
-            Order::HandOver => Ask::Switchover {
+            Order::HandOver { to } => Ask::Switchover {
                 resource: resource.clone(),
-                to: Some(peer.to_owned()),
+                to: name(to),
             },
         };
         replica::ask(Path::new(&self.control_socket), ask, PATIENCE)

@@ -174,11 +174,11 @@ mod tests {
             why: Some("its I/O loop is stuck".into()),
             replica: None,
         };
-        let told = |resource: &ResourceStatus| view::news(&said_of(1, Some(resource)), 2);
+        let told = |resource: &ResourceStatus| view::news(&said_of(1, Some(resource)), &[2]);
         assert_eq!(told(&resource), None, "nothing new is known");
         resource.running = false;
         assert_eq!(told(&resource), Some(None), "it has stopped");
-        assert_eq!(view::news(&said_of(1, None), 2), Some(None));
+        assert_eq!(view::news(&said_of(1, None), &[2]), Some(None));
     }
 
     #[tokio::test]

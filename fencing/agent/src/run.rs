@@ -19,8 +19,8 @@ use tracing::{debug, info, warn};
 use twindisk_arbiter::Keeper;
 use twindisk_control::config::{Arbiter, Config, Node};
 use twindisk_fencing_core::{
-    Action, Agent, Beat, Level, Looking, PathIndex, PeerIndex, ReplicaView, ResourceIndex, Table,
-    Time, as_ms,
+    Action, Agent, Beat, Level, Looking, Operator, PathIndex, PeerIndex, ReplicaView,
+    ResourceIndex, Table, Time, as_ms,
 };
 use twindisk_services::{Host, Programs, Stack};
 use twindisk_stonith::{Confirmations, Fencer, SearchPath};
@@ -118,7 +118,7 @@ pub(crate) enum Input {
     },
     /// A switchover that was not possible yet is tried again.
     SwitchOver {
-        resource: ResourceIndex,
+        wish: Operator,
         until: Instant,
         to: oneshot::Sender<AgentAnswer>,
     },
@@ -369,13 +369,9 @@ impl Driver {
             Input::Pinged(reachable) => agent.handle_ping(now, reachable),
             Input::Services { resource, result } => agent.handle_services(now, resource, result),
             Input::Stored { version, result } => agent.handle_stored(now, version, result),
-            Input::SwitchOver {
-                resource,
-                until,
-                to,
-            } => {
+            Input::SwitchOver { wish, until, to } => {
                 drop(agent);
-                self.switch_over(resource, until, to);
+                self.switch_over(wish, until, to);
             }
             Input::Noticed {
                 level,

@@ -3,9 +3,10 @@
 use std::{collections::VecDeque, time::Duration};
 
 use crate::{
-    Action, Beat, BeatResource, Config, Level, Memory, Operator, PathIndex, PeerIndex, Question,
-    ResourceIndex, Role, Services, Serving, Table, Time, as_ms,
+    Action, Beat, BeatResource, Config, Level, MemberIndex, Memory, Operator, PathIndex, PeerIndex,
+    Question, ResourceIndex, Role, Services, Serving, Table, Time, as_ms,
     fence::{Fencing, RETRY},
+    member::Member,
     memory::term_of,
     mutants::Mutated,
     peer::Peer,
@@ -64,6 +65,7 @@ impl Agent {
         let peers = config.peers.iter().map(|peer| Peer::new(&peer.paths));
         let resources = config.resources.iter().map(|one| Resource {
             services_term: term_of(&memory.services, &one.name).unwrap_or(0),
+            members: one.members.iter().map(|_| Member::default()).collect(),
             ..Resource::default()
         });
         Self {
@@ -242,7 +244,7 @@ impl Agent {
                 self.leaving = true;
                 self.beat_now = true;
             }
-            Operator::Switchover(resource) => {
+            Operator::Switchover { resource, to } => {
                 let name = &self.config.resources[resource].name;
                 if self.memory.maintenance || self.leaving {
                     return Err(format!(
@@ -257,13 +259,23 @@ impl Agent {
                         "{name} is not primary on this node: ask the agent of the node that is"
                     ));
                 };
-                if !view.linked || view.suspended {
+                let linked = |member: &MemberIndex| view.peers[*member].linked;
+                let meant = |member: &MemberIndex| {
+                    to.is_none_or(|to| self.peer_of(resource, *member) == to)
+                };
+                // The first that could have it; or whoever can't, which is told why.
+                let able = self.members(resource).filter(meant).filter(linked);
+                let to = able.min_by_key(|member| {
+                    let in_sync = view.peers[*member].in_sync;
+                    (!in_sync, self.peer_is_free(resource, *member).is_err())
+                });
+                let Some(to) = to.filter(|_| !view.suspended) else {
                     return Err(format!(
                         "{name} is not connected to its standby: there is nobody to take over"
                     ));
-                }
-                self.peer_is_free(resource)?;
-                self.resources[resource].switching = true;
+                };
+                self.peer_is_free(resource, to)?;
+                self.resources[resource].switching = Some(to);
             }
             Operator::Adopt(resource) => self.adopt(resource)?,
             Operator::Yield => self.yield_services()?,
@@ -314,7 +326,11 @@ impl Agent {
         let dead = self.config.profile.dead();
         for at in self.peers.keys() {
             let peer = &self.peers[at];
-            let resources = self.config.resources.entries();
+            let shared = self.config.resources.entries();
+            let shared = shared.filter_map(|(resource, config)| {
+                let member = config.member(at)?;
+                Some(self.said_of(resource, member))
+            });
             let beat = Beat {
                 from: self.config.node,
                 to: self.config.peers[at].node,
@@ -329,16 +345,14 @@ impl Agent {
                 hears: peer.hears(self.now, self.config.profile.warn()),
                 leaving: self.leaving,
                 fence_latency: as_ms(peer.latency),
-                resources: resources
-                    .filter(|(_, config)| config.peer == at)
-                    .map(|(resource, _)| self.said_of(resource))
-                    .collect(),
+                resources: shared.collect(),
             };
             self.act(Action::Send { peer: at, beat });
         }
     }
 
-    fn said_of(&self, resource: ResourceIndex) -> BeatResource {
+    /// What is said of a resource to a member.
+    fn said_of(&self, resource: ResourceIndex, member: MemberIndex) -> BeatResource {
         let state = &self.resources[resource];
         let view = state.view.as_ref();
         let has_services = self.config.resources[resource].has_services;
@@ -374,10 +388,11 @@ impl Agent {
             },
             witness: self.config.resources[resource].arbiter,
             arbiter: self.config.resources[resource].arbiter_id.clone(),
-            ask: state
+            follows: self.follows(resource),
+            ask: state.members[member]
                 .asking
                 .map_or(Question::None, |asking| asking.question),
-            released: state.released,
+            released: state.members[member].released,
         }
     }
 

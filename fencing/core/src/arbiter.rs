@@ -11,11 +11,14 @@ use std::time::Duration;
 use twindisk_arbiter::{Answer, Ask, Nonce, Record, Version};
 
 use crate::{
-    Action, Agent, Level, Order, ReplicaView, ResourceIndex, Role, Time, as_ms,
+    Action, Agent, Level, MemberIndex, Order, ReplicaView, ResourceIndex, Role, Time, as_ms,
     conflict::Named,
     memory::{Seen, seen_of},
     mutants::Mutant,
 };
+
+/// The other node: where there is an arbiter, it is the only one.
+pub(crate) const OTHER: MemberIndex = MemberIndex::new(0);
 
 /// A person is told when it has not answered for so long.
 const MISSED_MS: u64 = 60_000;
@@ -77,8 +80,7 @@ impl Agent {
             Ok((answer, seen)) => {
                 state.missed = None;
                 state.answered = Some(since);
-                let peer = self.config.resources[resource].peer;
-                let other = self.config.peers[peer].node;
+                let other = self.other(resource);
                 let ago = seen.iter().find(|(node, _)| *node == other);
                 // The answer was under way: it asked then, or later.
                 let at = ago.map(|(_, ms)| since.before(Duration::from_millis(*ms)));
@@ -191,8 +193,9 @@ impl Agent {
         let met = state
             .view
             .as_ref()
-            .filter(|view| !view.linked)
-            .map(|view| view.met);
+            .map(|view| &view.peers[OTHER])
+            .filter(|peer| !peer.linked)
+            .map(|peer| peer.met);
         if state.view.is_some() && state.arbiter.granted != met {
             state.arbiter.granted = None;
         }
@@ -216,7 +219,8 @@ impl Agent {
                 return Some(next);
             }
             // What it held while the two were connected may have changed since.
-            let parted = self.resources[resource]
+            let parted = self
+                .member(resource, OTHER)
                 .lost
                 .is_some_and(|lost| answered < lost);
             if parted && self.wants_claim(resource, &view) {
@@ -235,7 +239,7 @@ impl Agent {
             let record = record?;
             let term = record.term.max(view.term) + 1;
             let to = record.next(self.nonce(), term, vec![me], me);
-            let (from, met) = (Some(record.stamp), view.met);
+            let (from, met) = (Some(record.stamp), view.peers[OTHER].met);
             return Some((Asked::Claim { met }, Ask::Swap { from, to }));
         }
         if !self.both_have_everything(view) {
@@ -275,26 +279,28 @@ impl Agent {
 
     /// The two are connected, one is primary, and the other has everything that was acknowledged.
     fn both_have_everything(&self, view: &ReplicaView) -> bool {
-        let primary = view.role == Role::Primary || view.peer_role == Some(Role::Primary);
-        let equal = view.peer_in_sync && !view.suspended;
+        let other = &view.peers[OTHER];
+        let primary = view.role == Role::Primary || other.role == Some(Role::Primary);
+        let equal = other.in_sync && !view.suspended;
         let early = self.mutant(Mutant::PublishEarly) && view.role == Role::Primary;
-        view.linked && primary && equal || early && !view.suspended
+        other.linked && primary && equal || early && !view.suspended
     }
 
     /// This node would go on without the other one.
     fn wants_claim(&self, resource: ResourceIndex, view: &ReplicaView) -> bool {
         let state = &self.resources[resource];
-        let needs = !view.linked && view.peer_in_sync && view.up_to_date;
-        let free = state.right.is_none() && state.arbiter.granted.is_none();
+        let needs = view.is_missing(OTHER) && view.up_to_date;
+        let has_right = state.members[OTHER].right.is_some();
+        let free = !has_right && state.arbiter.granted.is_none();
         if !needs || !free || self.memory.maintenance || self.in_conflict(resource) {
             return false;
         }
         match view.role {
             Role::Primary => view.suspended,
             Role::Standby => {
-                let peer = self.config.resources[resource].peer;
-                let lacks = self.would_take_over(resource, view);
-                lacks && !self.peers[peer].has_left() && self.reason(resource).is_some()
+                let peer = self.peer_of(resource, OTHER);
+                let lacks = self.would_take_over(resource, view, OTHER);
+                lacks && !self.peers[peer].has_left() && self.reason(resource, OTHER).is_some()
             }
         }
     }
@@ -312,12 +318,12 @@ impl Agent {
     /// primary that has lost its clients, or stood still.
     fn is_its_turn(&self, resource: ResourceIndex, view: &ReplicaView) -> bool {
         let state = &self.resources[resource];
-        let peer = &self.peers[self.config.resources[resource].peer];
+        let peer = &self.peers[self.peer_of(resource, OTHER)];
         let (dead, delay) = (
             self.config.profile.dead(),
             self.config.profile.fence_delay(),
         );
-        let Some(lost) = state.lost else {
+        let Some(lost) = state.members[OTHER].lost else {
             return false;
         };
         let stalled = self
@@ -347,12 +353,12 @@ impl Agent {
     /// one was.
     pub(crate) fn due_word(&self, resource: ResourceIndex, view: &ReplicaView) -> Option<Order> {
         let state = &self.resources[resource];
-        if !self.config.resources[resource].arbiter || view.linked || !view.peer_in_sync {
+        if !self.config.resources[resource].arbiter || !view.is_missing(OTHER) {
             return None;
         }
         let arbiter = &state.arbiter;
-        if let Some(met) = arbiter.granted.filter(|met| *met == view.met)
-            && state.right.is_none()
+        if let Some(met) = arbiter.granted.filter(|met| *met == view.peers[OTHER].met)
+            && state.members[OTHER].right.is_none()
         {
             let version = arbiter.version().unwrap_or(Version { epoch: 0, seq: 0 });
             let detail = format!(
@@ -360,9 +366,10 @@ impl Agent {
                 self.keeper_of(resource),
                 version.epoch,
                 version.seq,
-                self.config.peers[self.config.resources[resource].peer].name
+                self.member_name(resource, OTHER)
             );
-            return Some(Order::ReceiptGranted { detail, met });
+            let about = self.peer_of(resource, OTHER);
+            return Some(Order::ReceiptGranted { about, detail, met });
         }
         (view.role == Role::Primary && view.suspended && self.has_lost(resource))
             .then_some(Order::StepDown)
@@ -372,7 +379,7 @@ impl Agent {
     pub(crate) fn has_lost(&self, resource: ResourceIndex) -> bool {
         let state = &self.resources[resource];
         let arbiter = &state.arbiter;
-        let fresh = state
+        let fresh = state.members[OTHER]
             .lost
             .zip(arbiter.answered)
             .is_some_and(|(lost, answered)| answered >= lost);
@@ -427,7 +434,7 @@ impl Agent {
         }
         let keeper = self.keeper_of(resource);
         let arbiter = &self.resources[resource].arbiter;
-        let peer = &self.config.peers[config.peer];
+        let peer = &self.config.peers[self.peer_of(resource, OTHER)];
         if let Some(since) = arbiter.missed {
             let seconds = self.now.since(since).as_secs();
             return Some(format!(
@@ -464,7 +471,7 @@ impl Agent {
     }
 
     fn other(&self, resource: ResourceIndex) -> u8 {
-        self.config.peers[self.config.resources[resource].peer].node
+        self.config.peers[self.peer_of(resource, OTHER)].node
     }
 
     fn both(&self, resource: ResourceIndex) -> Vec<u8> {

@@ -66,6 +66,9 @@ pub struct BeatResource {
     /// Which arbiter, as [`ResourceConfig::arbiter_id`](crate::ResourceConfig). (An earlier version does not say so.)
     #[serde(default)]
     pub arbiter: String,
+    /// The node of the primary that its replica is connected to, if it is. (An agent of an earlier version does not say so.)
+    #[serde(default)]
+    pub follows: Option<u8>,
     /// Whether the sender asks the receiver's replica to record itself as Outdated.
     pub ask: Question,
     /// The question for which the sender's replica has done so.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PathIndex, PeerIndex, ResourceIndex, Table};
+use crate::{MemberIndex, PathIndex, PeerIndex, ResourceIndex, Table};
 
 /// All times of an agent, derived from one choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +76,12 @@ impl Profile {
         self.dead().saturating_mul(5)
     }
 
+    /// How long a standby that could be promoted leaves that to one that comes before it.
+    #[must_use]
+    pub const fn succession(self) -> Duration {
+        self.dead().saturating_mul(2)
+    }
+
     /// How long a process that died on a living host has to come back before its role is taken.
     #[must_use]
     pub const fn restart_grace(self) -> Duration {
@@ -129,17 +135,33 @@ pub struct PeerConfig {
     pub can_fence: bool,
 }
 
-/// A resource with two nodes.
+/// A resource of this node.
 #[derive(Clone, Debug)]
 pub struct ResourceConfig {
     /// Its name.
     pub name: String,
-    /// The other node.
-    pub peer: PeerIndex,
+    /// The other nodes that have a copy, in the order in which they are to take over.
+    pub members: Table<MemberIndex, MemberConfig>,
     /// Services follow the primary role.
     pub has_services: bool,
-    /// A record of it is kept elsewhere, and grants the next term instead of fencing (R8).
+    /// A record of it is kept elsewhere, and grants the next term instead of fencing (R8). Then there is one other node.
     pub arbiter: bool,
     /// Which arbiter the configuration names: its kind, and a digest after a space; empty: a witness, or none.
     pub arbiter_id: String,
+}
+
+/// Another node that has a copy of a resource.
+#[derive(Clone, Copy, Debug)]
+pub struct MemberConfig {
+    /// Which one.
+    pub peer: PeerIndex,
+    /// It comes before this node where both could take over.
+    pub preferred: bool,
+}
+
+impl ResourceConfig {
+    /// The member that a peer is, if it is one.
+    pub(crate) fn member(&self, peer: PeerIndex) -> Option<MemberIndex> {
+        self.members.position(|member| member.peer == peer)
+    }
 }

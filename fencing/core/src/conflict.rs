@@ -9,7 +9,8 @@ impl Agent {
     /// Whether the replica was in conflict with another one when it said something last, or the two nodes do not agree on who
     /// decides.
     pub(crate) fn in_conflict(&self, resource: ResourceIndex) -> bool {
-        if self.resources[resource].arbiters_differ {
+        let mut members = self.resources[resource].members.iter();
+        if members.any(|member| member.arbiters_differ) {
             return true;
         }
         let any = |one: &Resource| one.conflict.is_some();
@@ -42,14 +43,18 @@ impl Agent {
     pub(crate) fn compare_arbiters(&mut self, peer: PeerIndex, beat: &Beat) {
         for resource in self.resources.keys() {
             let config = &self.config.resources[resource];
-            let mut said = beat.resources.iter().filter(|_| config.peer == peer);
+            let Some(member) = config.member(peer) else {
+                continue;
+            };
+            let mut said = beat.resources.iter();
             let Some(said) = said.find(|said| said.name == config.name) else {
                 continue;
             };
             let here = Named::new(&config.arbiter_id, config.arbiter);
             let there = Named::new(&said.arbiter, said.witness);
             let differ = here.differs(there);
-            let before = std::mem::replace(&mut self.resources[resource].arbiters_differ, differ);
+            let state = &mut self.resources[resource].members[member];
+            let before = std::mem::replace(&mut state.arbiters_differ, differ);
             if differ && !before {
                 let name = &self.config.peers[peer].name;
                 let what = format!(

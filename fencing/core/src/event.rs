@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use twindisk_arbiter::{Ask, Version};
 
-use crate::{Beat, Memory, PeerIndex, ResourceIndex};
+use crate::{Beat, MemberIndex, Memory, PeerIndex, ResourceIndex, Table};
 
 /// Milliseconds of a clock that never steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,14 +81,8 @@ pub struct ReplicaView {
     pub open: bool,
     /// I/O waits for a replica of the in-sync set.
     pub suspended: bool,
-    /// It is connected to the peer.
-    pub linked: bool,
-    /// Names the last connection with it: never the same twice.
-    pub met: u64,
-    /// The peer's role, while connected.
-    pub peer_role: Option<Role>,
-    /// The peer belongs to the in-sync set.
-    pub peer_in_sync: bool,
+    /// What it says of each other one.
+    pub peers: Table<MemberIndex, PeerView>,
     /// It is in conflict with another replica, and no person has decided yet whose data counts: what it says of that.
     pub conflict: Option<String>,
     /// Its writes wait for space on its disk: what it says of that.
@@ -101,6 +95,42 @@ pub struct ReplicaView {
     pub oldest: Duration,
 }
 
+/// What the local replica of a resource says of another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerView {
+    /// The two are connected.
+    pub linked: bool,
+    /// Names their last connection: never the same twice.
+    pub met: u64,
+    /// Its role, while connected.
+    pub role: Option<Role>,
+    /// It belongs to the in-sync set.
+    pub in_sync: bool,
+    /// I/O waits for it.
+    pub awaited: bool,
+    /// A right about it is in force.
+    pub has_receipt: bool,
+}
+
+impl ReplicaView {
+    /// A member belongs to the in-sync set, is not connected, and what it may have done meanwhile is not known.
+    pub(crate) fn is_missing(&self, member: MemberIndex) -> bool {
+        let peer = &self.peers[member];
+        peer.in_sync && !peer.linked
+    }
+
+    /// Another replica of the in-sync set than this one has a copy that counts.
+    pub(crate) fn has_others(&self) -> bool {
+        self.peers.iter().any(|peer| peer.in_sync)
+    }
+
+    /// Another replica that is connected is primary.
+    pub(crate) fn follows(&self) -> bool {
+        let leads = |peer: &PeerView| peer.role == Some(Role::Primary);
+        self.peers.iter().any(leads)
+    }
+}
+
 /// When the driver began to look at a replica: a status and the answer to an order come over two connections, and either
 /// may overtake the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,22 +141,28 @@ pub struct Looking(pub(crate) u64);
 pub enum Order {
     /// Become primary.
     Promote,
-    /// Take the receipt that the peer was powered off.
+    /// Take the receipt that a peer was powered off.
     ReceiptFenced {
+        /// Which one.
+        about: PeerIndex,
         /// What was done, by whom.
         detail: String,
         /// The last connection when that was done.
         met: u64,
     },
-    /// Take the receipt that the peer recorded itself as Outdated.
+    /// Take the receipt that a peer recorded itself as Outdated.
     ReceiptReleased {
+        /// Which one.
+        about: PeerIndex,
         /// What was said, by whom.
         detail: String,
         /// The last connection when it was asked for.
         met: u64,
     },
-    /// Take the receipt that the arbiter has granted the next term.
+    /// Take the receipt that the arbiter has granted the next term in place of a peer.
     ReceiptGranted {
+        /// Which one.
+        about: PeerIndex,
         /// By which record.
         detail: String,
         /// The last connection when it was claimed.
@@ -139,8 +175,11 @@ pub enum Order {
         /// Its process is gone: write it into the metadata, under its lock.
         offline: bool,
     },
-    /// Hand the role to the peer.
-    HandOver,
+    /// Hand the role to a peer.
+    HandOver {
+        /// Which one.
+        to: PeerIndex,
+    },
 }
 
 /// Services of a resource.
@@ -171,8 +210,13 @@ pub enum Operator {
     Clear,
     /// A person has switched a peer off, and vouches for it.
     Confirm(PeerIndex),
-    /// Give the role of a resource to the other node, services first.
-    Switchover(ResourceIndex),
+    /// Give the role of a resource to another node, services first.
+    Switchover {
+        /// Which resource.
+        resource: ResourceIndex,
+        /// Which node; `None`: the first one that could have it.
+        to: Option<PeerIndex>,
+    },
     /// The record of a resource's arbiter begins anew: the two replicas have everything.
     Adopt(ResourceIndex),
     /// `twindisk serve` is about to be stopped: bring all services down, and none up before it was started again (R12).

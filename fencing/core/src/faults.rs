@@ -8,7 +8,6 @@ impl Agent {
     /// What is wrong with the disks of a resource, as far as this node knows.
     fn faults(&self, resource: ResourceIndex) -> Vec<String> {
         let state = &self.resources[resource];
-        let config = &self.config.resources[resource];
         let mut faults = state
             .view
             .as_ref()
@@ -25,14 +24,14 @@ impl Agent {
             );
         }
         let hang = self.config.profile.hang();
-        if self
-            .said(resource)
-            .is_some_and(|said| Duration::from_millis(said.oldest_ms) >= hang)
-        {
-            let peer = &self.config.peers[config.peer].name;
-            faults.push(format!(
-                "the disk of {peer} answers nothing, or its process says nothing"
-            ));
+        for member in self.members(resource) {
+            let said = self.said(resource, member);
+            if said.is_some_and(|said| Duration::from_millis(said.oldest_ms) >= hang) {
+                let peer = self.member_name(resource, member);
+                faults.push(format!(
+                    "the disk of {peer} answers nothing, or its process says nothing"
+                ));
+            }
         }
         faults
     }

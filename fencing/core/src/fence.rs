@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    Action, Agent, Intent, Level, PeerIndex, ResourceIndex, Role, Time, as_ms, mutants::Mutant,
-    resource::Reason,
+    Action, Agent, Intent, Level, MemberIndex, PeerIndex, ResourceIndex, Role, Time, as_ms,
+    mutants::Mutant, resource::Reason,
 };
 
 /// After so many shots within [`DAMPING_WINDOW`] each further one waits.
@@ -156,13 +156,18 @@ impl Agent {
     /// The power of a peer was read, or could not be.
     pub fn handle_power(&mut self, now: Time, peer: PeerIndex, on: Option<bool>) {
         self.advance(now);
+        let first = !self.leaves_to_another(peer);
         if let Fencing::Waiting {
-            until, failed: 0, ..
+            until,
+            failed: 0,
+            table,
         } = &mut self.peers[peer].fencing
             && on == Some(false)
             && *until > now
         {
-            *until = now;
+            // Who comes first among the standbys goes on at once, and this one only if nothing comes of that.
+            let turn = if first { now } else { now.after(table.delay) };
+            *until = turn.min(*until);
             let name = &self.config.peers[peer].name;
             let what = format!("the power of {name} is off already: nobody has to be waited for");
             self.report(Level::Info, None, what);
@@ -185,7 +190,7 @@ impl Agent {
             Fencing::Idle => {
                 if reasons
                     .iter()
-                    .any(|reason| self.forget_old_proof(reason.resource))
+                    .any(|reason| self.forget_old_proof(reason.resource, reason.member))
                 {
                     return true;
                 }
@@ -316,10 +321,10 @@ impl Agent {
             latency,
         };
         let lost = reasons.iter().filter_map(|reason| {
-            let resource = &self.resources[reason.resource];
-            let noticed = silent?.max(resource.lost?);
+            let member = self.member(reason.resource, reason.member);
+            let noticed = silent?.max(member.lost?);
             // One that stood still (its disk hung, say) notices later than the other one, which is in a slot of its own by now.
-            let earliest = silent?.max(resource.moved_before);
+            let earliest = silent?.max(member.moved_before);
             let in_time = table(earliest).is_open(earliest, noticed);
             Some(if in_time || self.mutant(Mutant::LateForTheRace) {
                 noticed
@@ -354,7 +359,7 @@ impl Agent {
         let shared = || {
             let resources = self.resources.iter().zip(&self.config.resources);
             resources
-                .filter(|(_, config)| config.peer == peer)
+                .filter(|(_, config)| config.member(peer).is_some())
                 .map(|(state, config)| (state.view.as_ref().map(|view| view.role), &config.name))
         };
         let here = shared().any(|(role, _)| role == Some(Role::Primary));
@@ -372,7 +377,7 @@ impl Agent {
         let place = match (here, there) {
             (true, false) => 0,
             (true, true) => u32::from(!lower),
-            (false, true) => 1,
+            (false, true) => 1 + u32::from(self.leaves_to_another(peer)),
             (false, false) => 1 + u32::from(!lower),
         };
         // A shot that was decided while this node stood still must have hit, or be known not to come.
@@ -411,8 +416,10 @@ impl Agent {
         };
         let resources = self.resources.iter_mut().zip(&self.config.resources);
         for (state, config) in resources.take(most) {
-            if config.peer == peer {
-                state.fired_met = state.view.as_ref().map_or(0, |view| view.met);
+            if let Some(member) = config.member(peer) {
+                let view = state.view.as_ref();
+                let met = view.map_or(0, |view| view.peers[member].met);
+                state.members[member].fired_met = met;
             }
         }
     }
@@ -430,11 +437,15 @@ impl Agent {
     }
 
     /// The replicas have met since the peer was off: whatever it is now, that is over. Says whether it was.
-    pub(crate) fn forget_old_proof(&mut self, resource: ResourceIndex) -> bool {
+    pub(crate) fn forget_old_proof(
+        &mut self,
+        resource: ResourceIndex,
+        member: MemberIndex,
+    ) -> bool {
         let state = &self.resources[resource];
-        let met = state.view.as_ref().map(|view| view.met);
-        let peer = self.config.resources[resource].peer;
-        if met == Some(state.fired_met) || self.peers[peer].proof.take().is_none() {
+        let met = state.view.as_ref().map(|view| view.peers[member].met);
+        let peer = self.peer_of(resource, member);
+        if met == Some(state.members[member].fired_met) || self.peers[peer].proof.take().is_none() {
             return false;
         }
         let (name, peer) = (
@@ -450,15 +461,18 @@ impl Agent {
 
     /// What the peer was shot for is done: its resources go on here, or can't.
     fn nobody_needs_it_off(&self, peer: PeerIndex) -> bool {
-        let resources = self.resources.iter().zip(&self.config.resources);
-        resources
-            .filter(|(_, config)| config.peer == peer)
-            .all(|(state, _)| {
-                state.view.as_ref().is_some_and(|view| match view.role {
-                    Role::Primary => !view.suspended,
-                    Role::Standby => !view.up_to_date,
-                })
+        self.resources.keys().all(|resource| {
+            let Some(member) = self.config.resources[resource].member(peer) else {
+                return true;
+            };
+            let view = self.resources[resource].view.as_ref();
+            view.is_some_and(|view| match view.role {
+                Role::Primary => !view.peers[member].awaited,
+                Role::Standby => {
+                    !view.up_to_date || self.has_another_leader(resource, view, member)
+                }
             })
+        })
     }
 
     pub(crate) fn forget_intent(&mut self, name: &str) {

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use crate::{
-    Action, Agent, HungIo, Level, ResourceIndex, Role, Time, mutants::Mutant, resource::Resource,
+    Action, Agent, HungIo, Level, MemberIndex, ResourceIndex, Role, Time, mutants::Mutant,
+    resource::Resource,
 };
 
 impl Resource {
@@ -49,18 +50,23 @@ impl Agent {
     /// Whether killing the process of the replicas makes anything better: each primary among them has somebody to take over.
     fn may_kill(&self) -> bool {
         let decides = !self.memory.maintenance && !self.memory.blocked && !self.leaving;
-        let dead = self.config.profile.dead();
-        let mut resources = self.resources.iter().zip(&self.config.resources);
+        let has_successor = |resource| self.successors(resource).next().is_some();
         self.config.hung_io == HungIo::Act
             && decides
-            && resources.all(|(state, config)| {
-                let view = state.view.as_ref();
-                view.is_none_or(|view| {
-                    let said = self.peers[config.peer].says(self.now, dead, &config.name);
-                    view.role == Role::Standby
-                        || view.peer_in_sync && said.is_some_and(|said| said.ready)
-                })
+            && self.resources.keys().all(|resource| {
+                let view = self.resources[resource].view.as_ref();
+                view.is_none_or(|view| view.role == Role::Standby || has_successor(resource))
             })
+    }
+
+    /// The members that would take over from this node, which is primary.
+    fn successors(&self, resource: ResourceIndex) -> impl Iterator<Item = MemberIndex> {
+        let view = self.resources[resource].view.as_ref();
+        self.members(resource).filter(move |member| {
+            let said = self.said_exactly(resource, *member);
+            view.is_some_and(|view| view.peers[*member].in_sync)
+                && said.is_some_and(|said| said.ready)
+        })
     }
 
     /// Whether this node would take a resource over if its primary were gone.
@@ -70,7 +76,7 @@ impl Agent {
         let able = state.view.as_ref().is_some_and(|view| {
             view.role == Role::Standby
                 && view.up_to_date
-                && view.peer_in_sync
+                && view.has_others()
                 && self.own_services_fit(resource, view)
         });
         decides && able && !self.is_stuck(resource)
@@ -86,11 +92,11 @@ impl Agent {
         self.resources[resource].killed && self.hangs(resource, self.config.profile.hung())
     }
 
-    /// The peer's agent has said for a while that its primary hangs and can't be killed. Who hangs itself (the disk may be
+    /// A member's agent has said for a while that its primary hangs and can't be killed. Who hangs itself (the disk may be
     /// one that both share) is no better.
-    pub(crate) fn has_hung_primary(&self, resource: ResourceIndex) -> bool {
+    pub(crate) fn has_hung_primary(&self, resource: ResourceIndex, member: MemberIndex) -> bool {
         let grace = self.config.profile.restart_grace();
-        let since = self.resources[resource].peer_hung;
+        let since = self.member(resource, member).hung;
         self.config.hung_io == HungIo::Act
             && since.is_some_and(|since| self.now.since(since) >= grace)
             && !self.is_stuck(resource)
@@ -98,8 +104,8 @@ impl Agent {
 
     /// A standby that lives and gets nothing done, its disk most likely, stops a primary as one does that is gone: each
     /// time that it is connected, comparing comes to nothing. It has as long as a primary that hangs.
-    pub(crate) fn waits_in_vain(&self, resource: ResourceIndex) -> bool {
-        let since = self.resources[resource].waits;
+    pub(crate) fn waits_in_vain(&self, resource: ResourceIndex, member: MemberIndex) -> bool {
+        let since = self.member(resource, member).waits;
         self.config.hung_io == HungIo::Act
             && since.is_some_and(|since| self.now.since(since) >= self.config.profile.hung())
             && !self.is_stuck(resource)
@@ -125,7 +131,9 @@ impl Agent {
     fn tell_hang(&mut self, resource: ResourceIndex) {
         let seconds = self.config.profile.hang().as_secs();
         let next = if self.may_kill() {
-            let peer = &self.config.peers[self.config.resources[resource].peer].name;
+            let peer = self.names(resource, |member| {
+                self.successors(resource).next() == Some(member)
+            });
             format!("if it goes on for as long again, its process is killed and {peer} takes over")
         } else {
             "a watchdog, if there is one, is fed no longer and resets this host".to_owned()

@@ -52,6 +52,8 @@ macro_rules! key {
 key! {
     /// A node that shares a resource with this one: its place in [`Config::peers`](crate::Config::peers).
     PeerIndex,
+    /// Another node that has a copy of a resource: its place in [`ResourceConfig::members`](crate::ResourceConfig::members).
+    MemberIndex,
     /// A resource: its place in [`Config::resources`](crate::Config::resources).
     ResourceIndex,
     /// A heartbeat path to a peer: its place in [`PeerConfig::paths`](crate::PeerConfig::paths).
@@ -110,6 +112,14 @@ impl<K: Key, T> Table<K, T> {
     /// Each row with its key.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = (K, &T)> {
         self.keys().zip(&self.rows)
+    }
+
+    /// Each row with its key, to change it.
+    pub fn entries_mut(&mut self) -> impl ExactSizeIterator<Item = (K, &mut T)> {
+        self.rows
+            .iter_mut()
+            .enumerate()
+            .map(|(at, row)| (K::new(at), row))
     }
 
     /// The key of the first row of which that is so.
@@ -177,3 +187,11 @@ impl<K, T> Default for Table<K, T> {
         Self::from(Vec::new())
     }
 }
+
+impl<K, T: PartialEq> PartialEq for Table<K, T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.rows == other.rows
+    }
+}
+
+impl<K, T: Eq> Eq for Table<K, T> {}

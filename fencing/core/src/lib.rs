@@ -16,6 +16,7 @@ mod fence;
 mod freed;
 mod hang;
 mod index;
+mod member;
 mod memory;
 mod mutants;
 mod no_space;
@@ -30,12 +31,13 @@ mod unserved;
 
 pub use agent::Agent;
 pub use beat::{Beat, BeatResource, Question, Serving};
-pub use config::{Config, HungIo, PeerConfig, Profile, ResourceConfig};
+pub use config::{Config, HungIo, MemberConfig, PeerConfig, Profile, ResourceConfig};
 pub use event::{
-    Action, Led, Level, Looking, Operator, Order, ReplicaView, Role, Services, Time, as_ms,
+    Action, Led, Level, Looking, Operator, Order, PeerView, ReplicaView, Role, Services, Time,
+    as_ms,
 };
-pub use index::{Key, PathIndex, PeerIndex, ResourceIndex, Table};
-pub use memory::{Failover, Intent, Memory, Seen, TermOf};
+pub use index::{Key, MemberIndex, PathIndex, PeerIndex, ResourceIndex, Table};
+pub use memory::{Failover, Freed, Intent, Memory, Seen, TermOf};
 #[cfg(feature = "mutants")]
 pub use mutants::Mutant;
 pub use status::{AgentStatus, PathStatus, PeerSummary, ResourceSummary};

@@ -22,12 +22,48 @@ pub struct Memory {
     /// Services that may run here, with the term of the role that they were started for (R17).
     #[serde(default)]
     pub services: Vec<TermOf>,
-    /// Resources whose services were down on the peer in this term of the role, whoever had it, or after it (R12, R17).
+    /// Resources whose services were down on another node in this term of the role, whoever had it, or after it (R12, R17).
     #[serde(default)]
-    pub freed: Vec<TermOf>,
+    pub freed: Vec<Freed>,
     /// The newest record that was read of each resource's arbiter: one that holds an older one has forgotten something.
     #[serde(default)]
     pub records: Vec<Seen>,
+}
+
+/// The services of a resource were down on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Freed {
+    /// Which resource.
+    pub resource: String,
+    /// On which node; `None`: on the other one, as an agent of an earlier version knew them.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// In which term of the role, or after it.
+    pub term: u64,
+}
+
+impl Memory {
+    /// The newest term in which the services of a resource are known to have been down on a node, which `is_only` other one.
+    pub(crate) fn freed_on(&self, resource: &str, node: &str, is_only: bool) -> Option<u64> {
+        let about = |one: &&Freed| {
+            one.resource == resource && one.node.as_deref().map_or(is_only, |name| name == node)
+        };
+        self.freed.iter().filter(about).map(|one| one.term).max()
+    }
+
+    /// Remembers such a term, in place of an earlier one.
+    pub(crate) fn free(&mut self, resource: String, node: String, term: u64) {
+        self.freed.retain(|one| {
+            let same = one.node.as_ref().is_none_or(|name| *name == node);
+            one.resource != resource || !same
+        });
+        self.freed.push(Freed {
+            resource,
+            node: Some(node),
+            term,
+        });
+    }
 }
 
 /// A record that an arbiter held.

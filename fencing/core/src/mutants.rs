@@ -4,7 +4,7 @@
 //! `false`. Even in a build of the whole workspace, which unifies features, only an agent made by [`Agent::with_mutant`] has
 //! a bug, and only the simulator calls that. The `tidy` test checks both.
 
-use crate::{Agent, BeatResource, ResourceIndex};
+use crate::{Agent, BeatResource, MemberIndex, ResourceIndex};
 
 macro_rules! mutants {
     ($($(#[doc = $what:literal])+ $name:ident: $rule:literal,)+) => {
@@ -98,6 +98,16 @@ mutants! {
     /// A conflict of one resource keeps all from being decided.
     ConflictOfAny: "the way of a failover",
 
+    // One member of three taken for another.
+    /// That one node was powered off is a receipt about every other one.
+    ProofOfAny: "R2",
+    /// That the services of one node are down counts for all others.
+    FreedOfAny: "R12",
+    /// A standby has a primary fenced that another standby is connected to.
+    IgnoreWhoFollows: "R6",
+    /// A standby waits for ever for one that comes before it.
+    WaitForEver: "the way of a failover",
+
     // The service goes on.
     /// The peer is asked for a release only when its process is gone, not when it is a standby again.
     AskOnlyTheGone: "release",
@@ -121,9 +131,9 @@ impl Agent {
     }
 
     /// With this bug: the peer's agent has released another resource.
-    pub(crate) fn has_released_other(&self, resource: ResourceIndex) -> bool {
+    pub(crate) fn has_released_other(&self, resource: ResourceIndex, member: MemberIndex) -> bool {
         let config = &self.config.resources[resource];
-        let beat = self.peers[config.peer].beat.as_ref();
+        let beat = self.peers[self.peer_of(resource, member)].beat.as_ref();
         let other = |said: &BeatResource| said.name != config.name && said.released.is_asked();
         self.mutant(Mutant::ReleaseOfOther)
             && beat.is_some_and(|beat| beat.resources.iter().any(other))

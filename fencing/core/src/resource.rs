@@ -1,10 +1,16 @@
-//! A resource with two nodes, as this one sees it: what it needs, and what it may do.
+//! A resource, as this node sees it: what it needs, and what it may do.
 
 use std::time::Duration;
 
 use crate::{
-    Action, Agent, Failover, Level, Looking, Order, Question, ReplicaView, ResourceIndex, Role,
-    Services, Time, arbiter::Arbiter, as_ms, mutants::Mutant, services::Yielded, takeover::Answer,
+    Action, Agent, Failover, Level, Looking, MemberIndex, Order, PeerIndex, Question, ReplicaView,
+    ResourceIndex, Role, Services, Table, Time,
+    arbiter::Arbiter,
+    as_ms,
+    member::{Asking, Member, Right},
+    mutants::Mutant,
+    services::Yielded,
+    takeover::Answer,
 };
 
 /// Before an order that failed is given once more.
@@ -33,30 +39,12 @@ pub(crate) struct Resource {
     /// Orders that were answered: what was asked of the replica before the last answer is older than that.
     pub(crate) answered: u64,
     pub(crate) not_before: Time,
-    /// Since when the two replicas are not connected.
-    pub(crate) lost: Option<Time>,
-    /// When it was last seen to get something done before that.
-    pub(crate) moved_before: Time,
-    /// Since when the peer's agent says that its replica is not primary: it has no process, or is standby.
-    pub(crate) peer_idle: Option<Time>,
-    /// Since when the peer's agent says that its primary hangs and can't be killed.
-    pub(crate) peer_hung: Option<Time>,
-    /// Since when the I/O of the local primary waits for the peer, whether it is connected or not.
-    pub(crate) waits: Option<Time>,
+    /// What is known of each other node that has a copy.
+    pub(crate) members: Table<MemberIndex, Member>,
     /// Since when it could be promoted.
     pub(crate) promotable: Option<Time>,
-    /// What gave the right to take over since the peer was lost.
-    pub(crate) right: Option<String>,
-    /// The last connection of the replicas then.
-    pub(crate) right_met: u64,
-    /// What the peer's agent is asked, if it is.
-    pub(crate) asking: Option<Asking>,
-    /// The last connection of the replicas when the peer was fired at, or said to be off.
-    pub(crate) fired_met: u64,
-    /// The peer's question that the local replica is being outdated for.
-    pub(crate) outdating: Question,
-    /// The peer's question for which it was.
-    pub(crate) released: Question,
+    /// Whose question the local replica is being outdated for, and which.
+    pub(crate) outdating: Option<(MemberIndex, Question)>,
     /// The services of this node.
     pub(crate) services: Services,
     /// The term of the role that they belong to, while they are not known to be down; 0: not known (R17).
@@ -64,20 +52,18 @@ pub(crate) struct Resource {
     pub(crate) services_not_before: Time,
     /// The same, for those that did not go down.
     pub(crate) stop_not_before: Time,
-    /// Since when they would be started if those of the peer were known to be down (R12).
+    /// Since when they would be started if those of the other nodes were known to be down (R12).
     pub(crate) held_up: Option<Time>,
     /// That was reported.
     pub(crate) held_up_told: bool,
-    /// It is being promoted by this agent, which knew then that the peer's services were down.
+    /// It is being promoted by this agent, which knew then that the services of the other nodes were down.
     pub(crate) promotes: bool,
     /// The newest term in which the local replica was seen.
     pub(crate) seen_term: u64,
-    /// A person wants the role to go over.
-    pub(crate) switching: bool,
+    /// A person wants the role to go over to this one.
+    pub(crate) switching: Option<MemberIndex>,
     /// The replica is in conflict with another one: see `conflict`.
     pub(crate) conflict: Option<String>,
-    /// The other node's configuration names another arbiter: see `conflict`.
-    pub(crate) arbiters_differ: bool,
     /// Its writes wait for space: see `no_space`.
     pub(crate) no_space: Option<String>,
     /// What was told of disks that have failed or hang.
@@ -86,49 +72,39 @@ pub(crate) struct Resource {
     pub(crate) yielded: Option<Yielded>,
     /// What is known of its arbiter.
     pub(crate) arbiter: Arbiter,
-    /// The right is the arbiter's: the other node may live.
-    pub(crate) right_is_granted: bool,
     /// Since when nobody takes writes.
     pub(crate) unserved: Option<Time>,
     /// That was reported.
     pub(crate) unserved_told: bool,
 }
 
-/// The peer's agent is asked to let go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Asking {
-    pub(crate) question: Question,
-    /// Since when.
-    pub(crate) since: Time,
-    /// The last connection of the replicas then.
-    pub(crate) met: u64,
-}
-
 /// Why a peer is to be fenced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reason {
     pub(crate) resource: ResourceIndex,
+    /// The peer, as a member of that.
+    pub(crate) member: MemberIndex,
     pub(crate) why: &'static str,
 }
 
 impl Resource {
     /// This agent stood still: nothing that it waited for had its time.
     pub(crate) fn forgive(&mut self, now: Time) {
-        self.lost = self.lost.map(|_| now);
-        self.peer_idle = self.peer_idle.map(|_| now);
+        for member in self.members.iter_mut() {
+            member.forgive(now);
+        }
         // What was told stays true until somebody takes writes.
         self.unserved = self
             .unserved
             .map(|since| if self.unserved_told { since } else { now });
-        self.peer_hung = self.peer_hung.map(|_| now);
-        self.waits = self.waits.map(|_| now);
         self.held_up = self.held_up.map(|_| now);
-        self.asking = self.asking.map(|asking| Asking {
-            since: now,
-            ..asking
-        });
         self.moved = now;
         self.arbiter.forget();
+    }
+
+    /// A right was earned since a member was lost.
+    pub(crate) fn takes_over(&self) -> bool {
+        self.members.iter().any(|member| member.right.is_some())
     }
 }
 
@@ -161,15 +137,16 @@ impl Agent {
         let (was, is) = (before.as_ref(), state.view.as_ref());
         let primary = is.is_some_and(|view| view.role == Role::Primary);
         let standby = is.is_some_and(|view| view.role == Role::Standby);
-        let other = is.is_some_and(|view| view.peer_role == Some(Role::Primary));
+        let other = is.is_some_and(ReplicaView::follows);
         let same_run = was.zip(is).is_some_and(|(was, is)| was.run == is.run);
         let gave_up = same_run && !primary && was.is_some_and(|was| was.role == Role::Primary);
-        let linked = is.is_some_and(|view| view.linked);
         let is_suspended = is.is_some_and(|view| view.suspended);
         let can_promote = is.is_some_and(|view| view.can_promote && view.up_to_date && !primary);
         // What the other node would do if this one fell silent depends on it.
         let role = |view: &ReplicaView| view.role;
-        self.beat_now |= was.map(role) != is.map(role);
+        let follows = |view: &ReplicaView| view.follows();
+        let follows_another = state.members.len() > 1 && was.map(follows) != is.map(follows);
+        self.beat_now |= was.map(role) != is.map(role) || follows_another;
         let stands = same_run
             && was
                 .zip(is)
@@ -187,36 +164,41 @@ impl Agent {
         }
         let is = state.view.as_ref();
         let primary = is.is_some_and(|view| view.role == Role::Primary);
-        if led_changed {
-            state.peer_idle = state.peer_idle.map(|_| now);
-        }
-        if state.lost.is_none() {
-            state.moved_before = state.moved;
-        }
-        state.moved = state.moved.max(now.before(oldest.unwrap_or_default()));
-        state.lost = if linked {
-            None
-        } else {
-            state.lost.or(Some(now))
-        };
-        let waits = primary && is_suspended && state.view.as_ref().is_some_and(|v| v.peer_in_sync);
-        state.waits = waits.then(|| state.waits.unwrap_or(now));
         state.promotable = can_promote.then(|| state.promotable.unwrap_or(now));
+        let moved = state.moved;
+        state.moved = moved.max(now.before(oldest.unwrap_or_default()));
         // A takeover that is seen before its order is answered is counted with the answer.
         let promoting = state.order == Some(Order::Promote);
-        // They may have met and lost each other between two looks.
-        let met = is.is_some_and(|view| view.met != state.right_met);
-        if linked || met || primary && !is_suspended && !promoting {
-            state.right = None;
+        let several = state.members.len() > 1;
+        for (at, member) in state.members.entries_mut() {
+            let peer = state.view.as_ref().map(|view| &view.peers[at]);
+            let linked = peer.is_some_and(|peer| peer.linked);
+            if led_changed {
+                member.idle = member.idle.map(|_| now);
+            }
+            if member.lost.is_none() {
+                member.moved_before = moved;
+            }
+            member.lost = (!linked).then(|| member.lost.unwrap_or(now));
+            let waits = primary && peer.is_some_and(|peer| peer.awaited && peer.in_sync);
+            member.waits = waits.then(|| member.waits.unwrap_or(now));
+            // They may have met and lost each other between two looks.
+            let has_met = |right: &Right| peer.is_some_and(|peer| peer.met != right.met);
+            // R14: of three, two that meet may learn of a newer set from each other, and what was earned for the old one is void.
+            let void = several && !promoting && peer.is_some_and(|peer| !peer.has_receipt);
+            let over = linked || void || primary && !is_suspended && !promoting;
+            member.right.take_if(|right| over || has_met(right));
         }
-        let (switching, handing) = (state.switching, state.order == Some(Order::HandOver));
-        if switching && standby && !handing {
-            self.resources[resource].switching = false;
+        let handing = matches!(state.order, Some(Order::HandOver { .. }));
+        if state.switching.is_some() && standby && !handing {
+            self.resources[resource].switching = None;
             let what = "the switchover is given up: this node is not primary any more";
             self.report(Level::Warning, Some(resource), what.into());
         }
-        if linked {
-            self.forget_old_proof(resource);
+        for member in self.members(resource) {
+            if self.is_linked(resource, member) {
+                self.forget_old_proof(resource, member);
+            }
         }
         self.keep_services(resource);
         self.note_promotion(resource, led_changed);
@@ -242,7 +224,7 @@ impl Agent {
         self.resources[resource].answered += 1;
         // What the replica is now has to be seen first. An order that is refused may be carried out all the same, or half.
         self.resources[resource].known = false;
-        let outdating = std::mem::take(&mut self.resources[resource].outdating);
+        let outdating = self.resources[resource].outdating.take();
         if let Err(why) = result {
             let words = match order {
                 Order::Promote => "could not be promoted",
@@ -252,50 +234,79 @@ impl Agent {
                 Order::ReceiptGranted { .. } => "did not take the receipt",
                 Order::StepDown => "could not give up the role",
                 Order::Outdate { .. } => "could not be recorded as outdated",
-                Order::HandOver => "could not be handed over",
+                Order::HandOver { .. } => "could not be handed over",
             };
             self.resources[resource].not_before = now.after(ORDER_RETRY);
-            self.resources[resource].switching &= order != Order::HandOver;
+            if matches!(order, Order::HandOver { .. }) {
+                self.resources[resource].switching = None;
+            }
             self.report(Level::Warning, Some(resource), format!("{words}: {why}"));
             return self.decide();
         }
         match order {
             Order::Promote => self.promoted(resource),
-            Order::ReceiptFenced { detail, met } => {
-                self.entitled(resource, met, format!("fence: {detail}"));
+            Order::ReceiptFenced { about, detail, met } => {
+                let what = format!("fence: {detail}");
+                let is_granted = false;
+                let right = Right {
+                    what,
+                    met,
+                    is_granted,
+                };
+                self.entitled(resource, about, right);
             }
-            Order::ReceiptReleased { detail, met } => {
-                self.entitled(resource, met, format!("release: {detail}"));
+            Order::ReceiptReleased { about, detail, met } => {
+                let what = format!("release: {detail}");
+                let is_granted = false;
+                let right = Right {
+                    what,
+                    met,
+                    is_granted,
+                };
+                self.entitled(resource, about, right);
             }
-            Order::ReceiptGranted { detail, met } => {
-                self.entitled(resource, met, format!("arbiter: {detail}"));
-                self.resources[resource].right_is_granted = true;
+            Order::ReceiptGranted { about, detail, met } => {
+                let what = format!("arbiter: {detail}");
+                let is_granted = true;
+                let right = Right {
+                    what,
+                    met,
+                    is_granted,
+                };
+                self.entitled(resource, about, right);
             }
             Order::StepDown => {
                 let what = "has given up the role: the arbiter has granted the next term to the other node";
                 self.report(Level::Warning, Some(resource), what.into());
             }
             Order::Outdate { .. } => {
-                self.resources[resource].released = outdating;
+                if let Some((member, question)) = outdating {
+                    self.member_mut(resource, member).released = question;
+                }
                 self.beat_now = true; // I/O of the peer waits for it.
             }
-            Order::HandOver => self.resources[resource].switching = false,
+            Order::HandOver { .. } => self.resources[resource].switching = None,
         }
         self.decide();
     }
 
     /// The replica has stored a receipt. One of before they met again, which its disk took too long to store, is no right.
-    fn entitled(&mut self, resource: ResourceIndex, met: u64, right: String) {
+    fn entitled(&mut self, resource: ResourceIndex, about: PeerIndex, right: Right) {
+        let Some(member) = self.config.resources[resource].member(about) else {
+            return;
+        };
         let state = &mut self.resources[resource];
-        if state.view.as_ref().is_none_or(|view| view.met == met) {
-            (state.right, state.right_met) = (Some(right), met);
-            state.right_is_granted = false;
+        let met = state.view.as_ref().map(|view| view.peers[member].met);
+        if met.is_none_or(|met| met == right.met) {
+            state.members[member].right = Some(right);
         }
     }
 
     /// Takes a resource one step further.
     pub(crate) fn decide_resource(&mut self, resource: ResourceIndex) {
-        self.look_at_peer(resource);
+        for member in self.members(resource) {
+            self.look_at_member(resource, member);
+        }
         self.decide_arbiter(resource);
         self.decide_services(resource);
         let state = &self.resources[resource];
@@ -304,7 +315,10 @@ impl Agent {
         }
         if let Some(order) = self.due_order(resource) {
             let view = self.resources[resource].view.as_ref();
-            let free = view.is_some_and(|view| self.is_known_free(resource, view));
+            let mut members = self.members(resource);
+            let free = view.is_some_and(|view| {
+                members.all(|member| self.is_known_free(resource, view, member))
+            });
             self.resources[resource].promotes = free && order == Order::Promote;
             self.resources[resource].order = Some(order.clone());
             self.act(Action::Order(resource, order));
@@ -312,16 +326,18 @@ impl Agent {
     }
 
     fn due_order(&mut self, resource: ResourceIndex) -> Option<Order> {
-        match self.answer_to_ask(resource) {
-            Answer::Nothing => {}
-            Answer::Waits => return None,
-            Answer::Order(order) => return Some(order),
+        for member in self.members(resource) {
+            match self.answer_to_ask(resource, member) {
+                Answer::Nothing => {}
+                Answer::Waits => return None,
+                Answer::Order(order) => return Some(order),
+            }
         }
         if self.memory.maintenance {
             return None;
         }
-        if self.resources[resource].switching {
-            return self.due_handover(resource);
+        if let Some(to) = self.resources[resource].switching {
+            return self.due_handover(resource, to);
         }
         let state = &self.resources[resource];
         let view = state.view.as_ref()?;
@@ -331,17 +347,18 @@ impl Agent {
         if let Some(order) = self.due_word(resource, view) {
             return Some(order);
         }
-        if !view.linked && state.right.is_none() && view.peer_in_sync {
-            let receipt = self.due_receipt(resource, view);
-            if receipt.is_some() {
-                return receipt;
-            }
+        let mut lacking = self.members(resource).filter(|member| {
+            view.is_missing(*member) && self.member(resource, *member).right.is_none()
+        });
+        let receipt = lacking.find_map(|member| self.due_receipt(resource, view, member));
+        if receipt.is_some() {
+            return receipt;
         }
         self.should_promote(resource, view)
             .then_some(Order::Promote)
     }
 
-    fn due_handover(&mut self, resource: ResourceIndex) -> Option<Order> {
+    fn due_handover(&mut self, resource: ResourceIndex, to: MemberIndex) -> Option<Order> {
         let has_services = self.config.resources[resource].has_services;
         let state = &self.resources[resource];
         let down = !has_services
@@ -354,54 +371,75 @@ impl Agent {
         if !down || !primary {
             return None;
         }
-        if let Err(why) = self.peer_is_free(resource) {
-            self.resources[resource].switching = false;
+        if let Err(why) = self.peer_is_free(resource, to) {
+            self.resources[resource].switching = None;
             let what = format!("the switchover is given up: {why}");
             self.report(Level::Warning, Some(resource), what);
             return None;
         }
-        Some(Order::HandOver)
+        let to = self.peer_of(resource, to);
+        Some(Order::HandOver { to })
     }
 
-    /// What the replica is to be told of the peer: that it was released, or powered off.
-    fn due_receipt(&self, resource: ResourceIndex, view: &ReplicaView) -> Option<Order> {
-        let state = &self.resources[resource];
-        let peer = self.config.resources[resource].peer;
-        let said = self.said(resource);
+    /// What the replica is to be told of a member: that it was released, or powered off.
+    fn due_receipt(
+        &self,
+        resource: ResourceIndex,
+        view: &ReplicaView,
+        member: MemberIndex,
+    ) -> Option<Order> {
+        let state = self.member(resource, member);
+        let about = self.peer_of(resource, member);
+        let said = self.said(resource, member);
         let answered = |asking: &Asking| {
-            self.has_released_other(resource)
+            self.has_released_other(resource, member)
                 || said.is_some_and(|said| said.released == asking.question)
         };
         if let Some(Asking { met, .. }) = state.asking.filter(answered) {
-            let name = &self.config.peers[peer].name;
+            let name = &self.config.peers[about].name;
             let detail = format!("{name}'s agent recorded it as outdated");
-            return Some(Order::ReceiptReleased { detail, met });
+            return Some(Order::ReceiptReleased { about, detail, met });
         }
         let needs = match view.role {
-            Role::Primary => view.suspended,
-            Role::Standby => self.would_take_over(resource, view),
+            Role::Primary => view.peers[member].awaited,
+            Role::Standby => self.would_take_over(resource, view, member),
         };
-        let holds = needs && state.fired_met == view.met;
-        let proof = self.peers[peer].proof.as_ref().filter(|_| holds)?;
+        let holds = needs && state.fired_met == view.peers[member].met;
+        let about_any = || self.peers.iter().find_map(|peer| peer.proof.as_ref());
+        if let Some(proof) = about_any().filter(|_| needs && self.mutant(Mutant::ProofOfAny)) {
+            return Some(Order::ReceiptFenced {
+                about,
+                detail: proof.detail.clone(),
+                met: view.peers[member].met,
+            });
+        }
+        let proof = self.peers[about].proof.as_ref().filter(|_| holds)?;
         Some(Order::ReceiptFenced {
+            about,
             detail: proof.detail.clone(),
             met: state.fired_met,
         })
     }
 
     fn promoted(&mut self, resource: ResourceIndex) {
-        let state = &mut self.resources[resource];
-        let lost = state.lost;
-        let Some(receipt) = state.right.take() else {
+        let led = self.led_member(resource);
+        let mut rights = Vec::new();
+        for (member, state) in self.resources[resource].members.entries_mut() {
+            let right = state.right.take();
+            rights.extend(right.map(|right| (member, right.what, state.lost)));
+        }
+        // From who was primary, if a right was needed about that one.
+        let from = rights.iter().find(|(member, ..)| Some(*member) == led);
+        let Some(&(from, _, lost)) = from.or(rights.first()) else {
             return self.report(Level::Info, Some(resource), "is primary here".into());
         };
-        let config = &self.config.resources[resource];
+        let receipts: Vec<_> = rights.into_iter().map(|(_, what, _)| what).collect();
         let failover = Failover {
-            resource: config.name.clone(),
-            from: self.config.peers[config.peer].name.clone(),
+            resource: self.config.resources[resource].name.clone(),
+            from: self.member_name(resource, from).to_owned(),
             at: self.wall,
             took_ms: lost.map_or(0, |lost| as_ms(self.now.since(lost))),
-            receipt,
+            receipt: receipts.join("; "),
         };
         let what = format!(
             "taken over from {} after {} ms, by {}",

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::{
-    Action, Agent, Level, ReplicaView, ResourceIndex, Role, Services, Time,
+    Action, Agent, Level, MemberIndex, ReplicaView, ResourceIndex, Role, Services, Time,
     memory::{set_term, term_of},
     mutants::Mutant,
     resource::Resource,
@@ -73,8 +73,7 @@ impl Agent {
         } else {
             "did not go down"
         };
-        if !starting && state.switching {
-            state.switching = false;
+        if !starting && state.switching.take().is_some() {
             let what = "the switchover is given up: its services did not go down";
             self.report(Level::Alarm, Some(resource), what.into());
         }
@@ -91,7 +90,7 @@ impl Agent {
         let holds = self.holds(resource);
         let state = &self.resources[resource];
         let cut_off = self.is_cut_off(resource);
-        let goes = state.switching || state.yielded.is_some() || cut_off;
+        let goes = state.switching.is_some() || state.yielded.is_some() || cut_off;
         // What an order has made of the replica has to be seen first.
         let seen = state.view.as_ref().filter(|_| state.known);
         let open = |view: &&ReplicaView| view.role == Role::Primary && view.open;
@@ -237,14 +236,18 @@ impl Agent {
         }
     }
 
-    /// Whether the role can be handed to the peer: nothing of an earlier time runs there (R17).
-    pub(crate) fn peer_is_free(&self, resource: ResourceIndex) -> Result<(), String> {
+    /// Whether the role can be handed to a member: nothing of an earlier time runs there (R17).
+    pub(crate) fn peer_is_free(
+        &self,
+        resource: ResourceIndex,
+        member: MemberIndex,
+    ) -> Result<(), String> {
         let config = &self.config.resources[resource];
         if !config.has_services {
             return Ok(());
         }
-        let name = &self.config.peers[config.peer].name;
-        match self.said(resource) {
+        let name = self.member_name(resource, member);
+        match self.said(resource, member) {
             None => Err(format!(
                 "the agent of {name} is not heard: nobody would start the services of {} there",
                 config.name

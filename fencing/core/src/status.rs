@@ -166,14 +166,16 @@ impl Agent {
                 .collect(),
             state: words,
             can_fence: config.can_fence,
-            needs_fence: (self.config.resources.iter()).any(|one| one.peer == at && !one.arbiter),
+            needs_fence: (self.config.resources.iter())
+                .any(|one| one.member(at).is_some() && !one.arbiter),
             fence_latency_ms: as_ms(state.latency),
         }
     }
 
     fn resource_summary(&self, at: ResourceIndex) -> ResourceSummary {
         let (state, config) = (&self.resources[at], &self.config.resources[at]);
-        let peer = &self.config.peers[config.peer].name;
+        let linked = |member| self.is_linked(at, member);
+        let (here, gone) = (self.names(at, linked), self.names(at, |one| !linked(one)));
         let words = match &state.view {
             None if !state.seen => "not looked at yet".to_owned(),
             None => "its process is not running".to_owned(),
@@ -195,19 +197,20 @@ impl Agent {
                 crate::Role::Standby => "standby, NO SPACE beneath this node".to_owned(),
             },
             Some(view) if view.suspended => {
-                format!("I/O waits for {peer}, or for a receipt about it")
+                let peers = self.names(at, |member| view.peers[member].awaited);
+                format!("I/O waits for {peers}, or for a receipt about it")
             }
-            Some(view) => match (view.role, view.linked) {
-                (crate::Role::Primary, true) => format!("primary here, {peer} connected"),
-                (crate::Role::Primary, false) => format!("primary here, without {peer}"),
-                (crate::Role::Standby, true) => format!("standby, {peer} connected"),
+            Some(view) => match (view.role, gone.is_empty()) {
+                (crate::Role::Primary, true) => format!("primary here, {here} connected"),
+                (crate::Role::Primary, false) => format!("primary here, without {gone}"),
+                (crate::Role::Standby, true) => format!("standby, {here} connected"),
                 (crate::Role::Standby, false) if !view.up_to_date => {
-                    format!("standby without {peer}, not to be promoted: its disk is not UpToDate")
+                    format!("standby without {gone}, not to be promoted: its disk is not UpToDate")
                 }
                 (crate::Role::Standby, false) if self.memory.blocked => {
                     "standby; automatic failover is blocked: twindisk agent clear".to_owned()
                 }
-                (crate::Role::Standby, false) => format!("standby, {peer} lost"),
+                (crate::Role::Standby, false) => format!("standby, {gone} lost"),
             },
         };
         ResourceSummary {

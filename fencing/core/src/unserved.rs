@@ -1,6 +1,8 @@
 //! Nobody takes writes: after a while a person is told, with everything that is missing.
 
-use crate::{Agent, Level, ReplicaView, ResourceIndex, Role, Serving, mutants::Mutant};
+use crate::{
+    Agent, Level, MemberIndex, ReplicaView, ResourceIndex, Role, Serving, mutants::Mutant,
+};
 
 impl Agent {
     /// Whether somebody takes writes of a resource, as far as this node knows.
@@ -8,11 +10,12 @@ impl Agent {
         let view = self.resources[resource].view.as_ref();
         let here = view.is_some_and(|view| match view.role {
             Role::Primary => view.open && !view.suspended,
-            Role::Standby => view.linked && view.peer_role == Some(Role::Primary),
+            Role::Standby => view.follows(),
         });
-        let there = self
-            .said(resource)
-            .is_some_and(|said| said.role == Role::Primary && said.serving != Serving::No);
+        let there = self.members(resource).any(|member| {
+            let said = self.said(resource, member);
+            said.is_some_and(|said| said.role == Role::Primary && said.serving != Serving::No)
+        });
         let suspended = view.is_some_and(|view| view.role == Role::Primary);
         here || there && !suspended
     }
@@ -64,17 +67,18 @@ impl Agent {
             None => missing.push(format!("`twindisk serve` does not run on {me}: start it")),
             Some(view) => missing.extend(self.of_replica(resource, view)),
         }
-        missing.extend(self.of_peer(resource));
+        let members = self.members(resource);
+        missing.extend(members.filter_map(|member| self.of_member(resource, member)));
         missing
     }
 
     fn of_replica(&self, resource: ResourceIndex, view: &ReplicaView) -> Vec<String> {
-        let config = &self.config.resources[resource];
-        let (me, peer) = (&self.config.name, &self.config.peers[config.peer].name);
+        let me = &self.config.name;
         let mut missing = Vec::new();
         if view.role == Role::Primary {
             missing.push(if view.suspended {
-                format!("{me} is primary, and its I/O waits for {peer}, or for a receipt about it")
+                let peers = self.names(resource, |member| view.peers[member].awaited);
+                format!("{me} is primary, and its I/O waits for {peers}, or for a receipt about it")
             } else {
                 format!("{me} is primary, and its device is not open yet")
             });
@@ -90,7 +94,10 @@ impl Agent {
             missing.push("automatic failover is blocked: twindisk agent clear".to_owned());
         }
         if view.can_promote && view.up_to_date {
-            if !self.peer_services_down(resource, view) {
+            let up = self
+                .members(resource)
+                .filter(|member| !self.member_services_down(resource, view, *member));
+            for peer in up.map(|member| self.member_name(resource, member)) {
                 missing.push(format!(
                     "the services on {peer}, which was primary last, are not known to be down (R12): start its agent, or switch \
                      it off and say so: twindisk fence confirm {peer} --is-off {peer}"
@@ -107,10 +114,10 @@ impl Agent {
         missing
     }
 
-    fn of_peer(&self, resource: ResourceIndex) -> Option<String> {
-        let at = self.config.resources[resource].peer;
+    fn of_member(&self, resource: ResourceIndex, member: MemberIndex) -> Option<String> {
+        let at = self.peer_of(resource, member);
         let (peer, name) = (&self.peers[at], &self.config.peers[at].name);
-        let said = self.said(resource);
+        let said = self.said(resource, member);
         match said {
             None if peer.proof.is_some() => Some(format!("{name} is off")),
             None if peer.has_left() => Some(format!(

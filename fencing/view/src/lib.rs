@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use twindisk_core::{ConnectionState, DiskState, Role, Status};
-use twindisk_fencing_core::{Led, ReplicaView};
+use twindisk_core::{ConnectionState, DiskState, PeerStatus, Role, Status};
+use twindisk_fencing_core::{Led, PeerView, ReplicaView};
 
 /// What came of asking a process for the status of a resource.
 #[derive(Debug)]
@@ -23,23 +23,22 @@ pub enum Look<'a> {
     Silent,
 }
 
-/// What there is to tell an agent after a look, of a resource shared with the node `peer`: its replica, or `None` for one
-/// that is gone. Nothing at all of a silent one: what was known of it stays.
+/// What there is to tell an agent after a look, of a resource shared with the nodes `peers`, which are its members in this
+/// order: its replica, or `None` for one that is gone. Nothing at all of a silent one: what was known of it stays.
 #[must_use]
-pub fn news(look: &Look<'_>, peer: u8) -> Option<Option<ReplicaView>> {
+pub fn news(look: &Look<'_>, peers: &[u8]) -> Option<Option<ReplicaView>> {
     match look {
-        Look::Said { run, status } => Some(view(*run, status, peer)),
+        Look::Said { run, status } => Some(view(*run, status, peers)),
         Look::Gone => Some(None),
         Look::Silent => None,
     }
 }
 
-fn view(run: u64, status: &Status, peer: u8) -> Option<ReplicaView> {
-    let peer = status.peers.iter().find(|one| one.node == peer)?;
-    let role = |role: Role| match role {
-        Role::Primary => twindisk_fencing_core::Role::Primary,
-        Role::Standby => twindisk_fencing_core::Role::Standby,
-    };
+fn view(run: u64, status: &Status, peers: &[u8]) -> Option<ReplicaView> {
+    let peers = peers.iter().map(|node| {
+        let found = status.peers.iter().find(|one| one.node == *node);
+        found.map(|one| peer_view(status, one))
+    });
     let activity = &status.activity;
     Some(ReplicaView {
         run,
@@ -52,13 +51,7 @@ fn view(run: u64, status: &Status, peer: u8) -> Option<ReplicaView> {
         led: status.led().map(|(node, term)| Led { node, term }),
         open: status.export_open,
         suspended: status.suspended.is_some(),
-        linked: !matches!(
-            peer.connection,
-            ConnectionState::Connecting | ConnectionState::Standalone
-        ),
-        met: peer.met,
-        peer_role: peer.role.map(role),
-        peer_in_sync: peer.in_sync,
+        peers: peers.collect::<Option<_>>()?,
         conflict: status
             .peers
             .iter()
@@ -71,4 +64,29 @@ fn view(run: u64, status: &Status, peer: u8) -> Option<ReplicaView> {
         progress: activity.reads + activity.writes + activity.flushes,
         oldest: Duration::from_millis(activity.disk_oldest_ms),
     })
+}
+
+fn peer_view(status: &Status, peer: &PeerStatus) -> PeerView {
+    PeerView {
+        linked: !matches!(
+            peer.connection,
+            ConnectionState::Connecting | ConnectionState::Standalone
+        ),
+        met: peer.met,
+        role: peer.role.map(role),
+        in_sync: peer.in_sync,
+        has_receipt: peer.receipt.is_some(),
+        // One that waits for something else names nobody, and so does an older version.
+        awaited: status.suspended.as_ref().is_some_and(|suspended| {
+            let mut missing = suspended.missing.iter();
+            suspended.missing.is_empty() || missing.any(|one| one.node == peer.name)
+        }),
+    }
+}
+
+const fn role(role: Role) -> twindisk_fencing_core::Role {
+    match role {
+        Role::Primary => twindisk_fencing_core::Role::Primary,
+        Role::Standby => twindisk_fencing_core::Role::Standby,
+    }
 }

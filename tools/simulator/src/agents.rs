@@ -12,12 +12,12 @@ mod replica;
 mod services;
 mod ward;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use twindisk_core::{Role, Time as CoreTime};
+use twindisk_core::Time as CoreTime;
 use twindisk_fencing_core::{
-    Action, Agent, Beat, Config, HungIo, Level, Memory, PathIndex, PeerConfig, PeerIndex,
-    ReplicaView, ResourceConfig, ResourceIndex, Time, as_ms,
+    Action, Agent, Beat, Config, HungIo, Level, MemberConfig, Memory, PathIndex, PeerConfig,
+    PeerIndex, ReplicaView, ResourceConfig, ResourceIndex, Time, as_ms,
 };
 
 pub use draw::{AgentWorld, FenceDevice, ServiceTimes, WitnessWorld};
@@ -29,7 +29,7 @@ use ward::Ward;
 
 use crate::{
     bug::Mutant,
-    node::{Power, name},
+    node::{Power, name, slot_of},
     swarm::{MS, SEC},
     trace::tell,
     world::{Ev, World},
@@ -38,10 +38,18 @@ use crate::{
 /// Paths between two agents. Cuts of the replication network take the first one, and every other cut takes both.
 const PATHS: usize = 2;
 
-/// The other node, for an agent of two.
-const PEER: PeerIndex = PeerIndex::new(0);
+/// What the agent of a node calls another one.
+pub(crate) fn peer_of(number: usize, other: usize) -> PeerIndex {
+    PeerIndex::new(slot_of(number, other).index())
+}
 
-/// The agents of a cluster of two.
+/// The node that the agent of `number` calls so.
+const fn node_of(number: usize, peer: PeerIndex) -> usize {
+    let index = peer.index();
+    if index < number { index } else { index + 1 }
+}
+
+/// The agents of a cluster of two or three.
 #[derive(Debug)]
 pub(crate) struct Agents {
     nodes: Vec<Node>,
@@ -68,10 +76,10 @@ struct Node {
     memory: Memory,
     /// When it looks at the clock next.
     tick_at: u64,
-    /// A shot is under way.
-    aims: bool,
-    /// It was told that its peer is off.
-    told_off: bool,
+    /// Whom a shot is under way at.
+    aims: BTreeSet<usize>,
+    /// Of whom it was told that they are off.
+    told_off: BTreeSet<usize>,
     /// All its cables are cut until then.
     isolated_until: u64,
 }
@@ -101,16 +109,21 @@ pub(crate) enum AgentEv {
         result: Result<(), String>,
     },
     /// A beat arrives.
-    Beat { path: PathIndex, beat: Box<Beat> },
+    Beat {
+        from: usize,
+        path: PathIndex,
+        beat: Box<Beat>,
+    },
     /// What it wanted stored is, or can't be.
     Stored { run: u64, memory: Box<Memory> },
     /// What is to fire is ready.
-    Fire { run: u64 },
+    Fire { run: u64, victim: usize },
     /// A shot reaches its victim.
     Shoot { command: device::Command },
     /// It hears what came of a shot.
     Shot {
         run: u64,
+        victim: usize,
         result: Result<(), String>,
     },
     /// A question reaches the witness.
@@ -121,10 +134,10 @@ pub(crate) enum AgentEv {
         serial: u64,
         result: Result<Box<register::Said>, String>,
     },
-    /// It hears whether the peer's power is off.
-    Power { run: u64 },
-    /// The peer is to be switched on.
-    PowerOn,
+    /// It hears whether the power of a node is off.
+    Power { run: u64, of: usize },
+    /// A node is to be switched on.
+    PowerOn { node: usize },
     /// The disk of a process that was killed answers: now it is gone.
     Dies { run: u64 },
     /// Services have come up or gone down, or have not.
@@ -138,21 +151,21 @@ pub(crate) enum AgentEv {
 }
 
 impl Agents {
-    pub(crate) fn new(world: AgentWorld, resources: usize) -> Self {
+    pub(crate) fn new(world: AgentWorld, nodes: usize, resources: usize) -> Self {
         let node = |_| Node {
             agent: None,
             run: 0,
             memory: Memory::default(),
             tick_at: u64::MAX,
-            aims: false,
-            told_off: false,
+            aims: BTreeSet::new(),
+            told_off: BTreeSet::new(),
             isolated_until: 0,
         };
         Self {
-            nodes: (0..2).map(node).collect(),
+            nodes: (0..nodes).map(node).collect(),
             look_every: as_ms(world.profile.interval()) / 4 * MS,
             errands: 0,
-            wards: (0..resources).map(|_| Ward::default()).collect(),
+            wards: (0..resources).map(|_| Ward::new(nodes)).collect(),
             device_busy_until: 0,
             shots: Vec::new(),
             witness: world
@@ -166,6 +179,11 @@ impl Agents {
 impl World {
     fn agents(&mut self) -> &mut Agents {
         self.agents.as_mut().expect("this cluster has agents")
+    }
+
+    /// All nodes but this one.
+    fn others(&self, number: usize) -> impl Iterator<Item = usize> + use<> {
+        (0..self.nodes.len()).filter(move |other| *other != number)
     }
 
     fn agent_time(&self, number: usize) -> Time {
@@ -183,23 +201,31 @@ impl World {
         let world = agents.world.clone();
         let boot = self.dice.boot.draw() | 1;
         let (now, wall) = (self.agent_time(number), self.now / 1000);
-        let peer = 1 - number;
+        let others: Vec<usize> = self.others(number).collect();
         let config = Config {
             name: name(number),
             node: number as u8,
             profile: world.profile,
             hung_io: HungIo::Act,
-            peers: vec![PeerConfig {
-                name: name(peer),
-                node: peer as u8,
-                paths: (0..PATHS).map(|path| format!("path {path}")).collect(),
-                can_fence: true,
-            }]
-            .into(),
+            peers: others
+                .iter()
+                .map(|other| PeerConfig {
+                    name: name(*other),
+                    node: *other as u8,
+                    paths: (0..PATHS).map(|path| format!("path {path}")).collect(),
+                    can_fence: true,
+                })
+                .collect(),
             resources: (0..self.resources())
                 .map(|resource| ResourceConfig {
                     name: format!("r{resource}"),
-                    peer: PEER,
+                    members: others
+                        .iter()
+                        .map(|other| MemberConfig {
+                            peer: peer_of(number, *other),
+                            preferred: *other < number,
+                        })
+                        .collect(),
                     has_services: true,
                     arbiter: world.witness.is_some(),
                     arbiter_id: String::new(),
@@ -213,14 +239,18 @@ impl World {
         let node = &mut self.agents().nodes[number];
         let agent = Agent::new(now, config, node.memory.clone(), boot, wall);
         let mut agent = agent.with_mutant(mutant);
-        agent.handle_monitor(now, PEER, Ok(latency));
+        for other in others {
+            agent.handle_monitor(now, peer_of(number, other), Ok(latency));
+        }
         node.agent = Some(agent);
         node.run += 1;
         node.tick_at = u64::MAX;
-        (node.aims, node.told_off) = (false, false);
+        node.aims.clear();
+        node.told_off.clear();
         let run = node.run;
         for ward in &mut self.agents().wards {
             ward.sides[number].seen = None;
+            ward.sides[number].follows = None;
         }
         tell!(self, "{}: its agent starts", name(number));
         if world.pings {
@@ -268,7 +298,7 @@ impl World {
         let current = self.agents().nodes[number].run;
         match event {
             AgentEv::Start => return self.start_agent(number),
-            AgentEv::PowerOn => return self.power_on_again(1 - number),
+            AgentEv::PowerOn { node } => return self.power_on_again(node),
             AgentEv::Shoot { command } => return self.shoot(number, command),
             AgentEv::Stop => return self.stop_agent(number, false),
             AgentEv::Dies { run } => return self.dies(number, run),
@@ -320,14 +350,18 @@ impl World {
                 serial,
                 result,
             } if run == current => self.ordered(number, serial, result),
-            AgentEv::Beat { path, beat } => {
+            AgentEv::Beat { from, path, beat } => {
                 if let Some(agent) = &mut self.agents().nodes[number].agent {
-                    let _ = agent.handle_beat(now, PEER, path, &beat);
+                    let _ = agent.handle_beat(now, peer_of(number, from), path, &beat);
                 }
             }
-            AgentEv::Fire { run } if run == current => self.fire(number, run),
-            AgentEv::Shot { run, result } if run == current => self.shot(number, result),
-            AgentEv::Power { run } if run == current => self.power_read(number),
+            AgentEv::Fire { run, victim } if run == current => self.fire(number, run, victim),
+            AgentEv::Shot {
+                run,
+                victim,
+                result,
+            } if run == current => self.shot(number, victim, result),
+            AgentEv::Power { run, of } if run == current => self.power_read(number, of),
             AgentEv::Services { work } => self.services_done(number, work),
             AgentEv::Ping { run } if run == current => self.pinged(number, run),
             AgentEv::Deed { deed } => self.do_deed(number, deed),
@@ -369,17 +403,21 @@ impl World {
         let run = self.agents().nodes[number].run;
         let latency = self.agents().world.device.latency;
         match action {
-            Action::Send { beat, .. } => self.send_beat(number, &beat),
+            Action::Send { peer, beat } => self.send_beat(number, node_of(number, peer), &beat),
             Action::Store(memory) => {
                 let delay = self.dice.agent.between(MS, 10 * MS);
                 let memory = Box::new(memory);
                 self.agent_later(delay, number, AgentEv::Stored { run, memory });
             }
-            Action::ReadPower(_) => self.agent_later(latency, number, AgentEv::Power { run }),
-            Action::Fence(_) => self.aim(number),
-            Action::PowerOn(_) => {
+            Action::ReadPower(peer) => {
+                let of = node_of(number, peer);
+                self.agent_later(latency, number, AgentEv::Power { run, of });
+            }
+            Action::Fence(peer) => self.aim(number, node_of(number, peer)),
+            Action::PowerOn(peer) => {
                 let delay = self.dice.agent.between(200 * MS, 2 * SEC);
-                self.agent_later(delay, number, AgentEv::PowerOn);
+                let node = node_of(number, peer);
+                self.agent_later(delay, number, AgentEv::PowerOn { node });
             }
             Action::Order(resource, order) => {
                 self.of(resource.index(), |world| world.agent_orders(number, order));
@@ -420,18 +458,20 @@ impl World {
         }
     }
 
-    fn send_beat(&mut self, number: usize, beat: &Beat) {
-        let side = usize::from(number == 1);
+    fn send_beat(&mut self, number: usize, to: usize, beat: &Beat) {
+        let pair = (number.min(to), number.max(to));
+        let side = usize::from(number > to);
         for path in 0..PATHS {
-            let until = self.pairs[&(0, 1)].blocked[side];
+            let until = self.pairs[&pair].blocked[side];
             let cut = until > self.now && (path == 0 || until % 2 == 1);
             let lost = !self.healed && self.dice.agent.chance(10);
-            if cut || lost || self.is_isolated(0) || self.is_isolated(1) {
+            if cut || lost || self.is_isolated(number) || self.is_isolated(to) {
                 continue;
             }
             let delay = self.dice.agent.between(MS / 10, 3 * MS);
             let (path, beat) = (PathIndex::new(path), Box::new(beat.clone()));
-            self.agent_later(delay, 1 - number, AgentEv::Beat { path, beat });
+            let from = number;
+            self.agent_later(delay, to, AgentEv::Beat { from, path, beat });
         }
     }
 
@@ -452,34 +492,5 @@ impl World {
     pub(crate) fn patience(&self) -> u64 {
         let agents = self.agents.as_ref();
         agents.map_or(1, |agents| agents.world.slowness())
-    }
-
-    /// How many nodes were shot.
-    pub(crate) fn shots(&self) -> usize {
-        self.agents.as_ref().map_or(0, |agents| agents.shots.len())
-    }
-
-    /// Why the agents have more to do.
-    pub(crate) fn agents_settled(&self) -> Result<(), String> {
-        let Some(agents) = &self.agents else {
-            return Ok(());
-        };
-        for (number, node) in agents.nodes.iter().enumerate() {
-            if node.agent.is_none() {
-                return Err(format!("the agent of {} is down", name(number)));
-            }
-            if node.aims {
-                return Err(format!("a shot of {} is on its way", name(number)));
-            }
-            self.record_settled()?;
-            let primary = self.nodes[number]
-                .status(self.now)
-                .is_some_and(|status| status.role == Role::Primary);
-            if primary != self.its_ward().sides[number].services.run() {
-                let name = name(number);
-                return Err(format!("services and the primary role of {name} differ"));
-            }
-        }
-        Ok(())
     }
 }

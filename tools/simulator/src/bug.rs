@@ -73,6 +73,21 @@ impl Mutant {
         }
     }
 
+    /// Whether only three nodes with agents bring it out.
+    #[must_use]
+    pub const fn needs_three(self) -> bool {
+        match self {
+            Self::Replica(_) | Self::Witness(_) => false,
+            Self::Agent(mutant) => matches!(
+                mutant,
+                OfAgent::ProofOfAny
+                    | OfAgent::FreedOfAny
+                    | OfAgent::WaitForEver
+                    | OfAgent::IgnoreWhoFollows
+            ),
+        }
+    }
+
     /// The one that the witness has.
     #[must_use]
     pub const fn of_witness(self) -> Option<OfWitness> {

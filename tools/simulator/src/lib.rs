@@ -44,6 +44,6 @@ mod world;
 mod write_log;
 
 pub use bug::Mutant;
-pub use run::{Outcome, run, run_swarm, run_with_agents, run_with_witness};
+pub use run::{Outcome, run, run_swarm, run_with_agents, run_with_three, run_with_witness};
 pub use trace::Telling;
 pub use world::World;

@@ -74,6 +74,9 @@ struct Arguments {
     /// Pairs with agents and a witness in place of the fence device.
     #[arg(long)]
     witness: bool,
+    /// Three nodes with agents.
+    #[arg(long)]
+    three: bool,
     /// Walk every order of events in small worlds, of each at most so many states.
     #[arg(long, value_name = "STATES", conflicts_with_all = ["seed", "scenario", "agents"])]
     small: Option<usize>,
@@ -89,7 +92,12 @@ impl Arguments {
     /// A bug of agents is looked for where there are some.
     fn has_agents(&self) -> bool {
         let mutant = mutation::named(self.mutant.as_deref()).ok().flatten();
-        self.agents || self.witness || mutant.is_some_and(Mutant::is_of_agents)
+        self.agents || self.witness || self.three || mutant.is_some_and(Mutant::is_of_agents)
+    }
+
+    fn has_three(&self) -> bool {
+        let mutant = mutation::named(self.mutant.as_deref()).ok().flatten();
+        self.three || mutant.is_some_and(Mutant::needs_three)
     }
 
     fn has_witness(&self) -> bool {
@@ -103,6 +111,7 @@ impl Arguments {
         match scenario {
             Some(scenario) => Play::Scenario(scenario),
             None if self.has_witness() => Play::Witness,
+            None if self.has_three() => Play::Three,
             None if self.has_agents() => Play::Agents,
             None => Play::Swarm,
         }
@@ -247,6 +256,8 @@ fn scenarios_too(coverage: &mut Coverage, arguments: &Arguments) -> usize {
 fn one(seed: u64, mutant: Option<Mutant>, arguments: &Arguments) -> ExitCode {
     let mut swarm = if arguments.has_witness() {
         Swarm::draw_with_witness(seed)
+    } else if arguments.has_three() {
+        Swarm::draw_with_three(seed)
     } else if arguments.has_agents() {
         Swarm::draw_with_agents(seed)
     } else {

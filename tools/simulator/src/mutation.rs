@@ -30,6 +30,9 @@ const AGENTS: &str = "agents ";
 /// The same with a witness.
 const WITNESS: &str = "witness ";
 
+/// The same of three nodes.
+const THREE: &str = "three ";
+
 /// Where a mutant was found.
 struct Found {
     place: Place,
@@ -132,6 +135,7 @@ fn scan(mutant: Mutant, scenario: Option<Scenario>, seeds: Range<u64>) -> Option
     let play = match scenario {
         Some(scenario) => Play::Scenario(scenario),
         None if mutant.needs_witness() => Play::Witness,
+        None if mutant.needs_three() => Play::Three,
         None if mutant.is_of_agents() => Play::Agents,
         None => Play::Swarm,
     };
@@ -157,6 +161,7 @@ fn known_place(mutant: Mutant) -> Option<Place> {
     let seed = last
         .trim_start_matches(AGENTS)
         .trim_start_matches(WITNESS)
+        .trim_start_matches(THREE)
         .parse()
         .ok();
     let seed = seed.map(Place::Seed);
@@ -200,6 +205,7 @@ fn show(mutant: Mutant, found: Option<&Found>) {
     let how = found.map_or("**nothing**", |found| &found.how);
     let place = match found.map(|found| found.place) {
         Some(Place::Seed(seed)) if mutant.needs_witness() => format!("{WITNESS}{seed}"),
+        Some(Place::Seed(seed)) if mutant.needs_three() => format!("{THREE}{seed}"),
         Some(Place::Seed(seed)) if mutant.is_of_agents() => format!("{AGENTS}{seed}"),
         Some(Place::Seed(seed)) => seed.to_string(),
         Some(Place::Scenario(scenario)) => format!("`{}`", scenario.name),

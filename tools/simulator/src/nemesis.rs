@@ -431,8 +431,8 @@ impl World {
             node.disk.recover();
             if self.agents.is_some() && node.power == Power::Fenced {
                 // Who shot it may not be there to switch it on.
-                let event = crate::agents::AgentEv::PowerOn;
-                let node = 1 - number;
+                let event = crate::agents::AgentEv::PowerOn { node: number };
+                let node = (number + 1) % self.nodes.len();
                 self.after(5 * SEC, Ev::Agent { node, event });
                 continue;
             }

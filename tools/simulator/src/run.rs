@@ -62,6 +62,12 @@ pub fn run_with_witness(seed: u64, telling: Telling) -> Outcome {
     run_swarm(Swarm::draw_with_witness(seed), telling)
 }
 
+/// The same for three nodes with agents.
+#[must_use]
+pub fn run_with_three(seed: u64, telling: Telling) -> Outcome {
+    run_swarm(Swarm::draw_with_three(seed), telling)
+}
+
 /// Runs what a seed drew, or something made by hand.
 #[must_use]
 pub fn run_swarm(swarm: Swarm, telling: Telling) -> Outcome {
@@ -126,9 +132,14 @@ impl World {
     fn wait_for_primary(&mut self, limit: u64) {
         let first = self.swarm.first;
         while self.violation.is_none() && self.nodes[first].export.is_none() && self.now < limit {
-            if self.aside.is_some() && self.nodes[1 - first].export.is_some() {
-                let wish = Operator::Switchover(self.its_index());
-                self.tell_agent(1 - first, wish);
+            let other = (0..self.nodes.len())
+                .find(|other| *other != first && self.nodes[*other].export.is_some());
+            if let Some(other) = other.filter(|_| self.aside.is_some()) {
+                let wish = Operator::Switchover {
+                    resource: self.its_index(),
+                    to: Some(crate::agents::peer_of(other, first)),
+                };
+                self.tell_agent(other, wish);
                 self.run_until(self.now + 500 * MS);
             }
             self.run_until(self.now + 10 * MS);

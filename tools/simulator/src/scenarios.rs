@@ -22,6 +22,7 @@ mod services;
 mod size;
 mod split_brain;
 mod stalls;
+mod succession;
 mod suspended;
 mod three;
 mod two_resources;
@@ -48,7 +49,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 23] = [
+    let subjects: [(&str, &[(&str, Run)]); 24] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
@@ -72,6 +73,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("services", services::ALL),
         ("vouched for", vouched::ALL),
         ("race", race::ALL),
+        ("succession", succession::ALL),
     ];
     subjects.into_iter().flat_map(|(subject, list)| {
         list.iter()

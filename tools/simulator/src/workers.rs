@@ -36,6 +36,8 @@ pub(crate) enum Play {
     Agents,
     /// The same with a witness.
     Witness,
+    /// The same for three nodes with agents.
+    Three,
     /// A scenario.
     Scenario(Scenario),
 }
@@ -47,6 +49,7 @@ impl Play {
             Self::Swarm => Vec::new(),
             Self::Agents => vec!["--agents".to_owned()],
             Self::Witness => vec!["--witness".to_owned()],
+            Self::Three => vec!["--three".to_owned()],
             Self::Scenario(scenario) => vec!["--scenario".to_owned(), scenario.name.to_owned()],
         }
     }
@@ -56,6 +59,7 @@ impl Play {
             Self::Swarm => Swarm::draw(seed),
             Self::Agents => Swarm::draw_with_agents(seed),
             Self::Witness => Swarm::draw_with_witness(seed),
+            Self::Three => Swarm::draw_with_three(seed),
             Self::Scenario(scenario) => {
                 let number = seed;
                 let seed = Seed {

@@ -218,7 +218,7 @@ impl World {
             .collect();
         let resources = 1 + usize::from(swarm.second.is_some());
         let agents = swarm.agents.clone();
-        let agents = agents.map(|agents| Agents::new(agents, resources));
+        let agents = agents.map(|agents| Agents::new(agents, swarm.nodes, resources));
         let second = swarm.second.clone().map(|mut second| {
             (second.mutant, second.alone) = (swarm.mutant, swarm.alone);
             Box::new(Aside::new(*second, &clocks))
@@ -420,7 +420,7 @@ impl World {
             Ev::Agent {
                 event:
                     AgentEv::Shoot { .. }
-                    | AgentEv::PowerOn
+                    | AgentEv::PowerOn { .. }
                     | AgentEv::Dies { .. }
                     | AgentEv::Deed {
                         deed: Deed::Isolate,

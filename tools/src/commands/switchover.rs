@@ -63,7 +63,8 @@ fn hand_over(context: &Context, resource: &str, args: &Args) -> Result<String, F
             });
         }
         let resource = Some(resource.to_owned());
-        agent::tell(context, &AgentAsk::Switchover { resource })?;
+        let to = to.clone();
+        agent::tell(context, &AgentAsk::Switchover { resource, to })?;
     } else {
         let message = context.done(Ask::Switchover {
             resource: resource.to_owned(),

@@ -1,4 +1,4 @@
-//! The automatic failover with real processes: two nodes, on each `serve` and `agent`, a power switch that really kills,
+//! The automatic failover with real processes: two nodes, or three, on each `serve` and `agent`, a power switch that really kills,
 //! an observer that catches two accepted writers, and a client that keeps the book of what it was promised.
 //!
 //! What is random in them repeats with `TWINDISK_FAILOVER_SEED`. Losses of power and cut links come a few times each;
@@ -24,6 +24,7 @@ mod split;
 mod strangers;
 mod switched;
 mod tenure;
+mod three;
 mod two_writers;
 mod unproven;
 mod upgrade;

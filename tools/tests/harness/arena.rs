@@ -1,4 +1,4 @@
-//! Two nodes as an operator runs them: on each `serve` and `agent`, and a power switch for both. The test is the service
+//! Two nodes, or three, as an operator runs them: on each `serve` and `agent`, and a power switch for all. The test is the service
 //! manager, the host that dies, and the operator.
 
 use std::{
@@ -12,11 +12,10 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
 
 use super::{
     LOOK, PATIENCE,
-    cluster::{ALPHA, BETA, Cluster},
+    cluster::{ALPHA, BETA, Cluster, GAMMA},
     eventually,
     namespaces::Namespaces,
     process::{clean_command, free_port, signal, through},
@@ -29,9 +28,6 @@ pub(crate) const SIZE: u64 = 32 << 20;
 
 /// The configuration of both nodes.
 pub(crate) const CONFIG: &str = "twindisk.toml";
-
-/// Between two beats of the default profile.
-const BEAT: Duration = Duration::from_millis(250);
 
 /// What differs between the scenarios.
 #[derive(Default)]
@@ -48,6 +44,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) services: Option<fn(&Path) -> String>,
     /// Where the nodes run, if not on loopback.
     pub(crate) namespaces: Option<Namespaces>,
+    /// There is a third node, gamma.
+    pub(crate) third: bool,
     /// What is beneath alpha and beta, if not a file each.
     pub(crate) members: Option<[String; 2]>,
     /// Of the device, in bytes, if not `SIZE`.
@@ -70,38 +68,47 @@ impl What {
     }
 }
 
-/// The two nodes.
+/// The nodes.
 pub(crate) struct Arena {
     /// The files, and the command line. It runs no process here.
     pub(crate) cluster: Cluster,
     pub(crate) switch: Switch,
     pub(crate) namespaces: Option<Namespaces>,
     /// Of each node: where its replica listens, and two heartbeat paths.
-    addresses: [[String; 3]; 2],
+    addresses: Vec<[String; 3]>,
     /// Of each node: the command that starts its processes where they belong, before their own.
-    pub(crate) ways: [Vec<String>; 2],
+    pub(crate) ways: Vec<Vec<String>>,
     running: Vec<(String, What, Child)>,
 }
 
 impl Arena {
     /// Makes the replicas; nothing runs yet.
     pub(crate) fn new(plan: Plan<'_>) -> Self {
-        let cluster = Cluster::new(&[ALPHA, BETA], "");
+        let nodes: &[&str] = if plan.third {
+            &[ALPHA, BETA, GAMMA]
+        } else {
+            &[ALPHA, BETA]
+        };
+        let cluster = Cluster::new(nodes, "");
         let switch = Switch::install(cluster.dir.path());
         let namespaces = plan.namespaces;
-        let addresses = namespaces
-            .as_ref()
-            .map_or_else(on_loopback, Namespaces::addresses);
-        let ways = [ALPHA, BETA].map(|node| {
-            let inside =
-                |names: &Namespaces| ["ip", "netns", "exec", names.of(node)].map(str::to_owned);
-            namespaces
-                .as_ref()
-                .map(inside)
-                .into_iter()
-                .flatten()
-                .collect()
-        });
+        let addresses = namespaces.as_ref().map_or_else(
+            || on_loopback(nodes.len()),
+            |names| names.addresses().into(),
+        );
+        let ways: Vec<Vec<String>> = cluster
+            .names()
+            .map(|node| {
+                let inside =
+                    |names: &Namespaces| ["ip", "netns", "exec", names.of(node)].map(str::to_owned);
+                namespaces
+                    .as_ref()
+                    .map(inside)
+                    .into_iter()
+                    .flatten()
+                    .collect()
+            })
+            .collect();
         let arena = Self {
             cluster,
             switch,
@@ -114,17 +121,18 @@ impl Arena {
         let resource = plan.resource + "\n" + &services.unwrap_or_default();
         let members = plan
             .members
-            .unwrap_or_else(|| [ALPHA, BETA].map(|node| format!("backing = \"{node}.img\"")));
+            .map_or_else(|| files(&arena.cluster), Vec::from);
         let mut text = plan.top + "\n" + &arena.configuration(plan.agent, plan.device, &resource);
-        for (node, member) in [ALPHA, BETA].iter().zip(members) {
+        for (node, member) in arena.cluster.names().zip(members) {
             text += &format!("on.{node} = {{ {member} }}\n");
         }
         fs::write(arena.cluster.path(CONFIG), text).expect("the configuration");
         let size = plan.size.unwrap_or(SIZE).to_string();
-        arena
-            .cluster
-            .ok(ALPHA, &["init", "--first", "--size", &size]);
-        arena.cluster.ok(BETA, &["init", "--size", &size]);
+        for node in arena.cluster.names() {
+            let first: &[&str] = if node == ALPHA { &["--first"] } else { &[] };
+            let init = [&["init", "--size", &size], first].concat();
+            arena.cluster.ok(node, &init);
+        }
         arena
     }
 
@@ -137,24 +145,16 @@ impl Arena {
 
     /// Starts everything.
     pub(crate) fn start(&mut self) {
-        for node in [ALPHA, BETA] {
+        let nodes: Vec<&str> = self.cluster.names().collect();
+        for node in &nodes {
             self.boot(node);
         }
         self.until_primary(ALPHA);
         self.cluster.until_in_sync(ALPHA);
-        self.until_agents_see(ALPHA, BETA);
-    }
-
-    /// Waits until both agents know who is what, and have told each other: they look and beat a few times a second.
-    pub(crate) fn until_agents_see(&self, primary: &str, standby: &str) {
-        for (node, state) in [
-            (primary, format!("primary here, {standby} connected")),
-            (standby, format!("standby, {primary} connected")),
-        ] {
-            self.until_agent(node, &state, |said| said["resources"][0]["state"] == *state);
+        match nodes.as_slice() {
+            [_, beta] => self.until_agents_see(ALPHA, beta),
+            _ => self.until_all_agents_see(ALPHA),
         }
-        // Nothing shows from outside what the last beat said: one that was sent after that has come within two intervals.
-        thread::sleep(2 * BEAT);
     }
 
     fn configuration(&self, agent: &str, device: &str, resource: &str) -> String {
@@ -162,7 +162,7 @@ impl Arena {
             "cluster = \"test\"\nsecret = \"0123456789abcdef0123456789abcdef\"\n".to_owned();
         text += &format!("[agent]\n{agent}\n");
         for (index, (node, [address, first, second])) in
-            [ALPHA, BETA].iter().zip(&self.addresses).enumerate()
+            self.cluster.names().zip(&self.addresses).enumerate()
         {
             text += &format!(
                 "[nodes.{node}]\nid = {}\naddress = \"{address}\"\nrun-dir = \"{node}\"\nstate-dir = \"{node}\"\n\
@@ -177,7 +177,7 @@ impl Arena {
 
     /// The two heartbeat paths of a node.
     pub(crate) fn heartbeats(&self, node: &str) -> &[String] {
-        &self.addresses[usize::from(node == BETA)][1..]
+        &self.addresses[self.index(node)][1..]
     }
 
     /// A second configuration, with other heartbeat addresses for one node.
@@ -188,6 +188,11 @@ impl Arena {
         let text = text.replace(&from, &format!("heartbeat = {to:?}"));
         fs::write(self.cluster.path(name), &text).expect("a configuration");
         text
+    }
+
+    fn index(&self, node: &str) -> usize {
+        let found = self.cluster.names().position(|name| name == node);
+        found.expect("one of its nodes")
     }
 
     /// Starts both processes of a node, as its service manager does.
@@ -218,7 +223,7 @@ impl Arena {
 
     /// Starts a process of a node and returns at once.
     pub(crate) fn spawn(&mut self, node: &str, what: What, config: &str) {
-        let command = match self.ways[usize::from(node == BETA)].split_first() {
+        let command = match self.ways[self.index(node)].split_first() {
             Some((program, arguments)) => through(program, arguments, &clean_command()),
             None => clean_command(),
         };
@@ -357,54 +362,19 @@ impl Arena {
         }
     }
 
-    /// What an agent says of itself, if it answers.
-    pub(crate) fn try_agent(&self, node: &str) -> Option<Value> {
-        let said = self.cluster.run(node, &["agent", "status", "--json"]);
-        serde_json::from_str(&said.out).ok()
-    }
-
-    /// What an agent says of itself.
-    pub(crate) fn agent_says(&self, node: &str) -> Value {
-        self.try_agent(node)
-            .unwrap_or_else(|| panic!("{node}'s agent does not answer\n{}", self.logs()))
-    }
-
-    /// Waits until an agent's state is as wanted.
-    pub(crate) fn until_agent(
+    pub(super) fn wait_for<T>(
         &self,
         node: &str,
         what: &str,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> Value {
-        self.wait_for(node, what, |arena| {
-            arena.try_agent(node).filter(|status| wanted(status))
-        })
-    }
-
-    /// What an agent has reported, in sentences.
-    pub(crate) fn told(&self, node: &str) -> Vec<String> {
-        let said = self.agent_says(node);
-        let told = said["told"].as_array().expect("reports").iter();
-        told.map(|told| told["what"].as_str().expect("a sentence").to_owned())
-            .collect()
-    }
-
-    /// The last takeover of a node, as its agent remembers it.
-    pub(crate) fn last_failover(&self, node: &str) -> Value {
-        let failovers = self.agent_says(node)["failovers"].clone();
-        let last = failovers.as_array().and_then(|failovers| failovers.last());
-        last.unwrap_or_else(|| panic!("{node} remembers no failover"))
-            .clone()
-    }
-
-    fn wait_for<T>(&self, node: &str, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
+        look: impl Fn(&Self) -> Option<T>,
+    ) -> T {
         eventually(&format!("{node}: {what}"), || self.logs(), || look(self))
     }
 
     /// The states, and the ends of all logs.
     pub(crate) fn logs(&self) -> String {
         let mut text = String::new();
-        for node in [ALPHA, BETA] {
+        for node in self.cluster.names() {
             for command in [&["status"][..], &["agent", "status"]] {
                 // A node that hangs answers nothing, and the failure must be told all the same.
                 let command = self.cluster.command(node, command);
@@ -458,13 +428,20 @@ impl Drop for Arena {
 }
 
 /// Of each node: where its replica listens, and two heartbeat paths.
-fn on_loopback() -> [[String; 3]; 2] {
-    // Both ports are held until both are chosen, so that they differ.
-    let ports: [TcpListener; 2] = [free_port(), free_port()];
-    ports.map(|port| {
+fn on_loopback(nodes: usize) -> Vec<[String; 3]> {
+    // All ports are held until all are chosen, so that they differ.
+    let ports: Vec<TcpListener> = (0..nodes).map(|_| free_port()).collect();
+    let addresses = ports.iter().map(|port| {
         let port = port.local_addr().expect("it is bound").port();
         ["127.0.0.1", "127.0.0.1", "127.0.0.2"].map(|host| format!("{host}:{port}"))
-    })
+    });
+    addresses.collect()
+}
+
+/// A file beneath each node.
+fn files(cluster: &Cluster) -> Vec<String> {
+    let file = |node| format!("backing = \"{node}.img\"");
+    cluster.names().map(file).collect()
 }
 
 fn ended(child: &mut Child) -> std::process::ExitStatus {

@@ -16,7 +16,7 @@ use super::{
     LOOK, PATIENCE,
     arena::SIZE,
     book::{BLOCK, Book, Change, Loss, Range, payload},
-    cluster::{ALPHA, BETA, Cluster},
+    cluster::Cluster,
     eventually,
     load::{self, Ended, Gauge, Plan},
     observer,
@@ -44,7 +44,7 @@ impl Client {
         let book = Arc::new(Mutex::default());
         let gauge = Arc::new(Gauge::default());
         let thread = {
-            let uris = [ALPHA, BETA].map(|node| cluster.uri(node));
+            let uris: Vec<Uri> = cluster.names().map(|node| cluster.uri(node)).collect();
             let (book, gauge) = (book.clone(), gauge.clone());
             thread::spawn(move || live(&uris, plan, &book, &gauge))
         };

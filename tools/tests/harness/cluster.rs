@@ -21,6 +21,7 @@ use super::{
 
 pub(crate) const ALPHA: &str = "alpha";
 pub(crate) const BETA: &str = "beta";
+pub(crate) const GAMMA: &str = "gamma";
 
 /// A cluster with one resource, `r0`.
 pub(crate) struct Cluster {
@@ -65,6 +66,12 @@ impl Cluster {
             running: Vec::new(),
             environment: Vec::new(),
         }
+    }
+
+    /// Its nodes.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        let known = [ALPHA, BETA, GAMMA].into_iter();
+        known.filter(|name| self.nodes.iter().any(|node| node == name))
     }
 
     /// Two nodes that replicate, alpha primary, beta in sync.

@@ -5,6 +5,7 @@
 
 pub(crate) mod alone;
 pub(crate) mod arena;
+mod arena_agents;
 pub(crate) mod book;
 pub(crate) mod client;
 pub(crate) mod cluster;

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Blocks that belong to the observer: one for each node.
-pub(crate) const BLOCKS: u64 = 2;
+pub(crate) const BLOCKS: u64 = 3;
 
 /// Between two writes to a node that accepts them.
 const PAUSE: Duration = Duration::from_millis(3);
@@ -49,13 +49,10 @@ impl Observer {
     pub(crate) fn start(cluster: &Cluster) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let accepted = Arc::new(Mutex::new(Vec::new()));
-        let clients = [ALPHA, BETA]
-            .into_iter()
-            .zip(0..BLOCKS)
-            .map(|(node, block)| {
-                let (uri, stop, accepted) = (cluster.uri(node), stop.clone(), accepted.clone());
-                thread::spawn(move || probe(node, block, &uri, &stop, &accepted))
-            });
+        let clients = cluster.names().zip(0..BLOCKS).map(|(node, block)| {
+            let (uri, stop, accepted) = (cluster.uri(node), stop.clone(), accepted.clone());
+            thread::spawn(move || probe(node, block, &uri, &stop, &accepted))
+        });
         Self {
             clients: clients.collect(),
             stop,

@@ -2,9 +2,10 @@
 
 pub(super) use std::time::Duration;
 
+pub(super) use super::pair::ReplicaView;
 use crate::{
-    Action, Agent, Beat, BeatResource, Config, HungIo, Led, Level, Memory, Operator, Order,
-    PathIndex, PeerConfig, PeerIndex, Profile, ReplicaView, ResourceConfig, ResourceIndex, Role,
+    Action, Agent, Beat, BeatResource, Config, HungIo, Led, Level, MemberConfig, Memory, Operator,
+    Order, PathIndex, PeerConfig, PeerIndex, Profile, ResourceConfig, ResourceIndex, Role,
     Services, Serving, Time,
 };
 pub(super) use crate::{Question, as_ms};
@@ -76,6 +77,12 @@ impl Bench {
             hung_io: HungIo::Act,
         };
         change(&mut config);
+        // As the configuration has it where nobody says otherwise: by their numbers.
+        for resource in config.resources.iter_mut() {
+            for member in resource.members.iter_mut() {
+                member.preferred = config.peers[member.peer].node < config.node;
+            }
+        }
         let resources = config.resources.iter().map(|one| said(&one.name)).collect();
         let node = config.node;
         let agent = Agent::new(Time(START), config, memory, ME, WALL * 1_000_000);
@@ -241,7 +248,7 @@ impl Bench {
     pub(super) fn view_of(&mut self, resource: ResourceIndex, view: Option<ReplicaView>) {
         let looking = self.agent.looking(resource);
         self.agent
-            .handle_replica(self.time(), resource, looking, view);
+            .handle_replica(self.time(), resource, looking, view.map(Into::into));
         self.settle();
     }
 
@@ -345,11 +352,20 @@ impl Bench {
 pub(super) fn resource(name: &str) -> ResourceConfig {
     ResourceConfig {
         name: name.into(),
-        peer: BETA,
+        members: vec![MemberConfig {
+            peer: BETA,
+            preferred: false,
+        }]
+        .into(),
         has_services: false,
         arbiter: false,
         arbiter_id: String::new(),
     }
+}
+
+/// A person wants the role to go over, to whomever.
+pub(super) const fn switchover(resource: ResourceIndex) -> Operator {
+    Operator::Switchover { resource, to: None }
 }
 
 /// What starts the services of the first resource.
@@ -373,6 +389,7 @@ pub(super) fn said(name: &str) -> BeatResource {
         services_term: 5,
         witness: false,
         arbiter: String::new(),
+        follows: None,
         ask: Question::None,
         released: Question::None,
     }

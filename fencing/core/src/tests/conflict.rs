@@ -1,7 +1,7 @@
 //! A replica in conflict with another one: a person decides, and nobody is promoted, released or shot for it (R11).
 
 use super::bench::*;
-use crate::{Action, Level, Operator, Order, ReplicaView, Role};
+use crate::{Action, Level, Order, Role};
 
 fn in_conflict(view: ReplicaView) -> ReplicaView {
     ReplicaView {
@@ -53,9 +53,9 @@ fn a_primary_in_conflict_goes_on_and_fences_nobody() {
     bench.view(in_conflict(primary()));
     bench.live(DEAD);
     bench.acts();
-    assert_eq!(bench.ask(Operator::Switchover(R0)), Ok(()));
+    assert_eq!(bench.ask(switchover(R0)), Ok(()));
     bench.settle();
-    assert_eq!(bench.order(), Some(Order::HandOver));
+    assert_eq!(bench.order(), Some(Order::HandOver { to: BETA }));
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn driver(role: Role, state: usize) -> Driver {
     driver
 }
 
-fn views(role: Role) -> (crate::ReplicaView, crate::ReplicaView) {
+fn views(role: Role) -> (ReplicaView, ReplicaView) {
     match role {
         Role::Primary => (primary(), frozen()),
         Role::Standby => (standby(), orphan()),

@@ -1,7 +1,7 @@
 //! Disks that have failed or hang: both nodes tell a person, once each, and say when it is over.
 
 use super::bench::*;
-use crate::{Level, Profile, ReplicaView};
+use crate::{Level, Profile};
 
 const HANG: u64 = as_ms(Profile::Default.hang());
 

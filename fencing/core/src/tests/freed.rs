@@ -1,7 +1,7 @@
 //! R12: services are started beside none on the other node, however the role has come.
 
 use super::bench::*;
-use crate::{Action, Led, Level, Order, ReplicaView, Role, Services, Serving};
+use crate::{Action, Led, Level, Order, Role, Services, Serving};
 
 /// A standby of a resource with services, whose primary, beta, has them.
 fn standby_with_services() -> Bench {

@@ -1,7 +1,7 @@
 //! I/O that stands still: what a person is told, what is killed, who is shot, and what a watchdog is fed for.
 
 use super::bench::*;
-use crate::{Action, HungIo, Level, Operator, Order, Profile, ReplicaView, Role, fence::Fencing};
+use crate::{Action, HungIo, Level, Operator, Order, Profile, Role, fence::Fencing};
 
 const HANG: u64 = as_ms(Profile::Default.hang());
 const HUNG: u64 = as_ms(Profile::Default.hung());
@@ -482,10 +482,13 @@ fn a_primary_that_hangs_has_lost_its_advantage_in_a_race() {
     let mut bench = secured();
     stuck(&mut bench, HANG + INTERVAL, &primary());
     // Its process comes to life for a moment, and its standby is gone.
-    bench.agent.resources[R0].view = Some(ReplicaView {
-        oldest: Duration::from_millis(HANG),
-        ..frozen()
-    });
+    bench.agent.resources[R0].view = Some(
+        ReplicaView {
+            oldest: Duration::from_millis(HANG),
+            ..frozen()
+        }
+        .into(),
+    );
     bench.pass(DEAD);
     assert!(!bench.acts().contains(&Action::Fence(BETA)), "not at once");
     bench.pass(3 * DELAY);

@@ -1,7 +1,7 @@
 //! A replica whose writes wait for space: an alarm, and nothing else (R13).
 
 use super::bench::*;
-use crate::{Level, ReplicaView};
+use crate::Level;
 
 fn full(view: ReplicaView) -> ReplicaView {
     ReplicaView {
@@ -12,8 +12,7 @@ fn full(view: ReplicaView) -> ReplicaView {
 
 #[test]
 fn it_is_an_alarm_once_and_nobody_is_shot_or_promoted() {
-    for mut bench in [Bench::primary(), Bench::standby()] {
-        let view = bench.agent.resources[R0].view.clone().expect("looked at");
+    for (mut bench, view) in [(Bench::primary(), primary()), (Bench::standby(), standby())] {
         for _ in 0..10 {
             bench.view(full(view.clone()));
             bench.live(DEAD);

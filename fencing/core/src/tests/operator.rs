@@ -1,7 +1,7 @@
 //! What a person asks for.
 
 use super::bench::*;
-use crate::{Action, Level, Memory, Operator, Order, ReplicaView, Role, Services, TermOf};
+use crate::{Action, Level, Memory, Operator, Order, Role, Services, TermOf};
 
 /// A primary with services.
 fn serving() -> Bench {
@@ -100,12 +100,12 @@ fn in_maintenance_nothing_is_switched_on() {
 #[test]
 fn a_switchover_takes_the_services_down_and_then_hands_over() {
     let mut bench = serving();
-    bench.ask(Operator::Switchover(R0)).expect("possible");
+    bench.ask(switchover(R0)).expect("possible");
     assert_eq!(bench.acts(), [Action::StopServices(R0)]);
     bench.live(DEAD);
     assert_eq!(bench.acts(), [], "not before they are down");
     bench.services(Ok(()));
-    assert_eq!(bench.order(), Some(Order::HandOver));
+    assert_eq!(bench.order(), Some(Order::HandOver { to: BETA }));
     bench.obeyed();
     bench.view(standby());
     bench.live(10 * DEAD);
@@ -116,13 +116,15 @@ fn a_switchover_takes_the_services_down_and_then_hands_over() {
 #[test]
 fn a_status_that_was_asked_for_before_the_handover_starts_nothing() {
     let mut bench = serving();
-    bench.ask(Operator::Switchover(R0)).expect("possible");
+    bench.ask(switchover(R0)).expect("possible");
     bench.services(Ok(()));
     bench.acts();
     let looking = bench.agent.looking(R0);
     bench.obeyed();
     let (now, old) = (bench.time(), primary());
-    bench.agent.handle_replica(now, R0, looking, Some(old));
+    bench
+        .agent
+        .handle_replica(now, R0, looking, Some(old.into()));
     bench.settle();
     assert_eq!(bench.acts(), [], "it is primary no more");
     bench.view(standby());
@@ -132,14 +134,14 @@ fn a_status_that_was_asked_for_before_the_handover_starts_nothing() {
 #[test]
 fn a_switchover_without_services_hands_over_at_once() {
     let mut bench = Bench::primary();
-    bench.ask(Operator::Switchover(R0)).expect("possible");
-    assert_eq!(bench.order(), Some(Order::HandOver));
+    bench.ask(switchover(R0)).expect("possible");
+    assert_eq!(bench.order(), Some(Order::HandOver { to: BETA }));
 }
 
 #[test]
 fn a_switchover_that_was_refused_brings_the_services_back() {
     let mut bench = serving();
-    bench.ask(Operator::Switchover(R0)).expect("possible");
+    bench.ask(switchover(R0)).expect("possible");
     bench.services(Ok(()));
     bench.acts();
     bench.refused("not in sync");
@@ -154,7 +156,7 @@ fn a_switchover_that_was_refused_brings_the_services_back() {
 #[test]
 fn a_switchover_whose_services_do_not_go_down_is_given_up() {
     let mut bench = serving();
-    bench.ask(Operator::Switchover(R0)).expect("possible");
+    bench.ask(switchover(R0)).expect("possible");
     bench.acts();
     bench.services(Err("busy"));
     assert!(bench.was_told(Level::Alarm, "the switchover is given up"));
@@ -165,11 +167,11 @@ fn a_switchover_whose_services_do_not_go_down_is_given_up() {
 #[test]
 fn a_switchover_is_refused_where_it_can_not_be() {
     let mut bench = Bench::new();
-    let refusal = bench.ask(Operator::Switchover(R0)).expect_err("not seen");
+    let refusal = bench.ask(switchover(R0)).expect_err("not seen");
     assert!(refusal.contains("not primary on this node"), "{refusal}");
     bench.view(standby());
     bench
-        .ask(Operator::Switchover(R0))
+        .ask(switchover(R0))
         .expect_err("a standby has nothing to give");
     let waits = ReplicaView {
         suspended: true,
@@ -177,22 +179,20 @@ fn a_switchover_is_refused_where_it_can_not_be() {
     };
     for lost in [frozen(), alone(), waits] {
         bench.view(lost);
-        let refusal = bench.ask(Operator::Switchover(R0)).expect_err("lost");
+        let refusal = bench.ask(switchover(R0)).expect_err("lost");
         assert!(
             refusal.contains("not connected to its standby"),
             "{refusal}"
         );
     }
-    assert!(!bench.agent.resources[R0].switching);
+    assert_eq!(bench.agent.resources[R0].switching, None);
 }
 
 #[test]
 fn a_switchover_is_refused_in_maintenance_and_not_put_off_until_its_end() {
     let mut bench = Bench::primary();
     bench.ask(Operator::Maintenance(true)).expect("possible");
-    let refusal = bench
-        .ask(Operator::Switchover(R0))
-        .expect_err("it decides nothing");
+    let refusal = bench.ask(switchover(R0)).expect_err("it decides nothing");
     assert!(refusal.contains("maintenance"), "{refusal}");
     bench.ask(Operator::Maintenance(false)).expect("possible");
     bench.live(DEAD);
@@ -203,13 +203,13 @@ fn a_switchover_is_refused_in_maintenance_and_not_put_off_until_its_end() {
 fn a_switchover_is_refused_by_an_agent_that_leaves() {
     let mut bench = Bench::primary();
     bench.ask(Operator::Leave).expect("possible");
-    bench.ask(Operator::Switchover(R0)).expect_err("it leaves");
+    bench.ask(switchover(R0)).expect_err("it leaves");
 }
 
 #[test]
 fn a_switchover_that_its_process_did_not_survive_is_given_up() {
     let mut bench = serving();
-    bench.ask(Operator::Switchover(R0)).expect("possible");
+    bench.ask(switchover(R0)).expect("possible");
     assert_eq!(bench.acts(), [Action::StopServices(R0)]);
     bench.gone();
     let mut back = entitled();
@@ -366,6 +366,7 @@ fn a_person_confirms_only_what_is_silent_and_needed() {
     assert_eq!(
         bench.order(),
         Some(Order::ReceiptFenced {
+            about: BETA,
             detail: "a person says that beta is off".into(),
             met: 70
         })

@@ -1,7 +1,7 @@
 //! R7: who of two that live and have lost each other fires first.
 
 use super::bench::*;
-use crate::{Action, Level, Profile, ReplicaView};
+use crate::{Action, Level, Profile};
 
 /// How long it waits to fire, once its peer is lost.
 fn delay(mut bench: Bench, lost: ReplicaView) -> u64 {

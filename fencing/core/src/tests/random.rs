@@ -6,7 +6,7 @@ use super::{
     bench::*,
     rules::{Driver, Event, Said},
 };
-use crate::{Led, Operator, ReplicaView, Role, Services, Serving};
+use crate::{Led, Operator, Role, Services, Serving};
 
 fn a_view() -> impl Strategy<Value = ReplicaView> {
     let usual = || {
@@ -104,8 +104,8 @@ fn an_event() -> impl Strategy<Value = Event> {
         Operator::Clear,
         Operator::Confirm(BETA),
         Operator::Yield,
-        Operator::Switchover(R0),
-        Operator::Switchover(R1),
+        switchover(R0),
+        switchover(R1),
     ]);
     let worked = || prop_oneof![4 => Just(true), 1 => Just(false)];
     prop_oneof![

@@ -1,7 +1,7 @@
 //! A replica that is surely not in use is recorded as Outdated by its own agent: ask and answer, instead of a shot.
 
 use super::bench::*;
-use crate::{Action, Level, Operator, Order, ReplicaView, Role, Services, Serving};
+use crate::{Action, Level, Operator, Order, Role, Services, Serving};
 
 /// A frozen primary that asks beta's agent.
 fn asking() -> Bench {
@@ -33,6 +33,7 @@ fn a_frozen_primary_asks_at_once_and_does_not_shoot_one_that_answers() {
     assert_eq!(
         bench.order(),
         Some(Order::ReceiptReleased {
+            about: BETA,
             detail: "beta's agent recorded it as outdated".into(),
             met: 70
         })

@@ -1,7 +1,7 @@
 //! Who is promoted without a failover: a restart in place, a cold start.
 
 use super::bench::*;
-use crate::{Level, Memory, Order, ReplicaView, Role, Serving};
+use crate::{Level, Memory, Order, Role, Serving};
 
 /// A standby that is connected to another one, and may be promoted.
 fn idle() -> ReplicaView {

@@ -2,10 +2,10 @@
 
 mod reasons;
 
-use super::bench::{BETA, DEAD, Duration, INTERVAL, ME, R0, RUN, as_ms, resource};
+use super::bench::{BETA, DEAD, Duration, INTERVAL, ME, R0, RUN, ReplicaView, as_ms, resource};
 use crate::{
     Action, Agent, Beat, BeatResource, Config, HungIo, Intent, Memory, Operator, Order, PathIndex,
-    PeerConfig, Profile, Question, ReplicaView, ResourceIndex, Role, Services, Serving, Time,
+    PeerConfig, Profile, Question, ResourceIndex, Role, Services, Serving, Time,
 };
 
 /// No event makes an agent want more than this at once: a beat, a memory, a shot, and a few for each resource.
@@ -180,6 +180,7 @@ impl Driver {
                 self.views[at].clone_from(&view);
                 let resource = ResourceIndex::new(at);
                 let looking = self.agent.looking(resource);
+                let view = view.map(Into::into);
                 self.agent.handle_replica(now, resource, looking, view);
             }
             Event::Stored(worked) => {
@@ -231,7 +232,8 @@ impl Driver {
                     (self.off, self.proven, self.doubted) = (true, true, false);
                     self.fired_met = self.mets();
                 }
-                self.switchovers += usize::from(taken && matches!(wish, Operator::Switchover(_)));
+                self.switchovers +=
+                    usize::from(taken && matches!(wish, Operator::Switchover { .. }));
             }
         }
         self.check();
@@ -410,19 +412,20 @@ impl Driver {
                 assert_ne!(beat.resources[at].released, Question::None);
                 assert_eq!(*met, view.met);
             }
-            Order::Outdate { offline: true } => assert_eq!(view, None),
+            Order::Outdate { offline: true } => assert!(view.is_none()),
             Order::Outdate { offline: false } => {
                 let view = view.expect("a replica");
                 assert!(view.role == Role::Standby && !view.linked);
             }
             Order::ReceiptGranted { .. } | Order::StepDown => panic!("there is no witness"),
-            Order::HandOver => {
+            Order::HandOver { to } => {
+                assert_eq!(*to, BETA);
                 let view = view.expect("a replica");
                 assert_eq!(view.role, Role::Primary);
                 assert!(self.switchovers > 0, "nobody has asked for it");
             }
         }
-        if released || order == Order::HandOver {
+        if released || matches!(order, Order::HandOver { .. }) {
             let services = self.agent.resources[ResourceIndex::new(at)].services;
             assert!(at == 1 || services == Services::Down, "{services:?}");
         }
@@ -435,6 +438,6 @@ const fn receipt_of(order: &Order) -> Option<u64> {
     match order {
         Order::ReceiptFenced { met, .. } | Order::ReceiptReleased { met, .. } => Some(*met),
         Order::ReceiptGranted { met, .. } => Some(*met),
-        Order::Promote | Order::StepDown | Order::Outdate { .. } | Order::HandOver => None,
+        Order::Promote | Order::StepDown | Order::Outdate { .. } | Order::HandOver { .. } => None,
     }
 }

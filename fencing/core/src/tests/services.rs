@@ -1,7 +1,7 @@
 //! Services follow the primary role.
 
 use super::bench::*;
-use crate::{Action, Level, Memory, Operator, ReplicaView, Role, Services, TermOf};
+use crate::{Action, Level, Memory, Operator, Role, Services, TermOf};
 
 fn bench() -> Bench {
     let memory = Memory {

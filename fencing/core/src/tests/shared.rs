@@ -1,7 +1,7 @@
 //! Two resources with one peer.
 
 use super::bench::*;
-use crate::{Action, Config, Level, Order, ReplicaView, Role};
+use crate::{Action, Config, Level, Order, Role};
 
 fn two(config: &mut Config) {
     config.resources.push(resource("r1"));
@@ -43,7 +43,14 @@ fn one_shot_serves_both_and_each_receipt_names_its_own_meeting() {
     bench.fenced();
     let receipt = |resource, met| {
         let detail = "read as off".into();
-        Action::Order(resource, Order::ReceiptFenced { detail, met })
+        Action::Order(
+            resource,
+            Order::ReceiptFenced {
+                about: BETA,
+                detail,
+                met,
+            },
+        )
     };
     assert_eq!(bench.acts(), [receipt(R0, 70), receipt(R1, 90)]);
     bench.obeyed_of(R0);

@@ -214,6 +214,7 @@ fn the_receipt_says_after_which_meeting_the_shot_was_fired() {
     assert_eq!(
         bench.order(),
         Some(Order::ReceiptFenced {
+            about: BETA,
             detail: "read as off".into(),
             met: 70
         })
@@ -309,7 +310,7 @@ fn a_standby_takes_over_by_the_receipt_and_then_tells_from_whom() {
     assert_eq!(failover.took_ms, bench.now - lost);
     assert_eq!(failover.receipt, "fence: read as off");
     assert!(bench.was_told(Level::Warning, "taken over from beta"));
-    bench.view(crate::ReplicaView {
+    bench.view(ReplicaView {
         role: Role::Primary,
         peer_in_sync: false,
         open: true,

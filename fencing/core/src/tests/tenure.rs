@@ -1,9 +1,7 @@
 //! R17, R12: who was a client of an earlier time of the role is gone before anybody is promoted, here and there.
 
 use super::bench::*;
-use crate::{
-    Action, Led, Level, Memory, Operator, Order, ReplicaView, Role, Services, Serving, TermOf,
-};
+use crate::{Action, Led, Level, Memory, Operator, Order, Role, Services, Serving, TermOf};
 
 /// A node whose services were started in term 5, as its agent remembers.
 fn remembering(term: Option<u64>) -> Bench {
@@ -330,13 +328,11 @@ fn a_role_is_not_handed_to_a_node_whose_services_are_not_down() {
     bench.acts();
     bench.said.resources[0].services = Services::Failed;
     bench.beat();
-    let why = bench
-        .ask(Operator::Switchover(R0))
-        .expect_err("they are not down");
+    let why = bench.ask(switchover(R0)).expect_err("they are not down");
     assert!(why.contains("not known to be down on beta"), "{why}");
     bench.said.resources[0].services = Services::Down;
     bench.beat();
-    bench.ask(Operator::Switchover(R0)).expect("possible");
+    bench.ask(switchover(R0)).expect("possible");
     bench.acts();
     bench.said.resources[0].services = Services::Failed;
     bench.beat();

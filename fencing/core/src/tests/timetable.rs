@@ -1,7 +1,7 @@
 //! R7: first shots and retries keep to one time table, so that a retry never meets the other side in its place.
 
 use super::bench::*;
-use crate::{Action, ReplicaView};
+use crate::Action;
 
 /// When a node fires, in milliseconds since its peer was lost, with a device that fails each time after so long.
 fn shots(mut bench: Bench, lost: &ReplicaView, fails_after: u64, until: u64) -> Vec<u64> {

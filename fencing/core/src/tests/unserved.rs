@@ -1,7 +1,7 @@
 //! Nobody is primary: somebody acts, or a person is told what is missing.
 
 use super::bench::*;
-use crate::{Action, Level, Operator, Order, Profile, ReplicaView, Role, Serving};
+use crate::{Action, Level, Operator, Order, Profile, Role, Serving};
 
 const UNSERVED: u64 = as_ms(Profile::Default.unserved());
 
@@ -172,14 +172,18 @@ fn what_was_seen_before_an_order_was_carried_out_is_not_believed_after_it() {
     bench.view(primary());
     bench.services(Ok(()));
     bench.acts();
-    bench.ask(Operator::Switchover(R0)).expect("possible");
+    bench.ask(switchover(R0)).expect("possible");
     bench.services(Ok(()));
-    assert!(bench.acts().contains(&Action::Order(R0, Order::HandOver)));
+    assert!(
+        bench
+            .acts()
+            .contains(&Action::Order(R0, Order::HandOver { to: BETA }))
+    );
     let looking = bench.agent.looking(R0);
     bench.obeyed();
     bench
         .agent
-        .handle_replica(bench.time(), R0, looking, Some(primary()));
+        .handle_replica(bench.time(), R0, looking, Some(primary().into()));
     bench.settle();
     assert_eq!(
         bench.acts(),

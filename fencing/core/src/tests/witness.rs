@@ -1,7 +1,7 @@
 //! Beside a witness (R8): nobody is fenced, and whoever is cut off lets go by itself.
 
 use super::bench::*;
-use crate::{Action, ReplicaView, Role, Services};
+use crate::{Action, Role, Services};
 
 fn witnessed() -> Bench {
     let mut bench = Bench::with(|config| {

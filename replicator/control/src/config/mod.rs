@@ -192,6 +192,8 @@ pub struct Resource {
     pub name: String,
     /// Who grants the next term.
     pub arbiter: Arbiter,
+    /// All its nodes, in the order in which they are to take over.
+    pub prefer: Vec<NodeId>,
     /// What a primary does when an in-sync peer is lost.
     pub on_peer_loss: OnPeerLoss,
     /// What a primary does when its own disk fails.

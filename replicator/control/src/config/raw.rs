@@ -61,6 +61,7 @@ pub(super) struct RawNode {
 pub(super) struct RawResource {
     pub(super) protocol: Option<Protocol>,
     pub(super) arbiter: Option<Arbiter>,
+    pub(super) prefer: Option<Vec<Text>>,
     pub(super) on_peer_loss: Option<OnPeerLoss>,
     pub(super) on_disk_error: Option<OnDiskError>,
     pub(super) on_no_quorum: Option<Spanned<NoQuorum>>,
@@ -161,6 +162,7 @@ const NODE_KEYS: &[&str] = &[
 const RESOURCE_KEYS: &[&str] = &[
     "protocol",
     "arbiter",
+    "prefer",
     "on-peer-loss",
     "on-disk-error",
     "on-no-quorum",

@@ -282,6 +282,7 @@ impl Source<'_> {
         Ok(Resource {
             name: name.get_ref().clone(),
             arbiter,
+            prefer: self.preferred(raw.prefer.as_deref().unwrap_or_default(), &members)?,
             on_peer_loss: raw.on_peer_loss.unwrap_or_default(),
             on_disk_error: raw.on_disk_error.unwrap_or_default(),
             on_no_quorum: self.no_quorum(raw, arbiter)?,
@@ -296,6 +297,34 @@ impl Source<'_> {
             services: self.section(raw.services.as_ref()),
             members,
         })
+    }
+
+    /// The nodes that are named, in that order, then the others by their numbers.
+    fn preferred(&self, named: &[Text], members: &[Member]) -> Result<Vec<NodeId>, ConfigError> {
+        let mut order = Vec::new();
+        for name in named {
+            let member = members.iter().find(|member| member.node == *name.get_ref());
+            let Some(id) = member.map(|member| member.id) else {
+                let known: Vec<&str> = members.iter().map(|member| &*member.node).collect();
+                return Err(self.bad(
+                    name.span(),
+                    format!(
+                        "`prefer` names {:?}, which has no copy of the resource",
+                        name.get_ref()
+                    ),
+                    format!("write some of {}", known.join(", ")),
+                ));
+            };
+            if order.contains(&id) {
+                let why = format!("`prefer` names {:?} twice", name.get_ref());
+                return Err(self.bad(name.span(), why, "write each node once"));
+            }
+            order.push(id);
+        }
+        let others = members.iter().map(|member| member.id);
+        let others: Vec<NodeId> = others.filter(|id| !order.contains(id)).collect();
+        order.extend(others);
+        Ok(order)
     }
 
     fn member(

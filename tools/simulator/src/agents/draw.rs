@@ -1,4 +1,4 @@
-//! What a seed draws for a pair with agents, beside what it draws for every cluster.
+//! What a seed draws for a pair or three nodes with agents, beside what it draws for every cluster.
 
 use twindisk_core::{Arbiter, OnPeerLoss, Protocol};
 use twindisk_fencing_core::Profile;
@@ -123,6 +123,24 @@ impl Swarm {
         swarm.have_witness(&mut rng);
         if let Some(second) = &mut swarm.second {
             (second.arbiter, second.timings) = (swarm.arbiter, swarm.timings);
+            second.agents.clone_from(&swarm.agents);
+        }
+        swarm
+    }
+
+    /// What `seed` draws for three nodes with agents.
+    #[must_use]
+    pub fn draw_with_three(seed: u64) -> Self {
+        let mut swarm = Self::draw_with_agents(seed);
+        let mut rng = Rng::new(seed ^ 0x54_4852_4545);
+        swarm.nodes = 3;
+        swarm.first = rng.index(3);
+        if let Some(world) = &mut swarm.agents {
+            world.device.dead_for = world.device.dead_for.map(|_| rng.index(3));
+        }
+        if let Some(second) = &mut swarm.second {
+            second.nodes = 3;
+            second.first = rng.index(3);
             second.agents.clone_from(&swarm.agents);
         }
         swarm

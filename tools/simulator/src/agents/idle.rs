@@ -1,31 +1,49 @@
 //! Liveness: whenever a replica could serve with what is at hand, it does within a stated time; and whenever nobody takes
 //! writes for longer than that, some agent has raised an alarm that says what is missing.
 
-use twindisk_core::{DiskState, Role};
+use twindisk_core::{ConnectionState, DiskState, Role};
 use twindisk_fencing_core::{Services, as_ms};
 
 use crate::{
     checker::Violation,
-    node::{Power, name},
+    node::{Power, name, slot_of},
     swarm::{MS, SEC},
     world::World,
 };
 
 /// Since when nobody takes writes, and why somebody could.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Idle {
     /// Nobody takes writes, while this agent was there to see it: for each node.
-    unseen: [Option<Since>; 2],
-    /// This node could, by all that the two can find out without a shot.
-    able: [Option<Since>; 2],
-    /// This node could: its agent has powered the other one off, and knows it.
-    alone: [Option<Since>; 2],
+    unseen: Vec<Option<Since>>,
+    /// This node could, by all that they can find out without a shot.
+    able: Vec<Option<Since>>,
+    /// This node could: its agent has powered off who is not here, and knows it.
+    alone: Vec<Option<Since>>,
     /// This node could: the other one is down, the witness names this one and hears it.
-    named: [Option<Since>; 2],
+    named: Vec<Option<Since>>,
+}
+
+impl Idle {
+    pub(super) fn new(nodes: usize) -> Self {
+        let never = vec![None; nodes];
+        Self {
+            unseen: never.clone(),
+            able: never.clone(),
+            alone: never.clone(),
+            named: never,
+        }
+    }
+}
+
+/// The first node of which that is so for longer than `limit`.
+fn longer(than: &[Option<Since>], limit: u64, now: u64) -> Option<usize> {
+    let late = |since: &Option<Since>| since.as_ref().is_some_and(|since| now > since.at + limit);
+    than.iter().position(late)
 }
 
 /// Since when, while no agent was started, no node stood still, and no device was opened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Since {
     span: Span,
     at: u64,
@@ -33,45 +51,74 @@ struct Since {
 
 /// Of each node the run of its agent, the end of its last pause, and when its device was opened last: between two looks
 /// somebody may have served.
-type Span = [(u64, u64, u64); 2];
+type Span = Vec<(u64, u64, u64)>;
 
 impl Since {
     /// Goes on counting if that `holds` still.
-    fn count(before: Option<Self>, holds: bool, span: Span, now: u64) -> Option<Self> {
-        let goes_on = before.filter(|since| since.span == span);
-        holds.then(|| goes_on.unwrap_or(Self { span, at: now }))
+    fn count(before: &mut Option<Self>, holds: bool, span: &Span, now: u64) {
+        before.take_if(|since| !holds || since.span != *span);
+        if holds {
+            before.get_or_insert_with(|| Self {
+                span: span.clone(),
+                at: now,
+            });
+        }
     }
 }
 
 impl World {
+    /// Why the agents have more to do.
+    pub(crate) fn agents_settled(&self) -> Result<(), String> {
+        let Some(agents) = &self.agents else {
+            return Ok(());
+        };
+        for (number, node) in agents.nodes.iter().enumerate() {
+            if node.agent.is_none() {
+                return Err(format!("the agent of {} is down", name(number)));
+            }
+            if !node.aims.is_empty() {
+                return Err(format!("a shot of {} is on its way", name(number)));
+            }
+            self.record_settled()?;
+            let primary = self.nodes[number]
+                .status(self.now)
+                .is_some_and(|status| status.role == Role::Primary);
+            if primary != self.its_ward().sides[number].services.run() {
+                let name = name(number);
+                return Err(format!("services and the primary role of {name} differ"));
+            }
+        }
+        Ok(())
+    }
+
     /// Both judgements, as often as an agent looks at its clock.
     pub(super) fn check_liveness(&mut self) {
         let now = self.now;
-        let served = (0..2).any(|number| self.takes_writes(number));
-        let span = [0, 1].map(|number| {
-            let agents = self.agents.as_ref().expect("agents");
-            let run = agents.nodes[number].run;
-            let opened = self.its_ward().opened[number];
-            (run, self.nodes[number].paused_until, opened)
-        });
+        let nodes = self.nodes.len();
+        let served = (0..nodes).any(|number| self.takes_writes(number));
+        let span: Span = (0..nodes)
+            .map(|number| {
+                let agents = self.agents.as_ref().expect("agents");
+                let run = agents.nodes[number].run;
+                let opened = self.its_ward().opened[number];
+                (run, self.nodes[number].paused_until, opened)
+            })
+            .collect();
         let mut idle = self.ward().idle.clone();
-        for number in 0..2 {
+        for number in 0..nodes {
             let watched = !served && self.watches(number);
-            idle.unseen[number] = Since::count(idle.unseen[number], watched, span, now);
+            Since::count(&mut idle.unseen[number], watched, &span, now);
             let able = !served && self.is_able(number);
-            idle.able[number] = Since::count(idle.able[number], able, span, now);
+            Since::count(&mut idle.able[number], able, &span, now);
             let alone = !served && self.is_alone(number);
-            idle.alone[number] = Since::count(idle.alone[number], alone, span, now);
+            Since::count(&mut idle.alone[number], alone, &span, now);
             let named = !served && self.is_granted(number);
-            idle.named[number] = Since::count(idle.named[number], named, span, now);
+            Since::count(&mut idle.named[number], named, &span, now);
         }
         self.ward().idle = idle.clone();
         let (told, limit) = self.limits();
-        let silent = (0..2).find(|number| {
-            let watched =
-                |number: usize| idle.unseen[number].is_some_and(|since| now > since.at + told);
-            watched(*number) && !self.has_alarm(0) && !self.has_alarm(1)
-        });
+        let silent = longer(&idle.unseen, told, now)
+            .filter(|_| !(0..nodes).any(|number| self.has_alarm(number)));
         if let Some(number) = silent {
             let story = format!(
                 "nobody takes writes for more than {} ms, and the agent of {} raises no alarm",
@@ -80,7 +127,7 @@ impl World {
             );
             self.violate(Violation::new("liveness", story));
         }
-        let stuck = (0..2).find(|at| idle.able[*at].is_some_and(|since| now > since.at + limit));
+        let stuck = longer(&idle.able, limit, now);
         if let Some(number) = stuck {
             let story = format!(
                 "nobody takes writes for more than {} ms, though {} could: its agent and the other one hear each other \
@@ -101,8 +148,7 @@ impl World {
         let profile = self.agents().world.profile;
         let takes = 2 * self.agents().world.services.takes;
         let limit = as_ms(4 * profile.dead() + profile.fence_delay()) * MS + takes + 10 * SEC;
-        let stuck =
-            (0..2).find(|at| idle.named[*at].is_some_and(|since| self.now > since.at + limit));
+        let stuck = longer(&idle.named, limit, self.now);
         if let Some(number) = stuck {
             let story = format!(
                 "nobody takes writes for more than {} ms, though the witness names {} and hears it ({})",
@@ -129,14 +175,12 @@ impl World {
     /// one more is fired.
     fn check_who_is_alone(&mut self, told: u64, idle: &Idle) {
         let limit = told + 2 * self.agents().world.services.takes + self.late_shot();
-        let stuck =
-            (0..2).find(|at| idle.alone[*at].is_some_and(|since| self.now > since.at + limit));
+        let stuck = longer(&idle.alone, limit, self.now);
         if let Some(number) = stuck {
             let story = format!(
-                "nobody takes writes for more than {} ms, though {} has powered {} off ({})",
+                "nobody takes writes for more than {} ms, though {} has powered off who is not here ({})",
                 limit / MS,
                 name(number),
-                name(1 - number),
                 self.what_it_lacks(number)
             );
             self.violate(Violation::new("liveness", story));
@@ -201,14 +245,41 @@ impl World {
         agent.is_some_and(|agent| agent.status().resources[self.resource].missing.is_some())
     }
 
-    /// Whether the node's replica has all that a right needs: the other node is off, and this agent was told so.
+    /// Whether the node's replica has all that a right needs: another node is off, this agent was told so, and who is left is
+    /// connected and well.
     fn is_alone(&self, number: usize) -> bool {
         let agents = self.agents.as_ref().expect("agents");
-        self.nodes[1 - number].power == Power::Fenced
-            && agents.nodes[number].told_off
+        let off = |other: usize| {
+            self.nodes[other].power == Power::Fenced
+                && agents.nodes[number].told_off.contains(&other)
+        };
+        let others = || self.others(number);
+        others().any(off)
+            && others().all(|other| off(other) || self.is_beside(number, other))
             && self.decides(number)
             && !self.may_stay_up(number)
             && self.could_serve(number)
+    }
+
+    /// Whether two replicas are connected and equal, and both nodes decide.
+    fn is_beside(&self, number: usize, other: usize) -> bool {
+        let slot = slot_of(number, other);
+        let status = self.nodes[number].status(self.now);
+        let equal = status.is_some_and(|status| {
+            status.peers[slot.index()].connection == ConnectionState::Established
+        });
+        equal
+            && self.hear_each_other(number, other)
+            && self.decides(other)
+            && !self.may_stay_up(other)
+            && self.could_serve(other)
+    }
+
+    fn hear_each_other(&self, number: usize, other: usize) -> bool {
+        let pair = (number.min(other), number.max(other));
+        (0..2).all(|side| self.pairs[&pair].blocked[side] <= self.now)
+            && !self.is_isolated(number)
+            && !self.is_isolated(other)
     }
 
     /// Whether services of the node may not go down, or its agent does not know that they are.
@@ -247,16 +318,17 @@ impl World {
     /// Whether the node's replica could serve, or go on serving, and nothing but what agents see to is in its way: both agents
     /// live, hear each other and decide, the disk is UpToDate, the other node is not primary.
     fn is_able(&self, number: usize) -> bool {
-        let other = 1 - number;
         let agents = self.agents.as_ref().expect("agents");
+        let mut all = 0..self.nodes.len();
         // What can't be brought down needs a shot.
-        if self.may_stay_up(0) || self.may_stay_up(1) {
+        if all.clone().any(|at| self.may_stay_up(at)) {
             return false;
         }
-        let hear = (0..2).all(|side| self.pairs[&(0, 1)].blocked[side] <= self.now)
-            && !self.is_isolated(0)
-            && !self.is_isolated(1);
-        if !hear || !self.decides(0) || !self.decides(1) {
+        let hear = all.clone().all(|at| {
+            let mut others = self.others(at);
+            others.all(|other| self.hear_each_other(at, other))
+        });
+        if !hear || !all.all(|at| self.decides(at)) {
             return false;
         }
         let role = |at: usize| self.nodes[at].status(self.now).map(|status| status.role);
@@ -274,6 +346,7 @@ impl World {
                 && device.wakes == 0
         };
         let waits = status.suspended.is_some() && !shoots;
-        self.could_serve(number) && !waits && role(other) != Some(Role::Primary)
+        let mut others = self.others(number);
+        self.could_serve(number) && !waits && others.all(|other| role(other) != Some(Role::Primary))
     }
 }

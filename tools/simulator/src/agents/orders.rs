@@ -2,7 +2,7 @@
 
 use twindisk_fencing_core::{Operator, as_ms};
 
-use super::{AgentEv, PEER};
+use super::{AgentEv, peer_of};
 use crate::{
     node::{Power, name},
     swarm::{MS, SEC},
@@ -48,7 +48,7 @@ impl World {
         for count in 0..world.orders + world.isolations {
             let die = &mut self.dice.agent;
             let at = die.between(self.now, end);
-            let node = die.index(2);
+            let node = die.index(self.nodes.len());
             let deed = if count < world.orders {
                 die.pick(&deeds)
             } else {
@@ -56,6 +56,15 @@ impl World {
             };
             let event = AgentEv::Deed { deed };
             self.at_any(at, Ev::Agent { node, event });
+        }
+    }
+
+    /// Another node: of two the only one.
+    fn other(&mut self, number: usize) -> usize {
+        let others: Vec<usize> = self.others(number).collect();
+        match others.as_slice() {
+            [only] => *only,
+            several => self.dice.agent.pick(several),
         }
     }
 
@@ -81,17 +90,22 @@ impl World {
             }
             Deed::Clear => _ = self.tell_agent(number, Operator::Clear),
             Deed::Confirm => {
-                let peer = 1 - number;
+                let peer = self.other(number);
                 if self.nodes[peer].power == Power::On {
                     return; // Whoever says this has looked.
                 }
                 self.set_power(peer, Power::Fenced);
-                let taken = self.tell_agent(number, Operator::Confirm(PEER));
-                self.agents().nodes[number].told_off |= taken;
-                self.agent_later(while_ms * MS, number, AgentEv::PowerOn);
+                let wish = Operator::Confirm(peer_of(number, peer));
+                if self.tell_agent(number, wish) {
+                    self.agents().nodes[number].told_off.insert(peer);
+                }
+                self.agent_later(while_ms * MS, number, AgentEv::PowerOn { node: peer });
             }
             Deed::Switchover => {
-                let wish = Operator::Switchover(self.its_index());
+                let wish = Operator::Switchover {
+                    resource: self.its_index(),
+                    to: None,
+                };
                 self.tell_agent(number, wish);
             }
             Deed::Leave => {
@@ -113,8 +127,11 @@ impl World {
     /// A node reaches nobody.
     pub(crate) fn isolate(&mut self, number: usize, until: u64) {
         self.agents().nodes[number].isolated_until = until;
-        for side in 0..2 {
-            self.block((0, 1), side, until);
+        for other in self.others(number) {
+            let pair = (number.min(other), number.max(other));
+            for side in 0..2 {
+                self.block(pair, side, until);
+            }
         }
     }
 

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use twindisk_core::{Arbiter, Command, CommandId, Refusal};
-use twindisk_fencing_core::{Looking, Order, ReplicaView};
+use twindisk_fencing_core::{Looking, Order, PeerIndex, PeerView, ReplicaView, Role};
 use twindisk_format::{
     ids::BootId,
     superblock::{ReceiptKind, StoredDisk},
 };
 use twindisk_view::{Look, news};
 
-use super::AgentEv;
+use super::{AgentEv, node_of};
 use crate::{
     checker::Violation,
     node::{name, slot_of},
@@ -98,7 +98,8 @@ impl World {
             },
             None => Look::Gone,
         };
-        match news(&look, 1 - number as u8) {
+        let others: Vec<u8> = self.others(number).map(|other| other as u8).collect();
+        match news(&look, &others) {
             Some(view) => {
                 let (delay, view) = (self.way(), view.map(Box::new));
                 self.agent_later(delay, number, AgentEv::Seen { question, view });
@@ -122,7 +123,14 @@ impl World {
         let now = self.agent_time(number);
         let next = (asked + self.agents().look_every).saturating_sub(self.now);
         let (index, view) = (self.its_index(), view.map(|view| *view));
-        self.ward().sides[number].seen.clone_from(&view);
+        let leads = |peer: &PeerView| peer.role == Some(Role::Primary);
+        let led = view.as_ref().and_then(|view| view.peers.position(leads));
+        let led = led.map(|member| node_of(number, PeerIndex::new(member.index())));
+        let at = self.now;
+        let side = &mut self.ward().sides[number];
+        let before = side.follows.filter(|(node, _)| Some(*node) == led);
+        side.follows = before.or(led.map(|node| (node, at)));
+        side.seen.clone_from(&view);
         if let Some(agent) = &mut self.agents().nodes[number].agent {
             agent.handle_replica(now, index, looking, view);
         }
@@ -164,14 +172,15 @@ impl World {
         match order {
             Order::Promote | Order::ReceiptReleased { .. } | Order::StepDown => {}
             Order::ReceiptGranted { .. } => self.check_grant(number),
-            Order::ReceiptFenced { .. } => {
-                if !self.agents().nodes[number].told_off {
-                    let (here, there) = (name(number), name(1 - number));
+            Order::ReceiptFenced { about, .. } => {
+                let victim = node_of(number, *about);
+                if !self.agents().nodes[number].told_off.contains(&victim) {
+                    let (here, there) = (name(number), name(victim));
                     let story = format!("{here} says that {there} is off, and was not told so");
                     self.violate(Violation::new("R2", story));
                 }
             }
-            Order::Outdate { .. } | Order::HandOver => self.check_release(number),
+            Order::Outdate { .. } | Order::HandOver { .. } => self.check_release(number),
         }
     }
 
@@ -180,25 +189,31 @@ impl World {
         if errand.host != self.nodes[number].host {
             return;
         }
-        let about = slot_of(number, 1 - number);
-        let receipt = |kind, detail, met| Command::Receipt {
-            about,
+        let slot = |peer| slot_of(number, node_of(number, peer));
+        let receipt = |kind, about, detail, met| Command::Receipt {
+            about: slot(about),
             kind,
             detail,
             met: Some(met),
         };
         let command = match errand.order {
             Order::Promote => Command::Promote { force: None },
-            Order::ReceiptFenced { detail, met } => receipt(ReceiptKind::Fence, detail, met),
-            Order::ReceiptReleased { detail, met } => receipt(ReceiptKind::Release, detail, met),
+            Order::ReceiptFenced { about, detail, met } => {
+                receipt(ReceiptKind::Fence, about, detail, met)
+            }
+            Order::ReceiptReleased { about, detail, met } => {
+                receipt(ReceiptKind::Release, about, detail, met)
+            }
             Order::Outdate { offline: false } => Command::Outdate,
             Order::Outdate { offline: true } => {
                 let result = self.outdate_offline(number);
                 return self.answer_order(number, (errand.run, errand.serial), result);
             }
-            Order::ReceiptGranted { detail, met } => receipt(ReceiptKind::Arbiter, detail, met),
+            Order::ReceiptGranted { about, detail, met } => {
+                receipt(ReceiptKind::Arbiter, about, detail, met)
+            }
             Order::StepDown => Command::Demote { abandon: true },
-            Order::HandOver => Command::Switchover { to: Some(about) },
+            Order::HandOver { to } => Command::Switchover { to: Some(slot(to)) },
         };
         let asker = (number, errand.run, errand.serial);
         if self.nodes[number].replica.is_none() {

@@ -113,7 +113,7 @@ impl World {
                 && agents.nodes[number].agent.is_some()
                 && self.nodes[number].paused_until <= self.now
         };
-        let both = runs(0) && runs(1);
+        let both = (0..self.nodes.len()).filter(|at| runs(*at)).count() > 1;
         let both = both && !self.may_overlap();
         let now = self.now;
         // Beside a witness they are not fenced with their host, and take their time.
@@ -127,12 +127,15 @@ impl World {
         let gone = as_ms(self.agents().world.profile.dead()) * MS + limit + takes;
         let ward = self.ward();
         ward.both_since = both.then(|| ward.both_since.unwrap_or(now));
-        let cut_off = [0, 1].map(|number| self.is_cut_off(number));
+        let cut_off: Vec<bool> = (0..self.nodes.len())
+            .map(|number| self.is_cut_off(number))
+            .collect();
         let ward = self.ward();
         for (since, cut_off) in ward.cut_off.iter_mut().zip(cut_off) {
             *since = cut_off.then(|| since.unwrap_or(now));
         }
-        let stays = (0..2).find(|at| ward.cut_off[*at].is_some_and(|since| now > since + gone));
+        let late = |since: &Option<u64>| since.is_some_and(|since| now > since + gone);
+        let stays = ward.cut_off.iter().position(late);
         if let Some(number) = stays {
             let story = format!(
                 "{} has nobody to go on with, and its services stay",
@@ -164,11 +167,13 @@ impl World {
 
     /// R12: they are not started while some run elsewhere.
     fn check_start(&mut self, number: usize) {
-        let other = 1 - number;
-        let runs = self.ward().sides[other].services.run();
         // Beside a witness the other one may live and hear nothing: its services have a time in which they go.
         let timed = self.has_witness();
-        if runs && !timed && self.nodes[other].power == Power::On {
+        let runs = |other: &usize| {
+            let services = &self.its_ward().sides[*other].services;
+            services.run() && self.nodes[*other].power == Power::On
+        };
+        if let Some(other) = self.others(number).find(runs).filter(|_| !timed) {
             let story = format!(
                 "the services are started on {} while they run on {}",
                 name(number),
@@ -197,14 +202,18 @@ impl World {
         }
         let ward = self.ward();
         ward.opened[number] = now;
-        let elsewhere = ward.opened[1 - number];
         let since = ward.sides[number].services.since;
-        if let Some(since) = since.filter(|since| *since < elsewhere) {
+        let opened = ward.opened.clone();
+        let last = self.others(number).max_by_key(|other| opened[*other]);
+        let before = last.map(|other| (other, opened[other]));
+        if let Some((other, elsewhere)) = before
+            && let Some(since) = since.filter(|since| *since < elsewhere)
+        {
             let story = format!(
                 "{} opens its device to services that run since {} ms, and {} was primary at {} ms",
                 name(number),
                 since / MS,
-                name(1 - number),
+                name(other),
                 elsewhere / MS
             );
             self.violate(Violation::new("R17", story));

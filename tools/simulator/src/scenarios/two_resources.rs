@@ -105,7 +105,10 @@ fn switchover(seed: Seed, telling: Telling) -> Outcome {
         let stays = resource; // The other one has gone over before, or not yet.
         script.load(200);
         script.turn_to(resource);
-        let wish = Operator::Switchover(script.world.its_index());
+        let wish = Operator::Switchover {
+            resource: script.world.its_index(),
+            to: None,
+        };
         let taken = script.world.tell_agent(0, wish);
         script.expect(taken, "the agent takes the order");
         is_on(&mut script, 1);

@@ -362,9 +362,13 @@ impl Walk for Failover {
             }
             Step::SwitchOver(number) => {
                 self.orders -= 1;
+                let wish = Operator::Switchover {
+                    resource: RESOURCE,
+                    to: None,
+                };
                 self.tell(number, |agent, now| {
                     // It says why not; the person gives up.
-                    let _ = agent.handle_operator(now, Operator::Switchover(RESOURCE));
+                    let _ = agent.handle_operator(now, wish);
                 })?;
             }
             Step::Kill(number) => {

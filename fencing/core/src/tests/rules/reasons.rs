@@ -2,8 +2,8 @@
 
 use super::Driver;
 use crate::{
-    Order, Profile, ReplicaView, ResourceIndex, Role, Services, as_ms,
-    tests::bench::{DEAD, GRACE},
+    Order, Profile, ResourceIndex, Role, Services, as_ms,
+    tests::bench::{DEAD, GRACE, ReplicaView},
 };
 
 impl Driver {

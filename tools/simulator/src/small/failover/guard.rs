@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use twindisk_core::CommandId;
 use twindisk_fencing_core::{
-    Agent, Beat, Config, HungIo, Looking, Memory, Mutant, PeerConfig, PeerIndex, ReplicaView,
-    ResourceConfig, ResourceIndex, Time,
+    Agent, Beat, Config, HungIo, Looking, MemberConfig, Memory, Mutant, PeerConfig, PeerIndex,
+    ReplicaView, ResourceConfig, ResourceIndex, Time,
 };
 use twindisk_view::{Look, news};
 
@@ -86,7 +86,11 @@ impl Guard {
             .into(),
             resources: vec![ResourceConfig {
                 name: "r0".into(),
-                peer: PEER,
+                members: vec![MemberConfig {
+                    peer: PEER,
+                    preferred: peer < number,
+                }]
+                .into(),
                 has_services: true,
                 arbiter: false,
                 arbiter_id: String::new(),
@@ -136,7 +140,7 @@ impl Failover {
         let look = status
             .as_ref()
             .map_or(Look::Gone, |status| Look::Said { run, status });
-        news(&look, 1 - number as u8).unwrap_or_default()
+        news(&look, &[1 - number as u8]).unwrap_or_default()
     }
 
     pub(super) fn look(&mut self, number: usize) {

@@ -50,7 +50,7 @@ impl Failover {
                 name(number),
                 name(1 - number)
             )),
-            Order::Outdate { .. } | Order::HandOver if guard.services => Err(format!(
+            Order::Outdate { .. } | Order::HandOver { .. } if guard.services => Err(format!(
                 "R12: {} gives the role away while its services run",
                 name(number)
             )),

@@ -157,17 +157,19 @@ impl Failover {
         };
         let command = match order {
             Order::Promote => Command::Promote { force: None },
-            Order::ReceiptFenced { detail, met } => receipt(ReceiptKind::Fence, detail, met),
-            Order::ReceiptReleased { detail, met } => receipt(ReceiptKind::Release, detail, met),
+            Order::ReceiptFenced { detail, met, .. } => receipt(ReceiptKind::Fence, detail, met),
+            Order::ReceiptReleased { detail, met, .. } => {
+                receipt(ReceiptKind::Release, detail, met)
+            }
             Order::Outdate { offline: false } => Command::Outdate,
             Order::Outdate { offline: true } => {
                 let result = self.world.nodes[number].outdate();
                 self.answer(number, result);
                 return Ok(());
             }
-            Order::ReceiptGranted { detail, met } => receipt(ReceiptKind::Arbiter, detail, met),
+            Order::ReceiptGranted { detail, met, .. } => receipt(ReceiptKind::Arbiter, detail, met),
             Order::StepDown => Command::Demote { abandon: true },
-            Order::HandOver => Command::Switchover { to: Some(SLOT) },
+            Order::HandOver { .. } => Command::Switchover { to: Some(SLOT) },
         };
         if self.world.nodes[number].replica.is_none() {
             let result = Err("twindisk serve does not answer".to_owned());

@@ -1,0 +1,58 @@
+//! What the replica of a pair says, with its one peer beside it: as most tests write it.
+
+use std::time::Duration;
+
+use crate::{Led, PeerView, Role};
+
+/// What the replica of a pair says of itself, and of its peer.
+#[derive(Clone, Debug)]
+pub(super) struct ReplicaView {
+    pub(super) run: u64,
+    pub(super) role: Role,
+    pub(super) term: u64,
+    pub(super) up_to_date: bool,
+    pub(super) can_promote: bool,
+    pub(super) needs: Vec<String>,
+    pub(super) led: Option<Led>,
+    pub(super) open: bool,
+    pub(super) suspended: bool,
+    pub(super) linked: bool,
+    pub(super) met: u64,
+    pub(super) peer_role: Option<Role>,
+    pub(super) peer_in_sync: bool,
+    pub(super) conflict: Option<String>,
+    pub(super) no_space: Option<String>,
+    pub(super) faults: Vec<String>,
+    pub(super) progress: u64,
+    pub(super) oldest: Duration,
+}
+
+impl From<ReplicaView> for crate::ReplicaView {
+    fn from(view: ReplicaView) -> Self {
+        Self {
+            run: view.run,
+            role: view.role,
+            term: view.term,
+            up_to_date: view.up_to_date,
+            can_promote: view.can_promote,
+            needs: view.needs,
+            led: view.led,
+            open: view.open,
+            suspended: view.suspended,
+            peers: vec![PeerView {
+                linked: view.linked,
+                met: view.met,
+                role: view.peer_role,
+                in_sync: view.peer_in_sync,
+                awaited: view.suspended,
+                has_receipt: false,
+            }]
+            .into(),
+            conflict: view.conflict,
+            no_space: view.no_space,
+            faults: view.faults,
+            progress: view.progress,
+            oldest: view.oldest,
+        }
+    }
+}
