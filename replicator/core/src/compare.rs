@@ -120,7 +120,8 @@ pub(crate) struct Side<'a> {
 
 /// A generation that was begun and never confirmed is no fork against a side that does not know it: nothing was
 /// completed in it. Nor does it keep a side waiting that was counted on for it and has a whole copy, of which the one that
-/// began it has none. True if `mine` has changed.
+/// began it has none. While its primary is connected it is not begun in vain, whatever a fork says. True if `mine` has
+/// changed.
 pub(crate) fn forget_unconfirmed(
     mine: (NodeId, &mut PeerState),
     theirs: (NodeId, &mut PeerState),
@@ -153,9 +154,10 @@ pub(crate) fn forget_unconfirmed(
     if !forgets {
         return false;
     }
-    let changed = mine.unconfirmed;
+    let in_vain = |state: &PeerState| state.unconfirmed && state.follows.is_none();
+    let changed = in_vain(mine);
     for state in [mine, theirs] {
-        if state.unconfirmed {
+        if in_vain(state) {
             state.lineage.forget_newest();
             state.unconfirmed = false;
         }

@@ -55,11 +55,6 @@ impl Replica {
         }
         let (me, it) = (self.store.get().node, self.peer(slot).node);
         let forgotten = forget_unconfirmed((me, &mut mine), (it, &mut state));
-        if forgotten && self.follows().is_some() {
-            // Nor while its primary is here, which has yet to hear of that.
-            let why = "its primary is here: once more when it is not";
-            return self.drop_link(slot, Mark::ChangedMeanwhile, why);
-        }
         // A primary is one in its newest generation: it goes with the role, and the role only for somebody who leads.
         if forgotten && (self.role != Role::Primary || self.mutant(Mutant::PrimaryForgets)) {
             let (lineage, unconfirmed) = (mine.lineage.clone(), mine.unconfirmed);

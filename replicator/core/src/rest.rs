@@ -62,10 +62,9 @@ impl Replica {
             return false;
         };
         let rests = self.store.may_be_at_rest() && !self.mutant(Mutant::ApplyAtRest);
-        // What a resync brings was there before.
-        let unconfirmed = self.store.may_be_unconfirmed()
-            && !resync
-            && !self.mutant(Mutant::WritesConfirmNothing);
+        // What a resync brings was there before, and so was what came before the generation did.
+        let confirms = !resync && !self.store.get().unconfirmed;
+        let unconfirmed = confirms && self.store.may_be_unconfirmed();
         self.disk_attached() && (rests || unconfirmed)
     }
 

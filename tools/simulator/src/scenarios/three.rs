@@ -49,6 +49,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("handover-while-standbys-meet", handover_while_standbys_meet),
     ("half-a-promotion-of-three", half_a_promotion),
     ("first-write-confirms-a-promotion", first_write_confirms),
+    ("a-fork-meets-an-idle-member", fork_meets_an_idle_member),
 ];
 
 /// Two of three are lost one after the other: the last one has everything.
@@ -451,5 +452,43 @@ fn first_write_confirms(seed: Seed, telling: Telling) -> Outcome {
     script.start(0);
     script.wait_link(0, 2, ConnectionState::SplitBrain);
     script.expect_decided(Mark::SplitBrain);
+    script.finish()
+}
+
+/// A member of a promotion has heard of no write yet, and a fork in a higher term connects to it: its primary goes on.
+fn fork_meets_an_idle_member(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    (swarm.nodes, swarm.lossy) = (3, true);
+    let mut script = Script::new(swarm, telling);
+    script.serve(10);
+    script.wait_all_equal();
+    script.load_done();
+    script.must(0, DEMOTE);
+    script.power_off(2, Loss::Nothing);
+    script.wait_lost(1, 2);
+    script.fenced(1, 2);
+    script.must(1, PROMOTE);
+    for pair in [(0, 2), (1, 2)] {
+        (0..2).for_each(|side| script.world.block(pair, side, u64::MAX));
+    }
+    script.start(2);
+    script.pass(100);
+    let force = Command::Promote {
+        force: Some("the others are lost for good".into()),
+    };
+    script.must(2, force);
+    for _ in 0..3 {
+        script.must(2, DEMOTE);
+        script.must(2, PROMOTE);
+    }
+    // It hears the member, and not its primary.
+    for side in 0..2 {
+        script.world.pair_mut((0, 2)).blocked[side] = 0;
+        script.world.unblock((0, 2), side);
+    }
+    script.wait_link(0, 2, ConnectionState::SplitBrain);
+    script.pass(2000);
+    script.expect_role(1, Role::Primary);
+    script.expect_role(2, Role::Primary);
     script.finish()
 }
