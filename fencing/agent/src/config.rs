@@ -179,14 +179,17 @@ impl Settings {
                 settings.left_alone.push(resource.name.clone());
                 continue;
             }
+            // An agent that has looked after other resources so far goes on doing that.
+            let paths = settings.heartbeat.len();
             let deaf = |member: &&&Member| {
-                config
-                    .node(&member.node)
-                    .is_none_or(|one| one.heartbeat.is_none())
+                let Some(other) = config.node(&member.node) else {
+                    return true;
+                };
+                other.heartbeat.is_none() || addresses(other).is_ok_and(|all| all.len() != paths)
             };
             if let Some(member) = others.iter().find(deaf).filter(|_| others.len() > 1) {
                 settings.warnings.push(format!(
-                    "{} has {} nodes and there is no `heartbeat` in [nodes.{}], so it is left alone",
+                    "{} has {} nodes, and there is no `heartbeat` in [nodes.{}] with as many addresses as here, so it is left alone",
                     resource.name,
                     others.len() + 1,
                     member.node
@@ -435,6 +438,12 @@ on.gamma = { backing = "/dev/vg/three" }
             order(&preferred, "gamma"),
             [named("alpha", false), named("beta", false)]
         );
+        let narrow = heard.replace("\"10.0.0.3:7790\", ", "");
+        let config = Config::parse(Path::new("t.toml"), &narrow).expect("it is right");
+        let alpha = config.node("alpha").expect("it is there");
+        let alpha = Settings::new(&config, alpha).expect("the pair is looked after");
+        assert_eq!(alpha.left_alone, ["three"]);
+        assert_eq!(alpha.resources.len(), 1);
         for wrong in ["prefer = [\"delta\"]\n", "prefer = [\"beta\", \"beta\"]\n"] {
             let text = heard.clone() + wrong;
             assert!(

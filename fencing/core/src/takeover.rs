@@ -354,14 +354,15 @@ impl Agent {
         }) && !self.mutant(Mutant::IgnoreWhoFollows)
     }
 
-    /// Another standby comes before this node to go on without the peer.
+    /// Another standby comes before this node to go on without the peer, of whatever it is to be off for.
     pub(crate) fn leaves_to_another(&self, peer: PeerIndex) -> bool {
-        self.config.resources.entries().any(|(resource, config)| {
-            let view = self.resources[resource].view.as_ref();
-            let member = config.member(peer);
+        let reasons = self.reasons_to_be_off(peer);
+        let is_left = |reason: &Reason| {
+            let view = self.resources[reason.resource].view.as_ref();
             view.is_some_and(|view| view.role == Role::Standby)
-                && member.is_some_and(|member| self.another_comes_first(resource, member))
-        })
+                && self.another_comes_first(reason.resource, reason.member)
+        };
+        !reasons.is_empty() && reasons.iter().all(is_left)
     }
 
     /// Of the standbys that are connected and could take over from this member, another one comes before this node.
