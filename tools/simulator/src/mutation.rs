@@ -120,7 +120,8 @@ fn find(mutant: Mutant, start: u64, seeds: u64) -> Option<Found> {
     let known = known_place(mutant).and_then(|place| match place {
         Place::Seed(seed) if (start..end).contains(&seed) => scan(mutant, None, seed..seed + 1),
         Place::Seed(_) => None,
-        Place::Scenario(scenario) => scan(mutant, Some(scenario), 1..DICE + 1),
+        // Some need an interleaving that few dice have.
+        Place::Scenario(scenario) => scan(mutant, Some(scenario), 1..8 * DICE + 1),
     });
     if mutant.is_of_agents() || mutant.needs_witness() {
         return known.or_else(|| scan(mutant, None, start..end));
