@@ -38,6 +38,17 @@ pub(crate) struct Right {
     pub(crate) is_granted: bool,
 }
 
+impl Right {
+    /// The one that such a receipt gives.
+    pub(crate) fn new(kind: &str, detail: &str, met: u64) -> Self {
+        Self {
+            what: format!("{kind}: {detail}"),
+            met,
+            is_granted: false,
+        }
+    }
+}
+
 /// The peer's agent is asked to let go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Asking {

@@ -246,32 +246,17 @@ impl Agent {
         match order {
             Order::Promote => self.promoted(resource),
             Order::ReceiptFenced { about, detail, met } => {
-                let what = format!("fence: {detail}");
-                let is_granted = false;
-                let right = Right {
-                    what,
-                    met,
-                    is_granted,
-                };
+                let right = Right::new("fence", &detail, met);
                 self.entitled(resource, about, right);
             }
             Order::ReceiptReleased { about, detail, met } => {
-                let what = format!("release: {detail}");
-                let is_granted = false;
-                let right = Right {
-                    what,
-                    met,
-                    is_granted,
-                };
+                let right = Right::new("release", &detail, met);
                 self.entitled(resource, about, right);
             }
             Order::ReceiptGranted { about, detail, met } => {
-                let what = format!("arbiter: {detail}");
-                let is_granted = true;
                 let right = Right {
-                    what,
-                    met,
-                    is_granted,
+                    is_granted: true,
+                    ..Right::new("arbiter", &detail, met)
                 };
                 self.entitled(resource, about, right);
             }

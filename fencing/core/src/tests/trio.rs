@@ -1,10 +1,10 @@
 //! An agent of three nodes on a bench: its members are the two other ones, the lower number first.
 
-use super::bench::{Duration, INTERVAL, TICK};
+use super::bench::{Duration, INTERVAL, TICK, said};
 use crate::{
     Action, Agent, Beat, BeatResource, Config, HungIo, Led, Level, MemberConfig, Memory, Order,
-    PathIndex, PeerConfig, PeerIndex, PeerView, Profile, Question, ReplicaView, ResourceConfig,
-    ResourceIndex, Role, Services, Serving, Time,
+    PathIndex, PeerConfig, PeerIndex, PeerView, Profile, ReplicaView, ResourceConfig,
+    ResourceIndex, Role, Time,
 };
 
 pub(super) const R0: ResourceIndex = ResourceIndex::new(0);
@@ -199,22 +199,8 @@ impl Bench {
 
 pub(super) fn primary() -> BeatResource {
     BeatResource {
-        name: "r0".into(),
-        serving: Serving::Yes,
         role: Role::Primary,
-        term: 5,
-        can_promote: false,
-        progress: 0,
-        oldest_ms: 0,
-        ready: false,
-        hung: false,
-        services: Services::Down,
-        services_term: 5,
-        witness: false,
-        arbiter: String::new(),
-        follows: None,
-        ask: Question::None,
-        released: Question::None,
+        ..said("r0")
     }
 }
 
