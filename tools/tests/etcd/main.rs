@@ -21,9 +21,10 @@ use std::{
 };
 
 use harness::{
-    etcd::{Etcd, Plan},
+    etcd::{Etcd, PROGRAMS, Plan},
     eventually,
     process::{clean_command, pause, said},
+    programs::have,
     random::Random,
     register::{ask, asked, next, refused, swap},
 };
@@ -66,6 +67,9 @@ fn version(record: &Record) -> Option<Version> {
 
 #[test]
 fn of_two_claims_of_one_record_one_wins() {
+    if !have(PROGRAMS) {
+        return;
+    }
     let etcd = Etcd::start(Plan::ONE);
     let nodes = [of(&etcd), of(&etcd)];
     assert_eq!(ask(&nodes[0], None, Ask::Read), Some(Answer::Held(None)));
@@ -135,6 +139,9 @@ fn claim(client: &twindisk_etcd::Etcd, node: u64, done: &Done, stop: &AtomicBool
 
 #[test]
 fn a_leader_that_is_killed_in_the_middle_of_claims_costs_none_of_them() {
+    if !have(PROGRAMS) {
+        return;
+    }
     let mut etcd = Etcd::start(Plan::THREE);
     let nodes = [of(&etcd), of(&etcd)];
     let (done, stop) = (Done::default(), AtomicBool::new(false));
@@ -185,6 +192,9 @@ fn a_leader_that_is_killed_in_the_middle_of_claims_costs_none_of_them() {
 
 #[test]
 fn one_that_hangs_costs_half_of_the_patience_once() {
+    if !have(PROGRAMS) {
+        return;
+    }
     let etcd = Etcd::start(Plan::THREE);
     let leader = etcd.leader();
     let hangs = (leader + 1) % 3;
@@ -207,6 +217,9 @@ fn one_that_hangs_costs_half_of_the_patience_once() {
 
 #[test]
 fn without_a_majority_nothing_is_told() {
+    if !have(PROGRAMS) {
+        return;
+    }
     let mut etcd = Etcd::start(Plan::THREE);
     let client = of(&etcd);
     let (first, answer) = swap(&client, None, 1);
@@ -247,6 +260,9 @@ fn adopt(client: &twindisk_etcd::Etcd, from: Option<&Record>, epoch: u64) -> Rec
 
 #[test]
 fn a_restored_backup_is_noticed() {
+    if !have(PROGRAMS) {
+        return;
+    }
     let mut etcd = Etcd::start(Plan::ONE);
     let client = of(&etcd);
     let (first, _) = swap(&client, None, 1);
@@ -276,6 +292,9 @@ fn a_restored_backup_is_noticed() {
 
 #[test]
 fn what_others_write_there_is_not_believed() {
+    if !have(PROGRAMS) {
+        return;
+    }
     let etcd = Etcd::start(Plan::ONE);
     let client = of(&etcd);
     let (first, _) = swap(&client, None, 1);
@@ -305,6 +324,9 @@ fn what_others_write_there_is_not_believed() {
 
 #[test]
 fn an_etcd_without_space_answers_no_claim_and_says_so() {
+    if !have(PROGRAMS) {
+        return;
+    }
     let etcd = Etcd::start(Plan {
         arguments: &["--quota-backend-bytes", "600000"],
         ..Plan::ONE
@@ -361,6 +383,9 @@ fn configuration(folder: &Path, endpoints: &[String]) -> PathBuf {
 
 #[test]
 fn arbiter_status_says_what_is_held_and_by_whom() {
+    if !have(PROGRAMS) {
+        return;
+    }
     let etcd = Etcd::start(Plan::ONE);
     let other = Etcd::start(Plan::ONE);
     let folder = tempfile::tempdir().unwrap();

@@ -8,14 +8,18 @@ use twindisk_witness::{Answer, Ask};
 use crate::{
     AGENT, SECRET, access, client, fault,
     harness::{
-        etcd::{Etcd, Plan},
+        etcd::{Etcd, PROGRAMS, Plan},
         eventually,
+        programs::have,
         register::{ask, asked, next, refused, swap},
     },
 };
 
 #[test]
 fn users_need_their_password_and_the_right_to_write() {
+    if !have(PROGRAMS) {
+        return;
+    }
     let mut etcd = Etcd::start(Plan::ONE);
     for arguments in [
         &["user", "add", "root:root"][..],
@@ -138,6 +142,9 @@ fn certificates(folder: &Path, ca: &str, signed: &[&str]) {
 
 #[test]
 fn over_tls_both_sides_have_to_prove_themselves() {
+    if !have(&[PROGRAMS, &["openssl"]].concat()) {
+        return;
+    }
     let mut etcd = Etcd::prepared(Plan {
         tls: true,
         ..Plan::ONE

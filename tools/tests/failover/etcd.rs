@@ -6,8 +6,9 @@ use crate::{
     harness::{
         client::Client,
         cluster::{ALPHA, BETA},
-        etcd::{Etcd, Plan},
+        etcd::{Etcd, PROGRAMS, Plan},
         observer::Observer,
+        programs::have,
     },
     outages::Outages,
     witnessed::{self, Keeper, arena, power_is_lost, the_primary_stands_still},
@@ -31,16 +32,25 @@ impl Keeper for Etcd {
 
 #[test]
 fn a_primary_that_is_gone_is_replaced_by_the_word_of_etcd() {
+    if !have(PROGRAMS) {
+        return;
+    }
     power_is_lost(Etcd::start(Plan::ONE), "power loss, etcd");
 }
 
 #[test]
 fn a_primary_that_stood_still_is_none_by_the_word_of_etcd() {
+    if !have(PROGRAMS) {
+        return;
+    }
     the_primary_stands_still(&Etcd::start(Plan::THREE), "frozen primary, three of etcd");
 }
 
 #[test]
 fn etcd_s_leader_is_killed_with_the_primary() {
+    if !have(PROGRAMS) {
+        return;
+    }
     let mut etcd = Etcd::start(Plan::THREE);
     let mut arena = arena(&etcd);
     let observer = Observer::start(&arena.cluster);

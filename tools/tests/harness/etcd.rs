@@ -13,6 +13,9 @@ use super::{
     process::{free_port, signal},
 };
 
+/// What a test of it needs.
+pub(crate) const PROGRAMS: &[&str] = &["etcd", "etcdctl"];
+
 /// What differs between the tests.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Plan {
