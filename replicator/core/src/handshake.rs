@@ -40,7 +40,10 @@ impl Replica {
         let Some(mut mine) = self.peer_mut(slot).told.take() else {
             return self.drop_link(slot, Mark::SaidTwice, "it said twice what it has");
         };
-        if !self.still_true(slot, &mine) {
+        // It may know by a third one how far this node has come since it made its statement.
+        let (runs, seen) = (&mine.runs, state.seen);
+        let outrun = !seen.is_remembered(runs, mine.moment) && self.remembers(seen);
+        if outrun || !self.still_true(slot, &mine) {
             let why = "what this node has changed while the two compared";
             return self.drop_link(slot, Mark::ChangedMeanwhile, why);
         }
@@ -168,9 +171,13 @@ impl Replica {
         }
     }
 
-    /// Whether what was told to a peer is still so. Dirty bits may have come since: the leader looks at them again.
+    /// Whether what was told to a peer is still so. Dirty bits may have come since: the leader looks at them again. Should
+    /// all be gone, by the word of the primary of both, nobody would.
     fn still_true(&self, slot: Slot, told: &PeerState) -> bool {
         let now = self.my_state(slot);
+        if told.dirty_blocks > 0 && now.dirty_blocks == 0 {
+            return false;
+        }
         (now.primary, now.disk, now.lack) == (told.primary, told.disk, told.lack)
             && (now.follows, now.unconfirmed) == (told.follows, told.unconfirmed)
             && (now.lineage, now.base) == (told.lineage.clone(), told.base)

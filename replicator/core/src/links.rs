@@ -106,6 +106,7 @@ impl Replica {
             _ => stable.min(peer.stable_when_lost),
         };
         peer.link = None;
+        peer.seen_when_lost = None;
         peer.pings.clear();
         peer.pending = None;
         peer.confirmed = None;

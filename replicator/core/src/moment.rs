@@ -142,14 +142,25 @@ impl Replica {
         seen.is_remembered(&self.store.get().runs, self.store.moment())
     }
 
-    /// The two are related and compare: whether the peer was rolled back. `false`: what it says can't be.
+    /// The two are related and compare: whether the peer was rolled back. `false`: what it says can't be, or is too old.
     pub(crate) fn look_at_moments(&mut self, slot: Slot, state: &PeerState) -> bool {
-        let seen = self.store.peer(slot).seen;
-        if let Some(why) = impossible(state.moment, seen.moment) {
+        let known = self.store.peer(slot).seen;
+        if let Some(why) = impossible(state.moment, known.moment) {
             self.drop_link(slot, Mark::MomentJump, why);
             return false;
         }
-        if !seen.is_remembered(&state.runs, state.moment) && state.lineage.newest().is_some() {
+        // What a third one told of it since may be newer than its statement.
+        let told = self.peer(slot).told.as_ref();
+        let seen = told.map_or(known, |told| told.seen);
+        let went_back = |seen: Seen| !seen.is_remembered(&state.runs, state.moment);
+        if went_back(seen) && state.lineage.newest().is_some() {
+            let lost = self.peer(slot).seen_when_lost;
+            if lost.is_some_and(|lost| !went_back(lost)) {
+                // It may have said this before it had come as far as a third one has told meanwhile.
+                let why = "how far it has come was told while the two connected: once more";
+                self.drop_link(slot, Mark::MeetAgain, why);
+                return false;
+            }
             self.marks.mark(Mark::PeerRewound);
             let name = &self.peer(slot).name;
             let what = format!(

@@ -39,6 +39,8 @@ pub(crate) struct Peer {
     pub(crate) waits_for_writes: bool,
     /// It has begun a resync to a device of so many blocks, which waits until there is space here.
     pub(crate) begin_held: Option<u64>,
+    /// What was known of its moments when the connection was lost, if a third one has told more since.
+    pub(crate) seen_when_lost: Option<Seen>,
     /// What it said when it connected last, kept up to date with what it said since.
     pub(crate) said: Option<PeerState>,
     /// When it was heard last, or silence began to count anew: when it was connected, when this side reads on.

@@ -303,6 +303,7 @@ impl Replica {
                 since: now,
                 why: "not connected since the start".into(),
                 told: None,
+                seen_when_lost: None,
                 authority: false,
                 waits_for_writes: false,
                 begin_held: None,

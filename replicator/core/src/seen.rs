@@ -108,6 +108,7 @@ impl Replica {
             !passed
         };
         if newer {
+            self.peer_mut(slot).seen_when_lost.get_or_insert(mine);
             self.store
                 .note(|superblock| superblock.peers[slot.index()].seen = seen);
             self.note_later();
