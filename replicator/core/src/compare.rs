@@ -272,6 +272,13 @@ fn was_taken_on(side: Side<'_>, last_common: Generation) -> bool {
         .is_some_and(|next| next.node != side.node)
 }
 
+/// It was rolled back, and has not made that good. A primary has if it began the newest generation of both in a run of its
+/// process of which the other one has not heard itself: that one has its data from there, by way of a third one.
+fn lacks_what_was(side: Side<'_>, other: Side<'_>, newest: Generation) -> bool {
+    let since = newest.node == side.node && other.state.seen.run != side.state.boot;
+    went_back(side, other) && !(side.state.primary && since)
+}
+
 /// It is recorded as outdated and whole, and there is nobody but the other one who could have gone on without it: it has
 /// parted in good order.
 fn has_only_parted(side: Side<'_>, other: Side<'_>) -> bool {
@@ -301,7 +308,10 @@ fn same_generation(mine: Side<'_>, theirs: Side<'_>) -> Verdict {
         }
         (true, false) => (true, NOT_WHOLE, "its copy is not whole"),
         (false, true) => (false, NOT_WHOLE, "its copy is not whole"),
-        (true, true) => match (went_back(mine, theirs), went_back(theirs, mine)) {
+        (true, true) => match (
+            lacks_what_was(mine, theirs, newest),
+            lacks_what_was(theirs, mine, newest),
+        ) {
             (true, false) if mine.state.primary => {
                 return Verdict::Rewound {
                     last_common: newest,

@@ -9,6 +9,8 @@ use twindisk_format::{
 
 use super::*;
 
+mod rewound;
+
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
 
@@ -219,37 +221,6 @@ fn a_primary_without_a_copy_is_led_by_nobody_who_may_lack_what_another_one_has()
         failed.in_sync = vec![TWO];
         assert!(follows(&failed, &copy));
     }
-}
-
-#[test]
-fn who_went_back_and_on_by_itself_is_a_conflict_and_who_was_brought_up_since_is_not() {
-    // The node that is behind remembers a count of superblocks that the one that is ahead has not reached.
-    let remembering = |state: &mut PeerState| state.seen.moment = Moment(9);
-    let mut behind = state(&[5]);
-    remembering(&mut behind);
-    let rewound = |verdict| matches!(verdict, Verdict::Rewound { last_common } if last_common.id == GenerationId(5));
-
-    // `state` has node 1 begin every generation: it went on from the older state itself.
-    let ahead = state(&[5, 6]);
-    assert!(rewound(verdict(&ahead, &behind)));
-
-    // Node 2, then node 3 began the next one, and node 1 has its data from there.
-    for by in [2, 3] {
-        let mut ahead = state(&[5, 6]);
-        ahead.lineage = Lineage::new(vec![generation(5, 1), generation(6, by)]);
-        let Verdict::Lead(reason) = verdict(&ahead, &behind) else {
-            panic!("begun by node {by}");
-        };
-        assert!(
-            reason.resync && reason.full,
-            "no bitmap knows what it lacks"
-        );
-    }
-
-    // What another node began later says nothing of the generation that came first.
-    let mut ahead = state(&[5, 6, 7]);
-    ahead.lineage = Lineage::new(vec![generation(5, 1), generation(6, 1), generation(7, 3)]);
-    assert!(rewound(verdict(&ahead, &behind)));
 }
 
 #[test]
