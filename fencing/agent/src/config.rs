@@ -5,8 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use serde::Deserialize;
 use twindisk_control::config::{Arbiter, Config, ConfigError, Member, Node, Resource, Section};
 use twindisk_fencing_core::{
-    HungIo, MemberConfig, MemberIndex, PathIndex, PeerConfig, PeerIndex, Profile, ResourceConfig,
-    ResourceIndex, Table,
+    HungIo, MemberConfig, MemberIndex, PathIndex, PeerConfig, PeerIndex, Profile, Recovery,
+    ResourceConfig, ResourceIndex, Table,
 };
 use twindisk_services::config::Services;
 use twindisk_stonith::Topology;
@@ -40,6 +40,8 @@ pub struct Settings {
     pub max_failovers: u32,
     /// The same.
     pub failover_window: Duration,
+    /// What is done about services that end by themselves.
+    pub recovery: Option<Recovery>,
     /// Resets the host when it is fed no longer.
     pub watchdog: Option<PathBuf>,
     /// Hosts that clients are reached through.
@@ -100,6 +102,16 @@ pub enum SettingsError {
 /// A resource with more other nodes has no automatic failover.
 const MOST_OTHERS: usize = 2;
 
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum OnServiceEnd {
+    /// A person is told.
+    Alarm,
+    /// They are started again, then given to another node.
+    #[default]
+    Restart,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct RawAgent {
@@ -109,6 +121,21 @@ struct RawAgent {
     watchdog: Option<PathBuf>,
     max_failovers: Option<u32>,
     failover_window_s: Option<u64>,
+    on_service_end: OnServiceEnd,
+    service_restarts: Option<u32>,
+    service_restart_window_s: Option<u64>,
+}
+
+impl RawAgent {
+    fn recovery(&self) -> Option<Recovery> {
+        match self.on_service_end {
+            OnServiceEnd::Alarm => None,
+            OnServiceEnd::Restart => Some(Recovery {
+                restarts: self.service_restarts.unwrap_or(3),
+                window: Duration::from_secs(self.service_restart_window_s.unwrap_or(600)),
+            }),
+        }
+    }
 }
 
 impl Settings {
@@ -147,6 +174,7 @@ impl Settings {
             hung_io: raw.hung_io,
             max_failovers: raw.max_failovers.unwrap_or(3),
             failover_window: Duration::from_secs(raw.failover_window_s.unwrap_or(3600)),
+            recovery: raw.recovery(),
             watchdog: raw.watchdog,
             ping: raw.ping,
             heartbeat: own,
@@ -322,6 +350,7 @@ impl Settings {
                 .collect(),
             max_failovers: self.max_failovers,
             failover_window: self.failover_window,
+            recovery: self.recovery,
         }
     }
 }

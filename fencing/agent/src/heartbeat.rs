@@ -83,6 +83,7 @@ mod tests {
                 witness: true,
                 arbiter: "etcd 0123456789ab".into(),
                 follows: Some(2),
+                gave_up: true,
                 hung: true,
                 ask: Question::None,
                 released: Question::None,

@@ -112,6 +112,11 @@ pub(crate) enum Input {
         resource: ResourceIndex,
         result: Result<(), String>,
     },
+    /// Services that were up have ended by themselves: their names.
+    ServicesEnded {
+        resource: ResourceIndex,
+        what: String,
+    },
     Stored {
         version: u64,
         result: Result<(), String>,
@@ -316,7 +321,10 @@ impl Driver {
             let services = self.settings.resources[resource].services.clone();
             if let (Some(services), Some(stack)) = (services, stack.clone()) {
                 let (agent, inputs) = (self.agent.clone(), self.inputs.clone());
-                spawn_local(watched::watch(resource, services, stack, agent, inputs));
+                let recovers = self.settings.recovery.is_some();
+                spawn_local(watched::watch(
+                    resource, services, stack, recovers, agent, inputs,
+                ));
             }
         }
         for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
@@ -368,6 +376,9 @@ impl Driver {
             Input::Monitored { peer, result } => agent.handle_monitor(now, peer, result),
             Input::Pinged(reachable) => agent.handle_ping(now, reachable),
             Input::Services { resource, result } => agent.handle_services(now, resource, result),
+            Input::ServicesEnded { resource, what } => {
+                agent.handle_services_ended(now, resource, &what);
+            }
             Input::Stored { version, result } => agent.handle_stored(now, version, result),
             Input::SwitchOver { wish, until, to } => {
                 drop(agent);

@@ -1,5 +1,5 @@
-//! Looks whether services that were brought up still are, and tells people. Nothing is decided by it: the core knows of
-//! what an agent starts and stops, not of what ends by itself.
+//! Looks whether services that were brought up still are. What has ended by itself the core hears of, which has it started
+//! again; people are told where it is not to (`on-service-end = "alarm"`).
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -20,6 +20,7 @@ pub(crate) async fn watch(
     resource: ResourceIndex,
     services: Configured,
     stack: Rc<Mutex<Stack>>,
+    recovers: bool,
     agent: Rc<RefCell<Agent>>,
     inputs: mpsc::UnboundedSender<Input>,
 ) {
@@ -43,6 +44,12 @@ pub(crate) async fn watch(
             .collect();
         last = now;
         if twice == told {
+            continue;
+        }
+        if recovers && !twice.is_empty() {
+            last.clear();
+            let what = twice.join(", ");
+            let _ = inputs.send(Input::ServicesEnded { resource, what });
             continue;
         }
         let (level, what) = if twice.is_empty() {

@@ -239,7 +239,13 @@ impl Agent {
                 self.note_meetings(peer);
                 self.prove(peer, what);
             }
-            Operator::Clear => self.remember(|memory| memory.blocked = false),
+            Operator::Clear => {
+                self.remember(|memory| memory.blocked = false);
+                for state in self.resources.iter_mut() {
+                    state.ends.clear();
+                    state.services_not_before = self.now;
+                }
+            }
             Operator::Leave => {
                 self.leaving = true;
                 self.beat_now = true;
@@ -252,29 +258,7 @@ impl Agent {
                          twindisk agent maintenance off"
                     ));
                 }
-                let view = self.resources[resource].view.as_ref();
-                let primary = view.filter(|view| view.role == Role::Primary);
-                let Some(view) = primary else {
-                    return Err(format!(
-                        "{name} is not primary on this node: ask the agent of the node that is"
-                    ));
-                };
-                let linked = |member: &MemberIndex| view.peers[*member].linked;
-                let meant = |member: &MemberIndex| {
-                    to.is_none_or(|to| self.peer_of(resource, *member) == to)
-                };
-                // The first that could have it; or whoever can't, which is told why.
-                let able = self.members(resource).filter(meant).filter(linked);
-                let to = able.min_by_key(|member| {
-                    let in_sync = view.peers[*member].in_sync;
-                    (!in_sync, self.peer_is_free(resource, *member).is_err())
-                });
-                let Some(to) = to.filter(|_| !view.suspended) else {
-                    return Err(format!(
-                        "{name} is not connected to its standby: there is nobody to take over"
-                    ));
-                };
-                self.peer_is_free(resource, to)?;
+                let to = self.successor(resource, to)?;
                 self.resources[resource].switching = Some(to);
             }
             Operator::Adopt(resource) => self.adopt(resource)?,
@@ -389,6 +373,7 @@ impl Agent {
             witness: self.config.resources[resource].arbiter,
             arbiter: self.config.resources[resource].arbiter_id.clone(),
             follows: self.follows(resource),
+            gave_up: self.gave_up(resource),
             ask: state.members[member]
                 .asking
                 .map_or(Question::None, |asking| asking.question),

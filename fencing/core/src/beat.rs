@@ -69,6 +69,10 @@ pub struct BeatResource {
     /// The node of the primary that its replica is connected to, if it is. (An agent of an earlier version does not say so.)
     #[serde(default)]
     pub follows: Option<u8>,
+    /// Its services have ended too often on the sender's node: it is not to have them back for now. (An agent of an earlier
+    /// version does not say so.)
+    #[serde(default)]
+    pub gave_up: bool,
     /// Whether the sender asks the receiver's replica to record itself as Outdated.
     pub ask: Question,
     /// The question for which the sender's replica has done so.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MemberIndex, PathIndex, PeerIndex, ResourceIndex, Table};
+use crate::{MemberIndex, PathIndex, PeerIndex, Recovery, ResourceIndex, Table};
 
 /// All times of an agent, derived from one choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,6 +120,8 @@ pub struct Config {
     pub max_failovers: u32,
     /// See `max_failovers`.
     pub failover_window: Duration,
+    /// What is done about services that end by themselves; `None`: a person is told.
+    pub recovery: Option<Recovery>,
 }
 
 /// A node that shares a resource with this one.

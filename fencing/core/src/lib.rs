@@ -21,6 +21,7 @@ mod memory;
 mod mutants;
 mod no_space;
 mod peer;
+mod recovery;
 mod resource;
 mod services;
 mod status;
@@ -40,4 +41,5 @@ pub use index::{Key, MemberIndex, PathIndex, PeerIndex, ResourceIndex, Table};
 pub use memory::{Failover, Freed, Intent, Memory, Seen, TermOf};
 #[cfg(feature = "mutants")]
 pub use mutants::Mutant;
+pub use recovery::Recovery;
 pub use status::{AgentStatus, PathStatus, PeerSummary, ResourceSummary};

@@ -115,6 +115,10 @@ mutants! {
     SilentWithoutService: "alarms",
     /// Services that did not come up or go down are not tried again.
     ServicesOnce: "services",
+    /// Services that end by themselves stay down.
+    EndsAreIgnored: "services",
+    /// Services that a node has given up are given back to it.
+    GivenBack: "services",
 }
 
 /// The bug that an agent has, if any.

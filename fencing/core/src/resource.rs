@@ -9,6 +9,7 @@ use crate::{
     as_ms,
     member::{Asking, Member, Right},
     mutants::Mutant,
+    recovery::Ends,
     services::Yielded,
     takeover::Answer,
 };
@@ -50,6 +51,8 @@ pub(crate) struct Resource {
     /// The term of the role that they belong to, while they are not known to be down; 0: not known (R17).
     pub(crate) services_term: u64,
     pub(crate) services_not_before: Time,
+    /// How they have ended by themselves.
+    pub(crate) ends: Ends,
     /// The same, for those that did not go down.
     pub(crate) stop_not_before: Time,
     /// Since when they would be started if those of the other nodes were known to be down (R12).

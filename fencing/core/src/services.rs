@@ -79,6 +79,9 @@ impl Agent {
         }
         let what = format!("its services {words}: {why}");
         self.report(Level::Alarm, Some(resource), what);
+        if starting {
+            self.did_not_come_up(resource);
+        }
     }
 
     /// Starts and stops them as the role asks for.

@@ -84,6 +84,9 @@ pub struct ResourceSummary {
     pub arbiter: Option<String>,
     /// Its services on this node.
     pub services: Services,
+    /// How often they have ended by themselves lately, and what that leads to, if they have.
+    #[serde(default)]
+    pub ended: Option<String>,
     /// It is in conflict with another replica: a person has to decide whose data counts, and this agent decides nothing.
     #[serde(default)]
     pub conflict: Option<String>,
@@ -220,6 +223,7 @@ impl Agent {
             faults: state.faults.clone(),
             arbiter: self.arbiter_in_words(at),
             services: state.services,
+            ended: self.ended_in_words(at),
             conflict: state.conflict.clone(),
             no_space: state.no_space.clone(),
         }

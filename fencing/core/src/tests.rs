@@ -14,6 +14,7 @@ mod operator;
 mod pair;
 mod race;
 mod random;
+mod recovery;
 mod release;
 mod roles;
 mod rules;

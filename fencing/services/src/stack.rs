@@ -156,7 +156,8 @@ impl Stack {
         &self.host
     }
 
-    /// Brings everything up, in order, for a term of the role (R17). What is up already stays as it is.
+    /// Brings everything up, in order, for a term of the role (R17). What is up already stays as it is. But in a term for which
+    /// this stack was started before, what stands on something that has ended since is stopped, and started again.
     ///
     /// When the future is dropped, the command that ran is killed with its process group; what was up before stays up,
     /// for [`Self::stop`].
@@ -166,13 +167,16 @@ impl Stack {
     /// The first service that does not come up. What this call had started, the failed service among it, is stopped
     /// again in reverse; what it had found up stays up.
     pub async fn start(&mut self, term: u64) -> Result<(), StartError> {
-        self.host.term = term;
+        let again = std::mem::replace(&mut self.host.term, term) == term;
         let mut started = Vec::new();
         for index in 0..self.services.len() {
             let Some(entry) = self.services.get_mut(index) else {
                 break;
             };
             let environment = environment(&self.host, &entry.name, Role::Primary);
+            if again && !started.is_empty() {
+                entry.let_go(&environment).await;
+            }
             match entry.bring_up(&environment).await {
                 Ok(Brought::FoundUp) => {}
                 Ok(Brought::Started) => started.push(index),
@@ -325,6 +329,16 @@ impl Entry {
         }
         self.until_ready(step).await?;
         Ok(Brought::Started)
+    }
+
+    /// What it stands on has ended, and is up again: it goes down, too, if it can.
+    async fn let_go(&mut self, environment: &Environment) {
+        if let Err(problem) = self.take_down(environment).await {
+            tracing::warn!(
+                service = self.name, %problem,
+                "what it stands on was started again, and it does not stop: it stays as it is"
+            );
+        }
     }
 
     /// Asks its command for readiness, if it has one, until that succeeds or the time of the start is over.

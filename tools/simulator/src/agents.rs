@@ -233,6 +233,7 @@ impl World {
                 .collect(),
             max_failovers: world.max_failovers,
             failover_window: Duration::from_secs(3600),
+            recovery: world.recovery,
         };
         let mutant = self.swarm.mutant.and_then(Mutant::of_agents);
         let latency = Duration::from_nanos(world.device.latency);

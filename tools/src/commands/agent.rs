@@ -249,6 +249,9 @@ pub(crate) fn table(reply: &AgentReply, with_services: &[String]) -> String {
         if let Some(said) = &resource.arbiter {
             let _ = writeln!(text, "  {said}");
         }
+        if let Some(said) = &resource.ended {
+            let _ = writeln!(text, "  ! {said}");
+        }
         if let Some(missing) = &resource.missing {
             let _ = writeln!(text, "  ! {missing}");
         }

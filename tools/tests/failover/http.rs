@@ -81,6 +81,7 @@ fn a_proxy_is_led_to_the_primary_and_to_nobody_else() {
     let dir = tempfile::tempdir().unwrap();
     let marker = Marker::install(dir.path());
     let arena = running(Plan {
+        agent: "on-service-end = \"alarm\"",
         resource: marker.config(),
         ..Plan::default()
     });

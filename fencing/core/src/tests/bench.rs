@@ -74,6 +74,7 @@ impl Bench {
             resources: vec![resource("r0")].into(),
             max_failovers: 3,
             failover_window: Duration::from_secs(3600),
+            recovery: None,
             hung_io: HungIo::Act,
         };
         change(&mut config);
@@ -313,6 +314,12 @@ impl Bench {
         self.settle();
     }
 
+    pub(super) fn ended(&mut self) {
+        let now = self.time();
+        self.agent.handle_services_ended(now, R0, "database");
+        self.settle();
+    }
+
     pub(super) fn ask(&mut self, wish: Operator) -> Result<(), String> {
         let result = self.agent.handle_operator(self.time(), wish);
         self.settle();
@@ -390,6 +397,7 @@ pub(super) fn said(name: &str) -> BeatResource {
         witness: false,
         arbiter: String::new(),
         follows: None,
+        gave_up: false,
         ask: Question::None,
         released: Question::None,
     }

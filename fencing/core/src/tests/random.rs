@@ -124,6 +124,7 @@ fn an_event() -> impl Strategy<Value = Event> {
         1 => (0..5_000_u64).prop_map(Event::Monitored),
         12 => (0..2_usize, worked()).prop_map(|(at, worked)| Event::Ordered(at, worked)),
         8 => worked().prop_map(|worked| Event::Served(0, worked)),
+        3 => Just(Event::Ended(0)),
         4 => wishes.prop_map(Event::Wish),
     ]
 }

@@ -5,7 +5,7 @@ mod reasons;
 use super::bench::{BETA, DEAD, Duration, INTERVAL, ME, R0, RUN, ReplicaView, as_ms, resource};
 use crate::{
     Action, Agent, Beat, BeatResource, Config, HungIo, Intent, Memory, Operator, Order, PathIndex,
-    PeerConfig, Profile, Question, ResourceIndex, Role, Services, Serving, Time,
+    PeerConfig, Profile, Question, Recovery, ResourceIndex, Role, Services, Serving, Time,
 };
 
 /// No event makes an agent want more than this at once: a beat, a memory, a shot, and a few for each resource.
@@ -29,6 +29,7 @@ pub(super) enum Event {
     Monitored(u64),
     Ordered(usize, bool),
     Served(usize, bool),
+    Ended(usize),
     Wish(Operator),
 }
 
@@ -103,6 +104,10 @@ impl Driver {
             resources: vec![resource("r0"), resource("r1")].into(),
             max_failovers: 3,
             failover_window: Duration::from_secs(3600),
+            recovery: Some(Recovery {
+                restarts: 1,
+                window: Duration::from_secs(60),
+            }),
             hung_io: HungIo::Act,
         };
         config.resources[R0].has_services = true;
@@ -225,6 +230,12 @@ impl Driver {
                 let result = if worked { Ok(()) } else { Err("no".to_owned()) };
                 self.agent
                     .handle_services(now, ResourceIndex::new(at), result);
+                self.see_given_up();
+            }
+            Event::Ended(at) => {
+                let at = ResourceIndex::new(at);
+                self.agent.handle_services_ended(now, at, "all");
+                self.see_given_up();
             }
             Event::Wish(wish) => {
                 let taken = self.agent.handle_operator(now, wish).is_ok();
@@ -302,6 +313,12 @@ impl Driver {
             self.heard = Some((self.now, beat));
             (self.off, self.proven) = (false, false);
         }
+    }
+
+    /// Services that ended too often let the role go over as a person's word does.
+    fn see_given_up(&mut self) {
+        let mut resources = self.agent.resources.iter();
+        self.switchovers += usize::from(resources.any(|state| state.switching.is_some()));
     }
 
     fn check(&mut self) {

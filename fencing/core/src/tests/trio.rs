@@ -64,6 +64,7 @@ impl Bench {
             .into(),
             max_failovers: 10,
             failover_window: Duration::from_secs(3600),
+            recovery: None,
             hung_io: HungIo::Act,
         };
         let agent = Agent::new(Time(100_000), config, Memory::default(), 77, 1);

@@ -70,6 +70,27 @@ fn a_new_stack_finds_what_is_up() {
 }
 
 #[test]
+fn what_stands_on_something_that_ended_is_started_again_with_it() {
+    let scene = Scene::new();
+    let mut stack = scene.stack(&three(&scene));
+    block_on(async {
+        stack.start(7).await.unwrap();
+        fs::remove_file(scene.path("up-b")).unwrap();
+        scene.told();
+        stack.start(7).await.unwrap();
+        assert_eq!(steps(&scene), ["b start", "c stop", "c start"]);
+
+        // One that does not stop keeps nothing from being up.
+        fs::write(scene.path("fail-c-stop"), "").unwrap();
+        fs::remove_file(scene.path("up-a")).unwrap();
+        stack.start(7).await.unwrap();
+        let steps = steps(&scene);
+        assert_eq!(steps[..3], ["a start", "b stop", "b start"]);
+        assert!(!steps.contains(&"c start".to_owned()), "{steps:?}");
+    });
+}
+
+#[test]
 fn a_failed_start_takes_down_what_it_had_started() {
     let scene = Scene::new();
     let mut stack = scene.stack(&three(&scene));

@@ -1,7 +1,9 @@
 //! What a seed draws for a pair or three nodes with agents, beside what it draws for every cluster.
 
+use std::time::Duration;
+
 use twindisk_core::{Arbiter, OnPeerLoss, Protocol};
-use twindisk_fencing_core::Profile;
+use twindisk_fencing_core::{Profile, Recovery};
 
 use crate::{
     rng::Rng,
@@ -27,6 +29,10 @@ pub struct AgentWorld {
     pub orders: u32,
     /// After so many failovers within the hour a person has to look first.
     pub max_failovers: u32,
+    /// What they do about services that end by themselves.
+    pub recovery: Option<Recovery>,
+    /// Times that services do.
+    pub ends: u32,
     /// A witness grants the next term, and nobody is fenced.
     pub witness: Option<WitnessWorld>,
 }
@@ -103,6 +109,14 @@ impl Swarm {
             world.profile = Profile::Fast; // The times of hangs are made for it.
         }
         swarm.duration += 8 * (world.slowness() - 1) * SEC;
+        // With a die of its own, so that other seeds stay what they were.
+        let mut die = Rng::new(seed ^ 0x45_4e_44_53);
+        if die.chance(200) {
+            world.ends = die.between(1, 8) as u32;
+            let window = die.pick(&[Duration::from_secs(2), Duration::from_secs(8)]);
+            let restarts = die.index(3) as u32;
+            world.recovery = Some(Recovery { restarts, window });
+        }
         swarm.agents = Some(world);
         if hangs {
             swarm.hang(&mut rng);
@@ -252,6 +266,8 @@ impl AgentWorld {
             isolations: some(200, 2),
             orders: some(300, 4),
             max_failovers: 1000,
+            recovery: None,
+            ends: 0,
             witness: None,
         };
         world.device.dead_for = rng.chance(80).then(|| rng.index(2));
@@ -294,6 +310,8 @@ impl AgentWorld {
             isolations: 0,
             orders: 0,
             max_failovers: 1000,
+            recovery: None,
+            ends: 0,
             witness: None,
         }
     }

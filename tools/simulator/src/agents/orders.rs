@@ -27,6 +27,20 @@ pub(crate) enum Deed {
     Kill,
     /// All cables of the node are cut for a while.
     Isolate,
+    /// Its services end by themselves, all of them or some.
+    EndServices,
+    /// The agent looks at its services.
+    LookAtServices,
+}
+
+impl Deed {
+    /// Also once faults have ended.
+    const fn goes_on(self) -> bool {
+        matches!(
+            self,
+            Self::Maintenance(false) | Self::Clear | Self::LookAtServices
+        )
+    }
 }
 
 impl World {
@@ -57,6 +71,14 @@ impl World {
             let event = AgentEv::Deed { deed };
             self.at_any(at, Ev::Agent { node, event });
         }
+        for _ in 0..world.ends {
+            let die = &mut self.dice.agent;
+            let at = die.between(self.now, end);
+            let node = die.index(self.nodes.len());
+            let deed = Deed::EndServices;
+            let event = AgentEv::Deed { deed };
+            self.at_any(at, Ev::Agent { node, event });
+        }
     }
 
     /// Another node: of two the only one.
@@ -75,7 +97,7 @@ impl World {
     }
 
     pub(super) fn do_deed(&mut self, number: usize, deed: Deed) {
-        if self.healed && !matches!(deed, Deed::Maintenance(false) | Deed::Clear) {
+        if self.healed && !deed.goes_on() {
             return;
         }
         tell!(self, ">> {}: {deed:?}", name(number));
@@ -121,6 +143,11 @@ impl World {
             Deed::Isolate => {
                 self.isolate(number, self.now + while_ms * MS);
             }
+            Deed::EndServices => {
+                let all = self.dice.agent.coin();
+                self.end_services(number, all);
+            }
+            Deed::LookAtServices => self.look_at_services(number),
         }
     }
 

@@ -1,9 +1,9 @@
 //! Services: a third party that must never run twice. They start and stop slowly, fail to, and are left over.
 
 use twindisk_core::{ConnectionState, PeerStatus};
-use twindisk_fencing_core::as_ms;
+use twindisk_fencing_core::{Services as State, as_ms};
 
-use super::AgentEv;
+use super::{AgentEv, orders::Deed};
 use crate::{
     checker::Violation,
     node::{Power, name},
@@ -103,6 +103,35 @@ impl World {
             agent.handle_services(now, index, result);
         }
         tell!(self, "{}: its services {words}", name(number));
+    }
+
+    /// Services that are up end by themselves.
+    pub(crate) fn end_services(&mut self, number: usize, all: bool) {
+        let index = self.its_index().index();
+        let agent = self.agents().nodes[number].agent.as_ref();
+        if agent.is_some_and(|agent| agent.status().resources[index].services == State::Up) {
+            if all {
+                self.ward().sides[number].services.since = None;
+            }
+            self.look_at_services(number);
+        }
+    }
+
+    /// The agent notices that they have ended, unless it is to leave them alone: then it looks again.
+    pub(super) fn look_at_services(&mut self, number: usize) {
+        let (now, index) = (self.agent_time(number), self.its_index());
+        let Some(agent) = &mut self.agents().nodes[number].agent else {
+            return;
+        };
+        let status = agent.status();
+        if status.resources[index.index()].services != State::Up {
+            return;
+        }
+        if status.maintenance {
+            let deed = Deed::LookAtServices;
+            return self.agent_later(SEC, number, AgentEv::Deed { deed });
+        }
+        agent.handle_services_ended(now, index, "the database");
     }
 
     /// Services of a node that lost its role while it stood still go down once it finds out.

@@ -1,6 +1,9 @@
 //! The role goes over without the agents: nobody has seen to the services where it was.
 
+use std::time::Duration;
+
 use twindisk_core::{OnDiskError, Role};
+use twindisk_fencing_core::Recovery;
 
 use super::Run;
 use crate::{
@@ -17,6 +20,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
         "replicas-hand-over-and-the-agent-there-is-gone",
         and_the_agent_is_gone,
     ),
+    ("services-end-too-often", end_too_often),
 ];
 
 /// The role and the services are on the first node, whose services need so long to go down. Then its disk fails, and the
@@ -43,6 +47,53 @@ fn handed_over(seed: Seed, takes: u64, telling: Telling, between: fn(&mut Script
         status.is_some_and(|status| status.role == Role::Primary && status.export_open)
     });
     script
+}
+
+/// Services that end by themselves are started again, so often; then the role goes to the other node. When that has to give
+/// them up, too, they stay there, and are started again once the first end is over.
+fn end_too_often(seed: Seed, telling: Telling) -> Outcome {
+    let window = 20 * SEC;
+    let mut swarm = Swarm::calm(seed);
+    let mut agents = AgentWorld::calm();
+    agents.recovery = Some(Recovery {
+        restarts: 2,
+        window: Duration::from_nanos(window),
+    });
+    swarm.agents = Some(agents);
+    let mut script = Script::new(swarm, telling);
+    script.wait_all_equal();
+    for number in 0..2 {
+        for _ in 0..2 {
+            end(&mut script, number);
+            script.wait("they are started again", |world| {
+                world.services_run_on(number)
+            });
+        }
+        end(&mut script, number);
+    }
+    let ended = script.world.now;
+    script.pass(window / 2 / MS);
+    script.expect_role(1, Role::Primary);
+    let again = script.world.services_run_on(1);
+    script.expect(!again, "they are not started for ever");
+    script.wait("they are started once more", |world| {
+        world.services_run_on(1)
+    });
+    let early = script.world.now < ended + window / 2;
+    script.expect(!early, "what has ended before counts for a while");
+    script.expect(script.world.shots() == 0, "nobody is shot");
+    script.finish()
+}
+
+/// The role and the services are on a node, where they end by themselves.
+fn end(script: &mut Script, number: usize) {
+    script.wait("the role and the services are on the node", |world| {
+        let role = world.status_of(number).map(|status| status.role);
+        role == Some(Role::Primary) && world.services_run_on(number)
+    });
+    script.serve(20);
+    script.pass(200);
+    script.world.end_services(number, true);
 }
 
 fn have_come(script: &mut Script) {

@@ -98,6 +98,7 @@ impl Guard {
             .into(),
             max_failovers: 100,
             failover_window: Duration::from_secs(3600),
+            recovery: None,
         };
         let memory = self.memory.clone();
         let agent = Agent::new(now, config, memory, self.runs, now.0 * 1000 + 1);
