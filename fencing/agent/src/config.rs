@@ -102,6 +102,9 @@ pub enum SettingsError {
 /// A resource with more other nodes has no automatic failover.
 const MOST_OTHERS: usize = 2;
 
+/// That services have ended is seen within ten seconds, and a start may take its time: seconds.
+const LEAST_WINDOW: u64 = 60;
+
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum OnServiceEnd {
@@ -127,14 +130,21 @@ struct RawAgent {
 }
 
 impl RawAgent {
-    fn recovery(&self) -> Option<Recovery> {
-        match self.on_service_end {
-            OnServiceEnd::Alarm => None,
-            OnServiceEnd::Restart => Some(Recovery {
-                restarts: self.service_restarts.unwrap_or(3),
-                window: Duration::from_secs(self.service_restart_window_s.unwrap_or(600)),
-            }),
+    fn recovery(&self) -> Result<Option<Recovery>, SettingsError> {
+        let window = self.service_restart_window_s.unwrap_or(600);
+        if window < LEAST_WINDOW {
+            return Err(SettingsError::Missing(format!(
+                "[agent]: service-restart-window-s = {window} is too short for an end to be counted: write at least {LEAST_WINDOW}"
+            )));
         }
+        let recovery = Recovery {
+            restarts: self.service_restarts.unwrap_or(3),
+            window: Duration::from_secs(window),
+        };
+        Ok(match self.on_service_end {
+            OnServiceEnd::Alarm => None,
+            OnServiceEnd::Restart => Some(recovery),
+        })
     }
 }
 
@@ -174,7 +184,7 @@ impl Settings {
             hung_io: raw.hung_io,
             max_failovers: raw.max_failovers.unwrap_or(3),
             failover_window: Duration::from_secs(raw.failover_window_s.unwrap_or(3600)),
-            recovery: raw.recovery(),
+            recovery: raw.recovery()?,
             watchdog: raw.watchdog,
             ping: raw.ping,
             heartbeat: own,

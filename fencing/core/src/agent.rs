@@ -225,7 +225,12 @@ impl Agent {
     pub fn handle_operator(&mut self, now: Time, wish: Operator) -> Result<(), String> {
         self.advance(now);
         match wish {
-            Operator::Maintenance(on) => self.remember(|memory| memory.maintenance = on),
+            Operator::Maintenance(on) => {
+                self.remember(|memory| memory.maintenance = on);
+                if on {
+                    self.stop_giving_up();
+                }
+            }
             Operator::Confirm(peer) => {
                 let name = self.config.peers[peer].name.clone();
                 if self.peers[peer].is_heard(now, self.config.profile.dead()) {
@@ -241,6 +246,7 @@ impl Agent {
             }
             Operator::Clear => {
                 self.remember(|memory| memory.blocked = false);
+                self.stop_giving_up();
                 for state in self.resources.iter_mut() {
                     state.ends.clear();
                     state.services_not_before = self.now;

@@ -49,7 +49,10 @@ impl Agent {
             Services::Unknown | Services::Down | Services::Up | Services::Failed => return,
         };
         match result {
-            Ok(()) if starting => state.services = Services::Up,
+            Ok(()) if starting => {
+                state.services = Services::Up;
+                state.ends.came_up();
+            }
             Ok(()) => {
                 state.services = Services::Down;
                 self.belong(resource, None);
@@ -90,6 +93,7 @@ impl Agent {
         {
             return self.hold_up(resource, false);
         }
+        self.give_up_when_possible(resource);
         let holds = self.holds(resource);
         let state = &self.resources[resource];
         let cut_off = self.is_cut_off(resource);

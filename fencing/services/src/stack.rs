@@ -21,6 +21,8 @@ use crate::{
 pub struct Stack {
     host: Host,
     services: Vec<Entry>,
+    /// This stack has brought all of them up, and has not stopped them since.
+    started: bool,
 }
 
 /// Where the services run.
@@ -147,6 +149,7 @@ impl Stack {
         Self {
             services: services.collect(),
             host,
+            started: false,
         }
     }
 
@@ -156,8 +159,8 @@ impl Stack {
         &self.host
     }
 
-    /// Brings everything up, in order, for a term of the role (R17). What is up already stays as it is. But in a term for which
-    /// this stack was started before, what stands on something that has ended since is stopped, and started again.
+    /// Brings everything up, in order, for a term of the role (R17). What is up already stays as it is. But once
+    /// this stack has brought all up, what stands on something that has ended since is stopped first, and started again.
     ///
     /// When the future is dropped, the command that ran is killed with its process group; what was up before stays up,
     /// for [`Self::stop`].
@@ -167,22 +170,23 @@ impl Stack {
     /// The first service that does not come up. What this call had started, the failed service among it, is stopped
     /// again in reverse; what it had found up stays up.
     pub async fn start(&mut self, term: u64) -> Result<(), StartError> {
-        let again = std::mem::replace(&mut self.host.term, term) == term;
+        self.host.term = term;
+        if std::mem::take(&mut self.started) {
+            self.stop_above_what_ended().await;
+        }
         let mut started = Vec::new();
         for index in 0..self.services.len() {
             let Some(entry) = self.services.get_mut(index) else {
                 break;
             };
             let environment = environment(&self.host, &entry.name, Role::Primary);
-            if again && !started.is_empty() {
-                entry.let_go(&environment).await;
-            }
             match entry.bring_up(&environment).await {
                 Ok(Brought::FoundUp) => {}
                 Ok(Brought::Started) => started.push(index),
                 Err(problem) => return Err(self.give_up(index, problem, started).await),
             }
         }
+        self.started = true;
         Ok(())
     }
 
@@ -193,6 +197,7 @@ impl Stack {
     ///
     /// What is not known to be down in the end. No other node may start these services before this node is fenced.
     pub async fn stop(&mut self, role: Role) -> Result<(), StopError> {
+        self.started = false;
         let all = (0..self.services.len()).collect();
         let (_, still_up) = self.take_down(all, role).await;
         if still_up.is_empty() {
@@ -226,6 +231,21 @@ impl Stack {
                     resource = self.host.resource, service = entry.name, %problem,
                     "a service can't be looked after"
                 );
+            }
+        }
+    }
+
+    /// What stands on a service that has ended goes down, last first, if it can; what does not stop stays as it is.
+    async fn stop_above_what_ended(&mut self) {
+        for index in 0..self.services.len() {
+            let Some(entry) = self.services.get(index) else {
+                break;
+            };
+            let environment = environment(&self.host, &entry.name, Role::Primary);
+            if entry.state(&environment).await == ServiceState::Down {
+                let above = (index + 1..self.services.len()).collect();
+                self.take_down(above, Role::Primary).await;
+                break;
             }
         }
     }
@@ -329,16 +349,6 @@ impl Entry {
         }
         self.until_ready(step).await?;
         Ok(Brought::Started)
-    }
-
-    /// What it stands on has ended, and is up again: it goes down, too, if it can.
-    async fn let_go(&mut self, environment: &Environment) {
-        if let Err(problem) = self.take_down(environment).await {
-            tracing::warn!(
-                service = self.name, %problem,
-                "what it stands on was started again, and it does not stop: it stays as it is"
-            );
-        }
     }
 
     /// Asks its command for readiness, if it has one, until that succeeds or the time of the start is over.

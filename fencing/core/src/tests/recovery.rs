@@ -29,9 +29,18 @@ fn serving() -> Bench {
     bench.view(primary());
     assert_eq!(bench.acts(), [start(5)]);
     bench.services(Ok(()));
+    bench.said.resources[0].ready = true;
     bench.live(INTERVAL);
     assert_eq!(bench.acts(), []);
     bench
+}
+
+/// Time passes in which the replica and the other agent are well.
+fn passes(bench: &mut Bench, ms: u64) {
+    for _ in 0..ms / 1000 {
+        bench.live(1000);
+        bench.view(primary());
+    }
 }
 
 /// They end, and are started again.
@@ -77,19 +86,68 @@ fn who_has_given_them_up_does_not_get_them_back() {
     bench.said.resources[0].gave_up = true;
     bench.beat();
     ends_and_comes_back(&mut bench);
-    bench.live(WINDOW / 2);
-    bench.acts();
+    passes(&mut bench, WINDOW / 2);
     ends_and_comes_back(&mut bench);
     bench.ended();
     assert!(bench.was_told(
         Level::Alarm,
         "beta has given them up as well. Started again in 30 s"
     ));
+    passes(&mut bench, WINDOW / 2 - 2000);
     assert_eq!(bench.acts(), []);
-    bench.live(WINDOW / 2 - 2 * INTERVAL);
-    assert_eq!(bench.acts(), []);
-    bench.live(3 * INTERVAL);
+    passes(&mut bench, 3000);
     assert_eq!(bench.acts(), [start(5)]);
+}
+
+#[test]
+fn they_go_over_as_soon_as_somebody_can_have_them() {
+    let mut bench = serving();
+    bench.said.resources[0].ready = false;
+    bench.beat();
+    ends_and_comes_back(&mut bench);
+    ends_and_comes_back(&mut bench);
+    bench.ended();
+    assert!(bench.was_told(Level::Alarm, "beta would not take over"));
+    assert_eq!(bench.acts(), []);
+    bench.said.resources[0].ready = true;
+    bench.live(1000);
+    assert_eq!(bench.acts(), [Action::StopServices(R0)]);
+}
+
+#[test]
+fn what_was_given_up_and_has_stayed_is_not_given_up_again_and_again() {
+    let mut bench = serving();
+    ends_and_comes_back(&mut bench);
+    ends_and_comes_back(&mut bench);
+    bench.ended();
+    assert_eq!(bench.acts(), [Action::StopServices(R0)]);
+    bench.services(Err("busy"));
+    assert!(bench.was_told(Level::Alarm, "the switchover is given up"));
+    passes(&mut bench, 10_000);
+    assert_eq!(bench.acts(), [start(5)]);
+    bench.services(Ok(()));
+    bench.ended();
+    assert!(bench.was_told(Level::Alarm, "they were given up here before"));
+    passes(&mut bench, 10_000);
+    assert_eq!(bench.acts(), []);
+}
+
+#[test]
+fn a_start_that_fails_in_maintenance_moves_nothing() {
+    let mut bench = serving();
+    ends_and_comes_back(&mut bench);
+    ends_and_comes_back(&mut bench);
+    bench.agent.config.recovery = bench.agent.config.recovery.map(|mut recovery| {
+        recovery.restarts = 3;
+        recovery
+    });
+    bench.ended();
+    assert_eq!(bench.acts(), [start(5)]);
+    bench.ask(Operator::Maintenance(true)).unwrap();
+    bench.services(Err("exit status 1"));
+    passes(&mut bench, 5000);
+    assert_eq!(bench.acts(), []);
+    assert_eq!(bench.agent.resources[R0].switching, None);
 }
 
 #[test]

@@ -113,7 +113,7 @@ impl Swarm {
         let mut die = Rng::new(seed ^ 0x45_4e_44_53);
         if die.chance(200) {
             world.ends = die.between(1, 8) as u32;
-            let window = die.pick(&[Duration::from_secs(2), Duration::from_secs(8)]);
+            let window = die.pick(&[Duration::from_secs(8), Duration::from_secs(40)]);
             let restarts = die.index(3) as u32;
             world.recovery = Some(Recovery { restarts, window });
         }
