@@ -273,9 +273,12 @@ fn was_taken_on(side: Side<'_>, last_common: Generation) -> bool {
 }
 
 /// It was rolled back, and has not made that good. A primary has if it began the newest generation of both in a run of its
-/// process of which the other one has not heard itself: that one has its data from there, by way of a third one.
+/// process that came after what the other one knows: that one has its data from there, by way of a third one. Of a later
+/// run a process knows nothing that was resumed from a snapshot of its memory.
 fn lacks_what_was(side: Side<'_>, other: Side<'_>, newest: Generation) -> bool {
-    let since = newest.node == side.node && other.state.seen.run != side.state.boot;
+    let seen = other.state.seen.run;
+    let earlier = seen != side.state.boot && side.state.runs.iter().any(|run| run.boot == seen);
+    let since = newest.node == side.node && earlier;
     went_back(side, other) && !(side.state.primary && since)
 }
 

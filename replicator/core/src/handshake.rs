@@ -40,10 +40,11 @@ impl Replica {
         let Some(mut mine) = self.peer_mut(slot).told.take() else {
             return self.drop_link(slot, Mark::SaidTwice, "it said twice what it has");
         };
-        // It may know by a third one how far this node has come since it made its statement.
-        let (runs, seen) = (&mine.runs, state.seen);
-        let outrun = !seen.is_remembered(runs, mine.moment) && self.remembers(seen);
-        if outrun || !self.still_true(slot, &mine) {
+        if self.is_outrun(slot, &mine, state.seen) {
+            let why = "how far this node has come was told while the two connected: once more";
+            return self.drop_link(slot, Mark::Outrun, why);
+        }
+        if !self.still_true(slot, &mine) {
             let why = "what this node has changed while the two compared";
             return self.drop_link(slot, Mark::ChangedMeanwhile, why);
         }

@@ -3,7 +3,7 @@
 use twindisk_format::{
     control::ControlMessage,
     frame::Frame,
-    ids::{Seq, Slot},
+    ids::{Moment, Seq, Slot},
     superblock::ReceiptKind,
 };
 
@@ -51,6 +51,7 @@ impl Replica {
         (peer.heard, peer.vouched) = (now, now);
         peer.met = peer.met.wrapping_add(1);
         peer.said = None;
+        peer.told_others = Moment(0);
         peer.authority = false;
         peer.waits_for_writes = false;
         peer.begin_held = None;

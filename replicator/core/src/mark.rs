@@ -179,6 +179,7 @@ names! {
             OtherSideParts: "the other side disconnects",
             SteppedDown: "this node has stepped down",
             MeetAgain: "more is known than when the two compared",
+            Outrun: "a third one has told more than it had said itself",
             LeftDuringSweep: "it left while it was compared with",
             SplitBrainResolved: "the split brain was resolved",
             RecentLost: "the primary is lost: two standbys may differ",

@@ -95,9 +95,25 @@ impl Replica {
                 | Phase::Unrelated => false,
             };
             if settled {
-                self.send(slot, Frame::Control(ControlMessage::Moment { moment }));
+                self.send_moment(slot, moment);
             }
         }
+    }
+
+    /// One peer is told, and may tell the others.
+    pub(crate) fn send_moment(&mut self, slot: Slot, moment: Moment) {
+        self.send(slot, Frame::Control(ControlMessage::Moment { moment }));
+        for other in self.slots().filter(|other| *other != slot) {
+            self.peer_mut(other).told_others = moment;
+        }
+    }
+
+    /// A peer knows by a third one how far this node has come since it made that statement. Not what a process has forgotten
+    /// that was resumed from a snapshot of its memory, and reaches once more.
+    pub(crate) fn is_outrun(&self, slot: Slot, mine: &PeerState, seen: Seen) -> bool {
+        !seen.is_remembered(&mine.runs, mine.moment)
+            && seen.run == self.boot
+            && seen.moment <= self.peer(slot).told_others
     }
 
     /// How often a peer's superblock was written, in the run of its process that speaks.
@@ -158,7 +174,7 @@ impl Replica {
             if lost.is_some_and(|lost| !went_back(lost)) {
                 // It may have said this before it had come as far as a third one has told meanwhile.
                 let why = "how far it has come was told while the two connected: once more";
-                self.drop_link(slot, Mark::MeetAgain, why);
+                self.drop_link(slot, Mark::Outrun, why);
                 return false;
             }
             self.marks.mark(Mark::PeerRewound);
@@ -226,7 +242,7 @@ impl Replica {
             return;
         }
         let moment = self.store.moment();
-        self.send(slot, Frame::Control(ControlMessage::Moment { moment }));
+        self.send_moment(slot, moment);
         if let Some(primary) = self.follows().filter(|_| self.store.get().rewound) {
             let name = &self.peer(slot).name;
             let why =

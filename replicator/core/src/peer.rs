@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use twindisk_format::{
     control::PeerState,
-    ids::{BlockRange, NodeId, Seq, Slot, Term},
+    ids::{BlockRange, Moment, NodeId, Seq, Slot, Term},
     lineage::Generation,
     superblock::Seen,
 };
@@ -39,6 +39,8 @@ pub(crate) struct Peer {
     pub(crate) waits_for_writes: bool,
     /// It has begun a resync to a device of so many blocks, which waits until there is space here.
     pub(crate) begin_held: Option<u64>,
+    /// The newest moment of this node that others were told since the connection is up: it may hear of it from them.
+    pub(crate) told_others: Moment,
     /// What was known of its moments when the connection was lost, if a third one has told more since.
     pub(crate) seen_when_lost: Option<Seen>,
     /// What it said when it connected last, kept up to date with what it said since.

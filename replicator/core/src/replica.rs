@@ -6,7 +6,7 @@ use slab::Slab;
 use twindisk_format::{
     control::PeerState,
     frame::{Envelope, Frame},
-    ids::{BlockRange, BootId, Epoch, GenerationId, Seq, Slot, SlotSet, Term},
+    ids::{BlockRange, BootId, Epoch, GenerationId, Moment, Seq, Slot, SlotSet, Term},
     layout::Layout,
     lineage::Generation,
     metadata::Loaded,
@@ -303,6 +303,7 @@ impl Replica {
                 since: now,
                 why: "not connected since the start".into(),
                 told: None,
+                told_others: Moment(0),
                 seen_when_lost: None,
                 authority: false,
                 waits_for_writes: false,

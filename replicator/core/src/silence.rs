@@ -134,7 +134,7 @@ impl Replica {
     pub(crate) fn wait_before_reconnect(&mut self, slot: Slot, why: Mark) -> Duration {
         let futile = matches!(
             why,
-            Mark::Silent | Mark::Unanswered | Mark::NotRead | Mark::LeftForSpace
+            Mark::Silent | Mark::Unanswered | Mark::NotRead | Mark::LeftForSpace | Mark::Outrun
         );
         let (now, timings) = (self.now, self.config.timings);
         let peer = self.peer_mut(slot);

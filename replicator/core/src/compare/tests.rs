@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use twindisk_format::{
     ids::{BootId, Epoch, GenerationId, Moment, Term},
     lineage::Lineage,
-    superblock::{Lack, Seen},
+    superblock::{Lack, Run, Seen},
 };
 
 use super::*;

@@ -48,6 +48,6 @@ impl Replica {
         self.send(slot, Frame::Control(ControlMessage::Released));
         // So is that it was rolled back: the peer need not remember it any more.
         let moment = self.store.moment();
-        self.send(slot, Frame::Control(ControlMessage::Moment { moment }));
+        self.send_moment(slot, moment);
     }
 }

@@ -41,6 +41,11 @@ fn what_is_known_of_a_former_run_is_nothing_against_a_generation_begun_since() {
     // Node 1 is primary in a generation that it has begun itself, and node 2 has its data from there.
     let mut primary = state(&[5, 6]);
     (primary.primary, primary.boot) = (true, BootId(7));
+    let run = |boot, began| Run {
+        boot: BootId(boot),
+        began: Moment(began),
+    };
+    (primary.runs, primary.moment) = (vec![run(3, 0), run(7, 5)], Moment(8));
     let mut other = state(&[5, 6]);
     (other.seen.run, other.seen.moment) = (BootId(3), Moment(9));
     let Verdict::Lead(reason) = verdict(&primary, &other) else {
@@ -53,6 +58,10 @@ fn what_is_known_of_a_former_run_is_nothing_against_a_generation_begun_since() {
 
     // A snapshot of a running machine: it was further in this very run.
     other.seen.run = primary.boot;
+    assert!(is_conflict(verdict(&primary, &other), 6));
+
+    // The same, and that run is over: the resumed process knows nothing of the next one.
+    other.seen.run = BootId(8);
     assert!(is_conflict(verdict(&primary, &other), 6));
 
     // The generation is of somebody else: it is not this one's word that it has everything.
