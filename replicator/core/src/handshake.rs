@@ -24,7 +24,7 @@ use crate::{
     DiskState, LinkId, Mark, Role,
     compare::{Reason, Side, Verdict, compare, forget_unconfirmed},
     membership::Kind,
-    moment::Leads,
+    moment::{Leads, is_outrun},
     mutants::Mutant,
     peer::{FollowStep, LeadStep, Phase},
     replica::{Replica, Then},
@@ -40,7 +40,7 @@ impl Replica {
         let Some(mut mine) = self.peer_mut(slot).told.take() else {
             return self.drop_link(slot, Mark::SaidTwice, "it said twice what it has");
         };
-        if self.is_outrun(slot, &mine, state.seen) {
+        if is_outrun(&mine, state.seen, self.peer(slot).told_others) {
             let why = "how far this node has come was told while the two connected: once more";
             return self.drop_link(slot, Mark::Outrun, why);
         }

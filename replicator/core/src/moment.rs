@@ -108,14 +108,6 @@ impl Replica {
         }
     }
 
-    /// A peer knows by a third one how far this node has come since it made that statement. Not what a process has forgotten
-    /// that was resumed from a snapshot of its memory, and reaches once more.
-    pub(crate) fn is_outrun(&self, slot: Slot, mine: &PeerState, seen: Seen) -> bool {
-        !seen.is_remembered(&mine.runs, mine.moment)
-            && seen.run == self.boot
-            && seen.moment <= self.peer(slot).told_others
-    }
-
     /// How often a peer's superblock was written, in the run of its process that speaks.
     pub(crate) fn heard_moment(&mut self, slot: Slot, moment: Moment) {
         let seen = self.store.peer(slot).seen;
@@ -265,4 +257,12 @@ pub(crate) fn impossible(moment: Moment, known: Moment) -> Option<String> {
     (jump > MAX_MOMENT_JUMP).then(|| {
         format!("it says that a superblock was written {moment} times, which was written {known} times before")
     })
+}
+
+/// A peer knows by a third one how far this node has come since it made that statement: others were told as much. Not what
+/// a process has forgotten that was resumed from a snapshot of its memory, and reaches once more.
+pub(crate) fn is_outrun(mine: &PeerState, seen: Seen, told_others: Moment) -> bool {
+    !seen.is_remembered(&mine.runs, mine.moment)
+        && seen.run == mine.boot
+        && seen.moment <= told_others
 }

@@ -6,7 +6,7 @@ pub(super) use super::pair::ReplicaView;
 use crate::{
     Action, Agent, Beat, BeatResource, Config, HungIo, Led, Level, MemberConfig, Memory, Operator,
     Order, PathIndex, PeerConfig, PeerIndex, Profile, ResourceConfig, ResourceIndex, Role,
-    Services, Serving, Time,
+    Services, Serving, TermOf, Time,
 };
 pub(super) use crate::{Question, as_ms};
 
@@ -56,6 +56,23 @@ impl Bench {
     /// With other settings.
     pub(super) fn with(change: impl FnOnce(&mut Config)) -> Self {
         Self::remembering(Memory::default(), change)
+    }
+
+    /// A primary with services, which were started for term 5.
+    pub(super) fn serving(change: impl FnOnce(&mut Config)) -> Self {
+        let memory = Memory {
+            version: 1,
+            holds: vec!["r0".into()],
+            services: vec![TermOf {
+                resource: "r0".into(),
+                term: 5,
+            }],
+            ..Memory::default()
+        };
+        Self::remembering(memory, |config| {
+            config.resources[R0].has_services = true;
+            change(config);
+        })
     }
 
     /// With what an earlier run of the agent has stored.
@@ -315,8 +332,7 @@ impl Bench {
     }
 
     pub(super) fn ended(&mut self) {
-        let now = self.time();
-        self.agent.handle_services_ended(now, R0, "database");
+        self.agent.handle_services_ended(self.time(), R0, "db");
         self.settle();
     }
 

@@ -1,20 +1,11 @@
 //! What a person asks for.
 
 use super::bench::*;
-use crate::{Action, Level, Memory, Operator, Order, Role, Services, TermOf};
+use crate::{Action, Level, Memory, Operator, Order, Role, Services};
 
 /// A primary with services.
 fn serving() -> Bench {
-    let memory = Memory {
-        version: 1,
-        holds: vec!["r0".into()],
-        services: vec![TermOf {
-            resource: "r0".into(),
-            term: 5,
-        }],
-        ..Memory::default()
-    };
-    let mut bench = Bench::remembering(memory, |config| config.resources[R0].has_services = true);
+    let mut bench = Bench::serving(|_| ());
     bench.view(primary());
     bench.services(Ok(()));
     bench.live(INTERVAL);

@@ -3,24 +3,14 @@
 use std::time::Duration;
 
 use super::bench::*;
-use crate::{Action, Level, Memory, Operator, Order, Recovery, Services, TermOf};
+use crate::{Action, Level, Operator, Order, Recovery, Services};
 
 /// Of a test, milliseconds.
 const WINDOW: u64 = 60_000;
 
 /// A primary whose services run, and are started again twice within [`WINDOW`].
 fn serving() -> Bench {
-    let memory = Memory {
-        version: 1,
-        holds: vec!["r0".into()],
-        services: vec![TermOf {
-            resource: "r0".into(),
-            term: 5,
-        }],
-        ..Memory::default()
-    };
-    let mut bench = Bench::remembering(memory, |config| {
-        config.resources[R0].has_services = true;
+    let mut bench = Bench::serving(|config| {
         config.recovery = Some(Recovery {
             restarts: 2,
             window: Duration::from_millis(WINDOW),
@@ -47,7 +37,7 @@ fn passes(bench: &mut Bench, ms: u64) {
 fn ends_and_comes_back(bench: &mut Bench) {
     bench.ended();
     assert_eq!(bench.acts(), [start(5)]);
-    assert!(bench.was_told(Level::Warning, "ended by itself: database: started again"));
+    assert!(bench.was_told(Level::Warning, "ended by itself: db: started again"));
     bench.services(Ok(()));
     assert_eq!(bench.agent.resources[R0].services, Services::Up);
 }

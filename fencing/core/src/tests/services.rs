@@ -1,19 +1,10 @@
 //! Services follow the primary role.
 
 use super::bench::*;
-use crate::{Action, Level, Memory, Operator, Role, Services, TermOf};
+use crate::{Action, Level, Operator, Role, Services};
 
 fn bench() -> Bench {
-    let memory = Memory {
-        version: 1,
-        holds: vec!["r0".into()],
-        services: vec![TermOf {
-            resource: "r0".into(),
-            term: 5,
-        }],
-        ..Memory::default()
-    };
-    Bench::remembering(memory, |config| config.resources[R0].has_services = true)
+    Bench::serving(|_| ())
 }
 
 /// A primary whose services run.

@@ -55,6 +55,14 @@ fn three(seed: Seed, telling: Telling) -> Script {
     script
 }
 
+/// Each write has an extent of its own, and the log has room for one: what is not being written is clean after a crash.
+fn have_a_small_log(swarm: &mut Swarm) {
+    (swarm.load.clients, swarm.load.think) = (2, 2 * MS);
+    (swarm.size_blocks, swarm.al_extents) = (8 * EXTENT_BLOCKS, 1);
+    swarm.load.hot_blocks = swarm.size_blocks;
+    swarm.timings.flush_interval = core::time::Duration::from_millis(20);
+}
+
 /// A pair of nodes can't reach each other, or can again.
 fn block(script: &mut Script, pair: (usize, usize), blocked: bool) {
     for side in 0..2 {
@@ -158,12 +166,8 @@ fn as_only_the_primary_knew(seed: Seed, telling: Telling) -> Outcome {
 fn by_a_little_under_a_lost_primary(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.nodes = 3;
-    (swarm.load.clients, swarm.load.think) = (2, 2 * MS);
     (swarm.load.flushes, swarm.load.reads) = (300, 50);
-    // Each write has an extent of its own, and the log has room for one.
-    (swarm.size_blocks, swarm.al_extents) = (8 * EXTENT_BLOCKS, 1);
-    swarm.load.hot_blocks = swarm.size_blocks;
-    swarm.timings.flush_interval = core::time::Duration::from_millis(20);
+    have_a_small_log(&mut swarm);
     let mut script = Script::new(swarm, telling);
     for step in 0..24 {
         let Some(primary) = script.primary() else {
@@ -206,11 +210,7 @@ fn found_by_two(seed: Seed, telling: Telling) -> Outcome {
     // Statements cross while each is still storing what it has promised.
     (swarm.net.flips, swarm.net.delay, swarm.net.dial) = (0, 100 * US, 30 * MS);
     swarm.disk.flush = 10 * MS;
-    (swarm.load.clients, swarm.load.think) = (2, 2 * MS);
-    // What is not being written leaves the log, and is clean after a crash.
-    (swarm.size_blocks, swarm.al_extents) = (8 * EXTENT_BLOCKS, 1);
-    swarm.load.hot_blocks = swarm.size_blocks;
-    swarm.timings.flush_interval = core::time::Duration::from_millis(20);
+    have_a_small_log(&mut swarm);
     let mut script = Script::new(swarm, telling);
     for step in 0..12 {
         script.serve(30);

@@ -1,6 +1,7 @@
 //! Who was rolled back, and whether that matters still.
 
 use super::*;
+use crate::moment::is_outrun;
 
 fn is_conflict(verdict: Verdict, last: u64) -> bool {
     matches!(verdict, Verdict::Rewound { last_common } if last_common.id == GenerationId(last))
@@ -70,4 +71,28 @@ fn what_is_known_of_a_former_run_is_nothing_against_a_generation_begun_since() {
         state.lineage = Lineage::new(vec![generation(5, 1), generation(6, 3)]);
     }
     assert!(is_conflict(verdict(&primary, &other), 6));
+}
+
+#[test]
+fn a_statement_is_outrun_only_by_what_this_process_has_told_others_since() {
+    let mut mine = state(&[5]);
+    let began = Moment(0);
+    mine.runs = vec![Run {
+        boot: mine.boot,
+        began,
+    }];
+    mine.moment = Moment(51);
+    let seen = |run, moment| Seen {
+        run: BootId(run),
+        moment: Moment(moment),
+    };
+    assert!(is_outrun(&mine, seen(1, 52), Moment(52)));
+    assert!(
+        !is_outrun(&mine, seen(1, 51), Moment(52)),
+        "it says as much"
+    );
+    // A process that was resumed from a snapshot of its memory has told nobody of what it forgot, however far it comes.
+    assert!(!is_outrun(&mine, seen(1, 52), Moment(0)));
+    assert!(!is_outrun(&mine, seen(1, 53), Moment(52)));
+    assert!(!is_outrun(&mine, seen(2, 52), Moment(52)), "another run");
 }
