@@ -15,7 +15,7 @@ use twindisk_format::{
     ids::{BlockRange, BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Slot, Term},
     lineage::{Generation, Lineage},
     metadata,
-    superblock::{Device, Lack, PeerRecord, Seen, Standing, StoredDisk, Superblock},
+    superblock::{Device, Lack, PeerRecord, Runs, Seen, Standing, StoredDisk, Superblock},
 };
 
 /// What passes with a flush: more than on an ordinary disk, so that an extent is remembered by the peer before its turn to
@@ -259,7 +259,7 @@ fn replica(number: u8, blocks: u64, al_extents: usize, now: Time) -> Replica {
         suspect: false,
         rewound: false,
         device: Device::default(),
-        runs: Vec::new(),
+        runs: Runs::default(),
         peers: vec![PeerRecord {
             node: peer,
             base: Some(generation.id),

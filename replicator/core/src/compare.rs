@@ -272,16 +272,6 @@ fn was_taken_on(side: Side<'_>, last_common: Generation) -> bool {
         .is_some_and(|next| next.node != side.node)
 }
 
-/// It was rolled back, and has not made that good. A primary has if it began the newest generation of both in a run of its
-/// process that came after what the other one knows: that one has its data from there, by way of a third one. Of a later
-/// run a process knows nothing that was resumed from a snapshot of its memory.
-fn lacks_what_was(side: Side<'_>, other: Side<'_>, newest: Generation) -> bool {
-    let seen = other.state.seen.run;
-    let earlier = seen != side.state.boot && side.state.runs.iter().any(|run| run.boot == seen);
-    let since = newest.node == side.node && earlier;
-    went_back(side, other) && !(side.state.primary && since)
-}
-
 /// It is recorded as outdated and whole, and there is nobody but the other one who could have gone on without it: it has
 /// parted in good order.
 fn has_only_parted(side: Side<'_>, other: Side<'_>) -> bool {
@@ -311,10 +301,7 @@ fn same_generation(mine: Side<'_>, theirs: Side<'_>) -> Verdict {
         }
         (true, false) => (true, NOT_WHOLE, "its copy is not whole"),
         (false, true) => (false, NOT_WHOLE, "its copy is not whole"),
-        (true, true) => match (
-            lacks_what_was(mine, theirs, newest),
-            lacks_what_was(theirs, mine, newest),
-        ) {
+        (true, true) => match (went_back(mine, theirs), went_back(theirs, mine)) {
             (true, false) if mine.state.primary => {
                 return Verdict::Rewound {
                     last_common: newest,
@@ -338,9 +325,8 @@ fn same_generation(mine: Side<'_>, theirs: Side<'_>) -> Verdict {
     // A device that has grown on one side only: what was added there is not known to be equal.
     let grown = leader.state.size_blocks > follower.state.size_blocks;
     let dirty = grown || leader.state.dirty_blocks > 0 || follower.state.dirty_blocks > 0;
-    let rewound = has_gaps(leader, follower);
-    let resync = dirty || rewound || !usable(follower);
     let full = by_hashes(leader, follower);
+    let resync = dirty || full || !usable(follower);
     let [equal, by_bitmap, by_hashes] = rows;
     let row = match (resync, full) {
         (false, _) => equal,
@@ -441,10 +427,10 @@ fn by_hashes(leader: Side<'_>, follower: Side<'_>) -> bool {
 
 /// It remembers less than the other one knows of it: it was rolled back, and that is noticed now.
 fn went_back(side: Side<'_>, other: Side<'_>) -> bool {
-    !other
+    !side
         .state
-        .seen
-        .is_remembered(&side.state.runs, side.state.moment)
+        .runs
+        .remember(other.state.seen, side.state.moment)
 }
 
 /// One of them was rolled back: what it lacks, or what its bits have forgotten, no bitmap knows.
@@ -453,12 +439,11 @@ fn has_gaps(leader: Side<'_>, follower: Side<'_>) -> bool {
     noticed || went_back(leader, follower) || went_back(follower, leader)
 }
 
-/// The leader's dirty bits count from a generation that the follower contains.
+/// The leader's dirty bits count from a generation that the follower contains, and the follower has not forgotten since what
+/// its own count from: what differs is what either knows.
 fn base_known(leader: Side<'_>, follower: Side<'_>) -> bool {
-    leader
-        .state
-        .base
-        .is_some_and(|base| follower.state.lineage.contains(base))
+    let contained = |base| follower.state.lineage.contains(base);
+    leader.state.base.is_some_and(contained) && follower.state.base.is_some()
 }
 
 #[cfg(test)]

@@ -77,6 +77,8 @@ names! {
             RewoundByHashes: "same generation, the follower was rolled back: by hashes",
             Rewound: "this node was rolled back",
             PeerRewound: "a peer was rolled back",
+            MadeGood: "made whole by one that knew of the time before",
+            SeenTakenOver: "who joins takes over what its leader knows of a third node",
         }
         "wait" {
             TooSmall: "one device does not fit the other",

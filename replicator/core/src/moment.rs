@@ -8,10 +8,10 @@
 //! no answer ever waits for it. What a peer wrote that its moments do not tell of is kept in mind instead: see `fresh`.
 
 use twindisk_format::{
-    control::{ControlMessage, PeerState},
+    control::{ControlMessage, Membership, PeerState},
     frame::Frame,
     ids::{Moment, Seq, Slot},
-    superblock::Seen,
+    superblock::{Lack, Seen},
 };
 
 use crate::{
@@ -117,6 +117,10 @@ impl Replica {
         let Some(run) = self.peer(slot).said.as_ref().map(|said| said.boot) else {
             return;
         };
+        if self.is_being_made_good(slot) {
+            // Should the connection break meanwhile, it is to hear once more what it has forgotten.
+            return;
+        }
         if (run != seen.run || moment > seen.moment) && !self.mutant(Mutant::MomentUnheard) {
             self.store
                 .note(|superblock| superblock.peers[slot.index()].seen = Seen { run, moment });
@@ -128,6 +132,28 @@ impl Replica {
             peer.fresh.moment_heard(stable);
             self.tell_seen(slot);
         }
+    }
+
+    /// The peer was rolled back, and is not made equal yet.
+    fn is_being_made_good(&self, slot: Slot) -> bool {
+        let (peer, seen) = (self.peer(slot), self.store.peer(slot).seen);
+        let forgot = |said: &PeerState| !said.runs.remember(seen, said.moment);
+        matches!(peer.phase, Phase::Leading { .. }) && peer.said.as_ref().is_some_and(forgot)
+    }
+
+    /// What this node has forgotten since it was rolled back, as the one knows that has compared every block of it: what that one
+    /// had by then is here again. Not what it had in the run that goes on: what comes after it may be forgotten as well, by a
+    /// process that is resumed from a snapshot of its memory.
+    pub(crate) fn is_made_good_by(&self, leader: Slot, membership: &Membership) -> Option<Seen> {
+        let said = self.peer(leader).said.as_ref()?;
+        let seen = self.store.peer(leader).seen;
+        let whole = !said.rewound
+            && said.runs.remember(seen, said.moment)
+            && said.lack != Lack::Anything
+            && (membership.up_to_date || membership.in_sync.contains(&self.peer(leader).node));
+        let forgotten = self.store.get().rewound && !self.remembers(said.seen);
+        let over = said.seen.run != self.boot && !self.mutant(Mutant::MadeGoodForgotten);
+        (whole && forgotten && over).then_some(said.seen)
     }
 
     /// What was noted is stored with the next write, or soon.
@@ -147,7 +173,7 @@ impl Replica {
 
     /// Whether this node remembers having come so far.
     pub(crate) fn remembers(&self, seen: Seen) -> bool {
-        seen.is_remembered(&self.store.get().runs, self.store.moment())
+        self.store.get().runs.remember(seen, self.store.moment())
     }
 
     /// The two are related and compare: whether the peer was rolled back. `false`: what it says can't be, or is too old.
@@ -160,7 +186,7 @@ impl Replica {
         // What a third one told of it since may be newer than its statement.
         let told = self.peer(slot).told.as_ref();
         let seen = told.map_or(known, |told| told.seen);
-        let went_back = |seen: Seen| !seen.is_remembered(&state.runs, state.moment);
+        let went_back = |seen: Seen| !state.runs.remember(seen, state.moment);
         if went_back(seen) && state.lineage.newest().is_some() {
             let lost = self.peer(slot).seen_when_lost;
             if lost.is_some_and(|lost| !went_back(lost)) {
@@ -230,11 +256,10 @@ impl Replica {
     /// That is stored. The peer need not remember it any more, and the primary hears of it when the two meet.
     pub(crate) fn rewound_stored(&mut self, slot: Slot, link: LinkId) {
         let here = self.peer(slot).link.filter(|current| !current.closing);
-        if here.is_none_or(|current| current.id != link) {
-            return;
+        if here.is_some_and(|current| current.id == link) {
+            let moment = self.store.moment();
+            self.send_moment(slot, moment);
         }
-        let moment = self.store.moment();
-        self.send_moment(slot, moment);
         if let Some(primary) = self.follows().filter(|_| self.store.get().rewound) {
             let name = &self.peer(slot).name;
             let why =
@@ -262,7 +287,5 @@ pub(crate) fn impossible(moment: Moment, known: Moment) -> Option<String> {
 /// A peer knows by a third one how far this node has come since it made that statement: others were told as much. Not what
 /// a process has forgotten that was resumed from a snapshot of its memory, and reaches once more.
 pub(crate) fn is_outrun(mine: &PeerState, seen: Seen, told_others: Moment) -> bool {
-    !seen.is_remembered(&mine.runs, mine.moment)
-        && seen.run == mine.boot
-        && seen.moment <= told_others
+    !mine.runs.remember(seen, mine.moment) && seen.run == mine.boot && seen.moment <= told_others
 }

@@ -110,6 +110,10 @@ mutants! {
     ReleasedInVain: "S6",
     /// Standbys are not told how far another one had come that is equal.
     SeenUntold: "generations",
+    /// Who joins keeps what it knew of a third one before.
+    SeenKept: "generations",
+    /// That a rollback was made good is not remembered.
+    MadeGoodForgotten: "generations",
     /// A flush waits for a peer that is lost, though nothing there was left to make stable.
     FlushWaitsForTheLost: "S6",
 

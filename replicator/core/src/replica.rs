@@ -760,7 +760,7 @@ impl Replica {
             suspect: superblock.suspect,
             rewound: superblock.rewound,
             moment: self.store.moment(),
-            runs: superblock.runs.clone(),
+            runs: Box::new(superblock.runs.clone()),
             seen: self.store.peer(slot).seen,
             in_sync,
             joining: joining.map(|peer| peer.node).collect(),

@@ -52,7 +52,7 @@ impl Replica {
         let (boot, began) = (self.boot, self.store.moment());
         self.store.change(|superblock| {
             superblock.primary = false;
-            superblock.begin_run(boot, began);
+            superblock.runs.begin(boot, began);
         });
         for slot in self.slots() {
             self.act(Action::Link {

@@ -5,6 +5,8 @@
 //! how often the superblock of the other one had been written when that word was given, and nothing is called stable
 //! before, of which a snapshot might lack something and remember that all the same (`fresh`).
 //!
+//! Whoever joins takes over as well what its leader knows of those that are not equal.
+//!
 //! The word also mends. Who remembers more of another one than that does itself has it compared whole; once a third one
 //! has done that, and is equal to both, there is nothing left to be remembered of before.
 
@@ -49,9 +51,10 @@ impl Replica {
     fn send_seen(&mut self, to: Slot, about: Slot) {
         let peer = self.peer(about);
         let equal = peer.takes_everything() && peer.bitmap.dirty() == 0;
+        let joins = matches!(self.peer(to).phase, Phase::Leading { .. });
         let silent = self.follows().is_some() || self.mutant(Mutant::SeenUntold);
         let seen = self.store.peer(about).seen;
-        if to == about || !equal || silent || seen == Seen::NEVER {
+        if to == about || !(equal || joins) || silent || seen == Seen::NEVER {
             return;
         }
         let node = peer.node;
@@ -90,8 +93,30 @@ impl Replica {
         for (node, seen) in told {
             if equal.contains(&node) {
                 self.adopt_seen(node, seen);
+            } else {
+                self.take_over_seen(node, seen);
             }
         }
+    }
+
+    /// This node has become what its leader is, and that knows something else of a third one, which is not equal: what was known
+    /// here is of a time that is over for that one, perhaps, since it was rolled back and made whole again. Whether it is older
+    /// nobody can say: the leader's holds, and no bit that counted from before.
+    fn take_over_seen(&mut self, node: NodeId, seen: Seen) {
+        let Some(slot) = self.slots().find(|slot| self.peer(*slot).node == node) else {
+            return;
+        };
+        let mine = self.store.peer(slot).seen;
+        let linked = self.peer(slot).link.is_some();
+        if linked || mine.run == seen.run || self.mutant(Mutant::SeenKept) {
+            return;
+        }
+        self.marks.mark(Mark::SeenTakenOver);
+        self.store.change(|superblock| {
+            let record = &mut superblock.peers[slot.index()];
+            record.seen = seen;
+            record.base = None;
+        });
     }
 
     fn adopt_seen(&mut self, node: NodeId, seen: Seen) {

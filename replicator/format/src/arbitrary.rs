@@ -6,9 +6,11 @@ use crate::{
     control::{ControlMessage, Membership, PeerState},
     frame::{BITS_WORDS, BlockMask, Envelope, Frame, How},
     ids::{BlockRange, BootId, Epoch, GenerationId, Moment, NodeId, Seq, Term},
-    limits::{MAX_DATA_BLOCKS, MAX_DEVICE_BLOCKS, MAX_PEERS, MAX_RUNS, MAX_ZERO_BLOCKS},
+    limits::{
+        MAX_DATA_BLOCKS, MAX_DEVICE_BLOCKS, MAX_MADE_GOOD, MAX_PEERS, MAX_RUNS, MAX_ZERO_BLOCKS,
+    },
     lineage::{Generation, Lineage, MAX_LINEAGE},
-    superblock::{Lack, Run, Seen, StoredDisk},
+    superblock::{Lack, Run, Runs, Seen, StoredDisk},
 };
 
 pub(crate) fn envelopes() -> impl Strategy<Value = Envelope> {
@@ -156,6 +158,23 @@ fn hows() -> impl Strategy<Value = How> {
     any::<(bool, bool)>().prop_map(|(fua, resync)| How { fua, resync })
 }
 
+pub(crate) fn runs() -> impl Strategy<Value = Runs> {
+    let newest = vec((1..u64::MAX, any::<u64>()), 0..=MAX_RUNS);
+    let made_good = vec((1..u64::MAX, any::<u64>()), 0..=MAX_MADE_GOOD);
+    let run = |(boot, began)| Run {
+        boot: BootId(boot),
+        began: Moment(began),
+    };
+    let seen = |(run, moment)| Seen {
+        run: BootId(run),
+        moment: Moment(moment),
+    };
+    (newest, made_good).prop_map(move |(newest, made_good)| Runs {
+        newest: newest.into_iter().map(run).collect(),
+        made_good: made_good.into_iter().map(seen).collect(),
+    })
+}
+
 fn node_sets() -> impl Strategy<Value = Vec<NodeId>> {
     vec(any::<u8>().prop_map(NodeId), 0..=MAX_PEERS + 1)
 }
@@ -171,7 +190,7 @@ prop_compose! {
         joining in node_sets(),
         copies in node_sets(),
         sizes: [u64; 6],
-        runs in vec((1..u64::MAX, any::<u64>()), 0..=MAX_RUNS),
+        runs in runs(),
         base in option::of(any::<u64>()),
     ) -> PeerState {
         PeerState {
@@ -191,13 +210,7 @@ prop_compose! {
                 run: BootId(boot ^ 1),
                 moment: Moment(sizes[4]),
             },
-            runs: runs
-                .into_iter()
-                .map(|(boot, began)| Run {
-                    boot: BootId(boot),
-                    began: Moment(began),
-                })
-                .collect(),
+            runs: Box::new(runs),
             in_sync,
             joining,
             epoch: Epoch(sizes[5]),

@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::{
     control::{ControlMessage, Membership, PeerState},
     ids::NodeId,
-    limits::{MAX_CONTROL_BYTES, MAX_PEERS, MAX_RUNS, MAX_WHY_BYTES},
+    limits::{MAX_CONTROL_BYTES, MAX_MADE_GOOD, MAX_PEERS, MAX_RUNS, MAX_WHY_BYTES},
     lineage::{Generation, MAX_LINEAGE},
 };
 
@@ -103,6 +103,7 @@ pub enum CodecError {
 fn within_limits(message: &ControlMessage) -> Result<(), CodecError> {
     let parts = Parts::of(message);
     at_most(parts.runs, MAX_RUNS, "runs")?;
+    at_most(parts.made_good, MAX_MADE_GOOD, "runs made good")?;
     at_most(parts.why.len(), MAX_WHY_BYTES, "bytes of reason")?;
     at_most(parts.in_sync.len(), MAX_PEERS + 1, "nodes in sync")?;
     at_most(parts.joining.len(), MAX_PEERS + 1, "nodes beside them")?;
@@ -123,6 +124,7 @@ fn at_most(found: usize, limit: usize, what: &'static str) -> Result<(), CodecEr
 struct Parts<'a> {
     why: &'a str,
     runs: usize,
+    made_good: usize,
     generations: &'a [Generation],
     in_sync: &'a [NodeId],
     joining: &'a [NodeId],
@@ -144,7 +146,8 @@ impl<'a> Parts<'a> {
                 in_sync,
                 joining,
                 copies,
-                runs: runs.len(),
+                runs: runs.newest.len(),
+                made_good: runs.made_good.len(),
                 ..Self::default()
             },
             ControlMessage::Membership(Membership {

@@ -5,7 +5,7 @@ use bincode::{Decode, Encode};
 use crate::{
     ids::{BootId, Epoch, GenerationId, Moment, NodeId, Seq, Term},
     lineage::Lineage,
-    superblock::{Lack, Run, Seen, StoredDisk},
+    superblock::{Lack, Runs, Seen, StoredDisk},
 };
 
 /// A control message. `RULES.md` has the rules behind each.
@@ -128,8 +128,8 @@ pub struct PeerState {
     pub rewound: bool,
     /// How often its metadata was written.
     pub moment: Moment,
-    /// The runs of its process that it remembers.
-    pub runs: Vec<Run>,
+    /// The runs of its process that it knows of.
+    pub runs: Box<Runs>,
     /// How far the receiver had come, as far as the sender knows.
     pub seen: Seen,
     /// Its disk may be given to clients now (UpToDate, not only Consistent).

@@ -9,7 +9,7 @@ use crate::{
         messages::{HelloLayout, IdentityLayout, IdentityMessage},
     },
     meta_block::{FORMAT_VERSION, Header, Sector},
-    superblock::bytes::{GenerationLayout, PeerLayout, RunLayout, SuperblockLayout},
+    superblock::bytes::{GenerationLayout, PeerLayout, RunLayout, SeenLayout, SuperblockLayout},
     wire::{Kind, RawHeader, decode::Rules},
 };
 
@@ -61,8 +61,9 @@ fn byte_tables_are_true() {
     check_layout!("Header", Header: magic version kind lane index counter resource reserved);
     check_layout!("Superblock", SuperblockLayout:
         cluster size_blocks max_size_blocks term host epoch tie device_blocks tie_kind tie_reserved node disk flags peer_count generation_count
-        spare_slots ancestor_count peers generations ancestors binding_term binding_id runs reserved);
+        spare_slots ancestor_count peers generations ancestors binding_term binding_id runs made_good reserved);
     check_layout!("Run", RunLayout: boot began);
+    check_layout!("Time made good", SeenLayout: run moment);
     check_layout!("Peer record", PeerLayout:
         node flags receipt_kind receipt_about conflict standing reserved base receipt_term receipt_epoch receipt_boot
         conflict_newest seen seen_run);

@@ -26,6 +26,9 @@ pub const MAX_ANCESTORS: usize = 192;
 /// of it from an old acquaintance.
 pub const MAX_RUNS: usize = 8;
 
+/// Of runs that it has forgotten something of, so many are known to have been made good.
+pub const MAX_MADE_GOOD: usize = 4;
+
 /// Most bytes of one encoded control message.
 pub const MAX_CONTROL_BYTES: usize = 64 * 1024;
 

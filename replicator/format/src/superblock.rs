@@ -2,15 +2,18 @@
 
 pub(crate) mod bytes;
 mod identity;
+mod runs;
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-pub use self::identity::{Conflict, ConflictKind, Device, Run, Seen, Tie};
+pub use self::{
+    identity::{Conflict, ConflictKind, Device, Seen, Tie},
+    runs::{Run, Runs},
+};
 use crate::{
     binding::Binding,
-    ids::{BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, ResourceId, Term},
-    limits::MAX_RUNS,
+    ids::{BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Term},
     lineage::Lineage,
 };
 
@@ -55,8 +58,8 @@ pub struct Superblock {
     /// The boot of the host on which it became active: what an earlier process wrote is in the disk's cache at least, as
     /// long as this is still the host's.
     pub host: BootId,
-    /// The newest runs of the process, oldest first, the one that goes on among them.
-    pub runs: Vec<Run>,
+    /// The runs of the process that it knows of.
+    pub runs: Runs,
     /// Since when nobody but this node has written to the backing device as primary, if that is known (R17): clients of
     /// that time may come back, whatever was promoted and demoted here in between.
     pub binding: Option<Binding>,
@@ -67,13 +70,6 @@ pub struct Superblock {
 }
 
 impl Superblock {
-    /// A run of the process begins, after the superblock was written `began` times.
-    pub fn begin_run(&mut self, boot: BootId, began: Moment) {
-        let excess = (self.runs.len() + 1).saturating_sub(MAX_RUNS);
-        self.runs.drain(..excess);
-        self.runs.push(Run { boot, began });
-    }
-
     /// Peer slots, used or spare: what the layout has bitmaps for.
     #[must_use]
     pub const fn slots(&self) -> usize {

@@ -22,7 +22,7 @@ use twindisk_format::{
     },
     lineage::{Generation, Lineage},
     superblock::{
-        Conflict, ConflictKind, Device, Lack, PeerRecord, Receipt, ReceiptKind, Run, Seen,
+        Conflict, ConflictKind, Device, Lack, PeerRecord, Receipt, ReceiptKind, Run, Runs, Seen,
         Standing, StoredDisk, Superblock, Tie,
     },
     wire::{ChainDecoder, ChainEncoder},
@@ -86,10 +86,16 @@ fn superblock() -> Superblock {
             tie: Tie::Mark(0x0a0b_0c0d_0e0f_1011),
             blocks: 0x0001_8000,
         },
-        runs: vec![Run {
-            boot: BootId(0x0b00_7000_0000_0003),
-            began: Moment(5),
-        }],
+        runs: Runs {
+            newest: vec![Run {
+                boot: BootId(0x0b00_7000_0000_0003),
+                began: Moment(5),
+            }],
+            made_good: vec![Seen {
+                run: BootId(0x0b00_7000_0000_0002),
+                moment: Moment(4),
+            }],
+        },
         primary: true,
         lack: Lack::Nothing,
         active: true,
@@ -177,10 +183,16 @@ fn control_messages() -> Vec<ControlMessage> {
                 run: BootId(8),
                 moment: Moment(600),
             },
-            runs: vec![Run {
-                boot: BootId(5),
-                began: Moment(650),
-            }],
+            runs: Box::new(Runs {
+                newest: vec![Run {
+                    boot: BootId(5),
+                    began: Moment(650),
+                }],
+                made_good: vec![Seen {
+                    run: BootId(4),
+                    moment: Moment(640),
+                }],
+            }),
             up_to_date: true,
             lack: Lack::Unflushed,
             unwritten: true,

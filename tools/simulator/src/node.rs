@@ -10,7 +10,7 @@ use twindisk_format::{
     ids::{BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Slot, Term},
     limits::MAX_DATA_BLOCKS,
     lineage::{Generation, Lineage},
-    superblock::{Device, Lack, PeerRecord, StoredDisk, Superblock},
+    superblock::{Device, Lack, PeerRecord, Runs, StoredDisk, Superblock},
 };
 
 use crate::{
@@ -322,7 +322,7 @@ pub(crate) fn superblock(number: usize, swarm: &Swarm) -> Superblock {
         suspect: false,
         rewound: false,
         device: Device::default(),
-        runs: Vec::new(),
+        runs: Runs::default(),
         peers: peers(number, swarm.nodes)
             .map(|peer| PeerRecord::new(NodeId(peer as u8)))
             .collect(),

@@ -14,7 +14,7 @@ use twindisk_format::{
     ids::{BootId, Epoch, GenerationId, Term},
     limits::{BLOCK_BYTES, MAX_DEVICE_BLOCKS, MAX_PEERS},
     lineage::{Generation, Lineage},
-    superblock::{Device, Lack, PeerRecord, StoredDisk, Superblock, Tie},
+    superblock::{Device, Lack, PeerRecord, Runs, StoredDisk, Superblock, Tie},
 };
 
 use crate::{ask::Where, exit::Failure, input::size, out};
@@ -238,7 +238,7 @@ fn superblock(plan: &Plan<'_>, device: &Backing) -> Result<Superblock, Failure> 
         suspect: false,
         rewound: false,
         device: Device::default(),
-        runs: Vec::new(),
+        runs: Runs::default(),
         peers,
         spare_slots: u8::try_from(spare_slots).map_err(Failure::error)?,
     })

@@ -38,7 +38,7 @@ fn state(generations: &[u64]) -> PeerState {
         suspect: false,
         rewound: false,
         moment: Moment(0),
-        runs: Vec::new(),
+        runs: Box::default(),
         seen: Seen::NEVER,
         in_sync: vec![ONE, TWO],
         joining: Vec::new(),

@@ -238,6 +238,10 @@ impl Replica {
         } else {
             said.map_or(Lack::Anything, |said| said.lack)
         };
+        let made_good = self.is_made_good_by(slot, membership);
+        if made_good.is_some() {
+            self.marks.mark(Mark::MadeGood);
+        }
         self.adopt_size(membership.size_blocks);
         self.mark_leavers(slot, membership);
         self.store.change(|superblock| {
@@ -253,7 +257,17 @@ impl Replica {
             if has_disk && !better {
                 superblock.lack = lack;
                 superblock.suspect = false;
-                superblock.rewound = false;
+                if superblock.rewound {
+                    superblock.rewound = false;
+                    // What its bits lack of before nobody knows but those that are equal.
+                    superblock
+                        .peers
+                        .iter_mut()
+                        .for_each(|peer| peer.base = None);
+                }
+                if let Some(seen) = made_good {
+                    superblock.runs.make_good(seen);
+                }
                 // A protocol A standby may lack what was acknowledged last: it is not to be promoted as it is.
                 // Whether a leader that is no better than Consistent has the newest is not known yet.
                 let newest =
@@ -365,6 +379,9 @@ impl Replica {
             slot,
             Frame::Control(ControlMessage::MembershipStored { change }),
         );
+        // Who knew of a time that this node had forgotten need not remember it any more.
+        let moment = self.store.moment();
+        self.send_moment(slot, moment);
         self.handover_done(slot);
     }
 

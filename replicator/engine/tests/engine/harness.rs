@@ -25,7 +25,7 @@ use twindisk_format::{
     auth::Session,
     ids::{BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Slot, Term},
     lineage::{Generation, Lineage},
-    superblock::{Device, Lack, PeerRecord, Seen, Standing, StoredDisk, Superblock},
+    superblock::{Device, Lack, PeerRecord, Runs, Seen, Standing, StoredDisk, Superblock},
 };
 use twindisk_nbd::{
     Export, Handshake, Outcome,
@@ -103,7 +103,7 @@ impl Node {
             suspect: false,
             rewound: false,
             device: Device::default(),
-            runs: Vec::new(),
+            runs: Runs::default(),
             disk: StoredDisk::UpToDate,
             primary: false,
             lack: Lack::Nothing,

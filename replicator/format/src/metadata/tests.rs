@@ -12,7 +12,9 @@ use crate::{
     limits::EXTENT_BLOCKS,
     lineage::{Generation, Lineage},
     meta_block::FoundPlace,
-    superblock::{Device, Lack, PeerRecord, Receipt, ReceiptKind, Seen, Standing, StoredDisk},
+    superblock::{
+        Device, Lack, PeerRecord, Receipt, ReceiptKind, Runs, Seen, Standing, StoredDisk,
+    },
 };
 
 /// One page of activity log, three of bitmap.
@@ -38,7 +40,7 @@ fn superblock() -> Superblock {
         suspect: false,
         rewound: false,
         device: Device::default(),
-        runs: Vec::new(),
+        runs: Runs::default(),
         disk: StoredDisk::UpToDate,
         primary: true,
         host: BootId(0),

@@ -16,7 +16,9 @@ use super::{Device, PeerRecord, Receipt, ReceiptKind, Seen, Standing, StoredDisk
 use crate::{
     binding::Binding,
     ids::{BootId, ClusterId, Epoch, GenerationId, Moment, NodeId, Term},
-    limits::{MAX_ANCESTORS, MAX_DEVICE_BLOCKS, MAX_GENERATIONS, MAX_PEERS, MAX_RUNS},
+    limits::{
+        MAX_ANCESTORS, MAX_DEVICE_BLOCKS, MAX_GENERATIONS, MAX_MADE_GOOD, MAX_PEERS, MAX_RUNS,
+    },
     lineage::{Generation, Lineage},
     meta_block::{BODY_BYTES, Body, Fault, MetaBlock, Place, open, seal},
 };
@@ -87,13 +89,18 @@ impl Superblock {
             *bytes = U64::new(ancestor.id.0);
         }
         assert!(
-            self.runs.len() <= MAX_RUNS,
-            "{} runs in a superblock",
-            self.runs.len()
+            self.runs.newest.len() <= MAX_RUNS && self.runs.made_good.len() <= MAX_MADE_GOOD,
+            "{} and {} runs in a superblock",
+            self.runs.newest.len(),
+            self.runs.made_good.len()
         );
-        for (bytes, run) in layout.runs.iter_mut().zip(&self.runs) {
+        for (bytes, run) in layout.runs.iter_mut().zip(&self.runs.newest) {
             bytes.boot = U64::new(run.boot.0);
             bytes.began = U64::new(run.began.0);
+        }
+        for (bytes, seen) in layout.made_good.iter_mut().zip(&self.runs.made_good) {
+            bytes.run = U64::new(seen.run.0);
+            bytes.moment = U64::new(seen.moment.0);
         }
         if let Some(binding) = self.binding {
             layout.binding_term = U64::new(binding.term.0);
@@ -420,6 +427,7 @@ pub(crate) struct SuperblockLayout {
     pub(crate) binding_term: U64<LE>,
     pub(crate) binding_id: U64<LE>,
     pub(crate) runs: [RunLayout; MAX_RUNS],
+    pub(crate) made_good: [SeenLayout; MAX_MADE_GOOD],
     pub(crate) reserved: [u8; RESERVED_BYTES],
 }
 
@@ -428,6 +436,13 @@ pub(crate) struct SuperblockLayout {
 pub(crate) struct RunLayout {
     pub(crate) boot: U64<LE>,
     pub(crate) began: U64<LE>,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct SeenLayout {
+    pub(crate) run: U64<LE>,
+    pub(crate) moment: U64<LE>,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -466,8 +481,13 @@ const FLAG_REWOUND: u8 = 16;
 const FLAGS: u8 =
     FLAG_PRIMARY | FLAG_ACTIVE | FLAG_UNCONFIRMED | FLAG_SUSPECT | FLAG_REWOUND | LACK_FLAGS;
 const PEER_HAS_BASE: u8 = 1;
-const RESERVED_BYTES: usize =
-    BODY_BYTES - 104 - MAX_PEERS * 64 - MAX_GENERATIONS * 24 - MAX_ANCESTORS * 8 - MAX_RUNS * 16;
+const RESERVED_BYTES: usize = BODY_BYTES
+    - 104
+    - MAX_PEERS * 64
+    - MAX_GENERATIONS * 24
+    - MAX_ANCESTORS * 8
+    - MAX_RUNS * 16
+    - MAX_MADE_GOOD * 16;
 
 const _: () = assert!(size_of::<PeerLayout>() == 64);
 const _: () = assert!(size_of::<GenerationLayout>() == 24);

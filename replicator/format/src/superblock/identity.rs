@@ -3,10 +3,7 @@
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    ids::{BootId, GenerationId, Moment},
-    limits::MAX_RUNS,
-};
+use crate::ids::{BootId, GenerationId, Moment};
 
 /// The backing device that metadata belongs to. Under any other one it says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,15 +37,6 @@ pub struct Conflict {
     pub newest: GenerationId,
 }
 
-/// A run of a replica's process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
-pub struct Run {
-    /// Its name. Never 0.
-    pub boot: BootId,
-    /// How often the superblock was written when it began.
-    pub began: Moment,
-}
-
 /// How far a replica had come when a peer heard of it last. One that does not remember that was rolled back, or is another
 /// one: a clone, or an old copy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
@@ -65,25 +53,6 @@ impl Seen {
         run: BootId(0),
         moment: Moment(0),
     };
-
-    /// Whether a replica with these runs (oldest first, the newest [`MAX_RUNS`] of them) that was written `moment` times
-    /// by now remembers having come so far.
-    #[must_use]
-    pub fn is_remembered(self, runs: &[Run], moment: Moment) -> bool {
-        if self.moment == Moment(0) {
-            return true;
-        }
-        let Some(at) = runs.iter().position(|run| run.boot == self.run) else {
-            // Of runs before the oldest one nothing is known any more.
-            let full = runs.len() >= MAX_RUNS;
-            return full
-                && runs
-                    .first()
-                    .is_some_and(|oldest| self.moment <= oldest.began);
-        };
-        let end = runs.get(at + 1).map_or(moment, |next| next.began);
-        self.moment <= end
-    }
 }
 
 /// How two replicas in conflict stand to each other.
@@ -95,41 +64,4 @@ pub enum ConflictKind {
     Unrelated,
     /// One of them was rolled back to an older state, and went on from there.
     Rewound,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(boot: u64, began: u64) -> Run {
-        Run {
-            boot: BootId(boot),
-            began: Moment(began),
-        }
-    }
-
-    #[test]
-    fn what_was_rolled_back_does_not_remember_what_it_said() {
-        let remembers = |run: u64, said: u64, runs: &[Run], moment: u64| {
-            let seen = Seen {
-                run: BootId(run),
-                moment: Moment(said),
-            };
-            seen.is_remembered(runs, Moment(moment))
-        };
-        let runs = [run(1, 1), run(2, 10), run(3, 20)];
-        assert!(remembers(0, 0, &[], 0), "never heard");
-        assert!(remembers(3, 25, &runs, 25));
-        assert!(
-            !remembers(3, 26, &runs, 25),
-            "the run that goes on has forgotten"
-        );
-        assert!(remembers(2, 20, &runs, 25));
-        assert!(!remembers(2, 21, &runs, 99), "it has gone on since");
-        assert!(!remembers(4, 21, &runs, 99), "a clone was running");
-        assert!(!remembers(4, 5, &[run(5, 1)], 99), "initialised anew");
-        let old: Vec<Run> = (1..=8).map(|at| run(at + 10, at * 10)).collect();
-        assert!(remembers(2, 10, &old, 99), "too old to know");
-        assert!(!remembers(2, 11, &old, 99));
-    }
 }

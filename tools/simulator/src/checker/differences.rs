@@ -86,7 +86,7 @@ fn knows(half: &Half, other: &Half) -> bool {
     // One that was rolled back does not remember what the other one knows of it: then every block may differ.
     let remembers = record(&other.metadata.superblock, half.node).is_none_or(|record| {
         let moment = Moment(half.metadata.counter);
-        record.seen.is_remembered(&superblock.runs, moment)
+        superblock.runs.remember(record.seen, moment)
     });
     let rewound = superblock.rewound || !remembers;
     superblock.disk != StoredDisk::Failed

@@ -12,6 +12,7 @@ use crate::{
     disk::{DataDisk, Loss},
     metadisk::MetaDisk,
     node::{slot_of, superblock},
+    rng::Rng,
     run::Outcome,
     script::{DEMOTE, PROMOTE, Script},
     swarm::{MS, Seed, Swarm},
@@ -314,10 +315,13 @@ impl Snapshot {
     /// At a quiet moment.
     pub(super) fn of(script: &mut Script, node: usize) -> Self {
         script.pass(2500);
+        let mut meta = script.world.nodes[node].meta.clone();
+        // A peer's news may be on its way to it all the same.
+        meta.crash(&mut Rng::new(node as u64));
         Self {
             node,
             disk: script.world.nodes[node].disk.clone(),
-            meta: script.world.nodes[node].meta.clone(),
+            meta,
         }
     }
 

@@ -39,6 +39,14 @@ pub(super) const ALL: &[(&str, Run)] = &[
         made_whole_by_a_third,
     ),
     (
+        "rolled-back-made-whole-and-promoted",
+        made_whole_and_promoted,
+    ),
+    (
+        "rolled-back-as-the-third-one-still-knows",
+        the_third_one_still_knows,
+    ),
+    (
         "a-generation-that-nobody-knows",
         generation_that_nobody_knows,
     ),
@@ -291,6 +299,87 @@ fn made_whole_by_a_third(seed: Seed, telling: Telling) -> Outcome {
     script.start(1);
     script.wait_all_equal();
     script.expect_role(2, Role::Primary);
+    script.serve(20);
+    script.finish()
+}
+
+/// A standby was rolled back while the last primary was off, which knows of the time before. The other one has made it whole,
+/// and it is promoted: nothing is lost, so that it is in no conflict with the one that comes back.
+fn made_whole_and_promoted(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    script.wait_all_equal();
+    let snapshot = Snapshot::of(&mut script, 2);
+    script.serve(40);
+    script.pass(2500);
+    script.must(0, DEMOTE);
+    script.must(0, Command::Stop);
+    script.wait_lost(1, 0);
+    script.power_off(2, Loss::Nothing);
+    script.wait_lost(1, 2);
+    snapshot.restore(&mut script);
+    script.wait_link(1, 2, ConnectionState::Established);
+    script.expect_decided(Mark::Rewound);
+    // It has forgotten that release.
+    script.power_off(0, Loss::Nothing);
+    script.fenced(2, 0);
+    script.must(2, PROMOTE);
+    script.serve(20);
+    script.start(0);
+    script.wait_all_equal();
+    script.expect_role(2, Role::Primary);
+    script.serve(20);
+    script.finish()
+}
+
+/// The first node parts in good order, and the last one is rolled back. The second one, which is primary, makes it whole and
+/// hands the role over to it.
+fn make_whole(script: &mut Script) {
+    script.take_over(1);
+    script.wait_all_equal();
+    let snapshot = Snapshot::of(script, 2);
+    script.serve(40);
+    script.pass(2500);
+    script.must(0, Command::Stop);
+    script.wait_lost(1, 0);
+    script.power_off(2, Loss::Nothing);
+    script.wait_lost(1, 2);
+    script.fenced(1, 2);
+    snapshot.restore(script);
+    script.wait_link(1, 2, ConnectionState::Established);
+    script.expect_decided(Mark::Rewound);
+    script.serve(20);
+    script.take_over(2);
+    script.serve(20);
+}
+
+/// The same, and the first one is brought up by the second one, which has lost the last one for a moment. What is written
+/// after that the second one has as well, and then it is lost: the first one must not lead because of what it knows of before.
+fn the_third_one_still_knows(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    make_whole(&mut script);
+    script.pass(1000);
+    block(&mut script, (0, 2), true);
+    block(&mut script, (1, 2), true);
+    script.wait_lost(1, 2);
+    script.start(0);
+    script.wait_link(0, 1, ConnectionState::Established);
+    script.pass(500);
+    block(&mut script, (1, 2), false);
+    script.wait_link(1, 2, ConnectionState::Established);
+    script.serve(20);
+    script.pass(1000);
+    script.must(2, DEMOTE);
+    script.power_off(1, Loss::Nothing);
+    script.wait_lost(2, 1);
+    script.crash(2);
+    script.pass(500);
+    block(&mut script, (0, 2), false);
+    script.start(2);
+    script.wait_link(2, 0, ConnectionState::Established);
+    script.pass(500);
+    script.start(1);
+    script.somebody_primary();
+    script.wait_all_equal();
     script.serve(20);
     script.finish()
 }

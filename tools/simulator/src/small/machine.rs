@@ -12,7 +12,7 @@ use twindisk_format::{
     lineage::{Generation, Lineage},
     meta_block::MetaBlock,
     metadata,
-    superblock::{Device, Lack, PeerRecord, StoredDisk, Superblock},
+    superblock::{Device, Lack, PeerRecord, Runs, StoredDisk, Superblock},
 };
 
 /// What a block holds: the number of the write that put it there, 0 for none.
@@ -338,7 +338,7 @@ fn superblock(number: usize, blocks: u64) -> Superblock {
         suspect: false,
         rewound: false,
         device: Device::default(),
-        runs: Vec::new(),
+        runs: Runs::default(),
         peers: vec![PeerRecord::new(NodeId(1 - number as u8))],
         spare_slots: 0,
     }

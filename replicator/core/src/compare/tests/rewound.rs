@@ -38,46 +38,52 @@ fn who_went_back_and_on_by_itself_is_a_conflict_and_who_was_brought_up_since_is_
 }
 
 #[test]
-fn what_is_known_of_a_former_run_is_nothing_against_a_generation_begun_since() {
-    // Node 1 is primary in a generation that it has begun itself, and node 2 has its data from there.
+fn what_was_made_good_was_never_rolled_back() {
+    // Node 1 is primary and was rolled back, and has been made equal to a copy that knew of that.
     let mut primary = state(&[5, 6]);
-    (primary.primary, primary.boot) = (true, BootId(7));
-    let run = |boot, began| Run {
-        boot: BootId(boot),
-        began: Moment(began),
+    (primary.primary, primary.boot, primary.moment) = (true, BootId(7), Moment(8));
+    primary.runs.begin(BootId(7), Moment(5));
+    let seen = |moment| Seen {
+        run: BootId(3),
+        moment: Moment(moment),
     };
-    (primary.runs, primary.moment) = (vec![run(3, 0), run(7, 5)], Moment(8));
     let mut other = state(&[5, 6]);
-    (other.seen.run, other.seen.moment) = (BootId(3), Moment(9));
+    other.seen = seen(9);
+    assert!(is_conflict(verdict(&primary, &other), 6));
+    primary.runs.make_good(seen(9));
     let Verdict::Lead(reason) = verdict(&primary, &other) else {
         panic!("what was lost before has been made good");
     };
-    assert!(
-        reason.resync && reason.full,
-        "no bitmap knows what it lacks"
-    );
+    assert!(!reason.full, "its bits tell");
 
-    // A snapshot of a running machine: it was further in this very run.
-    other.seen.run = primary.boot;
+    // Who made it equal knew of less.
+    other.seen = seen(10);
     assert!(is_conflict(verdict(&primary, &other), 6));
+}
 
-    // The same, and that run is over: the resumed process knows nothing of the next one.
-    other.seen.run = BootId(8);
-    assert!(is_conflict(verdict(&primary, &other), 6));
-
-    // The generation is of somebody else: it is not this one's word that it has everything.
-    other.seen.run = BootId(3);
-    for state in [&mut primary, &mut other] {
-        state.lineage = Lineage::new(vec![generation(5, 1), generation(6, 3)]);
-    }
-    assert!(is_conflict(verdict(&primary, &other), 6));
+#[test]
+fn a_follower_that_has_forgotten_what_its_bits_count_from_is_compared_whole() {
+    let mut leader = state(&[5]);
+    leader.primary = true;
+    let mut follower = state(&[5]);
+    (leader.dirty_blocks, follower.base) = (1, None);
+    let Verdict::Lead(reason) = verdict(&leader, &follower) else {
+        panic!("the primary leads");
+    };
+    assert!(reason.resync && reason.full);
+    // Equal by all that the leader knows, and by nothing that the follower does.
+    leader.dirty_blocks = 0;
+    let Verdict::Lead(reason) = verdict(&leader, &follower) else {
+        panic!("the primary leads");
+    };
+    assert!(reason.resync && reason.full);
 }
 
 #[test]
 fn a_statement_is_outrun_only_by_what_this_process_has_told_others_since() {
     let mut mine = state(&[5]);
     let began = Moment(0);
-    mine.runs = vec![Run {
+    mine.runs.newest = vec![Run {
         boot: mine.boot,
         began,
     }];

@@ -5,7 +5,7 @@ use std::fs;
 use twindisk_format::{
     ids::{BootId, ClusterId, Epoch, GenerationId, NodeId, ResourceId, Term},
     lineage::{Generation, Lineage},
-    superblock::{Device, Lack, PeerRecord, StoredDisk},
+    superblock::{Device, Lack, PeerRecord, Runs, StoredDisk},
 };
 
 use super::*;
@@ -37,7 +37,7 @@ fn superblock(max_size_blocks: u64) -> Superblock {
         suspect: false,
         rewound: false,
         device: Device::default(),
-        runs: Vec::new(),
+        runs: Runs::default(),
         peers: vec![PeerRecord::new(NodeId(2))],
         spare_slots: 1,
     }

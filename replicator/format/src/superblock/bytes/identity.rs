@@ -6,7 +6,7 @@ use super::{PeerLayout, SuperblockLayout, ensure};
 use crate::{
     ids::{BootId, GenerationId, Moment},
     meta_block::Fault,
-    superblock::{Conflict, ConflictKind, Run, Tie},
+    superblock::{Conflict, ConflictKind, Run, Runs, Seen, Tie},
 };
 
 pub(super) fn decode_conflict(layout: &PeerLayout) -> Result<Option<Conflict>, Fault> {
@@ -59,20 +59,33 @@ pub(super) fn decode_tie(kind: u8, value: u64) -> Result<Tie, Fault> {
     }
 }
 
-pub(super) fn decode_runs(layout: &SuperblockLayout) -> Result<Vec<Run>, Fault> {
+pub(super) fn decode_runs(layout: &SuperblockLayout) -> Result<Runs, Fault> {
     let used = layout.runs.iter().take_while(|run| run.boot.get() != 0);
-    let runs: Vec<Run> = used
+    let newest: Vec<Run> = used
         .map(|run| Run {
             boot: BootId(run.boot.get()),
             began: Moment(run.began.get()),
         })
         .collect();
-    let unused = layout.runs.iter().skip(runs.len());
+    let unused = layout.runs.iter().skip(newest.len());
     for run in unused {
         ensure(
             run.as_bytes().iter().all(|byte| *byte == 0),
             "an unused run is not zero",
         )?;
     }
-    Ok(runs)
+    let used = layout
+        .made_good
+        .iter()
+        .take_while(|seen| seen.run.get() != 0);
+    let made_good: Vec<Seen> = used
+        .map(|seen| Seen {
+            run: BootId(seen.run.get()),
+            moment: Moment(seen.moment.get()),
+        })
+        .collect();
+    let mut unused = layout.made_good.iter().skip(made_good.len());
+    let zero = unused.all(|seen| seen.as_bytes().iter().all(|byte| *byte == 0));
+    ensure(zero, "an unused run made good is not zero")?;
+    Ok(Runs { newest, made_good })
 }

@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::superblock::{Conflict, ConflictKind, Lack, Run, Tie};
+use crate::superblock::{Conflict, ConflictKind, Lack, Runs, Tie};
 use crate::{
-    arbitrary::{disks, lacks, lineages},
+    arbitrary::{disks, lacks, lineages, runs},
     ids::ResourceId,
 };
 
@@ -107,7 +107,7 @@ prop_compose! {
         rewound: bool,
         binding: Option<(u64, u64)>,
         device in (ties(), any::<u64>()),
-        runs in prop::collection::vec((1..u64::MAX, any::<u64>()), 0..=MAX_RUNS),
+        runs in runs(),
         peers in peers(),
         spare: prop::sample::Index,
     ) -> Superblock {
@@ -123,7 +123,7 @@ prop_compose! {
             unconfirmed: unconfirmed && lineage.newest().is_some(),
             suspect,
             rewound,
-            runs: runs.into_iter().map(|(boot, began)| Run { boot: BootId(boot), began: Moment(began) }).collect(),
+            runs,
             device: Device { tie: device.0, blocks: device.1 },
             lineage,
             disk,
@@ -181,7 +181,7 @@ fn impossible_values_are_refused_by_name() {
         suspect: false,
         rewound: false,
         device: Device::default(),
-        runs: vec![],
+        runs: Runs::default(),
         disk: StoredDisk::UpToDate,
         primary: false,
         lack: Lack::Nothing,
@@ -215,6 +215,7 @@ fn impossible_values_are_refused_by_name() {
     assert!(why(&|layout| layout.reserved[9] = 1).contains("reserved"));
     assert!(why(&|layout| layout.tie_reserved[1] = 1).contains("reserved"));
     assert!(why(&|layout| layout.runs[0].began = U64::new(1)).contains("unused run"));
+    assert!(why(&|layout| layout.made_good[1].moment = U64::new(1)).contains("made good"));
     assert!(why(&|layout| layout.tie_kind = 4).contains("known by"));
     assert!(why(&|layout| layout.tie = U64::new(1)).contains("where none is used"));
     assert!(why(&|layout| layout.peers[6].flags = 1).contains("unused peer"));
@@ -266,7 +267,7 @@ fn a_peer_takes_a_spare_slot_and_moves_nothing() {
         suspect: false,
         rewound: false,
         device: Device::default(),
-        runs: vec![],
+        runs: Runs::default(),
         peers: vec![PeerRecord::new(NodeId(2))],
         spare_slots: 1,
     };
