@@ -1,5 +1,6 @@
 //! The services of a resource, as an operator writes them.
 
+mod postgresql;
 mod time;
 
 use std::{
@@ -12,6 +13,8 @@ use std::{
 use serde::Deserialize;
 
 use crate::limits;
+
+pub use postgresql::PostgreSql;
 
 /// The services of a resource, in the order in which they start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -43,6 +46,8 @@ pub enum Kind {
     Unit(String),
     /// `name`, `start`, `stop`, `status`: commands.
     Command(Command),
+    /// `postgresql`: a PostgreSQL server.
+    PostgreSql(PostgreSql),
     /// `address`, `interface`: a virtual IP.
     Address(Address),
 }
@@ -103,6 +108,12 @@ struct Raw {
     stop: Option<Vec<String>>,
     status: Option<Vec<String>>,
     ready: Option<Vec<String>>,
+    postgresql: Option<PathBuf>,
+    bin: Option<PathBuf>,
+    user: Option<String>,
+    config_file: Option<PathBuf>,
+    log: Option<PathBuf>,
+    answer_timeout: Option<String>,
     address: Option<String>,
     interface: Option<String>,
     start_timeout: Option<String>,
@@ -148,6 +159,20 @@ impl Services {
         self.0.iter()
     }
 
+    /// What this host lacks to run them, as far as that can be seen while they are down; in words.
+    #[must_use]
+    pub fn lacks(&self) -> Vec<String> {
+        let servers = self.0.iter().filter_map(|service| match &service.kind {
+            Kind::PostgreSql(server) => Some(server.lacks()),
+            Kind::Attach(_)
+            | Kind::Mount(_)
+            | Kind::Unit(_)
+            | Kind::Command(_)
+            | Kind::Address(_) => None,
+        });
+        servers.flatten().collect()
+    }
+
     /// None at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -172,6 +197,7 @@ impl Service {
             Kind::Mount(mount) => format!("mount {}", mount.path.display()),
             Kind::Unit(unit) => unit.clone(),
             Kind::Command(command) => command.name.clone(),
+            Kind::PostgreSql(server) => format!("postgresql {}", server.data.display()),
             Kind::Address(address) => format!("address {}", address.ip),
         }
     }
@@ -185,31 +211,41 @@ impl TryFrom<Raw> for Service {
     type Error = ConfigError;
 
     fn try_from(mut raw: Raw) -> Result<Self, ConfigError> {
-        let start_timeout = timeout("start-timeout", raw.start_timeout.take())?;
-        let stop_timeout = timeout("stop-timeout", raw.stop_timeout.take())?;
+        let start = timeout("start-timeout", raw.start_timeout.take())?;
+        let stop = timeout("stop-timeout", raw.stop_timeout.take())?;
         let kind = if let Some(device) = raw.attach.take() {
             attach(device)?
         } else if let Some(path) = raw.mount.take() {
             mount(path, &mut raw)?
         } else if let Some(unit) = raw.unit.take() {
             self::unit(unit)?
+        } else if let Some(data) = raw.postgresql.take() {
+            postgresql::read(data, &mut raw)?
         } else if let Some(address) = raw.address.take() {
             self::address(&address, &mut raw)?
         } else if raw.name.is_some() || raw.start.is_some() {
             command(&mut raw)?
         } else {
             return bad(
-                "a service needs one of `attach`, `mount`, `unit`, `address`, or `name` with `start` and `stop`",
+                "a service needs one of `attach`, `mount`, `unit`, `postgresql`, `address`, or `name` with `start` and `stop`",
             );
         };
         let ready = match kind {
             Kind::Unit(_) | Kind::Command(_) => raw.ready.take(),
-            Kind::Attach(_) | Kind::Mount(_) | Kind::Address(_) => None,
+            Kind::Attach(_) | Kind::Mount(_) | Kind::PostgreSql(_) | Kind::Address(_) => None,
+        };
+        let usual = match kind {
+            Kind::PostgreSql(_) => (limits::DATABASE_START, limits::DATABASE_STOP),
+            Kind::Attach(_)
+            | Kind::Mount(_)
+            | Kind::Unit(_)
+            | Kind::Command(_)
+            | Kind::Address(_) => (limits::DEFAULT_TIMEOUT, limits::DEFAULT_TIMEOUT),
         };
         let service = Self {
             kind,
-            start_timeout,
-            stop_timeout,
+            start_timeout: start.unwrap_or(usual.0),
+            stop_timeout: stop.unwrap_or(usual.1),
             ready,
         };
         if let Some(words) = &service.ready {
@@ -236,6 +272,12 @@ impl Raw {
             ("stop", self.stop.is_some()),
             ("status", self.status.is_some()),
             ("ready", self.ready.is_some()),
+            ("postgresql", self.postgresql.is_some()),
+            ("bin", self.bin.is_some()),
+            ("user", self.user.is_some()),
+            ("config-file", self.config_file.is_some()),
+            ("log", self.log.is_some()),
+            ("answer-timeout", self.answer_timeout.is_some()),
             ("address", self.address.is_some()),
             ("interface", self.interface.is_some()),
         ]
@@ -360,17 +402,17 @@ fn needed<T>(about: &str, key: &str, given: Option<T>) -> Result<T, ConfigError>
     given.ok_or_else(|| ConfigError(format!("{about} needs `{key}`")))
 }
 
-fn timeout(key: &str, given: Option<String>) -> Result<Duration, ConfigError> {
+fn timeout(key: &str, given: Option<String>) -> Result<Option<Duration>, ConfigError> {
     let Some(text) = given else {
-        return Ok(limits::DEFAULT_TIMEOUT);
+        return Ok(None);
     };
-    time::parse(&text)
-        .filter(|time| limits::TIMEOUTS.contains(time))
-        .ok_or_else(|| {
-            ConfigError(format!(
-                "{key}: {text:?} is no time from 1ms to 24h: write \"30s\" or \"2min\""
-            ))
-        })
+    let time = time::parse(&text).filter(|time| limits::TIMEOUTS.contains(time));
+    if time.is_none() {
+        return bad(format!(
+            "{key}: {text:?} is no time from 1ms to 24h: write \"30s\" or \"2min\""
+        ));
+    }
+    Ok(time)
 }
 
 fn bad<T>(text: impl Into<String>) -> Result<T, ConfigError> {

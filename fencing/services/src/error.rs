@@ -59,6 +59,17 @@ pub enum Problem {
         /// The time that it had.
         within: Duration,
     },
+    /// It ended before it could be used.
+    #[error("it ended before a client could connect{}. See {log}", said(.output))]
+    Ended {
+        /// Where it says more.
+        log: String,
+        /// What it said there.
+        output: String,
+    },
+    /// What it needs is not as it has to be.
+    #[error("{0}")]
+    Refused(String),
     /// Something else has the place that the service needs.
     #[error("{0}")]
     Occupied(String),

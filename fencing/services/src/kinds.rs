@@ -4,6 +4,7 @@ mod address;
 mod attach;
 mod command;
 mod mount;
+mod postgresql;
 mod unit;
 
 use std::time::Duration;
@@ -14,7 +15,8 @@ use crate::{
     config::{Kind, Service},
     error::Problem,
     process::Environment,
-    stack::{Host, ServiceState},
+    stack::Host,
+    state::{Progress, ServiceState},
 };
 
 /// A service of this node, with what must be remembered of it.
@@ -24,6 +26,7 @@ pub(crate) enum Running {
     Mount(mount::Mount),
     Unit(unit::Unit),
     Command(command::Command),
+    PostgreSql(postgresql::PostgreSql),
     Address(address::Address),
 }
 
@@ -42,12 +45,15 @@ impl Step<'_> {
 }
 
 impl Running {
-    pub(crate) fn new(service: &Service, host: &Host) -> Self {
+    pub(crate) fn new(service: &Service, host: &Host, progress: &Progress) -> Self {
         match &service.kind {
             Kind::Attach(device) => Self::Attach(attach::Attach::new(device, host)),
             Kind::Mount(mount) => Self::Mount(mount::Mount::new(mount, host)),
             Kind::Unit(unit) => Self::Unit(unit::Unit::new(unit, host)),
             Kind::Command(command) => Self::Command(command::Command::new(command)),
+            Kind::PostgreSql(server) => {
+                Self::PostgreSql(postgresql::PostgreSql::new(server, host, progress))
+            }
             Kind::Address(address) => Self::Address(address::Address::new(address)),
         }
     }
@@ -59,6 +65,7 @@ impl Running {
             Self::Mount(mount) => mount.state(),
             Self::Unit(unit) => unit.state(step).await,
             Self::Command(command) => command.state(step).await,
+            Self::PostgreSql(server) => server.state(step).await,
             Self::Address(address) => address.state(),
         }
     }
@@ -67,7 +74,11 @@ impl Running {
     pub(crate) fn found_up(&mut self) {
         match self {
             Self::Address(address) => address.found_up(),
-            Self::Attach(_) | Self::Mount(_) | Self::Unit(_) | Self::Command(_) => {}
+            Self::Attach(_)
+            | Self::Mount(_)
+            | Self::Unit(_)
+            | Self::Command(_)
+            | Self::PostgreSql(_) => {}
         }
     }
 
@@ -75,7 +86,11 @@ impl Running {
     pub(crate) fn found_down(&mut self) {
         match self {
             Self::Address(address) => address.found_down(),
-            Self::Attach(_) | Self::Mount(_) | Self::Unit(_) | Self::Command(_) => {}
+            Self::Attach(_)
+            | Self::Mount(_)
+            | Self::Unit(_)
+            | Self::Command(_)
+            | Self::PostgreSql(_) => {}
         }
     }
 
@@ -83,7 +98,35 @@ impl Running {
     pub(crate) async fn tend(&self, step: Step<'_>) -> Result<(), Problem> {
         match self {
             Self::Attach(attach) => attach.tend(step).await,
-            Self::Mount(_) | Self::Unit(_) | Self::Command(_) | Self::Address(_) => Ok(()),
+            Self::Mount(_)
+            | Self::Unit(_)
+            | Self::Command(_)
+            | Self::PostgreSql(_)
+            | Self::Address(_) => Ok(()),
+        }
+    }
+
+    /// Nobody but this program starts it: when it is down, it has ended.
+    pub(crate) const fn is_ours_alone(&self) -> bool {
+        match self {
+            Self::PostgreSql(_) => true,
+            Self::Attach(_)
+            | Self::Mount(_)
+            | Self::Unit(_)
+            | Self::Command(_)
+            | Self::Address(_) => false,
+        }
+    }
+
+    /// The process that the last look has found is gone, of a service that has one.
+    pub(crate) fn has_died(&self) -> bool {
+        match self {
+            Self::PostgreSql(server) => server.has_died(),
+            Self::Attach(_)
+            | Self::Mount(_)
+            | Self::Unit(_)
+            | Self::Command(_)
+            | Self::Address(_) => false,
         }
     }
 
@@ -93,6 +136,7 @@ impl Running {
             Self::Mount(mount) => mount.start(step).await,
             Self::Unit(unit) => unit.start(step).await,
             Self::Command(command) => command.start(step).await,
+            Self::PostgreSql(server) => server.start(step).await,
             Self::Address(address) => address.start(),
         }
     }
@@ -104,6 +148,7 @@ impl Running {
             Self::Mount(mount) => mount.stop(step).await,
             Self::Unit(unit) => unit.stop(step).await,
             Self::Command(command) => command.stop(step).await,
+            Self::PostgreSql(server) => server.stop(step).await,
             Self::Address(address) => address.stop(),
         }
     }
@@ -115,6 +160,7 @@ impl Running {
             Self::Mount(mount) => mount.force(step).await,
             Self::Unit(unit) => unit.force(step).await,
             Self::Command(command) => command.force(step).await,
+            Self::PostgreSql(server) => server.force(step).await,
             Self::Address(address) => address.stop(),
         }
     }
@@ -128,6 +174,7 @@ impl Running {
                 "see `systemctl status`; a Type=oneshot unit needs RemainAfterExit=yes to stay active"
             }
             Self::Command(_) => "its status command must exit with 0 once the start has worked",
+            Self::PostgreSql(_) => "see its log",
             Self::Address(_) => "something removes the address again",
         }
     }

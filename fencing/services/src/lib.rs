@@ -19,6 +19,8 @@ mod netlink;
 mod process;
 mod processes;
 mod stack;
+mod state;
 
 pub use error::{Problem, StartError, StillUp, StopError};
-pub use stack::{Host, Programs, Role, ServiceState, ServiceStatus, Stack};
+pub use stack::{Host, Programs, Role, Stack};
+pub use state::{Ended, Progress, ServiceState, ServiceStatus};

@@ -5,6 +5,22 @@ use std::{ops::RangeInclusive, time::Duration};
 /// How long a start or a stop may take when the configuration does not say: a database that replays its journal.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The same of a database: a start that is cut short replays the same log from its beginning the next time.
+pub const DATABASE_START: Duration = Duration::from_secs(300);
+
+/// How long a database may take to stop: with clients sent away it writes what is dirty.
+pub const DATABASE_STOP: Duration = Duration::from_secs(60);
+
+/// A database that lives and answers nobody for so long is started again. Longer than any checkpoint or burst of
+/// connections keeps a healthy one from answering.
+pub const ANSWER: Duration = Duration::from_secs(60);
+
+/// A database has so long for one answer.
+pub const ONE_ANSWER: Duration = Duration::from_secs(3);
+
+/// Whether a process lives is asked so often: it costs a few microseconds.
+pub const DEATH: Duration = Duration::from_millis(250);
+
 /// What may be configured: below, no command ever ends in time; above, a mistyped unit.
 pub const TIMEOUTS: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(24 * 3600);

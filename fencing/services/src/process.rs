@@ -24,6 +24,15 @@ use crate::{error::Problem, limits};
 #[derive(Clone, Debug)]
 pub(crate) struct Environment(pub(crate) Vec<(&'static str, String)>);
 
+impl Environment {
+    /// What the processes of a service carry, and nothing else does: not those of another cluster, or of another node, on
+    /// the same host.
+    pub(crate) fn marks(&self) -> Vec<String> {
+        let marks = self.0.iter().filter(|(key, _)| MARKS.contains(key));
+        marks.map(|(key, value)| format!("{key}={value}")).collect()
+    }
+}
+
 /// A command that ended by itself.
 #[derive(Debug)]
 pub(crate) struct Finished {
@@ -214,6 +223,14 @@ impl Output {
         format!("{cut}{}", text.trim_end())
     }
 }
+
+/// See [`Environment::marks`].
+const MARKS: [&str; 4] = [
+    "TWINDISK_CLUSTER",
+    "TWINDISK_NODE",
+    "TWINDISK_RESOURCE",
+    "TWINDISK_SERVICE",
+];
 
 /// What systemd tells this process alone: a command that took it for its own would speak in our name.
 const NOT_FOR_CHILDREN: &[&str] = &["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];

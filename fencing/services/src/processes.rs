@@ -34,6 +34,16 @@ pub(crate) enum Pick {
     Holding(BTreeSet<(u32, u32)>),
     /// Those which have one of these block devices itself open.
     Opening(BTreeSet<(u32, u32)>),
+    /// Those which run a program of this name in this folder, and those which carry all of these: a server that writes over
+    /// its own environment, and what it has started.
+    Working {
+        /// The program's name.
+        program: &'static str,
+        /// Its working folder.
+        folder: PathBuf,
+        /// As in [`Self::Marked`].
+        marks: Vec<String>,
+    },
 }
 
 impl fmt::Display for User {
@@ -94,6 +104,10 @@ fn scan(pick: &Pick) -> Vec<User> {
         return Vec::new();
     };
     let own = i32::try_from(std::process::id()).unwrap_or_default();
+    let working = match pick {
+        Pick::Working { folder, .. } => identity(folder),
+        Pick::Marked(_) | Pick::Holding(_) | Pick::Opening(_) => None,
+    };
     let others = entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
         .filter(|pid| *pid > 1 && *pid != own);
@@ -104,6 +118,10 @@ fn scan(pick: &Pick) -> Vec<User> {
                 Pick::Marked(marks) => carries(&folder, marks),
                 Pick::Holding(devices) => holds(&folder, devices),
                 Pick::Opening(devices) => opens(&folder, devices),
+                Pick::Working { program, marks, .. } => {
+                    working.is_some_and(|there| works(&folder, program, there))
+                        || carries(&folder, marks)
+                }
             }
         })
         .map(|pid| User {
@@ -121,6 +139,21 @@ fn carries(folder: &Path, marks: &[String]) -> bool {
     };
     let entries: BTreeSet<&[u8]> = environment.split(|byte| *byte == 0).collect();
     marks.iter().all(|mark| entries.contains(mark.as_bytes()))
+}
+
+/// A folder by what no name hides: it may have several, and each mount namespace its own.
+pub(crate) fn identity(folder: &Path) -> Option<(u64, u64)> {
+    let folder = fs::metadata(folder).ok()?;
+    Some((folder.st_dev(), folder.st_ino()))
+}
+
+fn works(folder: &Path, program: &str, there: (u64, u64)) -> bool {
+    let runs = fs::read_link(folder.join("exe")).is_ok_and(|exe| {
+        let name = exe.file_name().and_then(|name| name.to_str());
+        // An upgrade has removed what still runs.
+        name.is_some_and(|name| name.strip_suffix(" (deleted)").unwrap_or(name) == program)
+    });
+    runs && identity(&folder.join("cwd")) == Some(there)
 }
 
 fn holds(folder: &Path, devices: &BTreeSet<(u32, u32)>) -> bool {

@@ -2,7 +2,6 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -11,6 +10,7 @@ use crate::{
     kinds::{Running, Step},
     limits,
     process::{self, Environment},
+    state::{Ended, Progress, ServiceState, ServiceStatus},
 };
 
 /// The services of one resource on this node.
@@ -21,6 +21,7 @@ use crate::{
 pub struct Stack {
     host: Host,
     services: Vec<Entry>,
+    progress: Progress,
     /// This stack has brought all of them up, and has not stopped them since.
     started: bool,
 }
@@ -65,31 +66,10 @@ pub enum Role {
     Standby,
 }
 
-/// How a service is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", content = "why", rename_all = "kebab-case")]
-pub enum ServiceState {
-    /// Up.
-    Up,
-    /// Down, for certain.
-    Down,
-    /// Neither for certain, and why.
-    Unknown(String),
-}
-
-/// A line of `status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ServiceStatus {
-    /// Its name.
-    pub service: String,
-    /// How it is.
-    #[serde(flatten)]
-    pub state: ServiceState,
-}
-
 #[derive(Debug)]
 struct Entry {
     name: String,
+    progress: Progress,
     start_timeout: Duration,
     stop_timeout: Duration,
     ready: Option<Vec<String>>,
@@ -125,30 +105,23 @@ impl fmt::Display for Role {
     }
 }
 
-impl fmt::Display for ServiceState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Up => f.write_str("up"),
-            Self::Down => f.write_str("down"),
-            Self::Unknown(why) => write!(f, "in an unknown state: {why}"),
-        }
-    }
-}
-
 impl Stack {
     /// Looks at nothing and starts nothing.
     #[must_use]
     pub fn new(services: &Services, host: Host) -> Self {
+        let progress = Progress::default();
         let services = services.iter().map(|service| Entry {
             name: service.name(),
+            progress: progress.clone(),
             start_timeout: service.start_timeout,
             stop_timeout: service.stop_timeout,
             ready: service.ready.clone(),
-            running: Running::new(service, &host),
+            running: Running::new(service, &host, &progress),
         });
         Self {
             services: services.collect(),
             host,
+            progress,
             started: false,
         }
     }
@@ -157,6 +130,12 @@ impl Stack {
     #[must_use]
     pub const fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// What a start or stop of this stack is at, also while it is under way.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     /// Brings everything up, in order, for a term of the role (R17). What is up already stays as it is. But once
@@ -220,6 +199,31 @@ impl Stack {
         lines
     }
 
+    /// Of services that should all be up: those that are not, for certain, or are of no use. Each may take
+    /// [`limits::STATUS`]. A service that has to be silent for a time before it is of no use is asked by the same stack again.
+    pub async fn ended(&self) -> Vec<Ended> {
+        let lines = self.status(Role::Primary).await;
+        let ended = lines.into_iter().zip(&self.services);
+        let ended = ended.filter_map(|(line, entry)| {
+            let what = match line.state {
+                ServiceState::Up | ServiceState::Unknown(_) => return None,
+                ServiceState::Down => line.service,
+                ServiceState::Failed(why) => format!("{} ({why})", line.service),
+            };
+            let for_good = entry.running.is_ours_alone();
+            Some(Ended { what, for_good })
+        });
+        ended.collect()
+    }
+
+    /// Waits until a process that a service cannot do without, and which the last look has found, is gone. There may be none:
+    /// then it waits for ever.
+    pub async fn until_a_process_ends(&self) {
+        while !self.services.iter().any(|entry| entry.running.has_died()) {
+            sleep(limits::DEATH).await;
+        }
+    }
+
     /// Looks after what is up and needs somebody to: an attached device whose supervisor has died. Each service may take
     /// [`limits::STATUS`].
     pub async fn tend(&self) {
@@ -242,7 +246,11 @@ impl Stack {
                 break;
             };
             let environment = environment(&self.host, &entry.name, Role::Primary);
-            if entry.state(&environment).await == ServiceState::Down {
+            let ended = match entry.state(&environment).await {
+                ServiceState::Down | ServiceState::Failed(_) => true,
+                ServiceState::Up | ServiceState::Unknown(_) => false,
+            };
+            if ended {
                 let above = (index + 1..self.services.len()).collect();
                 self.take_down(above, Role::Primary).await;
                 break;
@@ -337,12 +345,20 @@ impl Entry {
     }
 
     async fn bring_up(&mut self, environment: &Environment) -> Result<Brought, Problem> {
-        let step = step(environment, self.start_timeout);
-        if self.state(environment).await == ServiceState::Up {
-            self.running.found_up();
-            return Ok(Brought::FoundUp);
+        match self.state(environment).await {
+            ServiceState::Up => {
+                self.running.found_up();
+                return Ok(Brought::FoundUp);
+            }
+            ServiceState::Failed(why) => {
+                tracing::warn!(service = self.name, why, "is stopped before it is started");
+                self.ask_and_force(environment).await?;
+            }
+            ServiceState::Down | ServiceState::Unknown(_) => {}
         }
         tracing::info!(service = self.name, "starts");
+        let _at_work = self.progress.begin(format!("{} starts", self.name));
+        let step = step(environment, self.start_timeout);
         self.running.start(step).await?;
         if let Some(other) = self.reaches(&ServiceState::Up, step).await {
             return Err(self.not_up(&other));
@@ -365,6 +381,7 @@ impl Entry {
             if self.state(step.environment).await == ServiceState::Down {
                 return Err(self.not_up(&ServiceState::Down));
             }
+            self.progress.waits_for("it is up, and not ready");
             sleep(limits::POLL.min(step.left())).await;
             if step.left().is_zero() {
                 return Err(Problem::NotReady {
@@ -393,6 +410,7 @@ impl Entry {
     }
 
     async fn ask_and_force(&mut self, environment: &Environment) -> Result<(), Problem> {
+        let _at_work = self.progress.begin(format!("{} stops", self.name));
         let asking = step(environment, self.stop_timeout);
         let asked = self.running.stop(asking).await;
         let Err(problem) = self.ends(asked, asking, self.stop_timeout).await else {

@@ -26,6 +26,7 @@ fn takes_each_kind_with_its_times() {
         { attach = "/dev/nbd0" },
         { mount = "/srv/db", device = "/dev/nbd0", type = "ext4", options = "noatime" },
         { unit = "postgresql@15-main.service", ready = ["pg_isready", "-q"], start-timeout = "2min" },
+        { postgresql = "/srv/db/data", user = "postgres", answer-timeout = "2min" },
         { name = "hook", start = ["/bin/true"], stop = ["/bin/true"], stop-timeout = "500ms" },
         { address = "10.0.0.100/24", interface = "eth0" },
         { address = "fd00::100/64", interface = "eth0" }
@@ -39,6 +40,7 @@ fn takes_each_kind_with_its_times() {
             "attach /dev/nbd0",
             "mount /srv/db",
             "postgresql@15-main.service",
+            "postgresql /srv/db/data",
             "hook",
             "address 10.0.0.100",
             "address fd00::100"
@@ -51,12 +53,18 @@ fn takes_each_kind_with_its_times() {
     let usual = limits::DEFAULT_TIMEOUT;
     assert_eq!(times[0], (usual, usual));
     assert_eq!(times[2], (Duration::from_secs(120), usual));
-    assert_eq!(times[3], (usual, Duration::from_millis(500)));
+    assert_eq!(times[3], (limits::DATABASE_START, limits::DATABASE_STOP));
+    assert_eq!(times[4], (usual, Duration::from_millis(500)));
     assert_eq!(
         services.0[2].ready.as_deref(),
         Some(&["pg_isready".to_owned(), "-q".to_owned()][..])
     );
-    assert_eq!(services.0[3].ready, None);
+    assert_eq!(services.0[4].ready, None);
+    let Kind::PostgreSql(server) = &services.0[3].kind else {
+        panic!("{services:?}");
+    };
+    assert_eq!(server.answer_timeout, Duration::from_secs(120));
+    assert_eq!((&server.bin, &server.log), (&None, &None));
     let Kind::Mount(mount) = &services.0[1].kind else {
         panic!("{services:?}");
     };
@@ -176,4 +184,54 @@ fn says_what_is_wrong_with_the_list() {
         .map(|number| format!("{{ unit = \"u{number}.service\" }}"))
         .collect();
     refuses(&many.join(","), "at most 64");
+}
+
+#[test]
+fn says_what_is_wrong_with_a_database_and_what_this_host_lacks_for_it() {
+    refuses(
+        "{ postgresql = \"srv/data\" }",
+        "postgresql: \"srv/data\" must be an absolute path",
+    );
+    refuses("{ postgresql = \"/\" }", "must be an absolute path below /");
+    refuses(
+        "{ postgresql = \"/d\", log = \"log\" }",
+        "log: \"log\" must be an absolute path",
+    );
+    refuses(
+        "{ postgresql = \"/d\", user = \"root\" }",
+        "does not run as root",
+    );
+    refuses(
+        "{ postgresql = \"/d\", user = \"-x\" }",
+        "is no user's name",
+    );
+    refuses(
+        "{ postgresql = \"/d\", answer-timeout = \"soon\" }",
+        "answer-timeout: \"soon\" is no time",
+    );
+    refuses(
+        "{ postgresql = \"/d\", ready = [\"true\"] }",
+        "`ready` does not belong to postgresql /d",
+    );
+    refuses(
+        "{ unit = \"a.service\", config-file = \"/c\" }",
+        "`config-file` does not belong to a.service",
+    );
+    let services = read(
+        r#"{ postgresql = "/d", bin = "/no/bin", user = "no-such-user", config-file = "/no/conf" }, { unit = "a.service" }"#,
+    )
+    .unwrap();
+    let lacks = services.lacks();
+    let parts = [
+        "there is no postgres and pg_isready in /no/bin",
+        "there is no /no/conf",
+        "there is no user no-such-user",
+    ];
+    assert_eq!(lacks.len(), parts.len(), "{lacks:?}");
+    for (lack, part) in lacks.iter().zip(parts) {
+        assert!(
+            lack.contains(part) && lack.contains("/d could not start"),
+            "{lack}"
+        );
+    }
 }

@@ -6,7 +6,7 @@ use crate::{
     error::Problem,
     interface::{carriers, link},
     netlink,
-    stack::ServiceState,
+    state::ServiceState,
 };
 
 #[derive(Debug)]
@@ -85,7 +85,9 @@ impl Address {
             .map_err(|error| Problem::system(format!("removing {ip} from {interface}"), error))?;
         // The kernel is done: an address that is still there is elsewhere, and waiting does not remove it.
         match self.state() {
-            ServiceState::Unknown(why) => Err(Problem::Occupied(format!("{why}: remove it there"))),
+            ServiceState::Unknown(why) | ServiceState::Failed(why) => {
+                Err(Problem::Occupied(format!("{why}: remove it there")))
+            }
             ServiceState::Up | ServiceState::Down => Ok(()),
         }
     }

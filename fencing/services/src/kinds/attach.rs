@@ -14,7 +14,8 @@ use crate::{
     error::Problem,
     limits, mounts, process,
     processes::{self, Pick},
-    stack::{Host, ServiceState},
+    stack::Host,
+    state::ServiceState,
 };
 
 #[derive(Debug)]

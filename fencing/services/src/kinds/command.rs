@@ -6,10 +6,9 @@ use super::Step;
 use crate::{
     config,
     error::Problem,
-    limits,
-    process::{self, Environment},
+    limits, process,
     processes::{self, Pick},
-    stack::ServiceState,
+    state::ServiceState,
 };
 
 #[derive(Debug)]
@@ -65,7 +64,7 @@ impl Command {
     /// Kills every process of the service, also those which left its process group or were started by an agent before
     /// this one, then lets the stop command clean up.
     pub(super) async fn force(&mut self, step: Step<'_>) -> Result<(), Problem> {
-        let pick = Pick::Marked(marks(step.environment));
+        let pick = Pick::Marked(step.environment.marks());
         let half = tokio::time::Instant::now() + Duration::min(step.left(), limits::FORCE / 2);
         let left = processes::end(&pick, false, half).await;
         if left.as_ref().is_none_or(|left| !left.is_empty()) {
@@ -82,22 +81,4 @@ fn unknown() -> ServiceState {
     ServiceState::Unknown(
         "it has no status command, and was not started or stopped since this agent runs".to_owned(),
     )
-}
-
-/// What a service's processes carry in their environment, and nothing else does: not those of another cluster, or of
-/// another node, on the same host.
-const MARKS: [&str; 4] = [
-    "TWINDISK_CLUSTER",
-    "TWINDISK_NODE",
-    "TWINDISK_RESOURCE",
-    "TWINDISK_SERVICE",
-];
-
-fn marks(environment: &Environment) -> Vec<String> {
-    environment
-        .0
-        .iter()
-        .filter(|(key, _)| MARKS.contains(key))
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect()
 }

@@ -12,7 +12,8 @@ use crate::{
     mounts::{self, Mounted},
     process,
     processes::{self, Pick},
-    stack::{Host, ServiceState},
+    stack::Host,
+    state::ServiceState,
 };
 
 #[derive(Debug)]

@@ -3,11 +3,7 @@
 use std::{fs, path::Path};
 
 use super::Step;
-use crate::{
-    error::Problem,
-    limits, process,
-    stack::{Host, ServiceState},
-};
+use crate::{error::Problem, limits, process, stack::Host, state::ServiceState};
 
 #[derive(Debug)]
 pub(crate) struct Unit {
