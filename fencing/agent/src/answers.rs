@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 use twindisk_fencing_core::{Level, Operator, PeerIndex, ResourceIndex};
 
 use crate::{
-    ask::{AgentAnswer, AgentAsk, AgentReply, Told},
+    ask::{AgentAnswer, AgentAsk, AgentReply, AtWork, Told},
     news::micros,
     proof::{no_devices, verdict},
     run::{Driver, Input},
@@ -85,7 +85,14 @@ impl Driver {
 
     /// Everything about the agent.
     pub(crate) fn reply(&self) -> AgentReply {
+        let at_work = self.progress.entries().filter_map(|(resource, progress)| {
+            Some(AtWork {
+                resource: self.settings.resources[resource].name.clone(),
+                what: progress.as_ref()?.in_words()?,
+            })
+        });
         AgentReply {
+            at_work: at_work.collect(),
             status: self.agent.borrow().status(),
             warnings: self.warnings.clone(),
             told: self.told.iter().cloned().collect(),

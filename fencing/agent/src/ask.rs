@@ -65,6 +65,15 @@ pub struct Told {
     pub what: String,
 }
 
+/// A service that starts or stops at this moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AtWork {
+    /// The resource that it belongs to.
+    pub resource: String,
+    /// Which, for how long, and what it waits for.
+    pub what: String,
+}
+
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -83,6 +92,9 @@ pub struct AgentReply {
     /// The core's.
     #[serde(flatten)]
     pub status: AgentStatus,
+    /// Services that start or stop. (An agent of an earlier version does not say.)
+    #[serde(default, rename = "at-work", skip_serializing_if = "Vec::is_empty")]
+    pub at_work: Vec<AtWork>,
     /// Why automatic failover is not to be relied on, if it is not.
     pub warnings: Vec<String>,
     /// The newest reports, oldest first.

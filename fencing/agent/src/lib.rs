@@ -28,7 +28,7 @@ mod watched;
 pub mod words;
 
 pub use arbiter::{etcd, keeper};
-pub use ask::{AgentAnswer, AgentAsk, AgentReply, Client, Told};
+pub use ask::{AgentAnswer, AgentAsk, AgentReply, AtWork, Client, Told};
 pub use config::{Settings, SettingsError};
 pub use error::RunError;
 pub use proof::fence_test;

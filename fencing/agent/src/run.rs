@@ -22,7 +22,7 @@ use twindisk_fencing_core::{
     Action, Agent, Beat, Level, Looking, Operator, PathIndex, PeerIndex, ReplicaView,
     ResourceIndex, Table, Time, as_ms,
 };
-use twindisk_services::{Host, Programs, Stack};
+use twindisk_services::{Host, Programs, Progress, Stack};
 use twindisk_stonith::{Confirmations, Fencer, SearchPath};
 
 use crate::{
@@ -148,6 +148,8 @@ pub(crate) struct Driver {
     pub(crate) fencers: Table<PeerIndex, Option<Rc<Fencer>>>,
     pub(crate) confirmations: Confirmations,
     pub(crate) stacks: Table<ResourceIndex, Option<Rc<tokio::sync::Mutex<Stack>>>>,
+    /// What each of those is at, also while it is locked.
+    pub(crate) progress: Table<ResourceIndex, Option<Progress>>,
     pub(crate) told: VecDeque<Told>,
     pub(crate) warnings: Vec<String>,
     pub(crate) tally: Tally,
@@ -199,9 +201,13 @@ async fn live(
             programs: Programs::new(twindisk.clone()),
         };
         let services = resource.services.as_ref()?;
-        Some(Rc::new(tokio::sync::Mutex::new(Stack::new(services, host))))
+        Some(Stack::new(services, host))
     });
-    let stacks = stacks.collect();
+    let stacks: Vec<Option<Stack>> = stacks.collect();
+    let progress = stacks.iter().map(|stack| Some(stack.as_ref()?.progress()));
+    let progress = progress.collect();
+    let stacks = stacks.into_iter();
+    let stacks = stacks.map(|stack| Some(Rc::new(tokio::sync::Mutex::new(stack?))));
     let boot = random();
     let agent = Agent::new(Time(0), settings.core(), memory, boot, micros());
     let mut driver = Driver {
@@ -214,7 +220,8 @@ async fn live(
         sealer,
         keepers,
         fencers: fencers.collect(),
-        stacks,
+        stacks: stacks.collect(),
+        progress,
         confirmations: confirmations.clone(),
         told: VecDeque::new(),
         warnings: settings.warnings.clone(),
@@ -280,6 +287,14 @@ impl Driver {
             if checkup.automatic_levels.is_empty() {
                 self.warnings.push(no_automatic_level(fencer.node()));
             }
+        }
+        for services in self
+            .settings
+            .resources
+            .iter()
+            .filter_map(|one| one.services.as_ref())
+        {
+            self.warnings.extend(services.lacks());
         }
         for warning in &self.warnings {
             warn!("{warning}");

@@ -8,11 +8,11 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use twindisk_fencing_core::{Agent, Level, ResourceIndex, Services};
-use twindisk_services::{Role, ServiceState, Stack, config::Services as Configured};
+use twindisk_services::{Ended, Stack, config::Services as Configured};
 
 use crate::run::Input;
 
-/// Between two looks. What is down at two of them is told.
+/// Between two looks. What is down at two of them is told; at one, where nobody but this agent would start it again.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// The services of a resource on this node, for ever.
@@ -26,12 +26,21 @@ pub(crate) async fn watch(
 ) {
     let mut tick = interval(LOOK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut watched = Watched {
+        services,
+        stack,
+        resource,
+        agent,
+        own: None,
+    };
     let mut last: Vec<String> = Vec::new();
     let mut told: Vec<String> = Vec::new();
     loop {
-        tick.tick().await;
-        let now = down(&services, &stack, resource, &agent).await;
-        let Some(now) = now else {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = watched.until_a_process_ends() => tick.reset(),
+        }
+        let Some(now) = watched.ended().await else {
             // They come up or go down, or are none of its business.
             last.clear();
             told.clear();
@@ -39,10 +48,10 @@ pub(crate) async fn watch(
         };
         let twice: Vec<String> = now
             .iter()
-            .filter(|one| last.contains(one))
-            .cloned()
+            .filter(|one| one.for_good || last.contains(&one.what))
+            .map(|one| one.what.clone())
             .collect();
-        last = now;
+        last = now.into_iter().map(|one| one.what).collect();
         if twice == told {
             continue;
         }
@@ -70,27 +79,41 @@ pub(crate) async fn watch(
     }
 }
 
-/// Those that should be up and are not, for certain. `None`: they need not be up.
-async fn down(
-    services: &Configured,
-    stack: &Mutex<Stack>,
+/// What is looked at, and by what.
+struct Watched {
+    services: Configured,
+    /// Brings them up and down; only asked which term they belong to.
+    stack: Rc<Mutex<Stack>>,
     resource: ResourceIndex,
-    agent: &RefCell<Agent>,
-) -> Option<Vec<String>> {
-    if !should_be_up(agent, resource) {
-        return None;
+    agent: Rc<RefCell<Agent>>,
+    /// Asks without a lock, for this term: a status that hangs keeps no stop waiting. It knows since when one is silent.
+    own: Option<(u64, Stack)>,
+}
+
+impl Watched {
+    /// Those that should be up and are not, for certain. `None`: they need not be up.
+    async fn ended(&mut self) -> Option<Vec<Ended>> {
+        if !should_be_up(&self.agent, self.resource) {
+            self.own = None;
+            return None;
+        }
+        let host = self.stack.try_lock().ok()?.host().clone();
+        let own = self.own.take().filter(|(term, _)| *term == host.term);
+        let (_, own) = self
+            .own
+            .insert(own.unwrap_or_else(|| (host.term, Stack::new(&self.services, host))));
+        own.tend().await;
+        let ended = own.ended().await;
+        // Somebody may have begun to stop them meanwhile.
+        should_be_up(&self.agent, self.resource).then_some(ended)
     }
-    let host = stack.try_lock().ok()?.host().clone();
-    // Asked without a lock: a status that hangs keeps no stop waiting.
-    let looked_at = Stack::new(services, host);
-    looked_at.tend().await;
-    let lines = looked_at.status(Role::Primary).await;
-    let down = lines
-        .into_iter()
-        .filter(|line| line.state == ServiceState::Down);
-    let down = down.map(|line| line.service).collect();
-    // Somebody may have begun to stop them meanwhile.
-    should_be_up(agent, resource).then_some(down)
+
+    async fn until_a_process_ends(&self) {
+        match &self.own {
+            Some((_, own)) => own.until_a_process_ends().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 fn should_be_up(agent: &RefCell<Agent>, resource: ResourceIndex) -> bool {

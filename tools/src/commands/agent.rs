@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, io, time::Duration};
 
-use twindisk_agent::{AgentAnswer, AgentAsk, AgentReply, Client, words};
+use twindisk_agent::{AgentAnswer, AgentAsk, AgentReply, AtWork, Client, words};
 use twindisk_control::clock::seconds_text;
 
 use crate::{
@@ -246,6 +246,10 @@ pub(crate) fn table(reply: &AgentReply, with_services: &[String]) -> String {
             "resource {}   {}{services}",
             resource.name, resource.state
         );
+        let ours = |one: &&AtWork| one.resource == resource.name;
+        for one in reply.at_work.iter().filter(ours) {
+            let _ = writeln!(text, "  {}", one.what);
+        }
         if let Some(said) = &resource.arbiter {
             let _ = writeln!(text, "  {said}");
         }
@@ -295,12 +299,13 @@ mod tests {
         let reply = r#"{"node":"alpha","profile":"default","maintenance":false,"blocked":false,"clients-reachable":null,
             "peers":[],"resources":[{"name":"r0","state":"standby, beta lost","services":"down"}],
             "failovers":[{"resource":"r0","from":"beta","at":1700000000,"took-ms":7,"receipt":"fence"}],
-            "warnings":[],"told":[{"at":1700000001,"level":"alarm","resource":"r0","what":"look"}]}"#;
+            "at-work":[{"resource":"r0","what":"postgresql /srv/db starts, for 3 s: in recovery"}],"warnings":[],"told":[{"at":1700000001,"level":"alarm","resource":"r0","what":"look"}]}"#;
         let reply: AgentReply = serde_json::from_str(reply).expect("as an agent answers");
         assert_eq!(
             table(&reply, &["r0".to_owned()]),
             "agent of alpha   profile default\n\
-             resource r0   standby, beta lost   services down\n\
+             resource r0   standby, beta lost   services down\n  \
+             postgresql /srv/db starts, for 3 s: in recovery\n\
              last failover   2023-11-14T22:13:20Z r0 from beta in 7 ms, by fence\n  \
              2023-11-14T22:13:21Z alarm: r0: look\n"
         );

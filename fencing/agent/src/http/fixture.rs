@@ -75,6 +75,7 @@ impl Scene {
                 at: now,
                 reply: AgentReply {
                     status,
+                    at_work: Vec::new(),
                     warnings: vec!["there is one heartbeat path".to_owned()],
                     told: vec![
                         told(7, Level::Info, "beta is heard again"),
