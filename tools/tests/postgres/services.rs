@@ -8,11 +8,10 @@ use std::{
 
 use crate::harness::{arena::CONFIG, namespaces::VIRTUAL, process::program};
 
-/// Of a service: `start`, `stop`, `status`, and `ready`.
+/// Of a service that is a command: `start`, `stop`, `status`.
 const SCRIPT: &str = r#"
 export LC_ALL=C
 logs=$dir/$TWINDISK_NODE
-as_postgres() { setpriv --reuid=postgres --regid=postgres --init-groups -- "$@"; }
 # A process that is dead and that nobody has waited for is gone.
 lives() { [ -e "$run/$1.pid" ] && grep -qs '^State:.[^XZ]' "/proc/$(cat "$run/$1.pid")/status"; }
 until_gone() { while lives "$1"; do sleep 0.05; done; rm -f "$run/$1.pid"; }
@@ -55,30 +54,6 @@ device_status() {
     exit 3
 }
 
-# As a unit with Restart=on-failure.
-postgres_supervise() {
-    while [ ! -e "$run/stop" ]; do
-        as_postgres "$bin/postgres" -D "$run/srv/data" || :
-        sleep 0.2
-    done
-}
-postgres_start() {
-    mountpoint -q "$run/srv"
-    rm -f "$run/stop"
-    setsid "$0" postgres supervise </dev/null >>"$logs-postgres.log" 2>&1 &
-    echo $! >"$run/postgres.pid"
-}
-postgres_ready() { "$bin/pg_isready" -q -h 127.0.0.1 -U postgres; }
-postgres_stop() {
-    : >"$run/stop"
-    for mode in fast immediate; do
-        [ -e "$run/srv/data/postmaster.pid" ] || break
-        as_postgres "$bin/pg_ctl" -D "$run/srv/data" -s -m $mode -t 5 stop || :
-    done
-    until_gone postgres
-}
-postgres_status() { lives postgres || exit 3; }
-
 cd /
 "$1_$2"
 "#;
@@ -94,35 +69,41 @@ pub(crate) fn run(dir: &Path) -> PathBuf {
 /// The line in the table of the resource. Everything lies in `dir`.
 pub(crate) fn config(dir: &Path) -> String {
     let run = run(dir).display().to_string();
-    let device = command(dir, "device", &[]);
+    let device = command(dir, "device");
     let mount =
         format!("{{ mount = \"{run}/srv\", device = \"{run}/device\", type = \"ext4\", {STOP} }}");
-    let postgres = command(dir, "postgres", &["ready"]);
+    let log = log(dir).display().to_string();
+    let postgres = format!(
+        "{{ postgresql = \"{run}/srv/data\", user = \"postgres\", log = \"{log}\", {STOP} }}"
+    );
     format!("services = [{device}, {mount}, {postgres}, {VIRTUAL}]")
 }
 
+/// What the servers say, on both nodes.
+pub(crate) fn log(dir: &Path) -> PathBuf {
+    dir.join("postgres.log")
+}
+
 /// One that will not stop is killed by its name, wherever it is on this machine: each test has names of its own.
-fn command(dir: &Path, service: &str, more: &[&str]) -> String {
+fn command(dir: &Path, service: &str) -> String {
     let script = dir.join("service");
-    let verbs = ["start", "stop", "status"].iter().chain(more);
-    let commands = verbs.map(|verb| {
+    let commands = ["start", "stop", "status"].map(|verb| {
         format!(
             "{verb} = [\"{}\", \"{service}\", \"{verb}\"], ",
             script.display()
         )
     });
     let test = dir.file_name().expect("a folder").display();
-    let commands: String = commands.collect();
+    let commands = commands.concat();
     format!("{{ name = \"{service} of {test}\", {commands}{STOP} }}")
 }
 
-/// Writes the script.
-pub(crate) fn install(dir: &Path, bin: &Path) {
+/// Writes the script, and makes the log.
+pub(crate) fn install(dir: &Path) {
     let script = dir.join("service");
     let names = [
         ("dir", dir.to_owned()),
         ("run", run(dir)),
-        ("bin", bin.to_owned()),
         ("config", dir.join(CONFIG)),
         ("twindisk", program()),
     ];
@@ -133,4 +114,7 @@ pub(crate) fn install(dir: &Path, bin: &Path) {
     )
     .expect("a script");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("our own file");
+    // The server writes it, and it is another user.
+    fs::write(log(dir), "").expect("a file");
+    fs::set_permissions(log(dir), fs::Permissions::from_mode(0o666)).expect("our own file");
 }

@@ -78,7 +78,7 @@ impl Site {
         });
         let member = |disk: &Disk| format!("backing = {:?}, metadata = \"internal\"", disk.link());
         let arena = Arena::new(Plan {
-            agent: "max-failovers = 1000",
+            agent: "max-failovers = 1000\nservice-restarts = 1000",
             resource: resource.to_owned(),
             namespaces: Some(namespaces),
             size: Some(image::SIZE),
@@ -89,7 +89,7 @@ impl Site {
         let dir = arena.cluster.dir.path().to_owned();
         image::open_to_all(&dir);
         std::fs::create_dir(services::run(&dir)).expect("a folder");
-        services::install(&dir, &bin);
+        services::install(&dir);
         // Nothing runs yet: what is on alpha is the initial data. Beta has the same, and does not know it.
         for disk in &disks {
             image::make(&disk.link(), &bin, &tables());
@@ -308,14 +308,15 @@ impl Site {
     /// What agents, servers and databases have logged.
     pub(crate) fn logs(&self) -> String {
         let mut text = self.arena.logs();
-        for node in [ALPHA, BETA] {
-            for what in ["device", "postgres"] {
-                let path = self.arena.cluster.path(&format!("{node}-{what}.log"));
-                let log = std::fs::read_to_string(path).unwrap_or_default();
-                let lines: Vec<&str> = log.lines().collect();
-                let end = lines[lines.len().saturating_sub(25)..].join("\n");
-                text += &format!("--- {node} {what}\n{end}\n");
-            }
+        let logs = [ALPHA, BETA].map(|node| format!("{node}-device.log"));
+        let logs = logs.map(|name| self.arena.cluster.path(&name));
+        let servers = services::log(self.arena.cluster.dir.path());
+        for path in logs.into_iter().chain([servers]) {
+            let log = std::fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let end = lines[lines.len().saturating_sub(25)..].join("\n");
+            let name = path.file_name().unwrap_or_default().display();
+            text += &format!("--- {name}\n{end}\n");
         }
         text
     }
