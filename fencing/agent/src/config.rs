@@ -8,7 +8,7 @@ use twindisk_fencing_core::{
     HungIo, MemberConfig, MemberIndex, PathIndex, PeerConfig, PeerIndex, Profile, Recovery,
     ResourceConfig, ResourceIndex, Table,
 };
-use twindisk_services::config::Services;
+use twindisk_services::{Hook, config::Services};
 use twindisk_stonith::Topology;
 
 use crate::arbiter::identity;
@@ -86,6 +86,8 @@ pub struct ResourceSettings {
     pub arbiter_id: String,
     /// What follows the primary.
     pub services: Option<Services>,
+    /// What is run once they are up on a new primary.
+    pub after_promote: Option<Hook>,
 }
 
 /// Why there can be no agent.
@@ -237,12 +239,19 @@ impl Settings {
             }
             let members = settings.members(config, node, resource)?;
             let services = resource.services.as_ref();
+            let after_promote = resource.after_promote.as_ref();
+            if let Some(section) = after_promote.filter(|_| services.is_none()) {
+                let hint = "add `services`, and where there are none: services = []";
+                let what = "after-promote is run when the services are up, and there is no `services` in this table";
+                return Err(section.bad(what, hint).into());
+            }
             settings.resources.push(ResourceSettings {
                 name: resource.name.clone(),
                 members,
                 arbiter: resource.arbiter,
                 arbiter_id: identity(config, resource.arbiter),
                 services: services.map(Section::read).transpose()?,
+                after_promote: after_promote.map(Section::read).transpose()?,
             });
         }
         if settings.heartbeat.len() < 2 {
@@ -354,6 +363,7 @@ impl Settings {
                     name: resource.name.clone(),
                     members: resource.members.clone(),
                     has_services: resource.services.is_some(),
+                    after_promote: resource.after_promote.is_some(),
                     arbiter: resource.arbiter.keeps_record(),
                     arbiter_id: resource.arbiter_id.clone(),
                 })

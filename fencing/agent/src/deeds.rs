@@ -1,6 +1,7 @@
 //! What the core wants done that takes its time: each in a task of its own, which brings its outcome as an input.
 
 use tokio::task::spawn_local;
+use tracing::{info, warn};
 use twindisk_arbiter::{Ask, Version};
 use twindisk_fencing_core::{Order, PeerIndex, ResourceIndex};
 
@@ -44,6 +45,21 @@ impl Driver {
         });
     }
 
+    pub(crate) fn power_on(&self, peer: PeerIndex) {
+        let Some(fencer) = self.fencers[peer].clone() else {
+            return;
+        };
+        spawn_local(async move {
+            for told in fencer.power_on().await {
+                let (node, device) = (fencer.node(), told.device);
+                match told.answer {
+                    Ok(()) => info!(node, device, "switched on again"),
+                    Err(why) => warn!(node, device, "not switched on again: {why}"),
+                }
+            }
+        });
+    }
+
     /// What comes of it is seen by looking.
     pub(crate) fn kill(&self, resource: ResourceIndex, run: u64) {
         let socket = self.settings.control_socket.clone();
@@ -63,7 +79,13 @@ impl Driver {
     }
 
     /// Up, for this term of the role; or down.
-    pub(crate) fn services(&self, resource: ResourceIndex, term: Option<u64>) {
+    pub(crate) fn services(&mut self, resource: ResourceIndex, term: Option<u64>) {
+        // What leads clients here ends before they find nobody.
+        if term.is_none()
+            && let Some(hook) = self.hooks[resource].take()
+        {
+            hook.abort();
+        }
         let inputs = self.inputs.clone();
         let Some(stack) = self.stacks[resource].clone() else {
             let _ = inputs.send(Input::Services {
@@ -83,5 +105,33 @@ impl Driver {
             };
             let _ = inputs.send(Input::Services { resource, result });
         });
+    }
+
+    /// What is to be run for this term of the role, now that its services are up.
+    pub(crate) fn after_promote(&mut self, resource: ResourceIndex, term: u64) {
+        let (inputs, settings) = (self.inputs.clone(), self.settings.clone());
+        let Some(stack) = self.stacks[resource].clone() else {
+            return;
+        };
+        let task = spawn_local(async move {
+            let ours = &settings.resources[resource];
+            let Some(hook) = &ours.after_promote else {
+                return;
+            };
+            let mut host = stack.lock().await.host().clone();
+            host.term = term;
+            let members = ours.members.iter();
+            let peers: Vec<&str> = members
+                .map(|member| &*settings.peers[member.peer].name)
+                .collect();
+            let result = hook.run(&host, &peers).await;
+            let result = result.map_err(|problem| problem.to_string());
+            let _ = inputs.send(Input::AfterPromote {
+                resource,
+                term,
+                result,
+            });
+        });
+        self.hooks[resource] = Some(task.abort_handle());
     }
 }

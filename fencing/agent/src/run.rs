@@ -12,7 +12,7 @@ use tokio::{
     net::UdpSocket,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot, watch},
-    task::{LocalSet, spawn_local},
+    task::{AbortHandle, LocalSet, spawn_local},
     time::{interval, sleep_until},
 };
 use tracing::{debug, info, warn};
@@ -22,7 +22,7 @@ use twindisk_fencing_core::{
     Action, Agent, Beat, Level, Looking, Operator, PathIndex, PeerIndex, ReplicaView,
     ResourceIndex, Table, Time, as_ms,
 };
-use twindisk_services::{Host, Programs, Progress, Stack};
+use twindisk_services::{Hook, Host, Programs, Progress, Stack, config::Services};
 use twindisk_stonith::{Confirmations, Fencer, SearchPath};
 
 use crate::{
@@ -117,6 +117,12 @@ pub(crate) enum Input {
         resource: ResourceIndex,
         what: String,
     },
+    /// What is run after a promotion has ended.
+    AfterPromote {
+        resource: ResourceIndex,
+        term: u64,
+        result: Result<(), String>,
+    },
     Stored {
         version: u64,
         result: Result<(), String>,
@@ -150,6 +156,8 @@ pub(crate) struct Driver {
     pub(crate) stacks: Table<ResourceIndex, Option<Rc<tokio::sync::Mutex<Stack>>>>,
     /// What each of those is at, also while it is locked.
     pub(crate) progress: Table<ResourceIndex, Option<Progress>>,
+    /// What runs after a promotion.
+    pub(crate) hooks: Table<ResourceIndex, Option<AbortHandle>>,
     pub(crate) told: VecDeque<Told>,
     pub(crate) warnings: Vec<String>,
     pub(crate) tally: Tally,
@@ -222,6 +230,7 @@ async fn live(
         fencers: fencers.collect(),
         stacks: stacks.collect(),
         progress,
+        hooks: settings.resources.iter().map(|_| None).collect(),
         confirmations: confirmations.clone(),
         told: VecDeque::new(),
         warnings: settings.warnings.clone(),
@@ -288,13 +297,11 @@ impl Driver {
                 self.warnings.push(no_automatic_level(fencer.node()));
             }
         }
-        for services in self
-            .settings
-            .resources
-            .iter()
-            .filter_map(|one| one.services.as_ref())
-        {
-            self.warnings.extend(services.lacks());
+        for resource in &self.settings.resources {
+            let services = resource.services.as_ref();
+            let lacks = services.map(Services::lacks).into_iter().flatten();
+            let hook = resource.after_promote.as_ref().and_then(Hook::lacks);
+            self.warnings.extend(lacks.chain(hook));
         }
         for warning in &self.warnings {
             warn!("{warning}");
@@ -394,6 +401,11 @@ impl Driver {
             Input::ServicesEnded { resource, what } => {
                 agent.handle_services_ended(now, resource, &what);
             }
+            Input::AfterPromote {
+                resource,
+                term,
+                result,
+            } => agent.handle_after_promote(now, resource, term, result),
             Input::Stored { version, result } => agent.handle_stored(now, version, result),
             Input::SwitchOver { wish, until, to } => {
                 drop(agent);
@@ -454,26 +466,7 @@ impl Driver {
                 }
             }
             Action::Fence(peer) => self.fence(peer),
-            Action::PowerOn(peer) => {
-                if let Some(fencer) = self.fencers[peer].clone() {
-                    spawn_local(async move {
-                        for told in fencer.power_on().await {
-                            match told.answer {
-                                Ok(()) => info!(
-                                    node = fencer.node(),
-                                    device = told.device,
-                                    "switched on again"
-                                ),
-                                Err(why) => warn!(
-                                    node = fencer.node(),
-                                    device = told.device,
-                                    "not switched on again: {why}"
-                                ),
-                            }
-                        }
-                    });
-                }
-            }
+            Action::PowerOn(peer) => self.power_on(peer),
             Action::Arbiter {
                 resource,
                 known,
@@ -483,6 +476,7 @@ impl Driver {
             Action::Kill { resource, run } => self.kill(resource, run),
             Action::StartServices { resource, term } => self.services(resource, Some(term)),
             Action::StopServices(resource) => self.services(resource, None),
+            Action::AfterPromote { resource, term } => self.after_promote(resource, term),
             Action::Report {
                 level,
                 resource,

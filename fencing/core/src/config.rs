@@ -146,6 +146,8 @@ pub struct ResourceConfig {
     pub members: Table<MemberIndex, MemberConfig>,
     /// Services follow the primary role.
     pub has_services: bool,
+    /// Something is to be run once they are up on a new primary.
+    pub after_promote: bool,
     /// A record of it is kept elsewhere, and grants the next term instead of fencing (R8). Then there is one other node.
     pub arbiter: bool,
     /// Which arbiter the configuration names: its kind, and a digest after a space; empty: a witness, or none.

@@ -286,6 +286,14 @@ pub enum Action {
     },
     /// Bring them down, then call `handle_services`.
     StopServices(ResourceIndex),
+    /// Run what is to be run after a promotion, for this term, then call `handle_after_promote`. End it before services of
+    /// the resource go down.
+    AfterPromote {
+        /// The resource.
+        resource: ResourceIndex,
+        /// The term of the role that its services belong to.
+        term: u64,
+    },
     /// Something that belongs into the event log.
     Report {
         /// How much it matters.

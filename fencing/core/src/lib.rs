@@ -21,6 +21,7 @@ mod memory;
 mod mutants;
 mod no_space;
 mod peer;
+mod promoted;
 mod recovery;
 mod resource;
 mod services;

@@ -9,6 +9,7 @@ use crate::{
     as_ms,
     member::{Asking, Member, Right},
     mutants::Mutant,
+    promoted::Hook,
     recovery::Ends,
     services::Yielded,
     takeover::Answer,
@@ -53,7 +54,9 @@ pub(crate) struct Resource {
     pub(crate) services_not_before: Time,
     /// How they have ended by themselves.
     pub(crate) ends: Ends,
-    /// The same, for those that did not go down.
+    /// How far what is to be run after a promotion is.
+    pub(crate) hook: Hook,
+    /// The same as `services_not_before`, for those that did not go down.
     pub(crate) stop_not_before: Time,
     /// Since when they would be started if those of the other nodes were known to be down (R12).
     pub(crate) held_up: Option<Time>,
@@ -297,6 +300,7 @@ impl Agent {
         }
         self.decide_arbiter(resource);
         self.decide_services(resource);
+        self.decide_hook(resource);
         let state = &self.resources[resource];
         if state.order.is_some() || !state.known || self.now < state.not_before || self.leaving {
             return;

@@ -12,6 +12,7 @@ mod memory;
 mod no_space;
 mod operator;
 mod pair;
+mod promoted;
 mod race;
 mod random;
 mod recovery;

@@ -354,7 +354,7 @@ fn command(raw: &mut Raw) -> Result<Kind, ConfigError> {
     }))
 }
 
-fn runnable(about: &str, words: &[String]) -> Result<(), ConfigError> {
+pub(crate) fn runnable(about: &str, words: &[String]) -> Result<(), ConfigError> {
     if words.first().is_none_or(String::is_empty) {
         return bad(format!("{about}: a command without a program"));
     }

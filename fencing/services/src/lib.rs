@@ -11,6 +11,7 @@
 mod announce;
 pub mod config;
 mod error;
+mod hook;
 mod interface;
 mod kinds;
 pub mod limits;
@@ -22,5 +23,6 @@ mod stack;
 mod state;
 
 pub use error::{Problem, StartError, StillUp, StopError};
+pub use hook::Hook;
 pub use stack::{Host, Programs, Role, Stack};
 pub use state::{Ended, Progress, ServiceState, ServiceStatus};

@@ -18,6 +18,9 @@ pub const ANSWER: Duration = Duration::from_secs(60);
 /// A database has so long for one answer.
 pub const ONE_ANSWER: Duration = Duration::from_secs(3);
 
+/// What is run after a promotion may take so long: it has nothing to wait for.
+pub const HOOK: Duration = Duration::from_secs(60);
+
 /// Whether a process lives is asked so often: it costs a few microseconds.
 pub const DEATH: Duration = Duration::from_millis(250);
 

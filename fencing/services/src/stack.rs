@@ -469,7 +469,7 @@ fn step(environment: &Environment, within: Duration) -> Step<'_> {
 }
 
 /// What every command of a service finds. Some of it also marks its processes, for a forced stop.
-fn environment(host: &Host, service: &str, role: Role) -> Environment {
+pub(crate) fn environment(host: &Host, service: &str, role: Role) -> Environment {
     Environment(vec![
         ("TWINDISK_CLUSTER", host.cluster.clone()),
         ("TWINDISK_RESOURCE", host.resource.clone()),

@@ -227,6 +227,7 @@ impl World {
                         })
                         .collect(),
                     has_services: true,
+                    after_promote: true,
                     arbiter: world.witness.is_some(),
                     arbiter_id: String::new(),
                 })
@@ -436,15 +437,15 @@ impl World {
                 self.of(resource.index(), |world| world.kill_process(number, run));
             }
             Action::StartServices { resource, .. } => {
-                self.of(resource.index(), |world| {
-                    world.work_on_services(number, true)
-                });
+                let at = resource.index();
+                self.of(at, |world| world.work_on_services(number, true));
             }
             Action::StopServices(resource) => {
-                self.of(resource.index(), |world| {
-                    world.work_on_services(number, false)
-                });
+                let at = resource.index();
+                self.of(at, |world| world.work_on_services(number, false));
             }
+            // It ends with the services.
+            Action::AfterPromote { .. } => {}
             Action::Report {
                 level,
                 resource,

@@ -17,6 +17,7 @@ mod hung;
 mod outages;
 mod power_loss;
 mod process_death;
+mod promoted;
 mod proof;
 mod reconnecting;
 mod services;

@@ -113,3 +113,30 @@ fn three_nodes_that_hear_each_other_are_looked_after_in_the_order_that_is_writte
         );
     }
 }
+
+#[test]
+fn what_is_run_after_a_promotion_is_a_program_and_comes_after_services() {
+    let read = |lines: &str| {
+        let text = TEXT.replace("[resource.pair]\n", &format!("[resource.pair]\n{lines}\n"));
+        let config = Config::parse(Path::new("t.toml"), &text).expect("it is right");
+        let node = config.node("alpha").expect("it is there");
+        let settings = Settings::new(&config, node).map_err(|error| error.to_string())?;
+        Ok::<_, String>(
+            settings
+                .core()
+                .resources
+                .iter()
+                .any(|one| one.after_promote),
+        )
+    };
+    assert_eq!(read(""), Ok(false));
+    let hook = "services = []\nafter-promote = [\"/usr/local/bin/tell\", \"it\"]";
+    assert_eq!(read(hook), Ok(true));
+    let alone = read("after-promote = [\"/usr/local/bin/tell\"]").expect_err("what is it after?");
+    assert!(
+        alone.contains("services = []") && alone.contains("t.toml"),
+        "{alone}"
+    );
+    let empty = read("services = []\nafter-promote = []").expect_err("there is nothing to run");
+    assert!(empty.contains("without a program"), "{empty}");
+}

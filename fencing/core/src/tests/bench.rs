@@ -349,9 +349,8 @@ impl Bench {
 
     /// Whether something with these words was reported at that level since the last look; forgets all reports.
     pub(super) fn was_told(&mut self, level: Level, words: &str) -> bool {
-        let told = std::mem::take(&mut self.told);
-        told.iter()
-            .any(|(one, what)| *one == level && what.contains(words))
+        let mut told = std::mem::take(&mut self.told).into_iter();
+        told.any(|(one, what)| one == level && what.contains(words))
     }
 
     /// The newest memory.
@@ -381,6 +380,7 @@ pub(super) fn resource(name: &str) -> ResourceConfig {
         }]
         .into(),
         has_services: false,
+        after_promote: false,
         arbiter: false,
         arbiter_id: String::new(),
     }

@@ -58,6 +58,7 @@ impl Bench {
                     })
                     .collect(),
                 has_services,
+                after_promote: false,
                 arbiter: false,
                 arbiter_id: String::new(),
             }]

@@ -210,6 +210,8 @@ pub struct Resource {
     pub al_extents: Option<usize>,
     /// Services that follow the primary.
     pub services: Option<Section>,
+    /// What is run once they are up on a new primary.
+    pub after_promote: Option<Section>,
     /// In order of the nodes' numbers.
     pub members: Vec<Member>,
 }

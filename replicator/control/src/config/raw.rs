@@ -79,6 +79,7 @@ pub(super) struct RawResource {
     pub(super) al_extents: Option<Spanned<i64>>,
     pub(super) nbd: Option<Spanned<OneOrMany>>,
     pub(super) services: Option<Spanned<toml::Value>>,
+    pub(super) after_promote: Option<Spanned<toml::Value>>,
     #[serde(default)]
     pub(super) on: BTreeMap<Text, RawMember>,
 }
@@ -180,6 +181,7 @@ const RESOURCE_KEYS: &[&str] = &[
     "al-extents",
     "nbd",
     "services",
+    "after-promote",
     "on",
 ];
 const MEMBER_KEYS: &[&str] = &["backing", "io", "metadata", "nbd", "protocol"];

@@ -295,6 +295,7 @@ impl Source<'_> {
                 .map(|given| self.count(Some(given), 0, 16..=1 << 20))
                 .transpose()?,
             services: self.section(raw.services.as_ref()),
+            after_promote: self.section(raw.after_promote.as_ref()),
             members,
         })
     }

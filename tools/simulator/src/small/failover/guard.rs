@@ -92,6 +92,7 @@ impl Guard {
                 }]
                 .into(),
                 has_services: true,
+                after_promote: true,
                 arbiter: false,
                 arbiter_id: String::new(),
             }]

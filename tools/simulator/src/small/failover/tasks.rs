@@ -69,8 +69,15 @@ impl Failover {
                 guard.services = true;
                 guard.tasks.push(Task::Services(true));
             }
+            // It ends when the services do.
+            Action::AfterPromote { .. } if !guard.services => {
+                return Err(format!("node {number} tells that it serves, and does not"));
+            }
             Action::StopServices(_) => guard.tasks.push(Task::Services(false)),
-            Action::Kill { .. } | Action::Report { .. } | Action::Arbiter { .. } => {}
+            Action::AfterPromote { .. }
+            | Action::Kill { .. }
+            | Action::Report { .. }
+            | Action::Arbiter { .. } => {}
         }
         Ok(())
     }
