@@ -169,14 +169,21 @@ impl PostgreSql {
         self.ask(&lock).await
     }
 
-    /// Asks as a client would (pg_isready(1)).
+    /// Asks as a client would (pg_isready(1)), once it says of itself that it is ready: until then the question takes time from
+    /// the recovery.
     async fn ask(&self, lock: &Lock) -> Result<ServiceState, Problem> {
+        let starts = || Ok(ServiceState::Unknown(STARTS.to_owned()));
+        if lock.status == "starting" {
+            self.silent.set(None);
+            return starts();
+        }
         let (Some(host), Some(port)) = (&lock.host, lock.port) else {
-            return Ok(if lock.status == "ready" {
-                ServiceState::Up // It listens nowhere.
+            // It listens nowhere, or has not come so far.
+            return if lock.status.is_empty() {
+                starts()
             } else {
-                ServiceState::Unknown(STARTS.to_owned())
-            });
+                Ok(ServiceState::Up)
+            };
         };
         let cluster = self.cluster().await?;
         let seconds = limits::ONE_ANSWER.as_secs().to_string();
