@@ -102,6 +102,11 @@ impl Namespaces {
         &self.clients
     }
 
+    /// Where clients find a node, besides the virtual address.
+    pub(crate) fn at_clients(node: &str) -> String {
+        to_clients(node)[0].clone()
+    }
+
     /// The namespace of a node.
     pub(crate) fn of(&self, node: &str) -> &str {
         &self.nodes[usize::from(node == BETA)]

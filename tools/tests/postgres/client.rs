@@ -23,16 +23,21 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// A client in the network of the clients.
 pub(crate) fn psql(namespace: &str, bin: &Path) -> Command {
+    // Who talks to a host that is gone hears nothing: these say how long to wait for that.
+    let to = format!(
+        "host={VIRTUAL_IP} connect_timeout=2 tcp_user_timeout=2000 keepalives_idle=1 keepalives_interval=1 keepalives_count=2"
+    );
+    psql_to(namespace, bin, &to)
+}
+
+/// The same, by another way.
+pub(crate) fn psql_to(namespace: &str, bin: &Path, to: &str) -> Command {
     let mut command = Command::new("ip");
     command
         .args(["netns", "exec", namespace])
         .arg(bin.join("psql"))
         .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d"])
-        // Who talks to a host that is gone hears nothing: these say how long to wait for that.
-        .arg(format!(
-            "host={VIRTUAL_IP} user=postgres dbname=postgres connect_timeout=2 tcp_user_timeout=2000 \
-             keepalives_idle=1 keepalives_interval=1 keepalives_count=2"
-        ));
+        .arg(format!("user=postgres dbname=postgres {to}"));
     command
 }
 

@@ -15,6 +15,7 @@ mod image;
 mod links;
 mod losses;
 mod outages;
+mod patience;
 mod power;
 mod processes;
 mod services;

@@ -14,7 +14,7 @@ use crate::{
     client::{Clients, psql},
     harness::{
         LOOK,
-        arena::{Arena, Plan, What},
+        arena::{Arena, CONFIG, Plan, What},
         cluster::{ALPHA, BETA},
         eventually,
         host::{self, Host},
@@ -39,6 +39,9 @@ const PROGRAMS: &[&str] = &[
 
 /// Where nothing stops as it should, and a node is shot in the end, it takes the time of all these attempts.
 const LONGEST: Duration = Duration::from_secs(180);
+
+/// Where an agent answers HTTP.
+pub(crate) const HTTP: u16 = 7791;
 
 /// Two nodes, and the clients.
 pub(crate) struct Site {
@@ -86,6 +89,7 @@ impl Site {
             members: Some([member(&disks[0]), member(&disks[1])]),
             ..Plan::default()
         });
+        answer_http(&arena);
         let dir = arena.cluster.dir.path().to_owned();
         image::open_to_all(&dir);
         std::fs::create_dir(services::run(&dir)).expect("a folder");
@@ -111,6 +115,11 @@ impl Site {
         site.clients.start(&clients, &site.bin);
         site.until_served(Instant::now());
         Some(site)
+    }
+
+    /// Where PostgreSQL's programs are.
+    pub(crate) fn bin(&self) -> &Path {
+        &self.bin
     }
 
     pub(crate) fn namespaces(&self) -> &Namespaces {
@@ -237,7 +246,7 @@ impl Site {
     }
 
     /// What the server answers. It must.
-    fn ask(&self, sql: &str) -> String {
+    pub(crate) fn ask(&self, sql: &str) -> String {
         eventually(
             "the server answers",
             || self.logs(),
@@ -320,6 +329,19 @@ impl Site {
         }
         text
     }
+}
+
+/// The agents tell proxies which node is primary, where the clients are.
+fn answer_http(arena: &Arena) {
+    let path = arena.cluster.path(CONFIG);
+    let mut text = std::fs::read_to_string(&path).expect("the configuration");
+    for node in [ALPHA, BETA] {
+        let table = format!("[nodes.{node}]\n");
+        let address = Namespaces::at_clients(node);
+        let key = format!("{table}http = \"{address}:{HTTP}\"\n");
+        text = text.replace(&table, &key);
+    }
+    std::fs::write(&path, text).expect("the configuration");
 }
 
 /// What clients see of a disk; the rest is metadata.
