@@ -15,7 +15,8 @@
 //! at a peer's address sees the dialer's identity (hashes and numbers, no names) and one proof, against which a weak
 //! secret could be tried: hence [`Secret::MIN_BYTES`].
 //!
-//! It does not protect what follows: one who can alter packets in flight needs no secret afterwards. TLS does that.
+//! It does not protect what follows: one who can alter packets in flight needs no secret afterwards. TLS does that,
+//! and then the proofs cover the TLS channel as well ([`Channel::Tls`]): both ends hold the same one, or both see it.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod dialer;
@@ -39,6 +40,25 @@ pub const PROTOCOL_VERSIONS: RangeInclusive<u16> = 1..=1;
 
 /// Random bytes that make each connection's proofs unlike any other's.
 pub type Nonce = [u8; 32];
+
+/// What carries the handshake and what follows it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// Nothing that could be told from another connection.
+    Clear,
+    /// TLS 1.3, named by its exporter (`tls-exporter` of RFC 9266): no two channels have the same, whoever may stand
+    /// between.
+    Tls([u8; 32]),
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Clear => "Clear",
+            Self::Tls(_) => "Tls(not shown)",
+        })
+    }
+}
 
 /// What a node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,6 +239,12 @@ pub enum AuthError {
         /// What it calls itself.
         node: NodeId,
     },
+    /// Each end has a TLS channel of its own.
+    #[error(
+        "the TLS channel is not the same on both sides: somebody stands between them (a proxy that ends TLS, or an \
+         attacker); connect the nodes directly, and look for who answers at their addresses"
+    )]
+    OtherChannel,
     /// The handshake is over, well or not.
     #[error("the handshake with this peer is over; no more bytes are taken")]
     Over,

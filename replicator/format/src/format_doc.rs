@@ -68,7 +68,7 @@ fn byte_tables_are_true() {
         node flags receipt_kind receipt_about conflict standing reserved base receipt_term receipt_epoch receipt_boot
         conflict_newest seen seen_run);
     check_layout!("Generation", GenerationLayout: term id node reserved);
-    check_layout!("Hello", HelloLayout: magic oldest newest reserved nonce);
+    check_layout!("Hello", HelloLayout: magic oldest newest channel nonce);
     check_layout!("Frame header", RawHeader:
         magic kind flags reserved payload_len payload_crc seq depends_on term stable start count
         chain);

@@ -9,7 +9,9 @@ use zerocopy::{FromZeros, IntoBytes, U32};
 
 use crate::{
     activity_log::AlPage,
-    auth::{AuthError, Dialer, HELLO_BYTES, IDENTITY_BYTES, Link, Listener, Local, Secret},
+    auth::{
+        AuthError, Channel, Dialer, HELLO_BYTES, IDENTITY_BYTES, Link, Listener, Local, Secret,
+    },
     bitmap::{decode_bitmap_page, encode_bitmap_page},
     codec,
     ids::{BootId, ClusterId, NodeId, ResourceId, Slot},
@@ -129,7 +131,7 @@ type Answers = Result<Vec<u8>, AuthError>;
 
 fn listen(bytes: &[u8], size: usize) -> Answers {
     let directory = |link: Link| (link == LINK).then(secret);
-    let mut listener = Listener::new(local(LISTENER), directory, [1; 32]);
+    let mut listener = Listener::new(local(LISTENER), directory, [1; 32], Channel::Clear);
     let mut answers = Vec::new();
     for piece in bytes.chunks(size) {
         let progress = listener.handle_bytes(piece)?;
@@ -150,7 +152,8 @@ fn dial(bytes: &[u8], size: usize) -> Answers {
         peer: LISTENER,
         ..LINK
     };
-    let (mut dialer, begin) = Dialer::new(local(LINK.peer), link, secret(), [2; 32]);
+    let (mut dialer, begin) =
+        Dialer::new(local(LINK.peer), link, secret(), [2; 32], Channel::Clear);
     let mut answers = begin.send;
     for piece in bytes.chunks(size) {
         let progress = dialer.handle_bytes(piece)?;

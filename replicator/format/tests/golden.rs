@@ -9,7 +9,7 @@ use std::{env, fmt::Write, fs, path::PathBuf};
 
 use twindisk_format::{
     activity_log::AlPage,
-    auth::{Dialer, Link, Listener, Local, Secret, Session},
+    auth::{Channel, Dialer, Link, Listener, Local, Secret, Session},
     binding::Binding,
     bitmap::{decode_bitmap_page, encode_bitmap_page},
     checksum::{block_crc, payload_crc},
@@ -429,9 +429,10 @@ fn handshake_bytes() {
         resource: RESOURCE,
         peer: NodeId(peer),
     };
-    let (mut dialer, begin) = Dialer::new(local(1, 11), link(2), secret(), [0xd1; 32]);
+    let (mut dialer, begin) =
+        Dialer::new(local(1, 11), link(2), secret(), [0xd1; 32], Channel::Clear);
     let directory = |asked| (asked == link(1)).then(secret);
-    let mut listener = Listener::new(local(2, 22), directory, [0x11; 32]);
+    let mut listener = Listener::new(local(2, 22), directory, [0x11; 32], Channel::Clear);
     golden("auth_1_dialer_hello", &begin.send);
     let hello = listener.handle_bytes(&begin.send).unwrap();
     golden("auth_2_listener_hello", &hello.send);

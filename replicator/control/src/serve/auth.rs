@@ -6,8 +6,8 @@ use tokio::{
 };
 use twindisk_format::{
     auth::{
-        AuthError, Dialer, HELLO_BYTES, Link, Listener, Local, Nonce, PROTOCOL_VERSIONS, Progress,
-        Secret, Session,
+        AuthError, Channel, Dialer, HELLO_BYTES, Link, Listener, Local, Nonce, PROTOCOL_VERSIONS,
+        Progress, Secret, Session,
     },
     ids::{BootId, NodeId, ResourceId},
 };
@@ -73,7 +73,13 @@ pub(crate) async fn dial(
 ) -> Result<Proved, String> {
     let link = Link { resource, peer };
     let local = identity.local.clone();
-    let (mut dialer, first) = Dialer::new(local, link, identity.secret.clone(), nonce()?);
+    let (mut dialer, first) = Dialer::new(
+        local,
+        link,
+        identity.secret.clone(),
+        nonce()?,
+        Channel::Clear,
+    );
     exchange(socket, first, |bytes| dialer.handle_bytes(bytes)).await
 }
 
@@ -84,7 +90,7 @@ pub(crate) async fn welcome(
     shared: impl Fn(Link) -> bool,
 ) -> Result<Proved, String> {
     let directory = |link| shared(link).then(|| identity.secret.clone());
-    let mut listener = Listener::new(identity.local.clone(), directory, nonce()?);
+    let mut listener = Listener::new(identity.local.clone(), directory, nonce()?, Channel::Clear);
     let first = Progress {
         need: HELLO_BYTES,
         ..Progress::default()

@@ -2,8 +2,8 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use super::{
-    Agreed, AuthError, Inbox, Link, Local, Nonce, Progress, Secret, Session, check_cluster,
-    common_version,
+    Agreed, AuthError, Channel, Inbox, Link, Local, Nonce, Progress, Secret, Session,
+    check_cluster, common_version,
     messages::{HELLO_BYTES, Hello, IDENTITY_BYTES, Identity, Role, Transcript},
     session,
 };
@@ -16,14 +16,21 @@ pub struct Dialer {
     secret: Secret,
     inbox: Inbox,
     hello: Hello,
+    channel: Channel,
     state: Dialing,
 }
 
 impl Dialer {
     /// Begins; the progress holds the first bytes to send. `nonce` must be random and new.
     #[must_use]
-    pub fn new(local: Local, link: Link, secret: Secret, nonce: Nonce) -> (Self, Progress) {
-        let hello = Hello::new(&local.versions, nonce);
+    pub fn new(
+        local: Local,
+        link: Link,
+        secret: Secret,
+        nonce: Nonce,
+        channel: Channel,
+    ) -> (Self, Progress) {
+        let hello = Hello::new(&local.versions, nonce, channel);
         let progress = Progress {
             send: hello.to_bytes(),
             need: HELLO_BYTES,
@@ -35,6 +42,7 @@ impl Dialer {
             secret,
             inbox: Inbox::default(),
             hello,
+            channel,
             state: Dialing::Hello,
         };
         (dialer, progress)
@@ -90,7 +98,10 @@ impl Dialer {
     fn greet(&self, message: &[u8; HELLO_BYTES]) -> Result<(Transcript, u16), AuthError> {
         let theirs = Hello::from_bytes(message)?;
         let version = common_version(&self.local.versions, &theirs.versions())?;
-        let transcript = Transcript::new(&self.hello, &theirs);
+        if !theirs.hints_at(self.channel) {
+            return Err(AuthError::OtherChannel);
+        }
+        let transcript = Transcript::new(&self.hello, &theirs, self.channel);
         Ok((transcript, version))
     }
 

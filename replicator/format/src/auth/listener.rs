@@ -2,8 +2,8 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use super::{
-    Agreed, AuthError, Inbox, Link, Local, Nonce, Progress, Secret, Session, check_cluster,
-    common_version,
+    Agreed, AuthError, Channel, Inbox, Link, Local, Nonce, Progress, Secret, Session,
+    check_cluster, common_version,
     messages::{HELLO_BYTES, Hello, IDENTITY_BYTES, Identity, Role, Transcript},
     session,
 };
@@ -15,20 +15,31 @@ pub struct Listener<D> {
     directory: D,
     inbox: Inbox,
     nonce: Nonce,
+    channel: Channel,
+    other_channel: bool,
     state: Listening,
 }
 
 impl<D: FnMut(Link) -> Option<Secret>> Listener<D> {
     /// Waits for a dialer's first [`HELLO_BYTES`]. `nonce` must be random and new.
     #[must_use]
-    pub fn new(local: Local, directory: D, nonce: Nonce) -> Self {
+    pub fn new(local: Local, directory: D, nonce: Nonce, channel: Channel) -> Self {
         Self {
             local,
             directory,
             inbox: Inbox::default(),
             nonce,
+            channel,
+            other_channel: false,
             state: Listening::Hello,
         }
+    }
+
+    /// The dialer's hello came from another TLS channel than it arrived on. The listener answers it all the same, so
+    /// that the dialer sees it too and ends there: this is then the reason why nothing more came.
+    #[must_use]
+    pub const fn sees_other_channel(&self) -> bool {
+        self.other_channel
     }
 
     /// Takes bytes of the dialer in any portions.
@@ -48,10 +59,11 @@ impl<D: FnMut(Link) -> Option<Secret>> Listener<D> {
                     };
                     let theirs = Hello::from_bytes(&message)?;
                     let version = common_version(&self.local.versions, &theirs.versions())?;
-                    let ours = Hello::new(&self.local.versions, self.nonce);
+                    self.other_channel = !theirs.hints_at(self.channel);
+                    let ours = Hello::new(&self.local.versions, self.nonce, self.channel);
                     progress.send.extend(ours.to_bytes());
                     self.state = Listening::Proof {
-                        transcript: Transcript::new(&theirs, &ours),
+                        transcript: Transcript::new(&theirs, &ours, self.channel),
                         version,
                     };
                 }
@@ -99,6 +111,9 @@ impl<D: FnMut(Link) -> Option<Secret>> Listener<D> {
             &theirs,
             &proof,
         );
+        if self.other_channel {
+            return Err(AuthError::OtherChannel);
+        }
         check_cluster(&self.local, &theirs)?;
         if theirs.peer != me {
             let wanted = theirs.peer;

@@ -10,7 +10,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, LE, U16, U64, U128, Unaligned};
 
-use super::{AuthError, Link, Local, Nonce, Secret};
+use super::{AuthError, Channel, Link, Local, Nonce, Secret};
 use crate::ids::{BootId, ClusterId, NodeId, ResourceId};
 
 /// Bytes of the first message of each side.
@@ -41,14 +41,23 @@ impl Role {
 pub(super) struct Hello(HelloLayout);
 
 impl Hello {
-    pub(super) const fn new(versions: &RangeInclusive<u16>, nonce: Nonce) -> Self {
+    pub(super) fn new(versions: &RangeInclusive<u16>, nonce: Nonce, channel: Channel) -> Self {
         Self(HelloLayout {
             magic: MAGIC,
             oldest: U16::new(*versions.start()),
             newest: U16::new(*versions.end()),
-            reserved: [0; 4],
+            channel: hint(channel),
             nonce,
         })
+    }
+
+    /// Whether the sender speaks of this channel. It proves nothing, the proofs do; it tells who stands between from who has
+    /// another secret. In the clear anything is taken, and proven.
+    pub(super) fn hints_at(&self, channel: Channel) -> bool {
+        match channel {
+            Channel::Clear => true,
+            Channel::Tls(_) => self.0.channel == hint(channel),
+        }
     }
 
     pub(super) fn to_bytes(self) -> Vec<u8> {
@@ -65,7 +74,6 @@ impl Hello {
                 what: "its oldest version is above its newest",
             });
         }
-        // `reserved` is not checked: a later version may use it, and it is part of what is proven.
         Ok(Self(layout))
     }
 
@@ -131,15 +139,18 @@ impl Identity {
     }
 }
 
-/// Everything said on the connection so far: what the next proof is about.
+/// Everything said on the connection so far, and what it was said on: what the next proof is about.
 #[derive(Clone, Debug)]
-pub(super) struct Transcript(Vec<u8>);
+pub(super) struct Transcript {
+    said: Vec<u8>,
+    channel: Channel,
+}
 
 impl Transcript {
-    pub(super) fn new(dialer: &Hello, listener: &Hello) -> Self {
+    pub(super) fn new(dialer: &Hello, listener: &Hello, channel: Channel) -> Self {
         let mut said = dialer.to_bytes();
         said.extend(listener.to_bytes());
-        Self(said)
+        Self { said, channel }
     }
 
     /// The second message of `role`, which is part of the transcript from now on.
@@ -166,25 +177,39 @@ impl Transcript {
 
     /// What the chain of headers sent by `sender` starts from.
     pub(super) fn chain_seed(&self, secret: &Secret, sender: Role) -> u32 {
-        let key = mac(secret.bytes(), &[SESSION_LABEL, &self.0]);
+        let key = mac(secret.bytes(), &[SESSION_LABEL, &self.said]);
         let seed = mac(&key, &[CHAIN_LABEL, &[sender as u8]]);
         let [a, b, c, d, ..] = seed;
         u32::from_le_bytes([a, b, c, d])
     }
 
     fn proof(&self, secret: &Secret, role: Role, identity: &IdentityLayout) -> Proof {
-        let parts = [
-            PROOF_LABEL,
-            &[role as u8],
-            self.0.as_slice(),
-            identity.as_bytes(),
-        ];
-        mac(secret.bytes(), &parts)
+        let role = [role as u8];
+        let (said, identity) = (self.said.as_slice(), identity.as_bytes());
+        match &self.channel {
+            Channel::Clear => mac(secret.bytes(), &[PROOF_LABEL, &role, said, identity]),
+            // The channel is said to nobody: each end takes its own.
+            Channel::Tls(channel) => mac(
+                secret.bytes(),
+                &[TLS_PROOF_LABEL, &role, channel, said, identity],
+            ),
+        }
     }
 
     fn add(&mut self, identity: &IdentityLayout, proof: &Proof) {
-        self.0.extend_from_slice(identity.as_bytes());
-        self.0.extend_from_slice(proof);
+        self.said.extend_from_slice(identity.as_bytes());
+        self.said.extend_from_slice(proof);
+    }
+}
+
+/// What a hello says of its channel.
+fn hint(channel: Channel) -> [u8; 4] {
+    match channel {
+        Channel::Clear => [0; 4],
+        Channel::Tls(channel) => {
+            let [a, b, c, d, ..] = mac(&channel, &[HINT_LABEL]);
+            [a, b, c, d]
+        }
     }
 }
 
@@ -203,7 +228,7 @@ pub(crate) struct HelloLayout {
     pub(crate) magic: [u8; 8],
     pub(crate) oldest: U16<LE>,
     pub(crate) newest: U16<LE>,
-    pub(crate) reserved: [u8; 4],
+    pub(crate) channel: [u8; 4],
     pub(crate) nonce: Nonce,
 }
 
@@ -228,6 +253,8 @@ pub(crate) struct IdentityMessage {
 
 const MAGIC: [u8; 8] = *b"TWDKPEER";
 const PROOF_LABEL: &[u8] = b"twindisk proof\0";
+const TLS_PROOF_LABEL: &[u8] = b"twindisk proof over tls\0";
+const HINT_LABEL: &[u8] = b"twindisk channel\0";
 const SESSION_LABEL: &[u8] = b"twindisk session\0";
 const CHAIN_LABEL: &[u8] = b"twindisk chain\0";
 

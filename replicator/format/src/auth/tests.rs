@@ -30,7 +30,7 @@ fn link(peer: NodeId) -> Link {
 }
 
 fn dialer(local: Local) -> (Dialer, Progress) {
-    Dialer::new(local, link(LISTENER), secret(9), [3; 32])
+    Dialer::new(local, link(LISTENER), secret(9), [3; 32], Channel::Clear)
 }
 
 /// Knows the secret of the link to the dialer only.
@@ -39,6 +39,7 @@ fn listener(local: Local) -> Listener<impl FnMut(Link) -> Option<Secret>> {
         local,
         |asked| (asked == link(DIALER)).then(|| secret(9)),
         [4; 32],
+        Channel::Clear,
     )
 }
 
@@ -175,7 +176,13 @@ fn the_log_says_what_is_wrong() {
         }
     );
 
-    let other = Dialer::new(local(DIALER), link(LISTENER), secret(8), [3; 32]);
+    let other = Dialer::new(
+        local(DIALER),
+        link(LISTENER),
+        secret(8),
+        [3; 32],
+        Channel::Clear,
+    );
     let (who, error) = refusal(other, local(LISTENER));
     assert_eq!(
         (who, error),
@@ -196,10 +203,10 @@ fn the_log_says_what_is_wrong() {
 fn the_dialer_refuses_who_it_did_not_dial() {
     let wrong = |local: Local, peer: NodeId, resource: ResourceId| {
         let (mut dialer, begin) = dialer(self::local(DIALER));
-        let theirs = Hello::new(&local.versions, [4; 32]);
+        let theirs = Hello::new(&local.versions, [4; 32], Channel::Clear);
         let proof = dialer.handle_bytes(&theirs.to_bytes()).unwrap().send;
         let ours = Hello::from_bytes(begin.send.as_slice().try_into().unwrap()).unwrap();
-        let mut transcript = Transcript::new(&ours, &theirs);
+        let mut transcript = Transcript::new(&ours, &theirs, Channel::Clear);
         let (identity, said) = Identity::from_bytes(proof.as_slice().try_into().unwrap()).unwrap();
         assert!(transcript.verify(&secret(9), Role::Dialer, &identity, &said));
         let answer = Identity::new(&local, Link { resource, peer });
@@ -247,9 +254,10 @@ fn reflection_fails() {
         dialer.handle_bytes(&proof),
         Err(AuthError::WrongSecret { node })
     );
-    let hello = Hello::new(&(1..=1), [1; 32]);
+    let hello = Hello::new(&(1..=1), [1; 32], Channel::Clear);
     let identity = Identity::new(&local(DIALER), link(LISTENER));
-    let proof_as = |role| Transcript::new(&hello, &hello).prove(&secret(9), role, &identity);
+    let proof_as =
+        |role| Transcript::new(&hello, &hello, Channel::Clear).prove(&secret(9), role, &identity);
     assert_ne!(proof_as(Role::Dialer), proof_as(Role::Listener));
 }
 
@@ -261,7 +269,7 @@ fn replay_fails_on_both_ends() {
     run(pair.0, pair.1, |_, message| heard.push(message.clone())).unwrap();
 
     let lookup = |asked: Link| (asked == link(DIALER)).then(|| secret(9));
-    let mut listener = Listener::new(local(LISTENER), lookup, [5; 32]);
+    let mut listener = Listener::new(local(LISTENER), lookup, [5; 32], Channel::Clear);
     listener.handle_bytes(&heard[0]).unwrap();
     let node = DIALER;
     assert_eq!(
@@ -269,7 +277,13 @@ fn replay_fails_on_both_ends() {
         Err(AuthError::WrongSecret { node })
     );
 
-    let (mut dialer, _) = Dialer::new(local(DIALER), link(LISTENER), secret(9), [6; 32]);
+    let (mut dialer, _) = Dialer::new(
+        local(DIALER),
+        link(LISTENER),
+        secret(9),
+        [6; 32],
+        Channel::Clear,
+    );
     dialer.handle_bytes(&heard[1]).unwrap();
     let node = LISTENER;
     assert_eq!(
@@ -278,10 +292,75 @@ fn replay_fails_on_both_ends() {
     );
 }
 
+fn over(
+    ours: Channel,
+    theirs: Channel,
+) -> (
+    Dialer,
+    Progress,
+    Listener<impl FnMut(Link) -> Option<Secret>>,
+) {
+    let (dialer, begin) = Dialer::new(local(DIALER), link(LISTENER), secret(9), [3; 32], ours);
+    let lookup = |asked: Link| (asked == link(DIALER)).then(|| secret(9));
+    let listener = Listener::new(local(LISTENER), lookup, [4; 32], theirs);
+    (dialer, begin, listener)
+}
+
+/// The proofs cover the TLS channel: whoever relays the messages from one channel to another, with the hints mended or
+/// not, gets nowhere, and one whose end is in the clear neither.
+#[test]
+fn the_channel_is_part_of_the_proof() {
+    let (one, other) = (Channel::Tls([1; 32]), Channel::Tls([2; 32]));
+    let (dialer, begin, listener) = over(one, one);
+    run((dialer, begin), listener, |_, _| ()).unwrap();
+
+    let (mut dialer, begin, mut listener) = over(one, other);
+    let hello = listener.handle_bytes(&begin.send).unwrap();
+    assert!(listener.sees_other_channel());
+    let error = dialer.handle_bytes(&hello.send).unwrap_err();
+    assert_eq!(error, AuthError::OtherChannel);
+    assert!(error.to_string().contains("somebody stands between them"));
+    let error = listener.handle_bytes(&[0; IDENTITY_BYTES]).unwrap_err();
+    assert_eq!(error, AuthError::OtherChannel);
+
+    // Hints that are mended on the way are part of what was said, and said wrong.
+    let hint = |channel| Hello::new(&(1..=1), [0; 32], channel).to_bytes()[12..16].to_vec();
+    let refused = ("listener", AuthError::WrongSecret { node: DIALER });
+    for (ours, theirs) in [(one, other), (one, Channel::Clear), (Channel::Clear, one)] {
+        let (dialer, begin, listener) = over(ours, theirs);
+        let mended = run((dialer, begin), listener, |number, message| match number {
+            0 => message[12..16].copy_from_slice(&hint(theirs)),
+            1 => message[12..16].copy_from_slice(&hint(ours)),
+            _ => {}
+        });
+        assert_eq!(mended.unwrap_err(), refused, "{ours:?} {theirs:?}");
+    }
+
+    // Of two channels with the same hint nothing but the proof knows that they are two.
+    let mut seen = std::collections::HashMap::new();
+    let (one, other) = (0..=u64::MAX)
+        .find_map(|number| {
+            let mut channel = [0; 32];
+            channel[..8].copy_from_slice(&number.to_le_bytes());
+            let same = seen.insert(hint(Channel::Tls(channel)), channel)?;
+            Some((Channel::Tls(same), Channel::Tls(channel)))
+        })
+        .unwrap();
+    let (dialer, begin, listener) = over(one, other);
+    let relayed = run((dialer, begin), listener, |_, _| ());
+    assert_eq!(relayed.unwrap_err(), refused);
+}
+
 /// A listener that lets nobody in says nothing but its hello.
 #[test]
 fn the_unproven_get_no_answer() {
-    let other = Dialer::new(local(DIALER), link(LISTENER), secret(8), [3; 32]);
+    let other = Dialer::new(
+        local(DIALER),
+        link(LISTENER),
+        secret(8),
+        [3; 32],
+        Channel::Clear,
+    );
     let mut answers = Vec::new();
     run(other, listener(local(LISTENER)), |number, message| {
         if number % 2 == 1 {
