@@ -105,6 +105,8 @@ pub struct PeerLink {
     pub session: twindisk_format::auth::Session,
     /// Bytes that were read past the authentication.
     pub leftover: Vec<u8>,
+    /// What everything on the socket goes through, when it is TLS: TLS 1.3, after its handshake.
+    pub tls: Option<Box<rustls::Connection>>,
 }
 
 /// Takes what a resource's thread has to tell. Called on that thread: it must not block.

@@ -34,6 +34,17 @@ pub(crate) const LINK_RECEIVE_BYTES: usize = 128 * 1024;
 /// received in place.
 pub(crate) const LARGE_RECEIVE_BYTES: usize = 16 * 1024;
 
+/// Ciphertext that one receive on a link with TLS asks for: several records, and little enough to be decrypted while the
+/// next one comes.
+pub(crate) const TLS_RECEIVE_BYTES: usize = 128 * 1024;
+
+/// Bytes that are encrypted for one send: whole records (16 KiB), and the peer decrypts them while the next ones are
+/// encrypted.
+pub(crate) const TLS_SEND_BYTES: usize = 128 * 1024;
+
+/// Pieces that are encrypted for one send.
+pub(crate) const TLS_SEND_PIECES: usize = 64;
+
 /// Frames or replies in one `sendmsg`: each has at most two pieces, and the kernel takes 1024 (`UIO_MAXIOV`).
 pub(crate) const MAX_SEND_BATCH: usize = 256;
 

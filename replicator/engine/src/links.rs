@@ -5,6 +5,7 @@
 
 mod link;
 mod receive;
+mod tls;
 mod transmit;
 
 use std::{collections::VecDeque, time::Duration};
@@ -161,6 +162,8 @@ impl Links {
                 State::Draining { .. } if link.queue.is_empty() && link.batch.is_empty() => {
                     // The peer reads to the end and closes its side.
                     link.say_end();
+                    // With TLS the end has words.
+                    self.transmit(slot, context);
                 }
                 State::Open | State::Draining { .. } | State::Dead => {}
             }

@@ -2,6 +2,8 @@
 //!
 //! Payload bytes are never copied. Each socket has one batch, and at most one send under way.
 
+use std::io::IoSlice;
+
 use io_uring::opcode;
 use twindisk_core::BufId;
 
@@ -65,6 +67,11 @@ impl SendBatch {
         self.bytes == 0
     }
 
+    /// Bytes of the whole batch.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether another frame or reply with `pieces` payloads may be added.
     pub(crate) const fn has_room(&self, pieces: usize) -> bool {
         self.units < MAX_SEND_BATCH
@@ -115,6 +122,35 @@ impl SendBatch {
         assert!(!self.under_way, "the kernel is reading this batch");
         self.bytes += len;
         self.pieces.push(Piece::Payload { buf, at, len });
+    }
+
+    /// Where the bytes behind the first `skip` are, `most` of them at most and as many pieces as fit; says how many there
+    /// are.
+    pub(crate) fn slices<'a>(
+        &'a self,
+        buffers: &'a Buffers,
+        (mut skip, mut most): (usize, usize),
+        into: &mut [IoSlice<'a>],
+    ) -> usize {
+        let mut count = 0;
+        for piece in &self.pieces {
+            let bytes = match *piece {
+                Piece::Small { at, len } => &self.small[at..at + len],
+                Piece::Payload { buf, at, len } => buffers.bytes(buf, at, len),
+            };
+            if skip >= bytes.len() {
+                skip -= bytes.len();
+                continue;
+            }
+            let bytes = &bytes[skip..];
+            let bytes = &bytes[..bytes.len().min(most)];
+            if bytes.is_empty() || count == into.len() {
+                break;
+            }
+            into[count] = IoSlice::new(bytes);
+            (count, skip, most) = (count + 1, 0, most - bytes.len());
+        }
+        count
     }
 
     /// Sends what is in the batch, or what is left of it.

@@ -42,16 +42,20 @@ impl Window {
 
     /// Room for the next receive: at most `most` bytes. Nothing else may touch the window until `received`.
     pub(crate) fn room(&mut self, most: usize) -> (NonNull<u8>, usize) {
+        let room = self.room_mut(most);
+        let address = NonNull::new(room.as_mut_ptr()).expect("a slice has an address");
+        (address, room.len())
+    }
+
+    /// The same for bytes that are put there at once.
+    pub(crate) fn room_mut(&mut self, most: usize) -> &mut [u8] {
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
         let room = &mut self.bytes[self.end..];
         let len = room.len().min(most);
-        (
-            NonNull::new(room.as_mut_ptr()).expect("a slice has an address"),
-            len,
-        )
+        &mut room[..len]
     }
 
     pub(crate) fn received(&mut self, len: usize) {

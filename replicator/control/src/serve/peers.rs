@@ -163,6 +163,7 @@ fn hand_over(
         socket: socket.into_std().map_err(|error| error.to_string())?.into(),
         session: proved.session,
         leftover: proved.leftover,
+        tls: None,
     };
     peer.handed_over();
     replica.send(Input::Peer(link))

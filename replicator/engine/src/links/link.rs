@@ -13,7 +13,7 @@ use twindisk_format::{
     wire::{ChainDecoder, ChainEncoder, Header},
 };
 
-use super::Context;
+use super::{Context, tls::Tls};
 use crate::{
     PeerLink,
     limits::LINK_READAHEAD_BYTES,
@@ -43,6 +43,8 @@ pub(super) struct Link {
     pub(super) receive: Option<Target>,
     /// The last payload was large.
     pub(super) large: bool,
+    /// Everything goes through it, if it is there.
+    pub(super) tls: Option<Tls>,
     end_said: bool,
 }
 
@@ -98,6 +100,8 @@ pub(super) enum Target {
     Window,
     /// Into the frame's buffer.
     Payload,
+    /// Ciphertext, to be decrypted into either.
+    Tls,
 }
 
 impl Link {
@@ -124,18 +128,22 @@ impl Link {
             receiving: Receiving::Header,
             receive: None,
             large: false,
+            tls: link.tls.map(Tls::new),
             end_said: false,
         })
     }
 
     /// Ends both directions; what is under way ends with them.
-    pub(super) fn shut_down(&self) {
+    pub(super) fn shut_down(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.say_last_words(&self.socket);
+        }
         shut_down(&self.socket, libc::SHUT_RDWR);
     }
 
     /// Ends this side's direction, once: the peer sees the end after everything that was sent.
     pub(super) fn say_end(&mut self) {
-        if !self.end_said {
+        if !self.end_said && self.tls.as_mut().is_none_or(Tls::say_end) {
             self.end_said = true;
             shut_down(&self.socket, libc::SHUT_WR);
         }
@@ -143,7 +151,15 @@ impl Link {
 
     /// No operation on it is under way.
     pub(super) const fn is_quiet(&self) -> bool {
-        self.receive.is_none() && !self.batch.is_under_way()
+        self.receive.is_none() && !self.is_sending()
+    }
+
+    /// A send is under way.
+    pub(super) const fn is_sending(&self) -> bool {
+        match &self.tls {
+            Some(tls) => tls.outgoing.is_under_way(),
+            None => self.batch.is_under_way(),
+        }
     }
 
     /// The buffers of frames that will never be sent.

@@ -1,5 +1,7 @@
 //! From bytes to frames: nothing reaches the core before its chain and its checksum were verified.
 
+use std::ptr::NonNull;
+
 use io_uring::opcode;
 use twindisk_core::{Event, LinkId, Reading};
 use twindisk_format::{
@@ -12,13 +14,15 @@ use twindisk_format::{
 
 use super::{
     Context, Links, Why,
-    link::{Receiving, State, Target},
+    link::{Link, Receiving, State, Target},
+    tls::Tls,
 };
 use crate::{
     buffers::Class,
-    limits::{LARGE_RECEIVE_BYTES, LINK_RECEIVE_BYTES},
-    ring::{Completion, Turn},
+    limits::{LARGE_RECEIVE_BYTES, LINK_RECEIVE_BYTES, TLS_RECEIVE_BYTES},
+    ring::{Completion, Ring, Turn},
     tokens::{Kind, Token},
+    window::Window,
 };
 
 /// Whether a link can go on at once.
@@ -35,7 +39,14 @@ impl Links {
         let link = self.link(slot).expect("just found");
         let target = link.receive.take().expect("a receive was under way");
         match completion.bytes() {
-            Ok(0) => self.end(slot, Why::Broken("the peer closed it".into()), context),
+            Ok(0) => {
+                let why = match link.tls {
+                    None => "the peer closed it",
+                    // Whoever can cut the connection may do so; but it does not pass for the peer's end.
+                    Some(_) => "the connection was cut off: the peer did not say that it ends it",
+                };
+                self.end(slot, Why::Broken(why.into()), context);
+            }
             Err(libc::EINTR | libc::EAGAIN) => {}
             Err(errno) => {
                 let error = std::io::Error::from_raw_os_error(errno);
@@ -45,10 +56,11 @@ impl Links {
                     context,
                 );
             }
-            Ok(bytes) => match (target, &mut link.receiving) {
-                (Target::Window, _) => link.window.received(bytes),
-                (Target::Payload, Receiving::Payload { done, .. }) => *done += bytes,
-                (Target::Payload, other) => panic!("payload while {other:?}"),
+            Ok(bytes) => match (target, &mut link.receiving, &mut link.tls) {
+                (Target::Window, ..) => link.window.received(bytes),
+                (Target::Payload, Receiving::Payload { done, .. }, _) => *done += bytes,
+                (Target::Tls, _, Some(tls)) => tls.incoming.received(bytes),
+                (target, other, _) => panic!("{target:?} while {other:?}"),
             },
         }
         let link = self.link(slot).expect("it is still there");
@@ -80,7 +92,11 @@ impl Links {
             };
             match flow {
                 Flow::On => {}
-                Flow::Starved => return self.receive(slot, context),
+                Flow::Starved => match self.decrypt(slot, context) {
+                    Flow::On => {}
+                    Flow::Starved => return self.receive(slot, context),
+                    Flow::Paused => return,
+                },
                 Flow::Paused => return,
             }
         }
@@ -223,9 +239,50 @@ impl Links {
         }
     }
 
+    /// Takes what the next frame lacks out of the ciphertext that has come, if the link has TLS.
+    fn decrypt(&mut self, slot: Slot, context: &mut Context<'_>) -> Flow {
+        let link = self.link(slot).expect("in use");
+        let Some(tls) = &mut link.tls else {
+            return Flow::Starved;
+        };
+        if link.state != State::Open {
+            tls.incoming.clear();
+            return Flow::Starved;
+        }
+        let filled = link.window.filled().len();
+        let read = match &mut link.receiving {
+            Receiving::Payload { buf, len, done, .. } => {
+                assert!(filled == 0, "it comes first");
+                let into = context.buffers.bytes_mut(*buf, *done, *len - *done);
+                let read = tls.read(into);
+                *done += read.as_ref().unwrap_or(&0);
+                read
+            }
+            // No more than that: what follows goes to its own place at once.
+            Receiving::Header => into_window(tls, &mut link.window, HEADER_BYTES - filled),
+            Receiving::Inline { len, .. } => {
+                into_window(tls, &mut link.window, len.saturating_sub(filled))
+            }
+            Receiving::NoRoom { .. } => return Flow::Paused,
+        };
+        match read {
+            Ok(0) => Flow::Starved,
+            Ok(_) => Flow::On,
+            Err(why) => {
+                self.end(slot, Why::Broken(why), context);
+                Flow::Paused
+            }
+        }
+    }
+
     /// Arms the next receive: large block data goes to its place, everything else to the window.
     fn receive(&mut self, slot: Slot, context: &mut Context<'_>) {
         let link = self.link(slot).expect("in use");
+        if let Some(tls) = &mut link.tls {
+            let (address, len) = tls.incoming.room(TLS_RECEIVE_BYTES);
+            link.receive = Some(Target::Tls);
+            return stage(slot, link, (address, len, 0), context.ring);
+        }
         let direct = match link.receiving {
             Receiving::Payload { buf, len, done, .. } if len - done > SMALL_PAYLOAD_BYTES => {
                 Some((buf, done, len - done))
@@ -252,13 +309,7 @@ impl Links {
             assert!(len > 0, "a header and the largest contents fit");
             (address, len, 0)
         };
-        let len = u32::try_from(len).expect("at most 1 MiB");
-        let entry = opcode::Recv::new(link.file.fd(), address.as_ptr(), len)
-            .flags(flags)
-            .build();
-        let token = token(Kind::LinkReceive, link.id, slot);
-        // SAFETY: the window is not touched and the buffer not given up while `receive` is set.
-        unsafe { context.ring.stage(Turn::Receive, link.file, entry, token) };
+        stage(slot, link, (address, len, flags), context.ring);
     }
 
     /// Gives up what is being received, unless the ring still writes to its buffer.
@@ -270,12 +321,34 @@ impl Links {
             return;
         }
         link.window.clear();
+        if let Some(tls) = &mut link.tls {
+            tls.incoming.clear();
+        }
         if let Receiving::Payload { buf, .. } =
             std::mem::replace(&mut link.receiving, Receiving::Header)
         {
             context.buffers.give_back(buf);
         }
     }
+}
+
+/// Receives into what is the link's own as long as its `receive` is set.
+fn stage(slot: Slot, link: &Link, into: (NonNull<u8>, usize, i32), ring: &mut Ring) {
+    let (address, len, flags) = into;
+    let len = u32::try_from(len).expect("at most 1 MiB");
+    let entry = opcode::Recv::new(link.file.fd(), address.as_ptr(), len)
+        .flags(flags)
+        .build();
+    let token = token(Kind::LinkReceive, link.id, slot);
+    // SAFETY: neither window is touched and the buffer not given up while `receive` is set.
+    unsafe { ring.stage(Turn::Receive, link.file, entry, token) };
+}
+
+/// Decrypts so many bytes into the window, as far as they have come.
+fn into_window(tls: &mut Tls, window: &mut Window, bytes: usize) -> Result<usize, String> {
+    let read = tls.read(window.room_mut(bytes))?;
+    window.received(read);
+    Ok(read)
 }
 
 /// Whether a frame is no client's write.

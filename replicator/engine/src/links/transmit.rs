@@ -10,6 +10,7 @@ use super::{
     Context, Links, Why,
     link::{Link, Outgoing, State},
     receive::token,
+    tls::Tls,
 };
 use crate::{
     buffers::Buffers,
@@ -24,19 +25,29 @@ impl Links {
         let Some(link) = self.link(slot) else {
             return;
         };
-        if link.state == State::Dead || link.batch.is_under_way() {
+        if link.state == State::Dead || link.is_sending() {
             return;
         }
-        while link.batch.has_room(1) {
+        let within = link.tls.as_ref().is_some_and(Tls::is_within_batch);
+        while !within && link.batch.has_room(1) {
             let Some(frame) = link.queue.pop_front() else {
                 break;
             };
             link.add(&frame, context.buffers);
         }
-        if !link.batch.is_empty() {
+        let batch = match &mut link.tls {
+            None => &mut link.batch,
+            Some(tls) => {
+                if let Err(why) = tls.encrypt(&link.batch, context.buffers) {
+                    return self.end(slot, Why::Broken(why), context);
+                }
+                &mut tls.outgoing
+            }
+        };
+        if !batch.is_empty() {
             let token = token(Kind::LinkSend, link.id, slot);
             let to = (link.file, Turn::Peers);
-            link.batch.stage(context.ring, context.buffers, to, token);
+            batch.stage(context.ring, context.buffers, to, token);
         }
     }
 
@@ -44,7 +55,18 @@ impl Links {
     pub(crate) fn sent(&mut self, completion: Completion, context: &mut Context<'_>) {
         let slot = self.slot_of(completion);
         let link = self.link(slot).expect("just found");
-        match link.batch.complete(completion) {
+        let sent = match &mut link.tls {
+            None => link.batch.complete(completion),
+            Some(tls) => match tls.outgoing.complete(completion) {
+                Sent::Whole if !tls.is_sent(&link.batch) => Sent::Part,
+                Sent::Whole => {
+                    link.batch.clear();
+                    Sent::Whole
+                }
+                sent @ (Sent::Part | Sent::Failed(_)) => sent,
+            },
+        };
+        match sent {
             Sent::Whole => {
                 for held in link.batch_bufs.drain(..) {
                     held.let_go(context);

@@ -383,6 +383,7 @@ pub(crate) fn link(one: &Node, other: &Node) -> (PeerLink, PeerLink) {
             receive_seed: seeds.1,
         },
         leftover: Vec::new(),
+        tls: None,
     };
     (
         end(one, other, near, (11, 22)),

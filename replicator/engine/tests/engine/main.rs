@@ -8,7 +8,9 @@
 mod block_device;
 mod checklist;
 mod clients;
+mod encrypted;
 mod harness;
 mod peers;
 mod starting;
+mod tls;
 mod wire;

@@ -36,6 +36,7 @@ fn standby() -> (Node, TcpStream, ChainEncoder) {
             receive_seed: 2,
         },
         leftover: Vec::new(),
+        tls: None,
     };
     node.sender().send(Input::Peer(link)).expect("running");
     (node, far, ChainEncoder::new(2))
