@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use twindisk_control::{
+    config::TlsMode,
     protocol::{NodeStatus, ResourceStatus},
     units::Bytes,
     words::{self, disk, role},
@@ -14,12 +15,16 @@ use twindisk_core::{
 /// A node with all its resources.
 pub(crate) fn node(status: &NodeStatus) -> String {
     let mut text = format!(
-        "cluster {} · node {} (number {}) · up {} · twindisk {}\n",
+        "cluster {} · node {} (number {}) · up {} · twindisk {} · {}\n",
         status.cluster,
         status.node,
         status.node_id,
         duration(status.uptime_s),
-        status.program
+        status.program,
+        match status.tls {
+            TlsMode::Secret => "TLS between the nodes",
+            TlsMode::Off => "no TLS",
+        }
     );
     for resource in &status.resources {
         text.push('\n');

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use twindisk_core::{CommandReply, Refusal, Status};
 
+use crate::config::TlsMode;
+
 /// Version of this protocol. A request of another version is refused by name.
 pub const VERSION: u32 = 1;
 
@@ -236,6 +238,9 @@ pub struct NodeStatus {
     pub pid: u32,
     /// Seconds since it started.
     pub uptime_s: u64,
+    /// What protects the links between the nodes; an older version has nothing.
+    #[serde(default)]
+    pub tls: TlsMode,
     /// Each resource.
     pub resources: Vec<ResourceStatus>,
 }

@@ -180,6 +180,7 @@ fn node() -> NodeStatus {
         node_id: 1,
         pid: 4711,
         uptime_s: 60,
+        tls: twindisk_control::config::TlsMode::Secret,
         resources: vec![ResourceStatus {
             name: "r0".to_owned(),
             backing: "/dev/vg/r0".to_owned(),

@@ -78,6 +78,13 @@ pub fn check(config: &Config, node: &Node) -> Vec<Finding> {
     for other in &config.nodes {
         found.address(other, node);
     }
+    if config.sends_in_the_clear() {
+        found.risk(
+            "tls",
+            "`off`: whoever can alter packets between the nodes alters data unseen, and reads it; leave it out (TLS with the \
+             shared secret), or keep the network to the nodes alone",
+        );
+    }
     for dir in [&node.run_dir, &node.state_dir] {
         found.folder(dir);
     }

@@ -11,6 +11,7 @@ mod raw;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod values;
 
 use std::{
@@ -28,6 +29,7 @@ pub use check::{Finding, Severity, check};
 pub use error::ConfigError;
 pub use etcd::{Certificate, Etcd, Url, User};
 pub use raw::keys;
+pub use tls::TlsMode;
 
 /// The whole cluster as the file describes it.
 #[derive(Clone, Debug)]
@@ -38,6 +40,8 @@ pub struct Config {
     pub cluster: String,
     /// What the nodes prove to each other that they know.
     pub secret: SecretSource,
+    /// What protects the replication links between all its nodes.
+    pub tls: TlsMode,
     /// Which node this host is, when the file says so.
     pub node: Option<String>,
     /// Where the witness is, for resources whose arbiter it is.

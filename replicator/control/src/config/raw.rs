@@ -11,6 +11,7 @@ use super::{
     error::{ConfigError, nearest},
     etcd::{ETCD_KEYS, RawEtcd},
     place::locate,
+    tls::RawTls,
 };
 use crate::{
     limits::MAX_CONFIG_BYTES,
@@ -25,6 +26,8 @@ pub(super) struct RawConfig {
     pub(super) cluster: Text,
     pub(super) secret: Option<Text>,
     pub(super) secret_file: Option<Text>,
+    #[serde(default)]
+    pub(super) tls: RawTls,
     pub(super) node: Option<Text>,
     pub(super) agent: Option<Spanned<toml::Value>>,
     pub(super) witness: Option<Text>,
@@ -135,6 +138,7 @@ const TOP_KEYS: &[&str] = &[
     "cluster",
     "secret",
     "secret-file",
+    "tls",
     "node",
     "agent",
     "witness",

@@ -14,7 +14,7 @@ use twindisk_engine::BufferSizes;
 use twindisk_format::{ids::NodeId, limits::MAX_PEERS};
 
 use super::{
-    Arbiter, Config, ConfigError, Member, NbdAddress, Node, Resource, SecretSource,
+    Arbiter, Config, ConfigError, Member, NbdAddress, Node, Resource, SecretSource, TlsMode,
     error::nearest,
     raw::{NoQuorum, RawConfig, RawMember, RawNode, RawResource, Text},
     values::Source,
@@ -66,6 +66,7 @@ pub(super) fn resolve(path: &Path, text: &str, raw: RawConfig) -> Result<Config,
         path: path.to_owned(),
         cluster: raw.cluster.into_inner(),
         secret,
+        tls: TlsMode::resolve(raw.tls, &nodes),
         node: raw.node.map(Spanned::into_inner),
         witness: (raw.witness.as_ref())
             .map(|text| at.endpoint(text.span(), text.get_ref()))

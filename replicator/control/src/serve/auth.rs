@@ -1,9 +1,10 @@
 //! Proving the shared secret over a socket before anything else is said. The proof itself is `twindisk_format::auth`.
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use std::io::{self, ErrorKind};
+
+use rustls::Connection;
+use thiserror::Error;
+use tokio::net::TcpStream;
 use twindisk_format::{
     auth::{
         AuthError, Channel, Dialer, HELLO_BYTES, Link, Listener, Local, Nonce, PROTOCOL_VERSIONS,
@@ -12,7 +13,10 @@ use twindisk_format::{
     ids::{BootId, NodeId, ResourceId},
 };
 
-use super::start::random_u64;
+use super::{
+    start::random_u64,
+    tls::{Carrier, Tls},
+};
 use crate::{
     config::{Config, ConfigError, Node},
     identity::cluster_id,
@@ -23,17 +27,33 @@ use crate::{
 pub(crate) struct Identity {
     local: Local,
     secret: Secret,
+    /// What it goes through, if not in the clear.
+    tls: Option<Tls>,
 }
 
 /// A peer that proved itself.
 pub(crate) struct Proved {
     pub(crate) session: Session,
     pub(crate) leftover: Vec<u8>,
+    pub(crate) socket: TcpStream,
+    pub(crate) tls: Option<Box<Connection>>,
+}
+
+impl Proved {
+    fn new(session: Session, leftover: Vec<u8>, carrier: Carrier) -> Self {
+        let (socket, tls) = carrier.into_parts();
+        Self {
+            session,
+            leftover,
+            socket,
+            tls,
+        }
+    }
 }
 
 impl Identity {
     /// Of this run of the process.
-    pub(crate) fn new(config: &Config, node: &Node) -> Result<Self, ConfigError> {
+    pub(crate) fn new(config: &Config, node: &Node, tls: Option<Tls>) -> Result<Self, ConfigError> {
         let bytes = config.secret.read()?;
         let secret = Secret::new(&bytes).map_err(|_| ConfigError::SecretLength {
             place: "secret".to_owned(),
@@ -50,6 +70,7 @@ impl Identity {
                 features: 0,
             },
             secret,
+            tls,
         })
     }
 }
@@ -66,78 +87,107 @@ pub(crate) fn new_boot() -> BootId {
 
 /// Proves this node to a listener, and has it prove itself.
 pub(crate) async fn dial(
-    socket: &mut TcpStream,
+    socket: TcpStream,
     identity: &Identity,
     resource: ResourceId,
     peer: NodeId,
 ) -> Result<Proved, String> {
     let link = Link { resource, peer };
     let local = identity.local.clone();
-    let (mut dialer, first) = Dialer::new(
-        local,
-        link,
-        identity.secret.clone(),
-        nonce()?,
-        Channel::Clear,
-    );
-    exchange(socket, first, |bytes| dialer.handle_bytes(bytes)).await
+    let mut carrier = Carrier::dial(socket, identity.tls.as_ref()).await?;
+    let channel = carrier.channel()?;
+    let secret = identity.secret.clone();
+    let (mut dialer, first) = Dialer::new(local, link, secret, nonce()?, channel);
+    let proved = exchange(&mut carrier, first, |bytes| dialer.handle_bytes(bytes)).await;
+    let (session, leftover) = proved.map_err(|lack| match (lack, channel) {
+        (Lack::Ended { unheard: true }, Channel::Clear) => format!(
+            "{ENDED}; perhaps it takes nothing but TLS: `tls` must be the same on both nodes"
+        ),
+        (lack, _) => lack.to_string(),
+    })?;
+    Ok(Proved::new(session, leftover, carrier))
 }
 
 /// Has a dialer prove itself, then proves this node to it. `shared` says which links there are.
 pub(crate) async fn welcome(
-    socket: &mut TcpStream,
+    socket: TcpStream,
     identity: &Identity,
     shared: impl Fn(Link) -> bool,
 ) -> Result<Proved, String> {
+    let mut carrier = Carrier::welcome(socket, identity.tls.as_ref()).await?;
     let directory = |link| shared(link).then(|| identity.secret.clone());
-    let mut listener = Listener::new(identity.local.clone(), directory, nonce()?, Channel::Clear);
+    let channel = carrier.channel()?;
+    let mut listener = Listener::new(identity.local.clone(), directory, nonce()?, channel);
     let first = Progress {
         need: HELLO_BYTES,
         ..Progress::default()
     };
-    exchange(socket, first, |bytes| listener.handle_bytes(bytes)).await
+    let proved = exchange(&mut carrier, first, |bytes| listener.handle_bytes(bytes)).await;
+    let (session, leftover) = proved.map_err(|lack| match lack {
+        // The dialer saw it, too, and left.
+        Lack::Ended { .. } if listener.sees_other_channel() => AuthError::OtherChannel.to_string(),
+        lack => lack.to_string(),
+    })?;
+    Ok(Proved::new(session, leftover, carrier))
 }
 
 /// Carries bytes to and fro until the peer is proven. Never reads more than is needed for the next step.
 async fn exchange(
-    socket: &mut TcpStream,
+    carrier: &mut Carrier,
     first: Progress,
     mut handle: impl FnMut(&[u8]) -> Result<Progress, AuthError>,
-) -> Result<Proved, String> {
+) -> Result<(Session, Vec<u8>), Lack> {
     let mut progress = first;
     let mut buffer = vec![0; limits::MAX_AUTH_BYTES];
+    let mut unheard = true;
+    let lost = |error: io::Error, unheard| match error.kind() {
+        // One that closes without reading resets.
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => {
+            Lack::Ended { unheard }
+        }
+        _ => Lack::Lost(error),
+    };
     loop {
         if !progress.send.is_empty() {
-            socket
-                .write_all(&progress.send)
-                .await
-                .map_err(|error| error.to_string())?;
+            let sent = carrier.write_all(&progress.send).await;
+            sent.map_err(|error| lost(error, unheard))?;
         }
         let want = progress.need.clamp(1, buffer.len());
         let into = buffer.get_mut(..want).unwrap_or_default();
-        let read = socket.read(into).await.map_err(|error| error.to_string())?;
+        let read = carrier.read(into).await;
+        let read = read.map_err(|error| lost(error, unheard))?;
         if read == 0 {
-            return Err(
-                "the peer closed the connection before it proved itself: its log says why"
-                    .to_owned(),
-            );
+            return Err(Lack::Ended { unheard });
         }
+        unheard = false;
         let bytes = buffer.get(..read).unwrap_or_default();
-        progress = handle(bytes).map_err(|error| error.to_string())?;
+        progress = handle(bytes)?;
         if let Some(session) = progress.done {
             if !progress.send.is_empty() {
-                socket
-                    .write_all(&progress.send)
-                    .await
-                    .map_err(|error| error.to_string())?;
+                let sent = carrier.write_all(&progress.send).await;
+                sent.map_err(|error| lost(error, unheard))?;
             }
-            return Ok(Proved {
-                session,
-                leftover: bytes.get(progress.used..).unwrap_or_default().to_vec(),
-            });
+            let leftover = bytes.get(progress.used..).unwrap_or_default().to_vec();
+            return Ok((session, leftover));
         }
     }
 }
+
+/// Why a peer is not proven.
+#[derive(Debug, Error)]
+enum Lack {
+    /// It said something wrong.
+    #[error(transparent)]
+    Wrong(#[from] AuthError),
+    /// It has closed the connection; `unheard`: without having said anything.
+    #[error("{ENDED}")]
+    Ended { unheard: bool },
+    /// The connection broke.
+    #[error(transparent)]
+    Lost(io::Error),
+}
+
+const ENDED: &str = "the peer closed the connection before it proved itself: its log says why";
 
 fn nonce() -> Result<Nonce, String> {
     let mut nonce = Nonce::default();
@@ -146,50 +196,4 @@ fn nonce() -> Result<Nonce, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::net::TcpListener;
-
-    fn identity(node: u8, secret: &str) -> Identity {
-        let text = format!(
-            "cluster = \"t\"\nsecret = \"{secret}\"\n[nodes.n]\nid = {node}\naddress = \"127.0.0.1:1\""
-        );
-        let config = Config::parse(std::path::Path::new("t.toml"), &text).unwrap();
-        Identity::new(&config, &config.nodes[0]).unwrap()
-    }
-
-    async fn meet(dialer: Identity, listener: Identity) -> [Result<Proved, String>; 2] {
-        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = socket.local_addr().unwrap();
-        let resource = ResourceId(7);
-        let peer = listener.local.node;
-        let dialling = async {
-            let mut socket = TcpStream::connect(address).await.unwrap();
-            dial(&mut socket, &dialer, resource, peer).await
-        };
-        let listening = async {
-            let (mut socket, _) = socket.accept().await.unwrap();
-            welcome(&mut socket, &listener, |link| link.resource == resource).await
-        };
-        let (dialled, listened) = tokio::join!(dialling, listening);
-        [dialled, listened]
-    }
-
-    #[tokio::test]
-    async fn the_same_secret_lets_both_in() {
-        let secret = "0123456789abcdef";
-        let [dialled, listened] = meet(identity(1, secret), identity(2, secret)).await;
-        let (dialled, listened) = (dialled.unwrap().session, listened.unwrap().session);
-        assert_eq!((dialled.peer, listened.peer), (NodeId(2), NodeId(1)));
-        assert_eq!(dialled.send_seed, listened.receive_seed);
-    }
-
-    #[tokio::test]
-    async fn another_secret_lets_nobody_in() {
-        let dialer = identity(1, "0123456789abcdef");
-        let listener = identity(2, "fedcba9876543210");
-        let [dialled, listened] = meet(dialer, listener).await;
-        assert!(dialled.err().unwrap().contains("its log says why"));
-        assert!(listened.err().unwrap().contains("secret"));
-    }
-}
+mod tests;

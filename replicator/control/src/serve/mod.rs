@@ -15,6 +15,7 @@ mod sockets;
 mod start;
 mod stdio;
 mod systemd;
+mod tls;
 
 use std::{fs, io, path::PathBuf, rc::Rc, time::Instant};
 
@@ -35,6 +36,7 @@ use self::{
     node::Node,
     roster::{Presence, Roster},
     systemd::Inherited,
+    tls::Tls,
 };
 use crate::{
     config::{Config, ConfigError, Node as NodeConfig},
@@ -132,7 +134,11 @@ async fn serve(
     options: Options,
     inherited: Vec<Inherited>,
 ) -> Result<(), ServeError> {
-    let identity = Rc::new(Identity::new(config, node)?);
+    let tls = Tls::of(config.tls).map_err(|source| ServeError::System {
+        what: "making the key for TLS",
+        source,
+    })?;
+    let identity = Rc::new(Identity::new(config, node, tls)?);
     let events = Events::new(&node.name);
     let mut log = None;
     if !options.ephemeral {

@@ -62,6 +62,7 @@ impl Node {
             node_id: self.config.id.0,
             pid: std::process::id(),
             uptime_s: self.since.elapsed().as_secs(),
+            tls: self.whole.tls,
             resources,
         }))
     }
@@ -248,7 +249,14 @@ impl Node {
     }
 
     async fn resource_status(&self, replica: &Replica) -> ResourceStatus {
-        let answer = replica.status().await;
+        let mut answer = replica.status().await;
+        if let Ok(status) = &mut answer
+            && self.whole.sends_in_the_clear()
+            && !replica.peers.is_empty()
+        {
+            // Whoever wants it so goes on seeing it.
+            status.warnings.push(IN_THE_CLEAR.to_owned());
+        }
         let replica_status = answer.as_ref().ok();
         let binding = replica_status.and_then(|status| status.binding);
         let listeners = self.config.nbd.iter().chain(&replica.member.nbd);
@@ -323,6 +331,9 @@ impl Node {
         Some((replica, index))
     }
 }
+
+const IN_THE_CLEAR: &str =
+    "`tls = \"off\"` is unsafe: whoever can alter packets between the nodes alters data unseen";
 
 /// Where a member's metadata lies, for eyes.
 pub(crate) fn metadata_text(member: &crate::config::Member) -> String {

@@ -114,13 +114,13 @@ async fn dial(
     identity: &Identity,
 ) -> Result<(), String> {
     let connect = TcpStream::connect((address.host.as_str(), address.port));
-    let mut socket = connect.await.map_err(|error| error.to_string())?;
+    let socket = connect.await.map_err(|error| error.to_string())?;
     prepare(&socket).map_err(|error| error.to_string())?;
-    let proved = auth::dial(&mut socket, identity, replica.id, peer.node).await?;
-    hand_over(replica, peer, socket, proved)
+    let proved = auth::dial(socket, identity, replica.id, peer.node).await?;
+    hand_over(replica, peer, proved)
 }
 
-async fn welcome(mut socket: TcpStream, node: &Node) -> Result<(), String> {
+async fn welcome(socket: TcpStream, node: &Node) -> Result<(), String> {
     prepare(&socket).map_err(|error| error.to_string())?;
     // One that is to be left alone for a while is turned away before it has a connection that it would lose at once.
     let early = Cell::new(false);
@@ -132,7 +132,7 @@ async fn welcome(mut socket: TcpStream, node: &Node) -> Result<(), String> {
         early.set(replica.peers.get(index).is_some_and(waits));
         !early.get()
     };
-    let proof = auth::welcome(&mut socket, &node.identity, shared);
+    let proof = auth::welcome(socket, &node.identity, shared);
     let proved = timeout(limits::HANDSHAKE_TIMEOUT, proof)
         .await
         .map_err(|_| "it did not prove itself in time".to_owned())?;
@@ -149,21 +149,17 @@ async fn welcome(mut socket: TcpStream, node: &Node) -> Result<(), String> {
         // Nothing wrong: an operator disconnected this side.
         return Ok(());
     }
-    hand_over(&replica, peer, socket, proved)
+    hand_over(&replica, peer, proved)
 }
 
-fn hand_over(
-    replica: &Replica,
-    peer: &Peer,
-    socket: TcpStream,
-    proved: auth::Proved,
-) -> Result<(), String> {
+fn hand_over(replica: &Replica, peer: &Peer, proved: auth::Proved) -> Result<(), String> {
+    let socket = proved.socket.into_std();
     let link = PeerLink {
         peer: peer.slot,
-        socket: socket.into_std().map_err(|error| error.to_string())?.into(),
+        socket: socket.map_err(|error| error.to_string())?.into(),
         session: proved.session,
         leftover: proved.leftover,
-        tls: None,
+        tls: proved.tls,
     };
     peer.handed_over();
     replica.send(Input::Peer(link))
