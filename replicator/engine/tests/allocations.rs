@@ -16,6 +16,9 @@ use twindisk_nbd::Command;
 #[path = "engine/harness.rs"]
 mod harness;
 
+#[path = "engine/encrypted.rs"]
+mod encrypted;
+
 use harness::{DEADLINE, Node};
 
 struct Counting;
@@ -99,6 +102,30 @@ fn load(node: &Node, requests: u32) {
 fn requests_cost_no_allocation_each() {
     for io in [IoMode::Direct, IoMode::Cached] {
         cost_no_allocation_each(io);
+    }
+}
+
+/// What rustls takes for its records has a bound, too.
+#[test]
+fn requests_cost_few_allocations_each_with_tls() {
+    let requests = 4000;
+    let mut one = Node::new(1, &[2], 1024);
+    let mut other = Node::new(2, &[1], 1024);
+    one.start();
+    other.start();
+    encrypted::connect(&one, &other);
+    one.promote();
+    load(&one, requests);
+    count(&one);
+    count(&other);
+    load(&one, requests);
+    for node in [&one, &other] {
+        let allocations = count(node);
+        eprintln!(
+            "TLS, node {}: {allocations} allocations in {requests} requests",
+            node.id
+        );
+        assert!(allocations < u64::from(requests) * 8, "{allocations}");
     }
 }
 

@@ -17,7 +17,10 @@ use rustls::{
     version::TLS13,
 };
 
-use crate::harness::DEADLINE;
+use twindisk_core::ConnectionState;
+use twindisk_engine::Input;
+
+use crate::harness::{DEADLINE, Node, link, until};
 
 /// A connected socket with its half of TLS, after the handshake.
 pub(crate) type End = (TcpStream, Box<Connection>);
@@ -33,6 +36,23 @@ pub(crate) fn pair() -> (End, End) {
     let other = thread::spawn(move || shake(far, Connection::Server(server)));
     let near = shake(near, Connection::Client(client));
     (near, other.join().expect("server"))
+}
+
+/// Connects two running nodes by TLS and waits until they replicate.
+pub(crate) fn connect(one: &Node, other: &Node) {
+    let (mut near, mut far) = link(one, other);
+    let (ours, theirs) = pair();
+    (near.socket, near.tls) = (ours.0.into(), Some(ours.1));
+    (far.socket, far.tls) = (theirs.0.into(), Some(theirs.1));
+    one.sender().send(Input::Peer(near)).expect("running");
+    other.sender().send(Input::Peer(far)).expect("running");
+    until("the peers replicate", || {
+        let established = |node: &Node| {
+            let connection = node.status().peers[0].connection;
+            [ConnectionState::Established, ConnectionState::Waiting].contains(&connection)
+        };
+        (established(one) && established(other)).then_some(())
+    });
 }
 
 fn shake(mut socket: TcpStream, mut connection: Connection) -> End {

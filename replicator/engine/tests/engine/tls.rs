@@ -18,26 +18,9 @@ use twindisk_format::{
 use twindisk_nbd::{Command, client::Fua};
 
 use crate::{
-    encrypted,
-    harness::{Node, link, until},
+    encrypted::{self, connect},
+    harness::{Node, until},
 };
-
-/// Connects two running nodes by TLS and waits until they replicate.
-fn connect(one: &Node, other: &Node) {
-    let (mut near, mut far) = link(one, other);
-    let (ours, theirs) = encrypted::pair();
-    (near.socket, near.tls) = (ours.0.into(), Some(ours.1));
-    (far.socket, far.tls) = (theirs.0.into(), Some(theirs.1));
-    one.sender().send(Input::Peer(near)).expect("running");
-    other.sender().send(Input::Peer(far)).expect("running");
-    until("the peers replicate", || {
-        let established = |node: &Node| {
-            let connection = node.status().peers[0].connection;
-            [ConnectionState::Established, ConnectionState::Waiting].contains(&connection)
-        };
-        (established(one) && established(other)).then_some(())
-    });
-}
 
 #[test]
 fn small_and_large_writes_are_on_both_and_what_was_missed_is_resynced() {
