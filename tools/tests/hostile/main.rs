@@ -115,13 +115,29 @@ fn what_is_done_to_a_record_ends_the_link_and_changes_nothing() {
     }
 }
 
-/// What TLS is for: without it everything is there to be read.
+/// What TLS is for: without it everything is there to be read, and to be altered unseen.
 #[test]
-fn without_tls_the_wiretap_reads_along() {
-    let (cluster, tap) = tapped("off");
-    let contents = b"everybody on the way reads this. ".repeat(100);
-    cluster.client(ALPHA).write(0, &contents, Fua::Yes).unwrap();
-    assert!(tap.saw(&contents[..33]));
+fn without_tls_the_wiretap_reads_and_writes() {
+    let (mut cluster, tap) = tapped("off");
+    let contents = b"everybody on the way reads this. ".repeat(128)[..4096].to_vec();
+    let broken = || [breaks(&cluster, ALPHA), breaks(&cluster, BETA)];
+    let before = broken();
+    let mut client = cluster.client(ALPHA);
+    tap.arm(Way::There, Attack::Forge);
+    client.write(0, &contents, Fua::Yes).unwrap();
+    assert!(tap.is_done() && tap.saw(&contents[..33]));
+    for write in 1..20 {
+        client.write(write * 4096, &contents, Fua::Yes).unwrap();
+    }
+    drop(client);
+    assert_eq!(broken(), before, "nobody saw it");
+    cluster.stop(ALPHA);
+    cluster.stop(BETA);
+    let [here, there] = [ALPHA, BETA].map(|node| std::fs::read(cluster.image(node)).unwrap());
+    assert_eq!(
+        (here[0] ^ there[0], &here[1..], &here[4096..4098]),
+        (1, &there[1..], &b"ev"[..])
+    );
 }
 
 /// A node that wants TLS neither speaks nor takes anything else, and each of the two says what is to be done.
