@@ -18,7 +18,7 @@ use rustls::{
         CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
     },
     server::AlwaysResolvesServerRawPublicKeys,
-    sign::CertifiedKey,
+    sign::{CertifiedKey, SigningKey},
     version::TLS13,
 };
 use tokio::{
@@ -50,6 +50,11 @@ impl Tls {
 
     /// A bare key, fresh for each run of the process, and nobody who vouches for it: see [`AnyKey`].
     fn of_secret() -> Result<Self, Error> {
+        let (key, public) = fresh_key()?;
+        Self::with_key(key, public)
+    }
+
+    fn with_key(key: Arc<dyn SigningKey>, public: CertificateDer<'static>) -> Result<Self, Error> {
         let mut provider = default_provider();
         // The fastest first; each of them will do.
         provider.cipher_suites = vec![
@@ -58,11 +63,6 @@ impl Tls {
             cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
         ];
         let provider = Arc::new(provider);
-        let no_random = |_| Error::FailedToGetRandomBytes;
-        let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(no_random)?;
-        let key = any_eddsa_type(&PrivatePkcs8KeyDer::from(key.as_ref()))?;
-        let public = key.public_key().ok_or(Error::FailedToGetRandomBytes)?;
-        let public = CertificateDer::from(public.as_ref().to_vec());
         let certified = Arc::new(CertifiedKey::new(vec![public], key));
 
         let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -83,6 +83,17 @@ impl Tls {
             acceptor: TlsAcceptor::from(Arc::new(server)),
         })
     }
+}
+
+/// A key, and its public half as TLS carries it.
+fn fresh_key() -> Result<(Arc<dyn SigningKey>, CertificateDer<'static>), Error> {
+    let no_random = |_| Error::FailedToGetRandomBytes;
+    let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(no_random)?;
+    let key = any_eddsa_type(&PrivatePkcs8KeyDer::from(key.as_ref()))?;
+    let no_public = || Error::General("an Ed25519 key without a public half".to_owned());
+    let public = key.public_key().ok_or_else(no_public)?;
+    let public = CertificateDer::from(public.as_ref().to_vec());
+    Ok((key, public))
 }
 
 /// What an authentication goes through.
@@ -249,3 +260,38 @@ const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
 
 /// The first byte of whoever begins with TLS.
 const TLS_HANDSHAKE: u8 = 0x16;
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Of a listener with this key and that public half.
+    async fn dialled(
+        key: Arc<dyn SigningKey>,
+        public: CertificateDer<'static>,
+    ) -> Result<Channel, String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let theirs = Tls::with_key(key, public).unwrap();
+        let ours = Tls::of_secret().unwrap();
+        let (dialled, _listened) = tokio::join!(
+            async { Carrier::dial(TcpStream::connect(address).await.unwrap(), Some(&ours)).await },
+            async { Carrier::welcome(listener.accept().await.unwrap().0, Some(&theirs)).await }
+        );
+        dialled?.channel()
+    }
+
+    /// Whose key it is nobody asks, but whoever shows one must have it.
+    #[tokio::test]
+    async fn the_signature_is_verified() {
+        let (key, public) = fresh_key().unwrap();
+        let one = dialled(Arc::clone(&key), public.clone()).await.unwrap();
+        let other = dialled(Arc::clone(&key), public).await.unwrap();
+        assert!(one != other, "each channel has a name of its own");
+        let (_, of_another) = fresh_key().unwrap();
+        let error = dialled(key, of_another).await.unwrap_err();
+        assert!(error.contains("BadSignature"), "{error}");
+    }
+}
