@@ -89,6 +89,32 @@ fn connect_again(one: &Node, other: &Node) {
     });
 }
 
+/// More than the standby has memory for: it stops reading, and goes on, again and again.
+#[test]
+fn large_writes_go_through_a_small_pool_of_the_peer() {
+    let mut one = Node::new(1, &[2], 16 * 1024);
+    let mut other = Node::new(2, &[1], 16 * 1024);
+    one.start();
+    other.start();
+    connect(&one, &other);
+    one.promote();
+    let clients: Vec<_> = (0..4).map(|_| one.kernel_client()).collect();
+    thread::scope(|scope| {
+        for (index, mut client) in clients.into_iter().enumerate() {
+            scope.spawn(move || {
+                let offset = (index as u64) << 24;
+                for round in 0..3u8 {
+                    let data = vec![round * 16 + index as u8 + 1; 15 << 20];
+                    client.write(offset, &data, Fua::No).expect("write");
+                }
+            });
+        }
+    });
+    one.stop();
+    other.stop();
+    assert!(one.contents() == other.contents(), "the replicas differ");
+}
+
 /// A peer that speaks TLS and whose ciphertext is at hand before it is sent.
 struct Far {
     socket: TcpStream,
