@@ -22,6 +22,8 @@ const COLOURS: &[(&str, &str)] = &[
     ("quorum-direct", "#c4453c"),
     ("twindisk-cached", "#35a7d6"),
     ("twindisk", "#2f6fde"),
+    ("twindisk-cached-tls", "#1f7fa6"),
+    ("twindisk-tls", "#1f4fa8"),
     ("twindisk-b", "#7a6fe0"),
     ("twindisk-a", "#a673d1"),
     ("twindisk-alone", "#2fa37a"),

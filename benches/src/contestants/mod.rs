@@ -46,6 +46,10 @@ pub enum Kind {
     Twindisk,
     /// Protocol C through the page caches, with as much in volatile memory as quorum.
     Cached,
+    /// The same two with TLS between the nodes, which on loopback is not the default.
+    Tls,
+    /// See there.
+    CachedTls,
     /// Protocol B.
     B,
     /// Protocol A.
@@ -66,6 +70,8 @@ pub const KINDS: &[Kind] = &[
     Kind::QuorumDirect,
     Kind::Cached,
     Kind::Twindisk,
+    Kind::CachedTls,
+    Kind::Tls,
     Kind::B,
     Kind::A,
     Kind::Alone,
@@ -85,6 +91,8 @@ impl Kind {
             Self::QuorumDirect => "quorum-direct",
             Self::Twindisk => "twindisk",
             Self::Cached => "twindisk-cached",
+            Self::Tls => "twindisk-tls",
+            Self::CachedTls => "twindisk-cached-tls",
             Self::B => "twindisk-b",
             Self::A => "twindisk-a",
             Self::Alone => "twindisk-alone",
@@ -108,6 +116,8 @@ impl Kind {
             }
             Self::Twindisk => "protocol C, io = \"direct\": with both disks",
             Self::Cached => "protocol C, io = \"cached\", flush-interval 30 s: in two page caches",
+            Self::Tls => "protocol C, direct, TLS between the nodes: with both disks",
+            Self::CachedTls => "protocol C, cached, TLS between the nodes: in two page caches",
             Self::B => "protocol B, direct: with one disk, and received and verified by the peer",
             Self::A => "protocol A, direct: with one disk, and handed to the connection",
             Self::Alone => "direct, the standby has left: with one disk",
@@ -121,7 +131,14 @@ impl Kind {
     #[must_use]
     pub const fn is_ours(self) -> bool {
         match self {
-            Self::Twindisk | Self::Cached | Self::B | Self::A | Self::Alone | Self::Resync => true,
+            Self::Twindisk
+            | Self::Cached
+            | Self::Tls
+            | Self::CachedTls
+            | Self::B
+            | Self::A
+            | Self::Alone
+            | Self::Resync => true,
             Self::Bare
             | Self::TwoFiles
             | Self::QemuNbd
@@ -288,8 +305,9 @@ impl Place<'_> {
 
 fn ours(kind: Kind, build: &Build, place: &Place<'_>) -> Result<Contestant> {
     let mut plan = pair::Plan::new(&build.program);
+    plan.tls = matches!(kind, Kind::Tls | Kind::CachedTls);
     match kind {
-        Kind::Cached => {
+        Kind::Cached | Kind::CachedTls => {
             plan.io = "cached";
             plan.resource.push_str("flush-interval = \"30s\"\n");
         }

@@ -42,6 +42,8 @@ pub struct Plan {
     pub protocol: &'static str,
     /// `io` of both nodes.
     pub io: &'static str,
+    /// TLS between the nodes also where it is not the default.
+    pub tls: bool,
     /// More lines for each resource.
     pub resource: String,
     /// `profile` of the agents, if there are agents. They have a power switch.
@@ -60,6 +62,7 @@ impl Plan {
             program: program.to_owned(),
             protocol: "C",
             io: "direct",
+            tls: false,
             resource: String::new(),
             agents: None,
             network: Network::loopback(),
@@ -288,6 +291,9 @@ fn configuration(plan: &Plan, switch: Option<&Switch>) -> Result<String> {
         "cluster = \"bench\"\nsecret = \"{:032x}\"\n",
         std::process::id()
     );
+    if plan.tls {
+        text.push_str("tls = \"secret\"\n");
+    }
     if let Some(profile) = plan.agents {
         let _ = writeln!(text, "[agent]\nprofile = \"{profile}\"");
     }
