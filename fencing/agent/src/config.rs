@@ -44,6 +44,8 @@ pub struct Settings {
     pub recovery: Option<Recovery>,
     /// Resets the host when it is fed no longer.
     pub watchdog: Option<PathBuf>,
+    /// The power of a silent node is read before it counts as dead.
+    pub read_power: bool,
     /// Hosts that clients are reached through.
     pub ping: Vec<String>,
     /// Own heartbeat addresses, a path each.
@@ -122,6 +124,7 @@ enum OnServiceEnd {
 struct RawAgent {
     profile: Profile,
     hung_io: HungIo,
+    read_power: Option<bool>,
     ping: Vec<String>,
     watchdog: Option<PathBuf>,
     max_failovers: Option<u32>,
@@ -188,6 +191,7 @@ impl Settings {
             failover_window: Duration::from_secs(raw.failover_window_s.unwrap_or(3600)),
             recovery: raw.recovery()?,
             watchdog: raw.watchdog,
+            read_power: raw.read_power.unwrap_or(true),
             ping: raw.ping,
             heartbeat: own,
             http: node.http,
@@ -354,6 +358,7 @@ impl Settings {
                     node: peer.node,
                     paths: peer.heartbeat.iter().map(ToString::to_string).collect(),
                     can_fence: peer.fence.is_some(),
+                    reads_power: self.read_power && peer.fence.is_some(),
                 })
                 .collect(),
             resources: self

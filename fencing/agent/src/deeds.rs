@@ -1,12 +1,12 @@
 //! What the core wants done that takes its time: each in a task of its own, which brings its outcome as an input.
 
-use tokio::task::spawn_local;
+use tokio::task::{JoinHandle, spawn_local};
 use tracing::{info, warn};
 use twindisk_arbiter::{Ask, Version};
-use twindisk_fencing_core::{Order, PeerIndex, ResourceIndex};
+use twindisk_fencing_core::{Order, PeerIndex, Power, ResourceIndex};
 
 use crate::{
-    arbiter, replica,
+    arbiter, news, replica,
     run::{Driver, Input},
 };
 
@@ -27,7 +27,21 @@ impl Driver {
         });
     }
 
-    pub(crate) fn fence(&self, peer: PeerIndex) {
+    pub(crate) fn read_power(&mut self, peer: PeerIndex) {
+        let (inputs, before) = (self.inputs.clone(), self.readings[peer].take());
+        let Some(fencer) = self.fencers[peer].clone() else {
+            let power = Power::Unknown;
+            let _ = inputs.send(Input::Power { peer, power });
+            return;
+        };
+        self.readings[peer] = Some(spawn_local(async move {
+            end(before).await;
+            let power = news::read_power(&fencer).await;
+            let _ = inputs.send(Input::Power { peer, power });
+        }));
+    }
+
+    pub(crate) fn fence(&mut self, peer: PeerIndex) {
         let inputs = self.inputs.clone();
         let Some(fencer) = self.fencers[peer].clone() else {
             let result = Err("no fence device is configured".to_owned());
@@ -35,7 +49,9 @@ impl Driver {
             return;
         };
         let agent = self.agent.clone();
+        let reading = self.readings[peer].take();
         spawn_local(async move {
+            end(reading).await;
             let result = fencer
                 .power_off(|| agent.borrow().still_wants(peer))
                 .await
@@ -133,5 +149,13 @@ impl Driver {
             });
         });
         self.hooks[resource] = Some(task.abort_handle());
+    }
+}
+
+/// Breaks a reading off: many a power switch talks to one at a time.
+async fn end(reading: Option<JoinHandle<()>>) {
+    if let Some(reading) = reading {
+        reading.abort();
+        let _ = reading.await;
     }
 }

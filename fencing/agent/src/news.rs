@@ -9,9 +9,9 @@ use std::{
 use tokio::{net::UdpSocket, sync::mpsc, time::interval};
 use tracing::debug;
 use twindisk_fencing_core::{
-    Agent, Looking, PathIndex, PeerIndex, ReplicaView, ResourceIndex, Table,
+    Agent, Looking, PathIndex, PeerIndex, Power, ReplicaView, ResourceIndex, Table,
 };
-use twindisk_stonith::{Fencer, Power};
+use twindisk_stonith::Fencer;
 use twindisk_view as view;
 
 use crate::{
@@ -131,16 +131,12 @@ pub(crate) async fn monitor(
     }
 }
 
-/// Whether a peer has power, as far as every device agrees.
-pub(crate) async fn read_power(fencer: &Fencer) -> Option<bool> {
-    let told = fencer.power_status().await;
-    let read: Vec<Power> = told
-        .into_iter()
-        .map(|one| one.answer.ok())
-        .collect::<Option<_>>()?;
-    match read.split_first()? {
-        (first, rest) if rest.iter().all(|one| one == first) => Some(*first == Power::On),
-        _ => None,
+/// Whether a peer has power, in the core's words.
+pub(crate) async fn read_power(fencer: &Fencer) -> Power {
+    match fencer.reading().await {
+        twindisk_stonith::Power::On => Power::On,
+        twindisk_stonith::Power::Off(what) => Power::Off(what),
+        twindisk_stonith::Power::Unknown => Power::Unknown,
     }
 }
 

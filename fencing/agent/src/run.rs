@@ -12,14 +12,14 @@ use tokio::{
     net::UdpSocket,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot, watch},
-    task::{AbortHandle, LocalSet, spawn_local},
+    task::{AbortHandle, JoinHandle, LocalSet, spawn_local},
     time::{interval, sleep_until},
 };
 use tracing::{debug, info, warn};
 use twindisk_arbiter::Keeper;
 use twindisk_control::config::{Arbiter, Config, Node};
 use twindisk_fencing_core::{
-    Action, Agent, Beat, Level, Looking, Operator, PathIndex, PeerIndex, ReplicaView,
+    Action, Agent, Beat, Level, Looking, Operator, PathIndex, PeerIndex, Power, ReplicaView,
     ResourceIndex, Table, Time, as_ms,
 };
 use twindisk_services::{Hook, Host, Programs, Progress, Stack, config::Services};
@@ -33,7 +33,7 @@ use crate::{
     heartbeat::Sealer,
     http::{self, Serve, Tally},
     memory,
-    news::{self, hear, micros, monitor, random, read_power},
+    news::{self, hear, micros, monitor, random},
     orders::Office,
     ping, socket,
     watchdog::{Device, Watchdog, tend},
@@ -101,7 +101,7 @@ pub(crate) enum Input {
     },
     Power {
         peer: PeerIndex,
-        on: Option<bool>,
+        power: Power,
     },
     Monitored {
         peer: PeerIndex,
@@ -152,6 +152,8 @@ pub(crate) struct Driver {
     pub(crate) keepers: Keepers,
     sockets: Table<PathIndex, Rc<UdpSocket>>,
     pub(crate) fencers: Table<PeerIndex, Option<Rc<Fencer>>>,
+    /// Of each peer: the reading of its power that was begun last.
+    pub(crate) readings: Table<PeerIndex, Option<JoinHandle<()>>>,
     pub(crate) confirmations: Confirmations,
     pub(crate) stacks: Table<ResourceIndex, Option<Rc<tokio::sync::Mutex<Stack>>>>,
     /// What each of those is at, also while it is locked.
@@ -199,6 +201,7 @@ async fn live(
         );
         Some(Rc::new(fencer))
     });
+    let fencers: Table<PeerIndex, Option<Rc<Fencer>>> = fencers.collect();
     let stacks = settings.resources.iter().map(|resource| {
         let host = Host {
             cluster: settings.cluster.clone(),
@@ -227,7 +230,8 @@ async fn live(
         }),
         sealer,
         keepers,
-        fencers: fencers.collect(),
+        readings: fencers.iter().map(|_| None).collect(),
+        fencers,
         stacks: stacks.collect(),
         progress,
         hooks: settings.resources.iter().map(|_| None).collect(),
@@ -394,7 +398,7 @@ impl Driver {
             Input::Ordered { resource, result } => agent.handle_ordered(now, resource, result),
             Input::Arbiter { resource, result } => agent.handle_arbiter(now, resource, result),
             Input::Fenced { peer, result } => agent.handle_fenced(now, peer, result),
-            Input::Power { peer, on } => agent.handle_power(now, peer, on),
+            Input::Power { peer, power } => agent.handle_power(now, peer, power),
             Input::Monitored { peer, result } => agent.handle_monitor(now, peer, result),
             Input::Pinged(reachable) => agent.handle_ping(now, reachable),
             Input::Services { resource, result } => agent.handle_services(now, resource, result),
@@ -457,14 +461,7 @@ impl Driver {
                     let _ = inputs.send(Input::Stored { version, result });
                 });
             }
-            Action::ReadPower(peer) => {
-                if let Some(fencer) = self.fencers[peer].clone() {
-                    spawn_local(async move {
-                        let on = read_power(&fencer).await;
-                        let _ = inputs.send(Input::Power { peer, on });
-                    });
-                }
-            }
+            Action::ReadPower(peer) => self.read_power(peer),
             Action::Fence(peer) => self.fence(peer),
             Action::PowerOn(peer) => self.power_on(peer),
             Action::Arbiter {

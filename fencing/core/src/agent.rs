@@ -8,7 +8,7 @@ use crate::{
     fence::{Fencing, RETRY},
     member::Member,
     memory::term_of,
-    mutants::Mutated,
+    mutants::{Mutant, Mutated},
     peer::Peer,
     resource::Resource,
 };
@@ -105,7 +105,9 @@ impl Agent {
             Fencing::Waiting { until, .. } => Some(until),
             _ => None,
         });
+        let readings = self.peers.keys().filter_map(|peer| self.reading_due(peer));
         waits
+            .chain(readings)
             .chain([self.next_beat])
             .min()
             .unwrap_or(self.next_beat)
@@ -151,6 +153,9 @@ impl Agent {
         if self.peers[peer].fencing == Fencing::Idle {
             let name = self.config.peers[peer].name.clone();
             self.forget_intent(&name);
+        }
+        if !self.mutant(Mutant::ReadBesideBeats) {
+            self.peers[peer].reading.interrupt();
         }
         self.alarmed[peer] = false;
         self.peers[peer].paths[path].warned = false;
@@ -293,6 +298,7 @@ impl Agent {
 
     /// Everything that is possible now.
     pub(crate) fn decide(&mut self) {
+        self.decide_readings();
         for resource in self.resources.keys() {
             self.decide_resource(resource);
         }

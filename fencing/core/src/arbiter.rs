@@ -300,7 +300,10 @@ impl Agent {
             Role::Standby => {
                 let peer = self.peer_of(resource, OTHER);
                 let lacks = self.would_take_over(resource, view, OTHER);
-                lacks && !self.peers[peer].has_left() && self.reason(resource, OTHER).is_some()
+                let dead = self.config.profile.dead();
+                lacks
+                    && !self.peers[peer].has_left()
+                    && self.reason(resource, OTHER, dead).is_some()
             }
         }
     }

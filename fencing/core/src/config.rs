@@ -135,6 +135,8 @@ pub struct PeerConfig {
     pub paths: Table<PathIndex, String>,
     /// There is a way to power it off and to read that it is off.
     pub can_fence: bool,
+    /// While it is silent its power is read, and power that reads as off twice is as good as a shot.
+    pub reads_power: bool,
 }
 
 /// A resource of this node.

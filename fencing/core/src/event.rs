@@ -182,6 +182,17 @@ pub enum Order {
     },
 }
 
+/// Whether a node has power, as its fence devices read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Power {
+    /// It has.
+    On,
+    /// It has not, by every device of a level: what was read, in words.
+    Off(String),
+    /// That can't be read.
+    Unknown,
+}
+
 /// Services of a resource.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -249,7 +260,8 @@ pub enum Action {
     },
     /// Store this durably, then call `handle_stored`.
     Store(Memory),
-    /// Read whether a peer's power is off, then call `handle_power`.
+    /// Read whether a peer's power is off, then call `handle_power`. A reading that is under way ends, unanswered, when this
+    /// is asked once more, and when the peer is to be fenced.
     ReadPower(PeerIndex),
     /// Power a peer off and verify it, then call `handle_fenced`. Right before the shot, ask [`Agent::still_wants`]
     /// once more.

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    Action, Agent, Intent, Level, MemberIndex, PeerIndex, ResourceIndex, Role, Time, as_ms,
-    mutants::Mutant, resource::Reason,
+    Action, Agent, Intent, Level, PeerIndex, Role, Time, as_ms, mutants::Mutant, resource::Reason,
 };
 
 /// After so many shots within [`DAMPING_WINDOW`] each further one waits.
@@ -87,19 +86,6 @@ impl Timetable {
     }
 }
 
-/// A peer was powered off and read as off.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Proof {
-    /// When that was known.
-    pub(crate) at: Time,
-    /// What was done.
-    pub(crate) detail: String,
-    /// The run that it ended: what still comes from that was under way.
-    pub(crate) boot: u64,
-    /// It was switched on again since.
-    pub(crate) turned_on: bool,
-}
-
 impl Agent {
     /// Whether a shot at `peer` that was asked for is still to be fired.
     #[must_use]
@@ -125,7 +111,10 @@ impl Agent {
                 let state = &mut self.peers[peer];
                 state.fencing = Fencing::Idle;
                 state.shots.push(now);
-                self.prove(peer, detail);
+                // It was off. A run that was heard since is a new one, and is not: it must not be taken for the one that ended.
+                if state.fired_boot == state.boot {
+                    self.prove(peer, detail);
+                }
                 self.forget_intent(&name);
             }
             // It was given up: nothing is wrong with the device.
@@ -153,16 +142,15 @@ impl Agent {
         self.decide();
     }
 
-    /// The power of a peer was read, or could not be.
-    pub fn handle_power(&mut self, now: Time, peer: PeerIndex, on: Option<bool>) {
-        self.advance(now);
+    /// The power of a peer reads as off, where that alone is no proof: the shot need not wait.
+    pub(crate) fn end_wait(&mut self, peer: PeerIndex) {
+        let now = self.now;
         let first = !self.leaves_to_another(peer);
         if let Fencing::Waiting {
             until,
             failed: 0,
             table,
         } = &mut self.peers[peer].fencing
-            && on == Some(false)
             && *until > now
         {
             // Who comes first among the standbys goes on at once, and this one only if nothing comes of that.
@@ -172,7 +160,6 @@ impl Agent {
             let what = format!("the power of {name} is off already: nobody has to be waited for");
             self.report(Level::Info, None, what);
         }
-        self.decide();
     }
 
     /// Takes every shot one step further.
@@ -263,8 +250,8 @@ impl Agent {
             {
                 let table = self.timetable(peer, &reasons);
                 let until = self.next_slot(peer, table, self.damping(peer));
-                if until > now {
-                    self.act(Action::ReadPower(peer));
+                if until > now && !self.config.peers[peer].reads_power {
+                    self.read_power(peer);
                 }
                 self.peers[peer].fencing = Fencing::Waiting {
                     until,
@@ -293,6 +280,8 @@ impl Agent {
                 table,
             } if until <= now => {
                 self.peers[peer].fencing = Fencing::Firing { failed, table };
+                self.peers[peer].reading.break_off();
+                self.peers[peer].fired_boot = self.peers[peer].boot;
                 self.note_meetings(peer);
                 if self.mutant(Mutant::ForgetIntentEarly) {
                     self.forget_intent(&name);
@@ -405,58 +394,6 @@ impl Agent {
             );
             self.alarm_once(peer, what);
         }
-    }
-
-    /// What is done now says nothing of a peer that connects later.
-    pub(crate) fn note_meetings(&mut self, peer: PeerIndex) {
-        let most = if self.mutant(Mutant::ShotOfFirst) {
-            1
-        } else {
-            self.resources.len()
-        };
-        let resources = self.resources.iter_mut().zip(&self.config.resources);
-        for (state, config) in resources.take(most) {
-            if let Some(member) = config.member(peer) {
-                let view = state.view.as_ref();
-                let met = view.map_or(0, |view| view.peers[member].met);
-                state.members[member].fired_met = met;
-            }
-        }
-    }
-
-    /// The peer is off, for all that can be known.
-    pub(crate) fn prove(&mut self, peer: PeerIndex, detail: String) {
-        let (at, state) = (self.now, &mut self.peers[peer]);
-        let boot = state.boot;
-        state.proof = Some(Proof {
-            at,
-            detail,
-            boot,
-            turned_on: false,
-        });
-    }
-
-    /// The replicas have met since the peer was off: whatever it is now, that is over. Says whether it was.
-    pub(crate) fn forget_old_proof(
-        &mut self,
-        resource: ResourceIndex,
-        member: MemberIndex,
-    ) -> bool {
-        let state = &self.resources[resource];
-        let met = state.view.as_ref().map(|view| view.peers[member].met);
-        let peer = self.peer_of(resource, member);
-        if met == Some(state.members[member].fired_met) || self.peers[peer].proof.take().is_none() {
-            return false;
-        }
-        let (name, peer) = (
-            &self.config.resources[resource].name,
-            &self.config.peers[peer].name,
-        );
-        let what = format!(
-            "{peer} was connected for {name} since it was off: it is not taken for off any more"
-        );
-        self.report(Level::Info, Some(resource), what);
-        true
     }
 
     /// What the peer was shot for is done: its resources go on here, or can't.

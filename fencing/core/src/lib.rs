@@ -22,6 +22,8 @@ mod mutants;
 mod no_space;
 mod peer;
 mod promoted;
+mod proof;
+mod reading;
 mod recovery;
 mod resource;
 mod services;
@@ -35,8 +37,8 @@ pub use agent::Agent;
 pub use beat::{Beat, BeatResource, Question, Serving};
 pub use config::{Config, HungIo, MemberConfig, PeerConfig, Profile, ResourceConfig};
 pub use event::{
-    Action, Led, Level, Looking, Operator, Order, PeerView, ReplicaView, Role, Services, Time,
-    as_ms,
+    Action, Led, Level, Looking, Operator, Order, PeerView, Power, ReplicaView, Role, Services,
+    Time, as_ms,
 };
 pub use index::{Key, MemberIndex, PathIndex, PeerIndex, ResourceIndex, Table};
 pub use memory::{Failover, Freed, Intent, Memory, Seen, TermOf};

@@ -57,6 +57,12 @@ mutants! {
     ForgetIntentEarly: "R6",
     /// A shot that failed is taken for one that hit.
     FailedShotIsProof: "R2",
+    /// Power that reads as off once is off.
+    OneReadingIsEnough: "R6",
+    /// What the power of a node read as counts though the node was heard since.
+    ReadBesideBeats: "R6",
+    /// Power that was read as off says something of a node that has connected since.
+    MeetingsAfterReading: "R6",
     /// A standby does not wait in the race.
     NoPlaceInRace: "R7",
     /// Who notices a loss late begins a time table of its own.

@@ -3,8 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use crate::{
-    Beat, BeatResource, PathIndex, Table, Time,
-    fence::{Fencing, Proof},
+    Beat, BeatResource, PathIndex, Table, Time, fence::Fencing, proof::Proof, reading::Reading,
 };
 
 /// So many ended runs of a peer are remembered: more than its agent is restarted while a datagram is under way.
@@ -27,6 +26,10 @@ pub(crate) struct Peer {
     pub(crate) beat: Option<Beat>,
     /// The shot at it that is wanted or under way.
     pub(crate) fencing: Fencing,
+    /// What its power has read as since it fell silent.
+    pub(crate) reading: Reading,
+    /// Its run when it was fired at last.
+    pub(crate) fired_boot: u64,
     /// It was read as off, and was not heard since.
     pub(crate) proof: Option<Proof>,
     /// Since when it says that it hears nothing of this node.
@@ -58,6 +61,8 @@ impl Peer {
             heard: None,
             beat: None,
             fencing: Fencing::Idle,
+            reading: Reading::default(),
+            fired_boot: 0,
             proof: None,
             deaf: None,
             shots: Vec::new(),
@@ -163,5 +168,6 @@ impl Peer {
             }
         }
         self.deaf = self.deaf.map(|_| now);
+        self.reading.interrupt();
     }
 }

@@ -19,6 +19,11 @@ impl Agent {
 
     /// Why `peer` would have to be off, whoever sees to that.
     pub(crate) fn reasons_to_be_off(&self, peer: PeerIndex) -> Vec<Reason> {
+        self.reasons_after(peer, self.config.profile.dead())
+    }
+
+    /// The same where silence of so long counts.
+    pub(crate) fn reasons_after(&self, peer: PeerIndex, silence: Duration) -> Vec<Reason> {
         if self.memory.maintenance || self.leaving {
             return Vec::new();
         }
@@ -30,7 +35,8 @@ impl Agent {
             .filter_map(|resource| {
                 let member = self.config.resources[resource].member(peer)?;
                 let has_right = self.member(resource, member).right.is_some();
-                let why = self.reason(resource, member).filter(|_| !has_right)?;
+                let why = self.reason(resource, member, silence);
+                let why = why.filter(|_| !has_right)?;
                 Some(Reason {
                     resource,
                     member,
@@ -40,14 +46,16 @@ impl Agent {
             .collect()
     }
 
+    /// Why a member would have to be off, where silence of so long counts.
     pub(crate) fn reason(
         &self,
         resource: ResourceIndex,
         member: MemberIndex,
+        silence: Duration,
     ) -> Option<&'static str> {
         let state = &self.resources[resource];
         let view = state.view.as_ref()?;
-        let silent = self.is_silent(resource, member);
+        let silent = self.is_silent_for(resource, member, silence);
         let mute = self.was_asked_in_vain(resource, member);
         let hung = view.role == Role::Standby && self.has_hung_primary(resource, member);
         match view.role {
@@ -92,11 +100,19 @@ impl Agent {
     /// Nothing is heard of a member, or it hears nothing of this node: then it takes this one for dead, and can be asked for
     /// nothing.
     pub(crate) fn is_silent(&self, resource: ResourceIndex, member: MemberIndex) -> bool {
+        self.is_silent_for(resource, member, self.config.profile.dead())
+    }
+
+    fn is_silent_for(
+        &self,
+        resource: ResourceIndex,
+        member: MemberIndex,
+        silence: Duration,
+    ) -> bool {
         let peer = &self.peers[self.peer_of(resource, member)];
-        let dead = self.config.profile.dead();
         // One that was never heard has as long from the moment when its replica was missed.
         let since = peer.heard().or(self.member(resource, member).lost);
-        let long = |since| self.now.since(since) >= dead;
+        let long = |since| self.now.since(since) >= silence;
         since.is_some_and(long) || peer.deaf.is_some_and(long)
     }
 

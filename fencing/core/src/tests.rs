@@ -15,6 +15,7 @@ mod pair;
 mod promoted;
 mod race;
 mod random;
+mod reading;
 mod recovery;
 mod release;
 mod roles;

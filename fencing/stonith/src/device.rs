@@ -95,6 +95,26 @@ impl FenceDevice {
         known.agent.run(action, call).await
     }
 
+    /// Whether the node has power, by one reading; `None`: this device can't say. One that has no `reboot` takes something else
+    /// from a node than its power (its storage, its ports): that says nothing of a node which was not shot. And no `off` has
+    /// succeeded before: a program that breaks may end with the code that means off, so it has to say the word, too.
+    pub(crate) async fn reads_on(&self) -> Option<bool> {
+        if self.is_manual() {
+            return None;
+        }
+        let known = self.known().await.ok()?;
+        let offers = |action| known.metadata.offers(action);
+        if !offers(Action::Status) || !offers(Action::Reboot) {
+            return None;
+        }
+        let answer = self.ask(known, Action::Status).await.ok()?;
+        let says_off = || answer.output.stdout.to_ascii_lowercase().contains("off");
+        if answer.off && !says_off() {
+            return None;
+        }
+        Some(!answer.off)
+    }
+
     /// Fires `off` until it succeeds or the retries are used up, then reads `status` until it is off.
     pub(crate) async fn off(
         &self,

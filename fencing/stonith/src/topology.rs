@@ -28,13 +28,15 @@ pub struct Proof {
     took: Duration,
 }
 
-/// Whether a node has power, as one device reads it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a node has power, as its devices read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Power {
     /// It has.
     On,
-    /// It has not.
-    Off,
+    /// It has not: by which devices.
+    Off(String),
+    /// That can't be read.
+    Unknown,
 }
 
 impl Fencer {
@@ -182,13 +184,20 @@ impl Fencer {
         checkup
     }
 
-    /// What every device reads: is the node on? A person is not asked.
-    pub async fn power_status(&self) -> Vec<Told<Power>> {
-        self.ask_all(async |device, known| {
-            let answer = device.ask(known, Action::Status).await?;
-            Ok(if answer.off { Power::Off } else { Power::On })
-        })
-        .await
+    /// Reads once whether the node has power, without touching it. It is off if a shot would find it so: by every device of the
+    /// first level that can be read. A person is not asked, and a level with one can't be read.
+    pub async fn reading(&self) -> Power {
+        for (number, devices) in (1..).zip(&self.levels) {
+            match level_reads(devices).await {
+                Some(true) => return Power::On,
+                Some(false) => {
+                    let names: Vec<_> = devices.iter().map(|one| one.config.to_string()).collect();
+                    return Power::Off(format!("level {number}, {}", names.join(" and ")));
+                }
+                None => {}
+            }
+        }
+        Power::Unknown
     }
 
     /// Switches the node on again, at every device. A person is not asked.
@@ -289,6 +298,16 @@ impl Fencer {
         }
         steps
     }
+}
+
+/// Whether the devices of a level read as on; `None`: one of them can't say, and a shot at this level would fail.
+async fn level_reads(devices: &[FenceDevice]) -> Option<bool> {
+    for device in devices {
+        if device.reads_on().await? {
+            return Some(true);
+        }
+    }
+    (!devices.is_empty()).then_some(false)
 }
 
 impl Proof {

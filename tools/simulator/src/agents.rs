@@ -3,8 +3,10 @@
 
 mod device;
 mod draw;
+mod event;
 mod hang;
 mod idle;
+mod meter;
 mod mutants;
 mod orders;
 mod register;
@@ -17,19 +19,20 @@ use std::{collections::BTreeSet, time::Duration};
 use twindisk_core::Time as CoreTime;
 use twindisk_fencing_core::{
     Action, Agent, Beat, Config, HungIo, Level, MemberConfig, Memory, PathIndex, PeerConfig,
-    PeerIndex, ReplicaView, ResourceConfig, ResourceIndex, Time, as_ms,
+    PeerIndex, ResourceConfig, ResourceIndex, Time, as_ms,
 };
 
 pub use draw::{AgentWorld, FenceDevice, ServiceTimes, WitnessWorld};
+pub(crate) use event::AgentEv;
+pub use meter::Readings;
 pub(crate) use mutants::OfWitness;
 pub(crate) use orders::Deed;
-use replica::{Errand, Question};
-use services::Work;
 use ward::Ward;
 
 use crate::{
     bug::Mutant,
-    node::{Power, name, slot_of},
+    node::{Power as Powered, name, slot_of},
+    rng::Rng,
     swarm::{MS, SEC},
     trace::tell,
     world::{Ev, World},
@@ -64,6 +67,10 @@ pub(crate) struct Agents {
     /// A device that both share does something until then.
     device_busy_until: u64,
     shots: Vec<device::Shot>,
+    /// Of each agent and each other node: how its power was read.
+    watches: meter::Watches,
+    /// The die of readings.
+    meter: Rng,
     /// A witness, if there is one.
     pub(crate) witness: Option<register::Witness>,
 }
@@ -84,72 +91,6 @@ struct Node {
     isolated_until: u64,
 }
 
-/// Something that happens to agents.
-#[derive(Debug)]
-pub(crate) enum AgentEv {
-    /// It comes back.
-    Start,
-    /// It looks at the clock.
-    Tick { run: u64 },
-    /// It asks what its replica is.
-    Look { run: u64 },
-    /// The question reaches the process.
-    Read { question: Question },
-    /// The answer reaches the agent; `None`: the process is gone.
-    Seen {
-        question: Question,
-        view: Option<Box<ReplicaView>>,
-    },
-    /// An order reaches the process.
-    Obey { errand: Box<Errand> },
-    /// The answer reaches the agent.
-    Ordered {
-        run: u64,
-        serial: u64,
-        result: Result<(), String>,
-    },
-    /// A beat arrives.
-    Beat {
-        from: usize,
-        path: PathIndex,
-        beat: Box<Beat>,
-    },
-    /// What it wanted stored is, or can't be.
-    Stored { run: u64, memory: Box<Memory> },
-    /// What is to fire is ready.
-    Fire { run: u64, victim: usize },
-    /// A shot reaches its victim.
-    Shoot { command: device::Command },
-    /// It hears what came of a shot.
-    Shot {
-        run: u64,
-        victim: usize,
-        result: Result<(), String>,
-    },
-    /// A question reaches the witness.
-    Asked { question: Box<register::Question> },
-    /// The witness's answer reaches the agent, or none has come in time.
-    Answered {
-        run: u64,
-        serial: u64,
-        result: Result<Box<register::Said>, String>,
-    },
-    /// It hears whether the power of a node is off.
-    Power { run: u64, of: usize },
-    /// A node is to be switched on.
-    PowerOn { node: usize },
-    /// The disk of a process that was killed answers: now it is gone.
-    Dies { run: u64 },
-    /// Services have come up or gone down, or have not.
-    Services { work: Work },
-    /// Ping targets have answered or not.
-    Ping { run: u64 },
-    /// A person does something, or cables are cut.
-    Deed { deed: Deed },
-    /// It is stopped.
-    Stop,
-}
-
 impl Agents {
     pub(crate) fn new(world: AgentWorld, nodes: usize, resources: usize) -> Self {
         let node = |_| Node {
@@ -168,6 +109,8 @@ impl Agents {
             wards: (0..resources).map(|_| Ward::new(nodes)).collect(),
             device_busy_until: 0,
             shots: Vec::new(),
+            watches: meter::Watches::new(),
+            meter: Rng::new(world.readings.map_or(0, |readings| readings.seed)),
             witness: world
                 .witness
                 .map(|world| register::Witness::new(world, resources)),
@@ -195,7 +138,7 @@ impl World {
         let Some(agents) = &self.agents else {
             return;
         };
-        if agents.nodes[number].agent.is_some() || self.nodes[number].power != Power::On {
+        if agents.nodes[number].agent.is_some() || self.nodes[number].power != Powered::On {
             return;
         }
         let world = agents.world.clone();
@@ -214,6 +157,7 @@ impl World {
                     node: *other as u8,
                     paths: (0..PATHS).map(|path| format!("path {path}")).collect(),
                     can_fence: true,
+                    reads_power: world.readings.is_some(),
                 })
                 .collect(),
             resources: (0..self.resources())
@@ -250,6 +194,9 @@ impl World {
         node.aims.clear();
         node.told_off.clear();
         let run = node.run;
+        self.agents()
+            .watches
+            .retain(|(agent, _), _| *agent != number);
         for ward in &mut self.agents().wards {
             ward.sides[number].seen = None;
             ward.sides[number].follows = None;
@@ -303,6 +250,7 @@ impl World {
             AgentEv::PowerOn { node } => return self.power_on_again(node),
             AgentEv::Shoot { command } => return self.shoot(number, command),
             AgentEv::Stop => return self.stop_agent(number, false),
+            AgentEv::Cycle => return self.power_cycle(number),
             AgentEv::Dies { run } => return self.dies(number, run),
             AgentEv::Asked { question } => return self.witness_asked(number, *question),
             AgentEv::Answered {
@@ -352,9 +300,19 @@ impl World {
                 serial,
                 result,
             } if run == current => self.ordered(number, serial, result),
-            AgentEv::Beat { from, path, beat } => {
-                if let Some(agent) = &mut self.agents().nodes[number].agent {
-                    let _ = agent.handle_beat(now, peer_of(number, from), path, &beat);
+            AgentEv::Beat {
+                from,
+                path,
+                beat,
+                host,
+            } => {
+                let believed = self.agents().nodes[number].agent.as_mut();
+                let believed = believed.is_some_and(|agent| {
+                    let peer = peer_of(number, from);
+                    agent.handle_beat(now, peer, path, &beat).is_ok()
+                });
+                if believed {
+                    self.heard_life(number, from, host);
                 }
             }
             AgentEv::Fire { run, victim } if run == current => self.fire(number, run, victim),
@@ -363,7 +321,15 @@ impl World {
                 victim,
                 result,
             } if run == current => self.shot(number, victim, result),
-            AgentEv::Power { run, of } if run == current => self.power_read(number, of),
+            AgentEv::ReadPower { run, serial, of } if run == current => {
+                return self.read_power(number, run, serial, of);
+            }
+            AgentEv::Power {
+                run,
+                serial,
+                of,
+                power,
+            } if run == current => self.power_read(number, serial, of, power),
             AgentEv::Services { work } => self.services_done(number, work),
             AgentEv::Ping { run } if run == current => self.pinged(number, run),
             AgentEv::Deed { deed } => self.do_deed(number, deed),
@@ -403,7 +369,6 @@ impl World {
 
     fn agent_acts(&mut self, number: usize, action: Action) {
         let run = self.agents().nodes[number].run;
-        let latency = self.agents().world.device.latency;
         match action {
             Action::Send { peer, beat } => self.send_beat(number, node_of(number, peer), &beat),
             Action::Store(memory) => {
@@ -411,11 +376,11 @@ impl World {
                 let memory = Box::new(memory);
                 self.agent_later(delay, number, AgentEv::Stored { run, memory });
             }
-            Action::ReadPower(peer) => {
-                let of = node_of(number, peer);
-                self.agent_later(latency, number, AgentEv::Power { run, of });
+            Action::ReadPower(peer) => self.begin_reading(number, node_of(number, peer)),
+            Action::Fence(peer) => {
+                self.break_reading_off(number, node_of(number, peer));
+                self.aim(number, node_of(number, peer));
             }
-            Action::Fence(peer) => self.aim(number, node_of(number, peer)),
             Action::PowerOn(peer) => {
                 let delay = self.dice.agent.between(200 * MS, 2 * SEC);
                 let node = node_of(number, peer);
@@ -473,7 +438,14 @@ impl World {
             let delay = self.dice.agent.between(MS / 10, 3 * MS);
             let (path, beat) = (PathIndex::new(path), Box::new(beat.clone()));
             let from = number;
-            self.agent_later(delay, to, AgentEv::Beat { from, path, beat });
+            let host = self.nodes[number].host;
+            let event = AgentEv::Beat {
+                from,
+                path,
+                beat,
+                host,
+            };
+            self.agent_later(delay, to, event);
         }
     }
 

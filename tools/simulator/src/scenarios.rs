@@ -14,6 +14,7 @@ mod network;
 mod no_space;
 mod power;
 mod race;
+mod readings;
 mod resync;
 mod rights;
 mod roles;
@@ -49,7 +50,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 24] = [
+    let subjects: [(&str, &[(&str, Run)]); 25] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
         ("power", power::ALL),
@@ -73,6 +74,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("services", services::ALL),
         ("vouched for", vouched::ALL),
         ("race", race::ALL),
+        ("readings", readings::ALL),
         ("succession", succession::ALL),
     ];
     subjects.into_iter().flat_map(|(subject, list)| {

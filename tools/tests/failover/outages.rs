@@ -63,6 +63,11 @@ impl Outages {
         println!("  median      {:>8.2} s", self.median().as_secs_f64());
     }
 
+    pub(crate) fn least(&self) -> Duration {
+        let rows = self.rows.iter().map(|(_, outage)| *outage);
+        rows.min().unwrap_or(self.most)
+    }
+
     fn median(&self) -> Duration {
         let mut sorted: Vec<Duration> = self.rows.iter().map(|(_, outage)| *outage).collect();
         sorted.sort_unstable();

@@ -24,7 +24,7 @@ off)
     for pid in $(cat "$power/$plug.pids"); do kill -9 "$pid" 2>/dev/null || :; done
     ;;
 on) rm -f "$power/$plug.off" ;;
-status) [ ! -e "$power/$plug.off" ] || exit 2 ;;
+status) [ ! -e "$power/$plug.off" ] || { echo "Status: OFF" && exit 2; } ;;
 monitor | validate-all) ;;
 *) exit 1 ;;
 esac

@@ -2,10 +2,12 @@
 
 pub(super) use std::time::Duration;
 
-pub(super) use super::pair::ReplicaView;
+pub(super) use super::pair::{
+    ReplicaView, alone, entitled, frozen, orphan, outdated, primary, standby,
+};
 use crate::{
-    Action, Agent, Beat, BeatResource, Config, HungIo, Led, Level, MemberConfig, Memory, Operator,
-    Order, PathIndex, PeerConfig, PeerIndex, Profile, ResourceConfig, ResourceIndex, Role,
+    Action, Agent, Beat, BeatResource, Config, HungIo, Level, MemberConfig, Memory, Operator,
+    Order, PathIndex, PeerConfig, PeerIndex, Power, Profile, ResourceConfig, ResourceIndex, Role,
     Services, Serving, TermOf, Time,
 };
 pub(super) use crate::{Question, as_ms};
@@ -86,6 +88,7 @@ impl Bench {
                 node: 2,
                 paths: vec!["first".into(), "second".into()].into(),
                 can_fence: true,
+                reads_power: false,
             }]
             .into(),
             resources: vec![resource("r0")].into(),
@@ -171,6 +174,15 @@ impl Bench {
         acts.pop().map(|act| match act {
             Action::Order(R0, order) => order,
             other => panic!("{other:?} is no order"),
+        })
+    }
+
+    /// The order among [`Self::acts`], whatever else was wanted.
+    pub(super) fn order_among(&mut self) -> Option<Order> {
+        let mut acts = self.acts().into_iter();
+        acts.find_map(|act| match act {
+            Action::Order(R0, order) => Some(order),
+            _ => None,
         })
     }
 
@@ -310,7 +322,7 @@ impl Bench {
     }
 
     pub(super) fn power(&mut self, on: Option<bool>) {
-        self.agent.handle_power(self.time(), BETA, on);
+        self.agent.handle_power(self.time(), BETA, power(on));
         self.settle();
     }
 
@@ -386,6 +398,15 @@ pub(super) fn resource(name: &str) -> ResourceConfig {
     }
 }
 
+/// What was read of a power switch.
+pub(super) fn power(on: Option<bool>) -> Power {
+    match on {
+        Some(true) => Power::On,
+        Some(false) => Power::Off("the switch".into()),
+        None => Power::Unknown,
+    }
+}
+
 /// A person wants the role to go over, to whomever.
 pub(super) const fn switchover(resource: ResourceIndex) -> Operator {
     Operator::Switchover { resource, to: None }
@@ -416,85 +437,5 @@ pub(super) fn said(name: &str) -> BeatResource {
         gave_up: false,
         ask: Question::None,
         released: Question::None,
-    }
-}
-
-/// A primary with its standby.
-pub(super) fn primary() -> ReplicaView {
-    ReplicaView {
-        run: 1,
-        role: Role::Primary,
-        term: 5,
-        up_to_date: true,
-        can_promote: true,
-        needs: Vec::new(),
-        led: Some(Led { node: 1, term: 5 }),
-        open: true,
-        suspended: false,
-        linked: true,
-        met: 70,
-        peer_role: Some(Role::Standby),
-        peer_in_sync: true,
-        conflict: None,
-        no_space: None,
-        faults: Vec::new(),
-        progress: 0,
-        oldest: Duration::ZERO,
-    }
-}
-
-/// A primary that has lost its standby, and waits.
-pub(super) fn frozen() -> ReplicaView {
-    ReplicaView {
-        suspended: true,
-        linked: false,
-        peer_role: None,
-        ..primary()
-    }
-}
-
-/// A primary that goes on alone.
-pub(super) fn alone() -> ReplicaView {
-    ReplicaView {
-        suspended: false,
-        peer_in_sync: false,
-        ..frozen()
-    }
-}
-
-/// A standby with its primary.
-pub(super) fn standby() -> ReplicaView {
-    ReplicaView {
-        role: Role::Standby,
-        can_promote: false,
-        led: Some(Led { node: 2, term: 5 }),
-        open: false,
-        peer_role: Some(Role::Primary),
-        ..primary()
-    }
-}
-
-/// A standby that has lost its primary.
-pub(super) fn orphan() -> ReplicaView {
-    ReplicaView {
-        linked: false,
-        peer_role: None,
-        ..standby()
-    }
-}
-
-/// A standby that needs nothing more to be promoted.
-pub(super) fn entitled() -> ReplicaView {
-    ReplicaView {
-        can_promote: true,
-        ..orphan()
-    }
-}
-
-/// A standby whose disk is not known to be the newest.
-pub(super) fn outdated() -> ReplicaView {
-    ReplicaView {
-        up_to_date: false,
-        ..orphan()
     }
 }

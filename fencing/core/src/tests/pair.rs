@@ -56,3 +56,83 @@ impl From<ReplicaView> for crate::ReplicaView {
         }
     }
 }
+
+/// A primary with its standby.
+pub(super) fn primary() -> ReplicaView {
+    ReplicaView {
+        run: 1,
+        role: Role::Primary,
+        term: 5,
+        up_to_date: true,
+        can_promote: true,
+        needs: Vec::new(),
+        led: Some(Led { node: 1, term: 5 }),
+        open: true,
+        suspended: false,
+        linked: true,
+        met: 70,
+        peer_role: Some(Role::Standby),
+        peer_in_sync: true,
+        conflict: None,
+        no_space: None,
+        faults: Vec::new(),
+        progress: 0,
+        oldest: Duration::ZERO,
+    }
+}
+
+/// A primary that has lost its standby, and waits.
+pub(super) fn frozen() -> ReplicaView {
+    ReplicaView {
+        suspended: true,
+        linked: false,
+        peer_role: None,
+        ..primary()
+    }
+}
+
+/// A primary that goes on alone.
+pub(super) fn alone() -> ReplicaView {
+    ReplicaView {
+        suspended: false,
+        peer_in_sync: false,
+        ..frozen()
+    }
+}
+
+/// A standby with its primary.
+pub(super) fn standby() -> ReplicaView {
+    ReplicaView {
+        role: Role::Standby,
+        can_promote: false,
+        led: Some(Led { node: 2, term: 5 }),
+        open: false,
+        peer_role: Some(Role::Primary),
+        ..primary()
+    }
+}
+
+/// A standby that has lost its primary.
+pub(super) fn orphan() -> ReplicaView {
+    ReplicaView {
+        linked: false,
+        peer_role: None,
+        ..standby()
+    }
+}
+
+/// A standby that needs nothing more to be promoted.
+pub(super) fn entitled() -> ReplicaView {
+    ReplicaView {
+        can_promote: true,
+        ..orphan()
+    }
+}
+
+/// A standby whose disk is not known to be the newest.
+pub(super) fn outdated() -> ReplicaView {
+    ReplicaView {
+        up_to_date: false,
+        ..orphan()
+    }
+}

@@ -2,7 +2,9 @@
 
 mod reasons;
 
-use super::bench::{BETA, DEAD, Duration, INTERVAL, ME, R0, RUN, ReplicaView, as_ms, resource};
+use super::bench::{
+    BETA, DEAD, Duration, INTERVAL, ME, R0, RUN, ReplicaView, as_ms, power, resource,
+};
 use crate::{
     Action, Agent, Beat, BeatResource, Config, HungIo, Intent, Memory, Operator, Order, PathIndex,
     PeerConfig, Profile, Question, Recovery, ResourceIndex, Role, Services, Serving, Time,
@@ -57,6 +59,8 @@ pub(super) struct Driver {
     storing: Option<Memory>,
     stored: Memory,
     firing: bool,
+    /// The run of the peer that was heard last then.
+    fired_run: Option<u64>,
     /// The last connections when the shot was asked for.
     fired_met: Vec<u64>,
     /// The peer was read as off, and was not switched on since.
@@ -99,6 +103,7 @@ impl Driver {
                 node: 2,
                 paths: vec!["first".into(), "second".into()].into(),
                 can_fence: true,
+                reads_power: false,
             }]
             .into(),
             resources: vec![resource("r0"), resource("r1")].into(),
@@ -123,6 +128,7 @@ impl Driver {
             storing: None,
             stored: Memory::default(),
             firing: false,
+            fired_run: None,
             fired_met: vec![0; 2],
             off: false,
             proven: false,
@@ -198,15 +204,17 @@ impl Driver {
                 }
             }
             Event::Fenced(worked) => {
-                self.off |= worked && self.firing;
-                self.proven |= worked && self.firing;
-                self.doubted &= !(worked && self.firing);
+                // Who has booted since is not off any more.
+                let is_off = worked && self.firing && self.fired_run == self.heard_run();
+                self.off |= is_off;
+                self.proven |= is_off;
+                self.doubted &= !is_off;
                 self.firing = false;
                 let result = if worked { Ok("off") } else { Err("dead") };
                 let result = result.map(str::to_owned).map_err(str::to_owned);
                 self.agent.handle_fenced(now, BETA, result);
             }
-            Event::Power(on) => self.agent.handle_power(now, BETA, on),
+            Event::Power(on) => self.agent.handle_power(now, BETA, power(on)),
             Event::Ping(answers) => self.agent.handle_ping(now, answers),
             Event::Monitored(latency) => {
                 let latency = Duration::from_millis(latency);
@@ -315,6 +323,10 @@ impl Driver {
         }
     }
 
+    fn heard_run(&self) -> Option<u64> {
+        self.heard.as_ref().map(|(_, beat)| beat.boot)
+    }
+
     /// Services that ended too often let the role go over as a person's word does.
     fn see_given_up(&mut self) {
         let mut resources = self.agent.resources.iter();
@@ -356,6 +368,7 @@ impl Driver {
                 assert!(intended, "R6: the intent is durable first");
                 self.may_fire();
                 self.firing = true;
+                self.fired_run = self.heard_run();
                 self.fired_met = self.mets();
             }
             Action::PowerOn(BETA) => {

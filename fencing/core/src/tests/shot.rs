@@ -205,6 +205,26 @@ fn the_result_of_a_shot_that_nobody_asked_for_is_nothing() {
 }
 
 #[test]
+fn a_node_that_is_back_before_its_shot_has_ended_is_not_taken_for_off() {
+    let mut bench = Bench::primary();
+    bench.view(frozen());
+    bench.pass(DEAD);
+    bench.acts();
+    bench.new_run();
+    bench.beat();
+    bench.fenced();
+    assert_eq!(bench.acts(), []);
+    bench.beat();
+    assert_eq!(bench.agent.status().peers[0].state, "heard");
+    // What was under way from the run that ended is no word of a new one.
+    bench.pass(DEAD);
+    assert_eq!(bench.acts(), [Action::Fence(BETA)]);
+    bench.beat();
+    bench.fenced();
+    assert!(matches!(bench.order(), Some(Order::ReceiptFenced { .. })));
+}
+
+#[test]
 fn the_receipt_says_after_which_meeting_the_shot_was_fired() {
     let mut bench = Bench::primary();
     bench.view(frozen());

@@ -51,7 +51,7 @@ fn power_that_is_off_already_is_left_to_the_first_for_a_delay() {
         }
         bench
             .agent
-            .handle_power(Time(bench.now), peer(LOW), Some(false));
+            .handle_power(Time(bench.now), peer(LOW), power(Some(false)));
         bench.settle();
         bench.waits_for_shot(LOW)
     };

@@ -45,6 +45,7 @@ impl Bench {
                     node: *other,
                     paths: vec!["path".into()].into(),
                     can_fence: true,
+                    reads_power: false,
                 })
                 .collect(),
             resources: vec![ResourceConfig {

@@ -30,7 +30,7 @@ pub enum Action {
     Off,
     /// Give it back.
     On,
-    /// Off and on. Nothing in this crate asks for it: it proves no off.
+    /// Off and on. Nothing in this crate asks for it: it proves no off. Agents that take no power do not offer it.
     Reboot,
     /// Is the node on or off?
     Status,

@@ -21,7 +21,7 @@ pub(crate) struct Fakes {
 pub(crate) const GOOD: &str = r#"
 case "$action" in
     off) echo off > "$dir/power"; echo "Success: Powered OFF";;
-    status) [ "$(cat "$dir/power")" = on ] || exit 2;;
+    status) [ "$(cat "$dir/power")" = on ] || { echo "Status: OFF"; exit 2; };;
     monitor|validate-all) ;;
     *) exit 1;;
 esac
@@ -41,7 +41,7 @@ const DESCRIPTION: &str = r#"<?xml version="1.0" ?>
     <parameter name="port" required="0" deprecated="1"/>
 </parameters>
 <actions>
-    <action name="off"/><action name="status"/><action name="monitor"/><action name="validate-all"/>
+    <action name="off"/><action name="reboot"/><action name="status"/><action name="monitor"/><action name="validate-all"/>
 </actions>
 </resource-agent>
 "#;
@@ -52,6 +52,12 @@ impl Fakes {
         fs::write(folder.path().join("power"), "on\n").unwrap();
         fs::write(folder.path().join("description.xml"), DESCRIPTION).unwrap();
         Self { folder }
+    }
+
+    /// From now on agents say of themselves that they do not offer an action.
+    pub(crate) fn describe_without(&self, action: &str) {
+        let without = DESCRIPTION.replace(&format!(r#"<action name="{action}"/>"#), "");
+        fs::write(self.path("description.xml"), without).unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -2,5 +2,6 @@
 
 pub(crate) mod fake;
 mod levels;
+mod readings;
 mod real;
 mod reports;

@@ -1,7 +1,7 @@
 //! Checks, monitoring and tests: everything but a shot.
 
 use super::fake::{Fakes, GOOD, options};
-use crate::{AgentName, Device, DeviceError, Power, Verdict};
+use crate::{AgentName, Device, DeviceError, Verdict};
 
 #[tokio::test]
 async fn a_check_finds_what_does_not_fit() {
@@ -45,7 +45,7 @@ async fn what_failed_at_the_check_is_tried_again_when_needed() {
 }
 
 #[tokio::test]
-async fn monitoring_and_status_tell_of_every_device() {
+async fn monitoring_tells_of_every_device() {
     let fakes = Fakes::new();
     let good = fakes.agent("fence_good", GOOD);
     let denied = fakes.agent("fence_denied", "exit 3");
@@ -58,11 +58,6 @@ async fn monitoring_and_status_tell_of_every_device() {
     let error = monitored[1].answer.as_ref().unwrap_err();
     assert!(matches!(error, DeviceError::Agent(_)));
     assert!(error.to_string().contains("login denied"), "{error}");
-
-    let power = |told: &[crate::Told<Power>]| *told[0].answer.as_ref().unwrap();
-    assert_eq!(power(&fencer.power_status().await), Power::On);
-    std::fs::write(fakes.path("power"), "off\n").unwrap();
-    assert_eq!(power(&fencer.power_status().await), Power::Off);
     assert_eq!(fakes.shots("fence_good"), 0);
 }
 

@@ -236,17 +236,6 @@ impl World {
         }
     }
 
-    /// The agent hears whether the power of a node is on; `None`: that can't be read.
-    pub(super) fn power_read(&mut self, number: usize, of: usize) {
-        let device = self.agents().world.device;
-        let answers = self.now >= device.dead_until && device.dead_for != Some(number);
-        let on = answers.then(|| self.nodes[of].power == Power::On);
-        let now = self.agent_time(number);
-        if let Some(agent) = &mut self.agents().nodes[number].agent {
-            agent.handle_power(now, peer_of(number, of), on);
-        }
-    }
-
     /// A shot that came late has hit a node that nobody is there to switch on: faults have ended, so somebody is.
     pub(crate) fn switch_on_again(&mut self) {
         for number in 0..self.nodes.len() {

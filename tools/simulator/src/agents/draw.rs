@@ -5,6 +5,7 @@ use std::time::Duration;
 use twindisk_core::{Arbiter, OnPeerLoss, Protocol};
 use twindisk_fencing_core::{Profile, Recovery};
 
+use super::Readings;
 use crate::{
     rng::Rng,
     swarm::{Faults, MS, SEC, Swarm, US, draw_load},
@@ -33,6 +34,8 @@ pub struct AgentWorld {
     pub recovery: Option<Recovery>,
     /// Times that services do.
     pub ends: u32,
+    /// Agents read the power of silent nodes before these count as dead, and how that goes.
+    pub readings: Option<Readings>,
     /// A witness grants the next term, and nobody is fenced.
     pub witness: Option<WitnessWorld>,
 }
@@ -117,6 +120,7 @@ impl Swarm {
             let restarts = die.index(3) as u32;
             world.recovery = Some(Recovery { restarts, window });
         }
+        world.readings = Readings::draw(seed);
         swarm.agents = Some(world);
         if hangs {
             swarm.hang(&mut rng);
@@ -268,6 +272,7 @@ impl AgentWorld {
             max_failovers: 1000,
             recovery: None,
             ends: 0,
+            readings: None,
             witness: None,
         };
         world.device.dead_for = rng.chance(80).then(|| rng.index(2));
@@ -312,6 +317,7 @@ impl AgentWorld {
             max_failovers: 1000,
             recovery: None,
             ends: 0,
+            readings: None,
             witness: None,
         }
     }
@@ -335,6 +341,9 @@ impl AgentWorld {
         self.services.fail_start = 0;
         self.services.fail_stop = 0;
         self.store_faults = 0;
+        if let Some(readings) = &mut self.readings {
+            readings.heal();
+        }
         // What is seconds late was asked while faults lasted.
         if let Some(witness) = &mut self.witness {
             (witness.lost, witness.late, witness.down_until) = (0, 0, 0);

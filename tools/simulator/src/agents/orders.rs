@@ -71,6 +71,7 @@ impl World {
             let event = AgentEv::Deed { deed };
             self.at_any(at, Ev::Agent { node, event });
         }
+        self.plan_cycles();
         for _ in 0..world.ends {
             let die = &mut self.dice.agent;
             let at = die.between(self.now, end);
@@ -153,13 +154,18 @@ impl World {
 
     /// A node reaches nobody.
     pub(crate) fn isolate(&mut self, number: usize, until: u64) {
-        self.agents().nodes[number].isolated_until = until;
+        self.cut_heartbeats(number, until);
         for other in self.others(number) {
             let pair = (number.min(other), number.max(other));
             for side in 0..2 {
                 self.block(pair, side, until);
             }
         }
+    }
+
+    /// Its agent reaches nobody.
+    pub(crate) fn cut_heartbeats(&mut self, number: usize, until: u64) {
+        self.agents().nodes[number].isolated_until = until;
     }
 
     pub(crate) fn tell_agent(&mut self, number: usize, wish: Operator) -> bool {

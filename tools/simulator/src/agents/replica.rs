@@ -179,6 +179,12 @@ impl World {
                     let story = format!("{here} says that {there} is off, and was not told so");
                     self.violate(Violation::new("R2", story));
                 }
+                if !self.has_died(number, victim) {
+                    let (here, there) = (name(number), name(victim));
+                    let story =
+                        format!("{here} says that {there} is off, as it was heard last it lives");
+                    self.violate(Violation::new("R2", story));
+                }
             }
             Order::Outdate { .. } | Order::HandOver { .. } => self.check_release(number),
         }

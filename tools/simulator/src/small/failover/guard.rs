@@ -82,6 +82,7 @@ impl Guard {
                 node: peer as u8,
                 paths: vec!["cable".to_owned()].into(),
                 can_fence: true,
+                reads_power: true,
             }]
             .into(),
             resources: vec![ResourceConfig {

@@ -1,7 +1,7 @@
 //! What an agent wants done: each part of that is a step, and may be late.
 
 use twindisk_core::{Command, CommandId};
-use twindisk_fencing_core::{Action, Memory, Order};
+use twindisk_fencing_core::{Action, Memory, Order, Power};
 use twindisk_format::superblock::ReceiptKind;
 
 use super::{
@@ -57,7 +57,10 @@ impl Failover {
             }
             Action::Store(memory) => guard.tasks.push(Task::Store(memory)),
             Action::ReadPower(_) => guard.tasks.push(Task::Read),
-            Action::Fence(_) => guard.tasks.push(Task::Aim),
+            Action::Fence(_) => {
+                guard.tasks.retain(|task| *task != Task::Read);
+                guard.tasks.push(Task::Aim);
+            }
             Action::PowerOn(_) => guard.tasks.push(Task::PowerOn),
             Action::Order(_, order) => {
                 guard.tasks.push(Task::Obey(order.clone()));
@@ -120,8 +123,14 @@ impl Failover {
                 })
             }
             Task::Read => {
-                let on = Some(self.world.nodes[1 - number].powered);
-                self.tell(number, |agent, now| agent.handle_power(now, PEER, on))
+                let on = self.world.nodes[1 - number].powered;
+                guard.told_off |= !on;
+                let power = if on {
+                    Power::On
+                } else {
+                    Power::Off("the switch".into())
+                };
+                self.tell(number, |agent, now| agent.handle_power(now, PEER, power))
             }
             Task::Services(up) => {
                 // A later wish follows: this one says nothing any more, but for what runs.

@@ -1,0 +1,78 @@
+//! What a reading of a node's power says, without a shot.
+
+use std::{fs, slice::from_ref};
+
+use super::fake::{Fakes, GOOD};
+use crate::{AgentName, Device, Power};
+
+const OFF: &str = r#"[ "$action" = status ] && echo "Status: OFF" && exit 2; exit 1"#;
+const BROKEN: &str = r#"echo "usage: fence_broken" >&2; exit 2"#;
+const ON: &str = r#"[ "$action" = status ] && exit 0; exit 1"#;
+const DENIED: &str = "exit 3";
+
+fn off(what: &str) -> Power {
+    Power::Off(what.into())
+}
+
+#[tokio::test]
+async fn power_is_read_and_nobody_is_shot() {
+    let fakes = Fakes::new();
+    let good = fakes.agent("fence_good", GOOD);
+    let fencer = fakes.fencer(&[&[good]]);
+    assert_eq!(fencer.reading().await, Power::On);
+    fs::write(fakes.path("power"), "off\n").unwrap();
+    assert_eq!(fencer.reading().await, off("level 1, fence_good"));
+    assert_eq!(fakes.shots("fence_good"), 0);
+    assert_eq!(fakes.actions("fence_good"), ["status", "status"]);
+}
+
+#[tokio::test]
+async fn every_device_of_a_level_has_to_read_off() {
+    let fakes = Fakes::new();
+    let [one, two] = ["fence_one", "fence_two"].map(|name| fakes.agent(name, OFF));
+    let (on, denied) = (fakes.agent("fence_on", ON), fakes.agent("fence_no", DENIED));
+    let both = fakes.fencer(&[&[one.clone(), two.clone()]]);
+    assert_eq!(
+        both.reading().await,
+        off("level 1, fence_one and fence_two")
+    );
+    let half = fakes.fencer(&[&[one.clone(), on]]);
+    assert_eq!(half.reading().await, Power::On);
+    let half = fakes.fencer(&[&[one, denied]]);
+    assert_eq!(half.reading().await, Power::Unknown);
+}
+
+#[tokio::test]
+async fn the_first_level_that_can_be_read_counts() {
+    let fakes = Fakes::new();
+    let (out, on) = (fakes.agent("fence_off", OFF), fakes.agent("fence_on", ON));
+    let denied = fakes.agent("fence_no", DENIED);
+    let second = fakes.fencer(&[&[denied], from_ref(&out)]);
+    assert_eq!(second.reading().await, off("level 2, fence_off"));
+    let contradicted = fakes.fencer(&[from_ref(&on), from_ref(&out)]);
+    assert_eq!(contradicted.reading().await, Power::On);
+    // A host that has shut down: its controller says so, and its outlets have power.
+    let asleep = fakes.fencer(&[&[out], &[on]]);
+    assert_eq!(asleep.reading().await, off("level 1, fence_off"));
+}
+
+#[tokio::test]
+async fn a_person_an_agent_that_takes_no_power_and_one_that_is_broken_prove_nothing() {
+    let fakes = Fakes::new();
+    let out = fakes.agent("fence_off", OFF);
+    let manual = Device::new(AgentName::Manual);
+    let fencer = fakes.fencer(&[&[out, manual.clone()], &[manual]]);
+    assert_eq!(fencer.reading().await, Power::Unknown);
+    let broken = fakes.agent("fence_broken", BROKEN);
+    let fencer = fakes.fencer(&[&[broken]]);
+    assert_eq!(
+        fencer.reading().await,
+        Power::Unknown,
+        "it does not say off"
+    );
+    let fabric = fakes.agent("fence_fabric", OFF);
+    fakes.describe_without("reboot");
+    let fencer = fakes.fencer(&[&[fabric]]);
+    assert_eq!(fencer.reading().await, Power::Unknown);
+    assert_eq!(fakes.fencer(&[]).reading().await, Power::Unknown);
+}
