@@ -1,10 +1,13 @@
-//! Beats on the wire: one UDP datagram each, `TWHB1`, 32 bytes of HMAC-SHA256 over the rest, and the beat as JSON.
+//! Beats on the wire: one UDP datagram each, `TWHB2`, 32 bytes of HMAC-SHA256 over the number of the path (a byte) and the
+//! rest, and the beat as JSON. So what was sent over one path shows no other one as heard.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use twindisk_fencing_core::Beat;
+use twindisk_fencing_core::{Beat, PathIndex};
 
-const MAGIC: &[u8; 5] = b"TWHB1";
+const MAGIC: &[u8; 5] = b"TWHB2";
+/// What a datagram of any version begins with.
+const FAMILY: &[u8; 4] = b"TWHB";
 const MAC_BYTES: usize = 32;
 
 /// The largest datagram that is read.
@@ -27,25 +30,35 @@ impl Sealer {
         }
     }
 
-    pub(crate) fn seal(&self, beat: &Beat) -> Vec<u8> {
+    pub(crate) fn seal(&self, path: PathIndex, beat: &Beat) -> Vec<u8> {
         let body = serde_json::to_vec(beat).unwrap_or_default();
-        let mut mac = keyed(&self.key);
-        mac.update(&body);
+        let mac = self.mac(path, &body);
         let mut datagram = MAGIC.to_vec();
         datagram.extend_from_slice(&mac.finalize().into_bytes());
         datagram.extend_from_slice(&body);
         datagram
     }
 
-    /// The beat, if somebody who knows the secret has sealed it.
-    pub(crate) fn open(&self, datagram: &[u8]) -> Option<Beat> {
+    /// The beat, if somebody who knows the secret has sealed it for this path.
+    pub(crate) fn open(&self, path: PathIndex, datagram: &[u8]) -> Option<Beat> {
         let rest = datagram.strip_prefix(MAGIC.as_slice())?;
         let (proof, body) = rest.split_at_checked(MAC_BYTES)?;
-        let mut mac = keyed(&self.key);
-        mac.update(body);
-        mac.verify_slice(proof).ok()?;
+        self.mac(path, body).verify_slice(proof).ok()?;
         serde_json::from_slice(body).ok()
     }
+
+    fn mac(&self, path: PathIndex, body: &[u8]) -> Hmac<Sha256> {
+        let mut mac = keyed(&self.key);
+        // There are eight paths at most.
+        mac.update(&[path.index() as u8]);
+        mac.update(body);
+        mac
+    }
+}
+
+/// Whether a datagram is a beat of an agent of another version, as far as its first bytes say.
+pub(crate) fn is_of_another_version(datagram: &[u8]) -> bool {
+    datagram.starts_with(FAMILY) && !datagram.starts_with(MAGIC)
 }
 
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
@@ -58,6 +71,8 @@ mod tests {
 
     use super::*;
 
+    const FIRST: PathIndex = PathIndex::new(0);
+
     fn beat() -> Beat {
         Beat {
             from: 1,
@@ -66,6 +81,7 @@ mod tests {
             started: 4,
             seq: 5,
             echo: 6,
+            echo_seq: 4,
             hears: 3,
             leaving: false,
             fence_latency: 7,
@@ -94,20 +110,31 @@ mod tests {
     #[test]
     fn a_beat_survives_and_nothing_else_does() {
         let sealer = Sealer::new(b"a secret that is long enough", "cluster");
-        let datagram = sealer.seal(&beat());
-        assert_eq!(sealer.open(&datagram), Some(beat()));
+        let datagram = sealer.seal(FIRST, &beat());
+        assert_eq!(sealer.open(FIRST, &datagram), Some(beat()));
+        assert_eq!(sealer.open(PathIndex::new(1), &datagram), None, "a path");
         for at in 0..datagram.len() {
             let mut bent = datagram.clone();
             bent[at] ^= 1;
-            assert_eq!(sealer.open(&bent), None, "byte {at}");
+            assert_eq!(sealer.open(FIRST, &bent), None, "byte {at}");
         }
         for length in 0..datagram.len() {
-            assert_eq!(sealer.open(&datagram[..length]), None, "{length} bytes");
+            assert_eq!(sealer.open(FIRST, &datagram[..length]), None, "{length}");
         }
         let other = Sealer::new(b"a secret that is long enough", "another cluster");
-        assert_eq!(other.open(&datagram), None);
+        assert_eq!(other.open(FIRST, &datagram), None);
         let other = Sealer::new(b"another secret, long as well", "cluster");
-        assert_eq!(other.open(&datagram), None);
+        assert_eq!(other.open(FIRST, &datagram), None);
+    }
+
+    #[test]
+    fn a_beat_of_another_version_is_told_from_noise() {
+        let sealer = Sealer::new(b"a secret that is long enough", "cluster");
+        let datagram = sealer.seal(FIRST, &beat());
+        let older = [b"TWHB1", &datagram[5..]].concat();
+        assert_eq!(sealer.open(FIRST, &older), None);
+        assert!(is_of_another_version(&older) && !is_of_another_version(&datagram));
+        assert!(!is_of_another_version(b"TWH") && !is_of_another_version(b"noise"));
     }
 
     #[test]

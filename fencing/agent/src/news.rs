@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{net::UdpSocket, sync::mpsc, time::interval};
-use tracing::debug;
+use tracing::{debug, warn};
 use twindisk_fencing_core::{
     Agent, Looking, PathIndex, PeerIndex, Power, ReplicaView, ResourceIndex, Table,
 };
@@ -16,7 +16,7 @@ use twindisk_view as view;
 
 use crate::{
     config::Settings,
-    heartbeat::{MAX_BYTES, Sealer},
+    heartbeat::{MAX_BYTES, Sealer, is_of_another_version},
     http::Serve,
     replica,
     replica::{Look, Watch},
@@ -35,12 +35,17 @@ pub(crate) async fn hear(
     inputs: mpsc::UnboundedSender<Input>,
 ) {
     let mut buffer = vec![0; MAX_BYTES];
+    let mut told = false;
     loop {
         // An error here is that of an earlier send: the peer's port is closed.
         let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
             continue;
         };
-        let beat = sealer.open(&buffer[..length]);
+        let beat = sealer.open(path, &buffer[..length]);
+        if !told && is_of_another_version(&buffer[..length]) {
+            told = true; // Anybody can send such a thing.
+            warn!(%from, "a heartbeat of an agent of another version is not understood: bring all nodes to the same version");
+        }
         let known = beat.and_then(|beat| {
             let peer = nodes.position(|node| *node == beat.from)?;
             Some((peer, beat))

@@ -439,12 +439,9 @@ impl Driver {
         let inputs = self.inputs.clone();
         match action {
             Action::Send { peer, beat } => {
-                let datagram = self.sealer.seal(&beat);
-                for (socket, address) in self
-                    .sockets
-                    .iter()
-                    .zip(&self.settings.peers[peer].heartbeat)
-                {
+                let addresses = &self.settings.peers[peer].heartbeat;
+                for ((path, socket), address) in self.sockets.entries().zip(addresses) {
+                    let datagram = self.sealer.seal(path, &beat);
                     // A path that is down is silent: that is what several are for.
                     let _ = socket.try_send_to(&datagram, *address);
                 }

@@ -13,6 +13,9 @@ use crate::{
     resource::Resource,
 };
 
+/// More beats than come within `dead` in quiet times, several times over.
+const MOST_SENT: usize = 256;
+
 /// Decides for one node when to fence, to take over, and to come back.
 #[derive(Clone, Debug)]
 pub struct Agent {
@@ -23,6 +26,8 @@ pub struct Agent {
     boot: u64,
     started: u64,
     seq: u64,
+    /// Beats that were sent within the last `dead`, and when.
+    sent: VecDeque<(Time, u64)>,
     numbers: u64,
     pub(crate) peers: Table<PeerIndex, Peer>,
     pub(crate) resources: Table<ResourceIndex, Resource>,
@@ -74,6 +79,7 @@ impl Agent {
             boot,
             started,
             seq: 0,
+            sent: VecDeque::new(),
             numbers: boot,
             alarmed: config.peers.iter().map(|_| false).collect(),
             peers: peers.collect(),
@@ -144,8 +150,16 @@ impl Agent {
         if proof.is_some_and(|proof| proof.boot == beat.boot) {
             return Err("it is of a run that was powered off");
         }
+        // It keeps its sender from being fenced for ever: the goodbye of an earlier time must not.
+        let answers = self.answers(beat);
+        if beat.leaving && !answers {
+            return Err("it is a goodbye that answers nothing which this agent has sent lately");
+        }
         let dead = self.config.profile.dead();
         self.peers[peer].hear(now, path, beat, self.boot, dead)?;
+        if self.peers[peer].is_newest(beat) {
+            self.peers[peer].answers = answers;
+        }
         if self.peers[peer].proof.take().is_some() {
             let name = self.config.peers[peer].name.clone();
             self.report(Level::Info, None, format!("{name} is heard again"));
@@ -317,9 +331,24 @@ impl Agent {
         }
     }
 
+    /// Whether whoever has sent a beat had heard one that this run of the agent has sent within the last `dead`: so it was not
+    /// recorded before.
+    fn answers(&self, beat: &Beat) -> bool {
+        let dead = self.config.profile.dead();
+        let mut lately = self.sent.iter();
+        let oldest = lately.find(|(at, _)| self.now.since(*at) <= dead);
+        let known = oldest.is_some_and(|(_, seq)| (*seq..=self.seq).contains(&beat.echo_seq));
+        beat.echo == self.boot && known
+    }
+
     fn send_beats(&mut self) {
         self.seq += 1;
         let dead = self.config.profile.dead();
+        self.sent.retain(|(at, _)| self.now.since(*at) <= dead);
+        if self.sent.len() == MOST_SENT {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((self.now, self.seq));
         for at in self.peers.keys() {
             let peer = &self.peers[at];
             let shared = self.config.resources.entries();
@@ -338,6 +367,7 @@ impl Agent {
                 } else {
                     0
                 },
+                echo_seq: peer.beat.as_ref().map_or(0, |beat| beat.seq),
                 hears: peer.hears(self.now, self.config.profile.warn()),
                 leaving: self.leaving,
                 fence_latency: as_ms(peer.latency),

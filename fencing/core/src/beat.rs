@@ -21,6 +21,9 @@ pub struct Beat {
     pub seq: u64,
     /// The receiver's run that the sender has heard last; 0 for none.
     pub echo: u64,
+    /// The newest beat of that run that the sender has heard; 0 for none. What was recorded earlier knows of none that the
+    /// receiver has sent lately.
+    pub echo_seq: u64,
     /// Paths on which the sender hears the receiver, one bit each.
     pub hears: u8,
     /// The sender's agent is being stopped by a person.

@@ -149,7 +149,8 @@ impl Agent {
             let of_that_term = said.serving == Serving::No || said.services_term >= term;
             said.services == Services::Down && of_that_term
         });
-        settled && down
+        // Not by what was recorded in an earlier time.
+        settled && down && peer.answers
     }
 
     /// A member says that its services are down, and has seen that another node is primary in this term. Who can't see that is
@@ -162,7 +163,7 @@ impl Agent {
         self.said_exactly(resource, member).is_some_and(|said| {
             let sees = idle.is_some() && said.services_term >= term;
             said.services == Services::Down && (sees || settled)
-        })
+        }) && peer.answers
     }
 
     /// This node was promoted, as its agent had ordered when it knew that the services of the other nodes were down.

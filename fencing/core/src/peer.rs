@@ -24,6 +24,8 @@ pub(crate) struct Peer {
     heard: Option<Time>,
     /// What it said last.
     pub(crate) beat: Option<Beat>,
+    /// That answers something which this agent has sent lately: what it asks for may be done.
+    pub(crate) answers: bool,
     /// The shot at it that is wanted or under way.
     pub(crate) fencing: Fencing,
     /// What its power has read as since it fell silent.
@@ -60,6 +62,7 @@ impl Peer {
             ended: VecDeque::new(),
             heard: None,
             beat: None,
+            answers: false,
             fencing: Fencing::Idle,
             reading: Reading::default(),
             fired_boot: 0,
@@ -122,6 +125,12 @@ impl Peer {
             self.deaf = (beat.hears == 0).then(|| self.deaf.unwrap_or(now));
         }
         Ok(())
+    }
+
+    /// This is the newest beat of it.
+    pub(crate) fn is_newest(&self, beat: &Beat) -> bool {
+        let newest = self.beat.as_ref();
+        newest.is_some_and(|newest| (newest.boot, newest.seq) == (beat.boot, beat.seq))
     }
 
     /// Its agent was stopped by a person, and was not heard since.

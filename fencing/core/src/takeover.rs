@@ -299,6 +299,10 @@ impl Agent {
         let about = self.member(resource, member);
         let first = about.asking.is_some() && self.is_first(resource, member);
         let firing = matches!(peer.fencing, crate::fence::Fencing::Firing { .. });
+        // R3: a question of an earlier time, recorded, would outdate this replica for good.
+        if !peer.answers {
+            return Answer::Nothing;
+        }
         if !ask.is_asked() || ask == about.released || about.right.is_some() || firing || first {
             return Answer::Nothing;
         }

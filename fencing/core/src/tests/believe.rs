@@ -1,7 +1,7 @@
 //! Which beats are believed.
 
 use super::bench::*;
-use crate::{Action, Level};
+use crate::{Action, Beat, Level, Order};
 
 /// A primary whose peer was shot and read as off, with the receipt under way.
 fn shot() -> Bench {
@@ -198,4 +198,58 @@ fn a_node_that_was_said_to_be_off_and_connects_is_heard_again() {
     bench.view(back);
     bench.beat();
     assert!(bench.agent.peers[BETA].proof.is_none());
+}
+
+/// The agent was started anew, and somebody sends it what he has recorded before.
+fn recorded(bench: &mut Bench, change: fn(&mut Beat)) -> Beat {
+    let mut old = bench.next_beat();
+    old.echo = ME - 1;
+    change(&mut old);
+    old
+}
+
+#[test]
+fn a_goodbye_that_answers_nothing_keeps_nobody_from_being_fenced() {
+    let goodbye = "it is a goodbye that answers nothing which this agent has sent lately";
+    let mut bench = Bench::primary();
+    bench.view(frozen());
+    let old = recorded(&mut bench, |beat| beat.leaving = true);
+    assert_eq!(bench.hear(0, &old), Err(goodbye));
+    // Of this run, and so long ago that it may have been recorded.
+    let mut late = bench.next_beat();
+    late.leaving = true;
+    bench.pass(DEAD + INTERVAL);
+    assert_eq!(bench.hear(0, &late), Err(goodbye));
+    assert!(bench.acts().contains(&Action::Fence(BETA)));
+    // A number that was never sent is no answer, either.
+    let mut invented = bench.next_beat();
+    invented.leaving = true;
+    invented.echo_seq = u64::MAX;
+    assert_eq!(bench.hear(0, &invented), Err(goodbye));
+    bench.said.leaving = true;
+    bench.beat();
+    assert!(bench.agent.peers[BETA].has_left(), "this one is");
+}
+
+#[test]
+fn a_question_that_answers_nothing_is_not_answered() {
+    for answers in [true, false] {
+        let mut bench = Bench::standby();
+        bench.view(orphan());
+        bench.answers = answers;
+        bench.said.echo_seq = 0;
+        bench.said.resources[0].ask = Question::from(17);
+        bench.beat();
+        let order = bench.order();
+        assert_eq!(order, answers.then_some(Order::Outdate { offline: false }));
+    }
+}
+
+#[test]
+fn what_is_sent_says_what_was_heard_last() {
+    let mut bench = Bench::primary();
+    bench.live(INTERVAL);
+    bench.pass(INTERVAL);
+    let last = bench.sent.last().expect("a beat");
+    assert_eq!((last.echo, last.echo_seq), (RUN, bench.said.seq));
 }

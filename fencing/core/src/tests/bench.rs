@@ -38,6 +38,8 @@ pub(super) struct Bench {
     pub(super) now: u64,
     /// What beta's agent says: each beat of it is a copy with the next number.
     pub(super) said: Beat,
+    /// It has heard what the agent has sent last.
+    pub(super) answers: bool,
     /// What was wanted done, without beats, memory and reports.
     acts: Vec<Action>,
     /// Beats to beta.
@@ -117,11 +119,13 @@ impl Bench {
                 started: 50,
                 seq: 0,
                 echo: ME,
+                echo_seq: 0,
                 hears: 3,
                 leaving: false,
                 fence_latency: 0,
                 resources,
             },
+            answers: true,
             acts: Vec::new(),
             sent: Vec::new(),
             told: Vec::new(),
@@ -247,6 +251,9 @@ impl Bench {
     /// The next beat of beta's agent.
     pub(super) fn next_beat(&mut self) -> Beat {
         self.said.seq += 1;
+        if self.answers {
+            self.said.echo_seq = self.sent.last().map_or(0, |sent| sent.seq);
+        }
         self.said.clone()
     }
 

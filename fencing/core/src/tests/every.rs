@@ -58,6 +58,7 @@ fn driver(role: Role, state: usize) -> Driver {
     }
     let beat = || Event::Beat(0, say.clone());
     for event in [
+        Event::Pass(1), // It says something, which the peer can answer.
         beat(),
         Event::View(0, Some(connected.clone())),
         Event::View(1, Some(connected)),

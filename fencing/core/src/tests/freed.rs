@@ -58,6 +58,20 @@ fn they_wait_for_those_of_the_other_node_when_the_role_has_come_by_itself() {
 }
 
 #[test]
+fn beats_that_may_have_been_recorded_say_nothing_of_services() {
+    let mut bench = handed_over(Services::Up);
+    bench.said.resources[0].services = Services::Down;
+    bench.said.resources[0].services_term = 6;
+    bench.answers = false;
+    bench.said.echo_seq = 0;
+    bench.live(GRACE - INTERVAL);
+    assert!(!bench.acts().contains(&start(6)));
+    bench.answers = true;
+    bench.beat();
+    assert!(bench.acts().contains(&start(6)));
+}
+
+#[test]
 fn an_agent_whose_replica_can_not_hear_of_the_term_is_believed_after_a_while() {
     let mut bench = handed_over(Services::Down);
     bench.live(GRACE - INTERVAL);

@@ -53,6 +53,8 @@ pub(super) struct Driver {
     pub(super) agent: Agent,
     pub(super) now: u64,
     seq: u64,
+    /// The newest beat of the agent.
+    sent: u64,
     views: Vec<Option<ReplicaView>>,
     orders: Vec<Option<Order>>,
     serving: Vec<bool>,
@@ -122,6 +124,7 @@ impl Driver {
             agent,
             now,
             seq: 0,
+            sent: 0,
             views: vec![None; 2],
             orders: vec![None; 2],
             serving: vec![false; 2],
@@ -296,6 +299,7 @@ impl Driver {
             started: 50 + said.run,
             seq: self.seq,
             echo: ME,
+            echo_seq: self.sent,
             hears: said.hears,
             leaving: said.leaving,
             fence_latency: 0,
@@ -354,6 +358,7 @@ impl Driver {
     fn keeps_the_rules(&mut self, action: Action) {
         match action {
             Action::Send { beat, .. } => {
+                self.sent = beat.seq;
                 self.asked = beat.resources.iter().map(|said| said.ask).collect();
             }
             Action::Store(memory) => {

@@ -18,6 +18,8 @@ pub(super) struct Bench {
     pub(super) node: u8,
     pub(super) now: u64,
     pub(super) seq: u64,
+    /// The newest beat of the agent.
+    pub(super) sent: u64,
     /// What each peer says, and whether it is heard.
     pub(super) said: [Option<BeatResource>; 2],
     pub(super) acts: Vec<Action>,
@@ -75,6 +77,7 @@ impl Bench {
             node,
             now: 100_000,
             seq: 0,
+            sent: 0,
             said: [None, None],
             acts: Vec::new(),
             told: Vec::new(),
@@ -111,7 +114,7 @@ impl Bench {
     pub(super) fn settle(&mut self) {
         while let Some(action) = self.agent.poll_action() {
             match action {
-                Action::Send { .. } => {}
+                Action::Send { beat, .. } => self.sent = beat.seq,
                 Action::Report { level, what, .. } => self.told.push((level, what)),
                 Action::Store(memory) => {
                     self.agent
@@ -149,6 +152,7 @@ impl Bench {
                 started: 50,
                 seq: self.seq,
                 echo: 77,
+                echo_seq: self.sent,
                 hears: 1,
                 leaving: false,
                 fence_latency: 0,
