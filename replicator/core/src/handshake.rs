@@ -413,7 +413,6 @@ impl Replica {
             && self.store.peer(slot).standing.is_counted()
             && !self.receipt_holds(slot)
             && self.peer(slot).link.is_some_and(|link| !link.closing)
-            && !self.mutant(Mutant::ReleasedInVain)
     }
 
     fn ready_to_lead(&mut self, reason: Reason) -> bool {

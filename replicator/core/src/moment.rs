@@ -117,7 +117,7 @@ impl Replica {
         let Some(run) = self.peer(slot).said.as_ref().map(|said| said.boot) else {
             return;
         };
-        if self.is_being_made_good(slot) {
+        if self.is_being_made_good(slot, moment) {
             // Should the connection break meanwhile, it is to hear once more what it has forgotten.
             return;
         }
@@ -134,11 +134,22 @@ impl Replica {
         }
     }
 
-    /// The peer was rolled back, and is not made equal yet.
-    fn is_being_made_good(&self, slot: Slot) -> bool {
+    /// The peer was rolled back, as this `moment` of it says still, and is not made equal yet.
+    fn is_being_made_good(&self, slot: Slot, moment: Moment) -> bool {
         let (peer, seen) = (self.peer(slot), self.store.peer(slot).seen);
-        let forgot = |said: &PeerState| !said.runs.remember(seen, said.moment);
-        matches!(peer.phase, Phase::Leading { .. }) && peer.said.as_ref().is_some_and(forgot)
+        let forgot = |said: &PeerState| !said.runs.remember(seen, moment);
+        let Phase::Leading { step, .. } = peer.phase else {
+            return false;
+        };
+        step != LeadStep::Joining && peer.said.as_ref().is_some_and(forgot)
+    }
+
+    /// This node was rolled back, and follows one that compares every block. A primary that it was equal to before it heard of
+    /// that has compared nothing.
+    pub(crate) fn compares_all_with(&self, leader: Slot) -> bool {
+        let full =
+            matches!(self.peer(leader).phase, Phase::Following { reason, .. } if reason.full);
+        self.store.get().rewound && full
     }
 
     /// What this node has forgotten since it was rolled back, as the one knows that has compared every block of it: what that one
@@ -151,7 +162,7 @@ impl Replica {
             && said.runs.remember(seen, said.moment)
             && said.lack != Lack::Anything
             && (membership.up_to_date || membership.in_sync.contains(&self.peer(leader).node));
-        let forgotten = self.store.get().rewound && !self.remembers(said.seen);
+        let forgotten = self.compares_all_with(leader) && !self.remembers(said.seen);
         let over = said.seen.run != self.boot && !self.mutant(Mutant::MadeGoodForgotten);
         (whole && forgotten && over).then_some(said.seen)
     }

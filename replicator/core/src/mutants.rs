@@ -107,7 +107,6 @@ mutants! {
     /// What a peer may lack that is rolled back unnoticed is called stable everywhere.
     StableUnremembered: "S5",
     /// Who leads a peer whose release a newer set has made void waits for it.
-    ReleasedInVain: "S6",
     /// Standbys are not told how far another one had come that is equal.
     SeenUntold: "generations",
     /// Who joins keeps what it knew of a third one before.

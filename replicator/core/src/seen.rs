@@ -106,9 +106,10 @@ impl Replica {
         let Some(slot) = self.slots().find(|slot| self.peer(*slot).node == node) else {
             return;
         };
-        let mine = self.store.peer(slot).seen;
-        let linked = self.peer(slot).link.is_some();
-        if linked || mine.run == seen.run || self.mutant(Mutant::SeenKept) {
+        if self.store.peer(slot).seen.run == seen.run {
+            return self.adopt_seen(node, seen);
+        }
+        if self.peer(slot).link.is_some() || self.mutant(Mutant::SeenKept) {
             return;
         }
         self.marks.mark(Mark::SeenTakenOver);

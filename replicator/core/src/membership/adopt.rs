@@ -238,6 +238,7 @@ impl Replica {
         } else {
             said.map_or(Lack::Anything, |said| said.lack)
         };
+        let compared = self.compares_all_with(slot);
         let made_good = self.is_made_good_by(slot, membership);
         if made_good.is_some() {
             self.marks.mark(Mark::MadeGood);
@@ -257,7 +258,7 @@ impl Replica {
             if has_disk && !better {
                 superblock.lack = lack;
                 superblock.suspect = false;
-                if superblock.rewound {
+                if compared {
                     superblock.rewound = false;
                     // What its bits lack of before nobody knows but those that are equal.
                     superblock

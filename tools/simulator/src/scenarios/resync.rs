@@ -1,6 +1,6 @@
 //! Resync and verify, interrupted in every way.
 
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
 
 use twindisk_core::{Command, DiskIo, DiskState, Mark, Progress, Protocol, RefusalCode, Role};
 
@@ -24,6 +24,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("brief-resyncs", brief_resyncs),
     ("nothing-missed-nothing-moved", nothing_missed),
     ("interrupted-resync-goes-on", interrupted_resync),
+    ("most-of-a-resync-is-kept", most_is_kept),
     ("target-refuses-promotion", target_refuses_promotion),
     ("source-becomes-target", source_becomes_target),
     ("resync-asked-for", resync_asked_for),
@@ -44,7 +45,10 @@ pub(super) const ALL: &[(&str, Run)] = &[
 
 /// A cluster whose standby missed so much that its resync takes a while.
 fn in_resync(seed: Seed, telling: Telling) -> Script {
-    let mut swarm = Swarm::calm(seed);
+    resync_of(Swarm::calm(seed), telling)
+}
+
+fn resync_of(mut swarm: Swarm, telling: Telling) -> Script {
     swarm.size_blocks = 4096;
     swarm.resync_bufs = 1;
     swarm.load.hot_blocks = 4096;
@@ -167,6 +171,35 @@ fn interrupted_resync(seed: Seed, telling: Telling) -> Outcome {
     }
     script.wait_disk(1, DiskState::UpToDate);
     script.expect(begun > 0, "blocks had to move");
+    script.finish()
+}
+
+/// The connection breaks near the end of a resync that takes seconds: what the target has said to be stable long ago is not
+/// sent once more.
+fn most_is_kept(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.timings.flush_interval = Duration::from_millis(20);
+    let mut script = resync_of(swarm, telling);
+    let left = |script: &Script| script.status(0).peers[0].dirty_bytes;
+    let begun = left(&script);
+    let trouble = &mut script.world.nodes[1].trouble;
+    (trouble.slow_until, trouble.slowness) = (u64::MAX, 250);
+    let mut half = None;
+    while script.world.violation.is_none() && left(&script) > begun / 8 {
+        script.pass(20);
+        if left(&script) < begun / 2 {
+            half.get_or_insert(script.world.now);
+        }
+    }
+    // Dice may have one slow flush make the most of it stable.
+    let long_ago = half.is_some_and(|half| script.world.now - half > SEC);
+    script.cut();
+    script.pass(50);
+    let again = left(&script);
+    let story = format!("of {begun} bytes half was stable long ago, and {again} are left now");
+    script.expect(again < begun - begun / 4 || !long_ago, &story);
+    script.world.nodes[1].trouble.slow_until = 0;
+    script.wait_disk(1, DiskState::UpToDate);
     script.finish()
 }
 

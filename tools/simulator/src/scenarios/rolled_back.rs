@@ -210,8 +210,8 @@ fn by_a_little_under_a_lost_primary(seed: Seed, telling: Telling) -> Outcome {
     script.finish()
 }
 
-/// A standby was rolled back, and the other one has made it whole while the primary was lost. The primary comes back, and
-/// has its release before the other one tells who is in the set: with that the release is void.
+/// A standby was rolled back, and the other one has made it whole while the primary was lost. The primary comes back and
+/// finds the same, perhaps knowing more of it than the other one did, and perhaps before that one tells who is in the set.
 fn found_by_two(seed: Seed, telling: Telling) -> Outcome {
     let mut swarm = Swarm::calm(seed);
     swarm.nodes = 3;
@@ -227,16 +227,34 @@ fn found_by_two(seed: Seed, telling: Telling) -> Outcome {
         // Long enough to be noticed.
         script.serve(30);
         script.pass(1500);
+        let knows_more = step % 2 == 1;
+        if knows_more {
+            // The one that comes back knows more of it than the one that makes it whole: that is not over.
+            script.serve(30);
+            block(&mut script, (1, 2), true);
+            script.world.break_link((1, 2), "a fault of the network");
+            script.serve(5);
+            script.pass(1500);
+        }
         if kept {
             script.world.rewind(2);
         }
         script.command(0, DEMOTE);
+        if knows_more {
+            script.pass(40);
+        }
         script.crash(0);
+        block(&mut script, (1, 2), false);
         script.wait_lost(1, 0);
         script.pass(1500);
         script.wait_link(1, 2, ConnectionState::Established);
         script.pass(10 * step);
+        block(&mut script, (0, 1), knows_more);
         script.start(0);
+        if knows_more {
+            script.pass(30 + 5 * step);
+        }
+        block(&mut script, (0, 1), false);
         script.somebody_primary();
         script.wait_all_equal();
         script.take_over(0);
@@ -331,19 +349,21 @@ fn made_whole_and_promoted(seed: Seed, telling: Telling) -> Outcome {
     script.finish()
 }
 
-/// The first node parts in good order, and the last one is rolled back. The second one, which is primary, makes it whole and
-/// hands the role over to it.
+/// The last node is rolled back, and the first one has heard more of it than the second one, before it parts in good order. That
+/// one, which is primary, makes the last one whole and hands the role over to it.
 fn make_whole(script: &mut Script) {
     script.take_over(1);
     script.wait_all_equal();
     let snapshot = Snapshot::of(script, 2);
     script.serve(40);
-    script.pass(2500);
+    block(script, (1, 2), true);
+    script.wait_lost(1, 2);
+    script.power_off(2, Loss::Nothing);
+    script.fenced(1, 2);
+    script.pass(1000);
     script.must(0, Command::Stop);
     script.wait_lost(1, 0);
-    script.power_off(2, Loss::Nothing);
-    script.wait_lost(1, 2);
-    script.fenced(1, 2);
+    block(script, (1, 2), false);
     snapshot.restore(script);
     script.wait_link(1, 2, ConnectionState::Established);
     script.expect_decided(Mark::Rewound);
