@@ -197,9 +197,14 @@ impl Replica {
             || !self.joining() && self.is_anyone_missing()
     }
 
-    /// R1: whether what all in-sync replicas have done may be told to clients now.
+    /// R1: whether what all in-sync replicas have done may be told to clients now. Beside a witness that takes the lease, as
+    /// a read does: who has stood still may have been replaced, and not know it yet (S3).
     pub(crate) fn may_complete(&self) -> bool {
+        let leased = self.config.arbiter != Arbiter::Witness
+            || self.lease_holds()
+            || self.mutant(Mutant::CompleteAfterLease);
         self.role == Role::Primary
+            && leased
             && !self.detach_wanted
             && self.change.as_ref().is_none_or(|change| !change.freezes())
             && self.is_confirmed()

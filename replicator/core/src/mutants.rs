@@ -223,6 +223,8 @@ mutants! {
     // Reads, disks, sizes, clients.
     /// A frozen primary answers reads for ever.
     ReadAfterLease: "R9",
+    /// Beside a witness a primary tells clients past its lease what is done.
+    CompleteAfterLease: "S3",
     /// The read lease counts from the arrival of a frame, or from a connection alone.
     LeaseFromArrival: "R9",
     /// Who takes over by the arbiter's word does not wait until the other one answers no read any more.

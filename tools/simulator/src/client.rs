@@ -152,6 +152,10 @@ impl World {
             return None;
         }
         let node = self.dice.client.pick(&nodes);
+        Some(self.connect(client, node))
+    }
+
+    fn connect(&mut self, client: usize, node: usize) -> Place {
         let connection = ConnectionId(self.clients.next_connection);
         self.clients.next_connection += 1;
         let place = Place {
@@ -168,7 +172,15 @@ impl World {
             "client {client} connects to {} ({connection:?})",
             name(node)
         );
-        Some(place)
+        place
+    }
+
+    /// A client gives up where it is, and goes to another node.
+    pub(crate) fn move_client(&mut self, client: usize, node: usize) {
+        if let Some(place) = self.clients.list[client].at {
+            self.drop_connection(place.connection);
+        }
+        self.connect(client, node);
     }
 
     fn issue(&mut self, client: usize, place: Place) {

@@ -9,7 +9,7 @@ use crate::{
     node::slot_of,
     run::Outcome,
     script::{DEMOTE, PROMOTE, Script},
-    swarm::{MS, Seed, Swarm},
+    swarm::{MS, SEC, Seed, Swarm},
     trace::Telling,
 };
 
@@ -36,6 +36,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("outdated-over-another-path", outdated_over_another_path),
     ("arbiter-grants-the-primary", arbiter_grants_the_primary),
     ("arbiter-grants-the-standby", arbiter_grants_the_standby),
+    ("granted-while-writes-wait", granted_while_writes_wait),
     ("granted-standby-waits-for-reads", granted_standby_waits),
     ("primary-stands-still", primary_stands_still),
     ("standby-stands-still", standby_stands_still),
@@ -298,6 +299,33 @@ fn arbiter_grants_the_standby(seed: Seed, telling: Telling) -> Outcome {
     script.load_done();
     script.expect_role(1, Role::Primary);
     script.expect_decided(Mark::HeardHigherTerm);
+    script.finish()
+}
+
+/// S3: the disk of a primary hangs, and then its process. Its standby has the writes and is granted the next term. What the
+/// disk says when both go on is no more this primary's to tell.
+fn granted_while_writes_wait(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.arbiter = Arbiter::Witness;
+    swarm.load.clients = 2;
+    let mut script = Script::new(swarm, telling);
+    script.serve(20);
+    script.wait_all_equal();
+    let until = script.world.now + 12 * SEC;
+    script.world.nodes[0].trouble.stuck_until = until;
+    script.load(200);
+    script.pass(50);
+    script.world.hang_process(0, until);
+    script.wait_lost(1, 0);
+    script.receipt(1, 0, ReceiptKind::Arbiter);
+    script.pass(5000);
+    script.must(1, PROMOTE);
+    script.world.move_client(1, 1);
+    script.load(200);
+    script.pass(9000);
+    script.wait_role(0, Role::Standby);
+    script.load_done();
+    script.expect_role(1, Role::Primary);
     script.finish()
 }
 
