@@ -38,7 +38,8 @@ pub const MAX_BUFFER_BYTES: u64 = 64 << 30;
 /// Longest time a peer or a client may take to prove itself or to negotiate.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Peers that have not proved themselves yet, at once. Each costs a task and a few KiB.
+/// Peers that have not proved themselves yet, at once. Each costs a task and a few KiB; with TLS a key exchange, a signature, and
+/// what rustls keeps of a handshake: some tens of KiB, at most what it takes of unread records.
 pub const MAX_UNAUTHENTICATED: usize = 32;
 
 /// One refused peer in so long is told in the event log; the others are counted.

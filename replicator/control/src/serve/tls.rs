@@ -11,7 +11,7 @@ use rustls::{
     },
     crypto::{
         CryptoProvider,
-        ring::{cipher_suite, default_provider, sign::any_eddsa_type},
+        ring::{cipher_suite, default_provider, kx_group, sign::any_eddsa_type},
         verify_tls13_signature_with_raw_key,
     },
     pki_types::{
@@ -62,6 +62,7 @@ impl Tls {
             cipher_suite::TLS13_AES_256_GCM_SHA384,
             cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
         ];
+        provider.kx_groups = vec![kx_group::X25519];
         let provider = Arc::new(provider);
         let certified = Arc::new(CertifiedKey::new(vec![public], key));
 
@@ -112,8 +113,8 @@ impl Carrier {
         let name = ServerName::try_from("twindisk").map_err(|error| error.to_string())?;
         let stream = tls.connector.connect(name, socket).await.map_err(|error| {
             format!(
-                "no TLS with it ({error}): perhaps it speaks in the clear; its log says more, and \
-                 `tls` must be the same on both nodes"
+                "no TLS with it ({error}): perhaps it speaks in the clear (`tls` must be the same on both nodes), or it \
+                 turns connections away; its log says more"
             )
         })?;
         Ok(Self::Tls(Box::new(stream.into())))
@@ -246,8 +247,9 @@ impl ServerCertVerifier for AnyKey {
         )
     }
 
+    /// The kind of key that each node makes.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        vec![SignatureScheme::ED25519]
     }
 
     fn requires_raw_public_keys(&self) -> bool {

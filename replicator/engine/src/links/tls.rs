@@ -33,7 +33,13 @@ pub(super) struct Tls {
 }
 
 impl Tls {
+    /// # Panics
+    /// When the handshake is not over: whoever proves the shared secret proves it over a channel that is complete.
     pub(super) fn new(mut connection: Box<Connection>) -> Self {
+        assert!(
+            !connection.is_handshaking(),
+            "the control plane makes the handshake"
+        );
         // What it holds is bounded here: it is emptied after each `TLS_SEND_BYTES`.
         connection.set_buffer_limit(None);
         Self {
