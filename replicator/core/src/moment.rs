@@ -141,7 +141,8 @@ impl Replica {
         let Phase::Leading { step, .. } = peer.phase else {
             return false;
         };
-        step != LeadStep::Joining && peer.said.as_ref().is_some_and(forgot)
+        let whole = step == LeadStep::Joining && self.has_joined(slot);
+        !whole && peer.said.as_ref().is_some_and(forgot)
     }
 
     /// This node was rolled back, and follows one that compares every block. A primary that it was equal to before it heard of

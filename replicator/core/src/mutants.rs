@@ -106,7 +106,6 @@ mutants! {
     ForgetFresh: "S5",
     /// What a peer may lack that is rolled back unnoticed is called stable everywhere.
     StableUnremembered: "S5",
-    /// Who leads a peer whose release a newer set has made void waits for it.
     /// Standbys are not told how far another one had come that is equal.
     SeenUntold: "generations",
     /// Who joins keeps what it knew of a third one before.

@@ -52,7 +52,8 @@ impl Replica {
         let peer = self.peer(about);
         let equal = peer.takes_everything() && peer.bitmap.dirty() == 0;
         let joins = matches!(self.peer(to).phase, Phase::Leading { .. });
-        let silent = self.follows().is_some() || self.mutant(Mutant::SeenUntold);
+        // Those who follow one primary hear from that; who joins becomes what this node is, and is told by it alone.
+        let silent = self.follows().is_some() && !joins || self.mutant(Mutant::SeenUntold);
         let seen = self.store.peer(about).seen;
         if to == about || !(equal || joins) || silent || seen == Seen::NEVER {
             return;
@@ -106,10 +107,14 @@ impl Replica {
         let Some(slot) = self.slots().find(|slot| self.peer(*slot).node == node) else {
             return;
         };
-        if self.store.peer(slot).seen.run == seen.run {
+        let (peer, mine) = (self.peer(slot), self.store.peer(slot).seen);
+        if mine.run == seen.run {
             return self.adopt_seen(node, seen);
         }
-        if self.peer(slot).link.is_some() || self.mutant(Mutant::SeenKept) {
+        // What it has said itself in the run that is connected here is no matter of an earlier time.
+        let said = peer.said.as_ref().filter(|_| peer.link.is_some());
+        let fresh = said.is_some_and(|said| said.boot == mine.run);
+        if fresh || self.mutant(Mutant::SeenKept) {
             return;
         }
         self.marks.mark(Mark::SeenTakenOver);

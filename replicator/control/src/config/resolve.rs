@@ -94,6 +94,11 @@ fn against_record(resource: &Resource, raw: &RawConfig) -> Option<(&'static str,
         ))
     } else if raw.agent.is_none() {
         Some(("only agents ask for a record", "add a table [agent]"))
+    } else if resource.timings.read_lease < 2 * resource.timings.ping_interval {
+        Some((
+            "its read-lease is shorter than two ping-intervals: clients would wait for answers most of the time",
+            "make read-lease longer, or ping-interval shorter",
+        ))
     } else if copies.len() != 2 {
         Some((
             "only a resource with two nodes may",

@@ -456,6 +456,11 @@ fn a_witness_needs_two_nodes_an_agent_and_a_place() {
             "[resource.r0]\non-peer-loss = \"continue\"\n",
             "asks nobody",
         ),
+        (
+            "[resource.r0]\n",
+            "[resource.r0]\nping-interval = \"500ms\"\n",
+            "two ping-intervals",
+        ),
     ] {
         let error = read(&whole.replace(from, to)).expect_err(says).to_string();
         assert!(error.contains(says), "{error}");

@@ -106,7 +106,8 @@ impl Replica {
         }
     }
 
-    fn has_joined(&self, slot: Slot) -> bool {
+    /// It has stored the set that it is in now.
+    pub(crate) fn has_joined(&self, slot: Slot) -> bool {
         self.change
             .as_ref()
             .is_some_and(|change| change.stored && !change.awaiting.contains(slot))

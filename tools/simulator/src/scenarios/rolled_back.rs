@@ -46,6 +46,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
         "rolled-back-as-the-third-one-still-knows",
         the_third_one_still_knows,
     ),
+    ("rolled-back-as-who-leads-it-follows", who_leads_it_follows),
     (
         "a-generation-that-nobody-knows",
         generation_that_nobody_knows,
@@ -375,16 +376,35 @@ fn make_whole(script: &mut Script) {
 /// The same, and the first one is brought up by the second one, which has lost the last one for a moment. What is written
 /// after that the second one has as well, and then it is lost: the first one must not lead because of what it knows of before.
 fn the_third_one_still_knows(seed: Seed, telling: Telling) -> Outcome {
-    let mut script = three(seed, telling);
+    still_knows(three(seed, telling), |script| {
+        script.wait_link(0, 1, ConnectionState::Established);
+        script.pass(500);
+        block(script, (1, 2), false);
+    })
+}
+
+/// The same, and the second one follows the last one again before the first one is whole: it tells that one all the same.
+fn who_leads_it_follows(seed: Seed, telling: Telling) -> Outcome {
+    still_knows(three(seed, telling), |script| {
+        let trouble = &mut script.world.nodes[0].trouble;
+        (trouble.slow_until, trouble.slowness) = (u64::MAX, 250);
+        script.wait_link(0, 1, ConnectionState::SyncTarget);
+        block(script, (1, 2), false);
+        script.wait_link(1, 2, ConnectionState::Established);
+        script.world.nodes[0].trouble.slow_until = 0;
+        script.pass(2000);
+    })
+}
+
+/// `meet` has the second one, which has just been asked by the first one, meet the last one.
+fn still_knows(mut script: Script, meet: impl FnOnce(&mut Script)) -> Outcome {
     make_whole(&mut script);
     script.pass(1000);
     block(&mut script, (0, 2), true);
     block(&mut script, (1, 2), true);
     script.wait_lost(1, 2);
     script.start(0);
-    script.wait_link(0, 1, ConnectionState::Established);
-    script.pass(500);
-    block(&mut script, (1, 2), false);
+    meet(&mut script);
     script.wait_link(1, 2, ConnectionState::Established);
     script.serve(20);
     script.pass(1000);
