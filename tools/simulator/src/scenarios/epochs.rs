@@ -35,6 +35,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
         "unconfirmed-generation-is-handed-on",
         unconfirmed_is_handed_on,
     ),
+    ("leader-hears-of-a-newer-set", leads_in_a_newer_set),
 ];
 
 fn three(seed: Seed, telling: Telling) -> Script {
@@ -47,6 +48,14 @@ fn three(seed: Seed, telling: Telling) -> Script {
 fn cut(script: &mut Script, pair: (usize, usize)) {
     for side in 0..2 {
         script.world.block(pair, side, u64::MAX);
+    }
+}
+
+/// It passes again.
+fn open(script: &mut Script, pair: (usize, usize)) {
+    for side in 0..2 {
+        script.world.pair_mut(pair).blocked[side] = 0;
+        script.world.unblock(pair, side);
     }
 }
 
@@ -364,13 +373,46 @@ fn unconfirmed_is_handed_on(seed: Seed, telling: Telling) -> Outcome {
     script.start(0);
     script.start(1);
     script.wait_link(0, 1, ConnectionState::Established);
-    for side in 0..2 {
-        script.world.pair_mut((1, 2)).blocked[side] = 0;
-        script.world.unblock((1, 2), side);
-    }
+    open(&mut script, (1, 2));
     script.pass(300);
     script.join();
     script.wait_all_equal();
     script.serve(30);
+    script.finish()
+}
+
+/// Bob has left in good order when ann's process dies, and brings ann up: it takes ann out first, which makes a newer set. Cid
+/// has everything, and has not heard of that set. It leads bob all the same, by a number above.
+fn leads_in_a_newer_set(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = three(seed, telling);
+    script.serve(30);
+    script.wait_all_equal();
+    // Until everybody knows that all is stable everywhere: bob and cid are equal.
+    script.pass(3000);
+    for pair in [(0, 1), (0, 2), (1, 2)] {
+        cut(&mut script, pair);
+    }
+    script.wait_lost(1, 0);
+    script.wait_lost(2, 0);
+    script.wait_lost(2, 1);
+    script.must(1, Command::Outdate);
+    script.crash(0);
+    script.start(0);
+    open(&mut script, (0, 1));
+    script.wait_link(1, 0, ConnectionState::Established);
+    script.power_off(0, Loss::Nothing);
+    let epoch = |number: usize| {
+        let stored = script.world.nodes[number].meta.superblock();
+        stored.map(|stored| stored.epoch)
+    };
+    let newer = epoch(1) > epoch(2);
+    script.expect(newer, "bob has stored a newer set than cid");
+    open(&mut script, (1, 2));
+    script.wait_link(2, 1, ConnectionState::Established);
+    script.join();
+    script.start(0);
+    script.somebody_primary();
+    script.serve(30);
+    script.wait_all_equal();
     script.finish()
 }
