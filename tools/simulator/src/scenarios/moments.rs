@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use twindisk_core::{Command, ConnectionState, DiskState, Mark};
+use twindisk_core::{Command, ConnectionState, DiskState, Mark, Protocol};
 use twindisk_format::superblock::ReceiptKind;
 
 use super::Run;
@@ -11,7 +11,7 @@ use crate::{
     node::slot_of,
     run::Outcome,
     script::{DEMOTE, PROMOTE, Script},
-    swarm::{MS, Seed, Swarm, US},
+    swarm::{MS, SEC, Seed, Swarm, US},
     trace::Telling,
 };
 
@@ -36,6 +36,10 @@ pub(super) const ALL: &[(&str, Run)] = &[
     (
         "primary-dies-while-standbys-compare",
         primary_dies_while_standbys_compare,
+    ),
+    (
+        "at-rest-is-stored-after-a-write-came",
+        at_rest_is_stored_late,
     ),
 ];
 
@@ -313,4 +317,51 @@ fn three(seed: Seed, telling: Telling) -> Script {
     let mut swarm = Swarm::calm(seed);
     swarm.nodes = 3;
     Script::new(swarm, telling)
+}
+
+/// Protocol A: ann asks bob, on whom nobody counts, for the term, and gives up: the answer is late. Bob hears that, and comes to
+/// rest, which takes long to be stored. Ann asks once more, has the answer to the first question, and writes: nothing of that
+/// is in bob's cache before bob is recorded as at work.
+fn at_rest_is_stored_late(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.protocol = Protocol::A;
+    // Nothing breaks the connection, and no flush makes stable what is written meanwhile.
+    swarm.net.flips = 0;
+    swarm.timings.peer_timeout = Duration::from_secs(5);
+    swarm.timings.request_timeout = Duration::from_secs(10);
+    swarm.timings.stop_timeout = Duration::from_secs(1);
+    swarm.timings.flush_interval = Duration::from_secs(3);
+    (swarm.load.reads, swarm.load.flushes, swarm.load.fua) = (0, 0, 0);
+    (swarm.load.clients, swarm.load.burst, swarm.load.think) = (1, 1, 5 * MS);
+    let mut script = Script::new(swarm, telling);
+    script.serve(20);
+    script.must(0, DEMOTE);
+    script.wait("bob is at rest", |world| {
+        let stored = world.nodes[1].meta.superblock();
+        stored.is_some_and(|stored| !stored.active)
+    });
+    let term = script.status(0).term;
+    script.world.block((0, 1), 1, u64::MAX);
+    let first = script.world.command(0, PROMOTE);
+    script.pass(990);
+    // Before bob has heard of it.
+    script.step_until(|script| script.world.answer(first) == Some(false));
+    let granted = script.world.nodes[1].meta.superblock();
+    let granted = granted.is_some_and(|stored| stored.active && stored.term.0 > term);
+    script.expect(granted, "bob has granted the term");
+    let until = script.world.now + SEC;
+    script.world.let_metadata_die(1, true, until);
+    script.pass(20);
+    let second = script.world.command(0, PROMOTE);
+    script.pass(20);
+    script.join();
+    script.wait("ann is promoted", |world| {
+        world.answer(second) == Some(true)
+    });
+    script.load(1000);
+    script.wait("bob's metadata works", |world| world.now > until);
+    script.load(0);
+    script.wait_all_equal();
+    script.serve(20);
+    script.finish()
 }
