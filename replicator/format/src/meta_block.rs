@@ -202,7 +202,10 @@ pub(crate) fn open(
     place: Place,
     resource: Option<ResourceId>,
 ) -> Result<Opened, Fault> {
-    let content = unseal(block)?;
+    let content = unseal(block).map_err(|fault| match fault {
+        Fault::Torn => torn(block, place, resource),
+        whole => whole,
+    })?;
     let header = &content.header;
     let version = header.version.get();
     if version < FORMAT_VERSION {
@@ -211,11 +214,7 @@ pub(crate) fn open(
     if version > FORMAT_VERSION {
         return Err(Fault::NewerVersion { found: version });
     }
-    let found = decode_place(header);
-    if found != Some(place) {
-        let found = found.map_or(FoundPlace::Unknown { kind: header.kind }, FoundPlace::Known);
-        return Err(Fault::Misplaced { found });
-    }
+    belongs(header, place)?;
     if header.reserved != [0; 24] {
         return Err(Fault::Impossible {
             what: "the header's reserved bytes are not zero",
@@ -242,15 +241,43 @@ pub(crate) fn open(
     })
 }
 
-/// The counter of a bad block, when the sector that holds it is whole: tells whether it was the newer copy.
-pub(crate) fn salvage_counter(block: &MetaBlock) -> Option<u64> {
+fn belongs(header: &Header, place: Place) -> Result<(), Fault> {
+    let found = decode_place(header);
+    if found == Some(place) {
+        return Ok(());
+    }
+    let found = found.map_or(FoundPlace::Unknown { kind: header.kind }, FoundPlace::Known);
+    Err(Fault::Misplaced { found })
+}
+
+/// What a torn block is taken for. Its sectors are of two writes of ours; when its header is of one that was meant for
+/// another place or resource, that one is here by mistake, and what it has overwritten may have been whole.
+fn torn(block: &MetaBlock, place: Place, resource: Option<ResourceId>) -> Fault {
+    let Some(header) = first_header(block) else {
+        return Fault::Damaged { sector: 0 };
+    };
+    let found = ResourceId(header.resource.get());
+    match (belongs(header, place), resource) {
+        (Err(misplaced), _) => misplaced,
+        (Ok(()), Some(expected)) if expected != found => Fault::OtherResource { found, expected },
+        (Ok(()), _) => Fault::Torn,
+    }
+}
+
+/// The header, when the sector that holds it is whole and ours.
+fn first_header(block: &MetaBlock) -> Option<&Header> {
     let sectors = Sectors::ref_from_bytes(block).ok()?;
     let first = sectors.0.first()?;
     if first.crc.get() != sector_crc(0, first) {
         return None;
     }
     let (header, _) = Header::ref_from_prefix(&first.data).ok()?;
-    (header.magic == MAGIC).then(|| header.counter.get())
+    (header.magic == MAGIC).then_some(header)
+}
+
+/// The counter of a bad block, when the sector that holds it is whole: tells whether it was the newer copy.
+pub(crate) fn salvage_counter(block: &MetaBlock) -> Option<u64> {
+    first_header(block).map(|header| header.counter.get())
 }
 
 pub(crate) fn seal_content(content: &Content) -> Box<MetaBlock> {

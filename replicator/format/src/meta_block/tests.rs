@@ -135,3 +135,25 @@ fn the_counter_of_a_damaged_block_is_salvaged_from_a_whole_first_sector() {
     bad[100] ^= 1;
     assert_eq!(salvage_counter(&bad), None);
 }
+
+#[test]
+fn a_torn_block_of_another_place_or_resource_is_no_torn_write_of_this_one() {
+    let place = Place::ActivityLog { page: 0, copy: 0 };
+    let torn = |place, resource| {
+        let [mut older, newer] =
+            [2, 4].map(|counter| seal(place, resource, counter, &[counter as u8; BODY_BYTES]));
+        older[BLOCK_BYTES / 2..].copy_from_slice(&newer[BLOCK_BYTES / 2..]);
+        older
+    };
+    let open = |block: &MetaBlock| open(block, place, Some(OURS)).unwrap_err();
+    assert_eq!(open(&torn(place, OURS)), Fault::Torn);
+    let elsewhere = Place::Superblock { copy: 0 };
+    let found = FoundPlace::Known(elsewhere);
+    assert_eq!(open(&torn(elsewhere, OURS)), Fault::Misplaced { found });
+    let theirs = ResourceId(OURS.0 + 1);
+    let wrong = Fault::OtherResource {
+        found: theirs,
+        expected: OURS,
+    };
+    assert_eq!(open(&torn(place, theirs)), wrong);
+}
