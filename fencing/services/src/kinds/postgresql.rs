@@ -1,25 +1,24 @@
 //! A PostgreSQL server: up means that a client can connect, down means that no process of it is left.
 
 mod cluster;
+mod folder;
 mod lock;
 
 use std::{
     cell::Cell,
     fs,
     io::{Read, Seek, SeekFrom},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use nix::{
-    libc,
     sys::signal::{Signal, kill},
-    unistd::{Pid, geteuid},
+    unistd::{Pid, Uid, geteuid},
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use self::{cluster::Cluster, lock::Lock};
+use self::{cluster::Cluster, folder::Folder, lock::Lock};
 use super::Step;
 use crate::{
     config,
@@ -96,7 +95,7 @@ impl PostgreSql {
                 processes::list(Some(&found))
             )));
         }
-        self.until_ready(step, from).await
+        self.until_ready(step, from, cluster.owner.uid).await
     }
 
     /// Fast, and immediate when little time is left.
@@ -292,7 +291,7 @@ impl PostgreSql {
     }
 
     /// Waits until a client can connect, which may be long after it has begun: it replays its log.
-    async fn until_ready(&self, step: Step<'_>, from: u64) -> Result<(), Problem> {
+    async fn until_ready(&self, step: Step<'_>, from: u64, server: Uid) -> Result<(), Problem> {
         let begun = Instant::now();
         let within = Duration::from_secs_f64(step.left().as_secs_f64().ceil());
         let mut was_down = false;
@@ -306,7 +305,7 @@ impl PostgreSql {
                     return Ok(());
                 }
                 // Two looks: a process that becomes another program may be missed by one.
-                ServiceState::Down if was_down => return Err(self.ended(from).await),
+                ServiceState::Down if was_down => return Err(self.ended(from, server).await),
                 ServiceState::Down => "it has ended".to_owned(),
                 ServiceState::Unknown(why) | ServiceState::Failed(why) => why,
             };
@@ -326,13 +325,7 @@ impl PostgreSql {
 
     async fn lock(&self) -> Result<Option<Lock>, Problem> {
         let data = self.config.data.clone();
-        let read = self.aside(move || Lock::read(&data)).await?;
-        read.map_err(|error| {
-            Problem::system(
-                self.config.data.join(lock::NAME).display().to_string(),
-                error,
-            )
-        })
+        self.aside(move || Lock::read(&data)).await?
     }
 
     /// Every process of it that is left.
@@ -356,9 +349,9 @@ impl PostgreSql {
         }
     }
 
-    async fn ended(&self, from: u64) -> Problem {
+    async fn ended(&self, from: u64, server: Uid) -> Problem {
         let log = self.log.clone();
-        let said = self.aside(move || tail(&log, from)).await;
+        let said = self.aside(move || tail(&log, from, server)).await;
         Problem::Ended {
             log: self.log.display().to_string(),
             output: said.ok().flatten().unwrap_or_default(),
@@ -426,18 +419,11 @@ fn as_owner(cluster: &Cluster, words: Vec<String>) -> Result<Vec<String>, Proble
     Ok(whole)
 }
 
-/// What was written to a log since it had this length. The log's folder may belong to others: it is no link of theirs that is
-/// read.
-fn tail(log: &Path, from: u64) -> Option<String> {
-    let mut file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(log)
-        .ok()?;
-    let about = file.metadata().ok()?;
-    if !about.is_file() || about.nlink() != 1 {
-        return None;
-    }
+/// What the server, this user, has written to its log since that had this length. The log's folder may belong to others, and
+/// what they put in its place is not read.
+fn tail(log: &Path, from: u64, server: Uid) -> Option<String> {
+    let folder = Folder::open(log.parent()?).ok()?;
+    let (mut file, about) = folder.file(Path::new(log.file_name()?), server).ok()??;
     let last = about.len().saturating_sub(limits::OUTPUT_BYTES as u64);
     file.seek(SeekFrom::Start(from.max(last))).ok()?;
     let mut bytes = Vec::new();

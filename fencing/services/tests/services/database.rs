@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -57,22 +57,23 @@ pub(crate) fn as_postgres(words: &[&str]) -> Command {
     command
 }
 
+/// A file becomes one of the server's user.
+pub(crate) fn give(path: &Path) {
+    let postgres = User::from_name("postgres").unwrap().unwrap();
+    let (uid, gid) = (postgres.uid.as_raw(), postgres.gid.as_raw());
+    chown(path, Some(uid), Some(gid)).unwrap();
+}
+
 impl Database {
     pub(crate) fn new() -> Option<Self> {
         let bin = programs()?;
         let scene = Scene::new();
         fs::set_permissions(scene.path(""), fs::Permissions::from_mode(0o755)).unwrap();
-        let postgres = User::from_name("postgres").unwrap().unwrap();
         for (name, mode) in [("data", 0o700), ("sock", 0o755), ("logs", 0o755)] {
             let path = scene.path(name);
             fs::create_dir(&path).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            chown(
-                &path,
-                Some(postgres.uid.as_raw()),
-                Some(postgres.gid.as_raw()),
-            )
-            .unwrap();
+            give(&path);
         }
         let database = Self { scene, bin };
         let [initdb, data] = [database.bin.join("initdb"), database.data()];

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, chown},
+    os::unix::fs::{MetadataExt, chown, symlink},
     path::Path,
     process::Stdio,
     time::Instant,
@@ -15,8 +15,8 @@ use nix::{
 use twindisk_services::{Problem, Role, ServiceState};
 
 use crate::{
-    database::{Database, as_postgres},
-    support::{LONG, block_on, states, until},
+    database::{Database, as_postgres, give},
+    support::{LONG, block_on, states, tool, until},
 };
 
 fn signal(pid: i32, signal: Signal) {
@@ -251,13 +251,7 @@ fn a_stale_lock_file_whose_number_another_process_has_keeps_nobody_from_starting
         database.data().display()
     );
     fs::write(&lock, text).unwrap();
-    let postgres = User::from_name("postgres").unwrap().unwrap();
-    chown(
-        &lock,
-        Some(postgres.uid.as_raw()),
-        Some(postgres.gid.as_raw()),
-    )
-    .unwrap();
+    give(&lock);
     let plain = as_postgres(&[database.bin.join("postgres").to_str().unwrap(), "-D"])
         .arg(database.data())
         .output()
@@ -353,10 +347,64 @@ fn it_says_why_it_cannot_start() {
     );
     assert!(begun.elapsed() < LONG / 2, "its end was not noticed");
 
-    chown(database.data(), Some(0), None).unwrap();
-    fails("{ postgresql = 'DIR/data' }", "does not run as root");
     fs::write(database.data().join("PG_VERSION"), "9\n").unwrap();
     fails("{ postgresql = 'DIR/data' }", "there is no PostgreSQL 9 in");
+    fs::write(
+        database.data().join("PG_VERSION"),
+        fs::read(database.data().join("base/1/PG_VERSION")).unwrap(),
+    )
+    .unwrap();
+    for file in ["", "PG_VERSION"] {
+        chown(database.data().join(file), Some(0), None).unwrap();
+    }
+    fails("{ postgresql = 'DIR/data' }", "does not run as root");
+}
+
+/// The server's user is another one than the agent's, which must not read for it what it may not.
+#[test]
+fn nothing_is_read_for_the_servers_user_that_it_could_not_read_itself() {
+    const SECRET: &str = "correct horse battery staple";
+    let Some(database) = Database::new() else {
+        return;
+    };
+    let secret = database.scene.path("secret");
+    fs::write(&secret, SECRET).unwrap();
+    let starts = |why: &str| {
+        let error = block_on(database.stack("").start(7)).unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(text.contains(why), "{why:?} is not in: {text}");
+        assert!(!text.contains(SECRET), "{text}");
+    };
+    for name in ["PG_VERSION", "postmaster.pid"] {
+        let file = database.data().join(name);
+        let before = fs::read(&file).ok();
+        let put = |why: &str, make: &dyn Fn()| {
+            let _ = fs::remove_file(&file);
+            make();
+            starts(&format!("{name} is not read: {why}"));
+        };
+        put("it is a link", &|| symlink(&secret, &file).unwrap());
+        put("it has 2 names", &|| fs::hard_link(&secret, &file).unwrap());
+        put("it belongs to uid 0", &|| {
+            fs::write(&file, SECRET).unwrap();
+        });
+        put("it is no plain file", &|| {
+            tool("mkfifo", &[file.to_str().unwrap()]);
+        });
+        put("it has 1099511627776 bytes", &|| {
+            let huge = fs::File::create(&file).unwrap();
+            huge.set_len(1 << 40).unwrap();
+            give(&file);
+        });
+        fs::remove_file(&file).unwrap();
+        if let Some(before) = before {
+            fs::write(&file, before).unwrap();
+            give(&file);
+        }
+    }
+    let file = database.data().join("PG_VERSION");
+    fs::write(&file, SECRET).unwrap();
+    starts("PG_VERSION holds no version of PostgreSQL");
 }
 
 #[test]

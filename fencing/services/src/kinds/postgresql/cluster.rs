@@ -1,14 +1,17 @@
 //! What a data directory says before a server starts on it: its version, its owner, whether it is one at all.
 
 use std::{
-    fs, io,
-    os::unix::fs::MetadataExt,
+    io,
     path::{Path, PathBuf},
 };
 
 use nix::unistd::{Gid, Uid, User};
 
+use super::folder::Folder;
 use crate::{config::PostgreSql, error::Problem};
+
+/// Its file in the data directory, and how long that may be: a number and the end of a line.
+const VERSION: (&str, u64) = ("PG_VERSION", 64);
 
 /// A data directory that a server can start on.
 #[derive(Clone, Debug)]
@@ -30,20 +33,25 @@ pub(super) struct Owner {
 impl Cluster {
     pub(super) fn look(config: &PostgreSql) -> Result<Self, Problem> {
         let data = &config.data;
-        let file = data.join("PG_VERSION");
-        let version = fs::read_to_string(&file).map_err(|error| missing(data, &file, error))?;
-        let version = version.trim();
-        // It becomes a part of a path.
-        if version.is_empty() || !version.chars().all(|c| c.is_ascii_digit() || c == '.') {
+        let folder = Folder::open(data).map_err(|error| missing(data, error))?;
+        let (name, most) = VERSION;
+        let Some(version) = folder.read(name, most)? else {
             return refused(format!(
-                "{} holds {version:?}, which is no version of PostgreSQL",
-                file.display()
+                "{} is no data directory: it holds no {name}. Correct the path, or make it with initdb",
+                data.display()
+            ));
+        };
+        let version = version.trim();
+        if !is_version(version) {
+            // What it holds instead is not for everybody who reads of it.
+            return refused(format!(
+                "{} holds no version of PostgreSQL, as \"15\": is {} a data directory?",
+                data.join(name).display(),
+                data.display()
             ));
         }
         let bin = config.programs(version).map_err(Problem::Refused)?;
-        let folder = fs::metadata(data)
-            .map_err(|error| Problem::system(data.display().to_string(), error))?;
-        let owner = owner(data, Uid::from_raw(folder.uid()), config.user.as_deref())?;
+        let owner = owner(data, folder.owner(), config.user.as_deref())?;
         let config_file = config.config_file.clone();
         let config_file = config_file.unwrap_or_else(|| data.join("postgresql.conf"));
         if !config_file.is_file() {
@@ -57,21 +65,20 @@ impl Cluster {
     }
 }
 
-fn missing(data: &Path, file: &Path, error: io::Error) -> Problem {
+/// `15`, or `9.6`: it becomes a part of a path.
+fn is_version(text: &str) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
+    text.split('.').count() <= 2 && text.split('.').all(is_number)
+}
+
+fn missing(data: &Path, error: io::Error) -> Problem {
     if error.kind() != io::ErrorKind::NotFound {
-        return Problem::system(file.display().to_string(), error);
+        return Problem::system(data.display().to_string(), error);
     }
-    Problem::Refused(if data.is_dir() {
-        format!(
-            "{} is no data directory: it holds no PG_VERSION. Correct the path, or make it with initdb",
-            data.display()
-        )
-    } else {
-        format!(
-            "there is no {}: is its filesystem mounted? Its mount comes before it in the list of services",
-            data.display()
-        )
-    })
+    Problem::Refused(format!(
+        "there is no {}: is its filesystem mounted? Its mount comes before it in the list of services",
+        data.display()
+    ))
 }
 
 fn owner(data: &Path, uid: Uid, wanted: Option<&str>) -> Result<Owner, Problem> {
@@ -121,4 +128,19 @@ fn owner(data: &Path, uid: Uid, wanted: Option<&str>) -> Result<Owner, Problem> 
 
 fn refused<T>(text: String) -> Result<T, Problem> {
     Err(Problem::Refused(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_one_or_two_numbers() {
+        for version in ["15", "9.6", "100"] {
+            assert!(is_version(version), "{version}");
+        }
+        for other in ["", ".", "..", "15.", "../15", "1.2.3", "+5", "fifteen"] {
+            assert!(!is_version(other), "{other:?}");
+        }
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::{fs, io, path::Path};
 
-use crate::processes::identity;
+use super::folder::Folder;
+use crate::{error::Problem, processes::identity};
 
-/// In the data directory.
-pub(super) const NAME: &str = "postmaster.pid";
+/// Its file in the data directory, and how long that may be: it names the data directory and the folder of a socket, whose
+/// paths PostgreSQL limits to 1024 bytes.
+const FILE: (&str, u64) = ("postmaster.pid", 4096);
 
 /// What the file says. A server writes it line by line while it starts, and leaves it behind when it is killed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +29,16 @@ pub(super) struct Process {
 }
 
 impl Lock {
-    pub(super) fn read(data: &Path) -> io::Result<Option<Self>> {
-        match fs::read_to_string(data.join(NAME)) {
-            Ok(text) => Ok(Self::parse(&text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// `None`: there is none, or no data directory.
+    pub(super) fn read(data: &Path) -> Result<Option<Self>, Problem> {
+        let (name, most) = FILE;
+        let folder = match Folder::open(data) {
+            Ok(folder) => folder,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Problem::system(data.display().to_string(), error)),
+        };
+        let text = folder.read(name, most)?;
+        Ok(text.as_deref().and_then(Self::parse))
     }
 
     /// `None` where not even the first line is there yet.
