@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 use twindisk_fencing_core::Operator;
 
@@ -12,6 +13,9 @@ use crate::{
 
 /// It looks at its replicas once more for at most so long.
 const LAST_LOOK: Duration = Duration::from_millis(500);
+/// What it is about to store gets so long: it may be what a person has just asked for.
+const LAST_STORE: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(20);
 
 impl Driver {
     /// Says goodbye: nobody is to shoot because of the silence that follows.
@@ -45,7 +49,14 @@ impl Driver {
             node = self.settings.name,
             "the agent stops; its services and replicas go on"
         );
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        let until = Instant::now() + LAST_STORE;
+        loop {
+            sleep(POLL).await;
+            let stores = self.storing.as_ref().is_some_and(|it| !it.is_finished());
+            if !stores || Instant::now() >= until {
+                break;
+            }
+        }
         let _ = std::fs::remove_file(&self.settings.socket);
     }
 }

@@ -5,6 +5,7 @@ use std::{
     collections::VecDeque,
     rc::Rc,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -158,6 +159,8 @@ pub(crate) struct Driver {
     pub(crate) stacks: Table<ResourceIndex, Option<Rc<tokio::sync::Mutex<Stack>>>>,
     /// What each of those is at, also while it is locked.
     pub(crate) progress: Table<ResourceIndex, Option<Progress>>,
+    /// Stores what must not be forgotten, once it has been asked to.
+    pub(crate) storing: Option<thread::JoinHandle<()>>,
     /// What runs after a promotion.
     pub(crate) hooks: Table<ResourceIndex, Option<AbortHandle>>,
     pub(crate) told: VecDeque<Told>,
@@ -234,6 +237,7 @@ async fn live(
         fencers,
         stacks: stacks.collect(),
         progress,
+        storing: None,
         hooks: settings.resources.iter().map(|_| None).collect(),
         confirmations: confirmations.clone(),
         told: VecDeque::new(),
@@ -447,16 +451,23 @@ impl Driver {
                 }
             }
             Action::Store(memory) => {
-                let path = self.settings.memory.clone();
-                spawn_local(async move {
-                    let version = memory.version;
-                    let stored = tokio::task::spawn_blocking(move || memory::store(&path, &memory));
-                    let result = match stored.await {
-                        Ok(result) => result.map_err(|error| error.to_string()),
-                        Err(error) => Err(error.to_string()),
-                    };
-                    let _ = inputs.send(Input::Stored { version, result });
-                });
+                let (path, version) = (self.settings.memory.clone(), memory.version);
+                let to = inputs.clone();
+                // None of the runtime's, whose number is limited: what hangs there must not keep it from being stored.
+                let begun = thread::Builder::new()
+                    .name("memory".to_owned())
+                    .spawn(move || {
+                        let result = memory::store(&path, &memory);
+                        let result = result.map_err(|error| error.to_string());
+                        let _ = to.send(Input::Stored { version, result });
+                    });
+                match begun {
+                    Ok(thread) => self.storing = Some(thread),
+                    Err(error) => {
+                        let result = Err(error.to_string());
+                        let _ = inputs.send(Input::Stored { version, result });
+                    }
+                }
             }
             Action::ReadPower(peer) => self.read_power(peer),
             Action::Fence(peer) => self.fence(peer),

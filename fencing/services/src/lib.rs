@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod announce;
+mod aside;
 pub mod config;
 mod error;
 mod hook;

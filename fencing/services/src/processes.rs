@@ -1,7 +1,7 @@
 //! Finds processes by what they hold or carry, through /proc, and ends them.
 //!
 //! Reading another process's files in /proc can block in the kernel for as long as that process is stuck on a dead
-//! disk, so every look runs on a thread of its own and is given up after [`limits::SCAN`].
+//! disk, so every look runs aside and is given up after [`limits::SCAN`].
 
 use std::{
     collections::BTreeSet,
@@ -14,9 +14,9 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use crate::limits;
+use crate::{aside::Aside, limits};
 
 /// A process, and what it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,21 +53,25 @@ impl fmt::Display for User {
 }
 
 /// Every process of that kind but this one and init. `None`: the look was given up.
-pub(crate) async fn find(pick: &Pick) -> Option<Vec<User>> {
+pub(crate) async fn find(aside: &Aside, pick: &Pick) -> Option<Vec<User>> {
     let pick = pick.clone();
-    let look = tokio::task::spawn_blocking(move || scan(&pick));
-    timeout(limits::SCAN, look).await.ok()?.ok()
+    aside.ask(limits::SCAN, move || scan(&pick)).await
 }
 
 /// Kills until none is left or `until` is reached; first politely when `polite`. Gives those that are left.
-pub(crate) async fn end(pick: &Pick, polite: bool, until: Instant) -> Option<Vec<User>> {
+pub(crate) async fn end(
+    aside: &Aside,
+    pick: &Pick,
+    polite: bool,
+    until: Instant,
+) -> Option<Vec<User>> {
     let mut polite_until = Instant::now();
     if polite {
         polite_until += limits::TERM_GRACE;
     }
     let mut asked: Vec<User> = Vec::new();
     loop {
-        let left = find(pick).await?;
+        let left = find(aside, pick).await?;
         if left.is_empty() || Instant::now() >= until {
             return Some(left);
         }
@@ -238,7 +242,7 @@ mod tests {
             .unwrap();
         let pid = Pid::from_raw(user.id().try_into().unwrap());
         let users = |number| async move {
-            let found = find(&Pick::Opening(BTreeSet::from([number])))
+            let found = find(&Aside::default(), &Pick::Opening(BTreeSet::from([number])))
                 .await
                 .unwrap();
             found.iter().any(|user| user.pid == pid)

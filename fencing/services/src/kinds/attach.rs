@@ -11,6 +11,7 @@ use twindisk_nbd::attach::{Supervision, backend_of};
 
 use super::Step;
 use crate::{
+    aside::Aside,
     error::Problem,
     limits, mounts, process,
     processes::{self, Pick},
@@ -26,6 +27,8 @@ pub(crate) struct Attach {
     resource: String,
     run_dir: PathBuf,
     twindisk: Vec<String>,
+    /// Looks for its users.
+    scans: Aside,
 }
 
 impl Attach {
@@ -37,6 +40,7 @@ impl Attach {
             resource: host.resource.clone(),
             run_dir: host.run_dir.clone(),
             twindisk: host.programs.twindisk.clone(),
+            scans: Aside::default(),
         }
     }
 
@@ -116,7 +120,7 @@ impl Attach {
         if let Some(number) = mounts::block_device(&self.device) {
             let pick = Pick::Opening(BTreeSet::from([number]));
             let killed_by = Instant::now() + Duration::min(step.left(), limits::FORCE / 2);
-            let left = processes::end(&pick, true, killed_by).await;
+            let left = processes::end(&self.scans, &pick, true, killed_by).await;
             if left.as_ref().is_none_or(|left| !left.is_empty()) {
                 tracing::warn!(
                     device = %self.device.display(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Step;
 use crate::{
+    aside::Aside,
     config,
     error::Problem,
     limits, process,
@@ -16,6 +17,8 @@ pub(crate) struct Command {
     command: config::Command,
     /// What the last start or stop has left, for a service without a status command.
     known: ServiceState,
+    /// Looks for its processes.
+    scans: Aside,
 }
 
 impl Command {
@@ -23,6 +26,7 @@ impl Command {
         Self {
             command: command.clone(),
             known: unknown(),
+            scans: Aside::default(),
         }
     }
 
@@ -66,7 +70,7 @@ impl Command {
     pub(super) async fn force(&mut self, step: Step<'_>) -> Result<(), Problem> {
         let pick = Pick::Marked(step.environment.marks());
         let half = tokio::time::Instant::now() + Duration::min(step.left(), limits::FORCE / 2);
-        let left = processes::end(&pick, false, half).await;
+        let left = processes::end(&self.scans, &pick, false, half).await;
         if left.as_ref().is_none_or(|left| !left.is_empty()) {
             return Err(Problem::Busy {
                 what: self.command.name.clone(),

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeSet, fs, os::linux::fs::MetadataExt, path::Path, time::Duration};
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::Step;
 use crate::{
+    aside::Aside,
     config,
     error::Problem,
     limits,
@@ -22,6 +23,10 @@ pub(crate) struct Mount {
     /// mount(8) and umount(8). They are commands because a system call on a dead disk blocks for ever, and a process
     /// can be left behind where a thread of the agent cannot.
     programs: (String, String),
+    /// Asks for its root.
+    disk: Aside,
+    /// Looks for its users.
+    scans: Aside,
 }
 
 /// What is at the path.
@@ -38,6 +43,8 @@ impl Mount {
         Self {
             mount: mount.clone(),
             programs: (host.programs.mount.clone(), host.programs.umount.clone()),
+            disk: Aside::default(),
+            scans: Aside::default(),
         }
     }
 
@@ -94,7 +101,7 @@ impl Mount {
             let path = &self.mount.path;
             if !said {
                 said = true;
-                let users = processes::find(&self.users(&top).await).await;
+                let users = processes::find(&self.scans, &self.users(&top).await).await;
                 let users = processes::list(users.as_deref());
                 tracing::warn!(path = %path.display(), users, "the filesystem is in use, unmounting is tried again");
             }
@@ -114,7 +121,7 @@ impl Mount {
         let pick = self.users(&top).await;
         // The rest is for unmounting, which writes what is dirty.
         let killed_by = Instant::now() + Duration::min(step.left(), limits::FORCE / 2);
-        let left = processes::end(&pick, true, killed_by).await;
+        let left = processes::end(&self.scans, &pick, true, killed_by).await;
         if self.stop(step).await.is_ok() {
             return Ok(());
         }
@@ -124,7 +131,9 @@ impl Mount {
         let users = match (nested, left) {
             (Some(nested), _) => format!("the mount on {}", nested.path.display()),
             (None, None) => processes::list(None),
-            (None, Some(_)) => processes::list(processes::find(&pick).await.as_deref()),
+            (None, Some(_)) => {
+                processes::list(processes::find(&self.scans, &pick).await.as_deref())
+            }
         };
         Err(Problem::Busy {
             what: self.mount.path.display().to_string(),
@@ -154,13 +163,12 @@ impl Mount {
     }
 
     /// Whoever holds its device. Some filesystems (btrfs) show their files under other numbers than their mount: the
-    /// number of its root is asked for too, on a thread that may be left behind.
+    /// number of its root is asked for too.
     async fn users(&self, top: &Mounted) -> Pick {
         let mut devices = BTreeSet::from([top.device]);
         let path = self.mount.path.clone();
-        let root =
-            tokio::task::spawn_blocking(move || fs::metadata(path).map(|root| root.st_dev()));
-        if let Ok(Ok(Ok(device))) = timeout(limits::STATUS, root).await {
+        let root = move || fs::metadata(path).map(|root| root.st_dev());
+        if let Some(Ok(device)) = self.disk.ask(limits::STATUS, root).await {
             devices.insert(mounts::split(device));
         }
         Pick::Holding(devices)

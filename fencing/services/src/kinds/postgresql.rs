@@ -16,11 +16,12 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, Uid, geteuid},
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use self::{cluster::Cluster, folder::Folder, lock::Lock};
 use super::Step;
 use crate::{
+    aside::Aside,
     config,
     error::Problem,
     limits,
@@ -39,6 +40,16 @@ pub(crate) struct PostgreSql {
     silent: Cell<Option<Instant>>,
     /// The postmaster, as the last look has seen it.
     postmaster: Cell<Option<lock::Process>>,
+    asides: Asides,
+}
+
+/// What may never be answered, each beside the others: an own disk that is dead must not keep its users from being ended.
+#[derive(Debug, Default)]
+struct Asides {
+    disk: Aside,
+    scans: Aside,
+    /// A process that has the number of a dead postmaster, wherever it works.
+    stranger: Aside,
 }
 
 /// What a server is told to do, and by which signal (pg_ctl(1), `-m`).
@@ -65,6 +76,7 @@ impl PostgreSql {
             progress: progress.clone(),
             silent: Cell::new(None),
             postmaster: Cell::new(None),
+            asides: Asides::default(),
         }
     }
 
@@ -137,7 +149,7 @@ impl PostgreSql {
 
     /// Kills every process of it, each by itself: the server's processes have sessions of their own.
     pub(super) async fn force(&self, step: Step<'_>) -> Result<(), Problem> {
-        let left = processes::end(&self.pick(step), false, step.until).await;
+        let left = processes::end(&self.asides.scans, &self.pick(step), false, step.until).await;
         match left {
             Some(left) if left.is_empty() => Ok(()),
             left => Err(self.busy(left.as_deref())),
@@ -278,7 +290,7 @@ impl PostgreSql {
                 ("PG_OOM_ADJUST_VALUE", "0".to_owned()),
             ]);
         }
-        if let Some(lock) = lock.filter(|lock| lock.is_stale(&self.config.data)) {
+        if let Some(lock) = self.stale(lock).await {
             // Left by a server on another host, or before a crash. No server starts while the process that its lock file names
             // seems to live, unless that is its grandparent, which is how pg_ctl(1) tells it of a number that means nothing.
             // Whether shared memory of an earlier server is in use it looks all the same.
@@ -328,9 +340,18 @@ impl PostgreSql {
         self.aside(move || Lock::read(&data)).await?
     }
 
+    /// The lock, if its number certainly means nothing here. Where that can't be seen the server is told nothing.
+    async fn stale(&self, lock: Option<Lock>) -> Option<Lock> {
+        let (lock, data) = (lock?, self.config.data.clone());
+        let asked = lock.clone();
+        let is_stale = move || asked.is_stale(&data);
+        let answer = self.asides.stranger.ask(limits::SCAN, is_stale).await;
+        (answer == Some(true)).then_some(lock)
+    }
+
     /// Every process of it that is left.
     async fn processes(&self, step: Step<'_>) -> Result<Vec<User>, Problem> {
-        let found = processes::find(&self.pick(step)).await;
+        let found = processes::find(&self.asides.scans, &self.pick(step)).await;
         found.ok_or_else(|| self.busy(None))
     }
 
@@ -364,19 +385,18 @@ impl PostgreSql {
         length.map_or(0, |file| file.map_or(0, |file| file.len()))
     }
 
-    /// A question that a dead disk may leave without an answer, on a thread that may be left behind.
+    /// A question that its disk may leave without an answer.
     async fn aside<T: Send + 'static>(
         &self,
         ask: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let answer = timeout(limits::SCAN, tokio::task::spawn_blocking(ask)).await;
-        match answer {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) | Err(_) => Err(Problem::Refused(format!(
+        let answer = self.asides.disk.ask(limits::SCAN, ask).await;
+        answer.ok_or_else(|| {
+            Problem::Refused(format!(
                 "{} does not answer: does its disk?",
                 self.config.data.display()
-            ))),
-        }
+            ))
+        })
     }
 }
 
