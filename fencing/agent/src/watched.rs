@@ -8,7 +8,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use twindisk_fencing_core::{Agent, Level, ResourceIndex, Services};
-use twindisk_services::{Ended, Stack, config::Services as Configured};
+use twindisk_services::{Ended, Io, Stack, config::Services as Configured};
 
 use crate::run::Input;
 
@@ -103,7 +103,12 @@ impl Watched {
             .own
             .insert(own.unwrap_or_else(|| (host.term, Stack::new(&self.services, host))));
         own.tend().await;
-        let ended = own.ended().await;
+        let io = if self.agent.borrow().io_waits(self.resource) {
+            Io::Waits
+        } else {
+            Io::Flows
+        };
+        let ended = own.ended(io).await;
         // Somebody may have begun to stop them meanwhile.
         should_be_up(&self.agent, self.resource).then_some(ended)
     }

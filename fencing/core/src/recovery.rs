@@ -5,7 +5,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use crate::{
-    Agent, Level, MemberIndex, PeerIndex, ResourceIndex, Role, Services, Time, mutants::Mutant,
+    Agent, Level, MemberIndex, PeerIndex, ReplicaView, ResourceIndex, Role, Services, Time,
+    mutants::Mutant,
 };
 
 /// What is done about services that end by themselves.
@@ -102,6 +103,16 @@ impl Agent {
             self.report(Level::Alarm, Some(resource), what);
         }
         self.decide();
+    }
+
+    /// Requests of this node's clients wait for the device, which may not be there: who answers nobody meanwhile, and lives, has
+    /// not ended.
+    #[must_use]
+    pub fn io_waits(&self, resource: ResourceIndex) -> bool {
+        let state = &self.resources[resource];
+        let open = |view: &ReplicaView| view.role == Role::Primary && view.open && !view.suspended;
+        let stands = state.stands_still(self.now) > self.config.profile.dead();
+        stands || !state.view.as_ref().is_some_and(open)
     }
 
     /// Services did not come up: they are tried again here as often as they would be started again, then elsewhere. Where

@@ -16,7 +16,7 @@ use crate::{
     error::Problem,
     process::Environment,
     stack::Host,
-    state::{Progress, ServiceState},
+    state::{Io, Progress, ServiceState},
 };
 
 /// A service of this node, with what must be remembered of it.
@@ -36,6 +36,8 @@ pub(crate) struct Step<'a> {
     pub(crate) environment: &'a Environment,
     /// When it must be over.
     pub(crate) until: Instant,
+    /// Of what is beneath it.
+    pub(crate) io: Io,
 }
 
 impl Step<'_> {

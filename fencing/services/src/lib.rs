@@ -26,4 +26,4 @@ mod state;
 pub use error::{Problem, StartError, StillUp, StopError};
 pub use hook::Hook;
 pub use stack::{Host, Programs, Role, Stack};
-pub use state::{Ended, Progress, ServiceState, ServiceStatus};
+pub use state::{Ended, Io, Progress, ServiceState, ServiceStatus};

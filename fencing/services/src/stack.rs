@@ -10,7 +10,7 @@ use crate::{
     kinds::{Running, Step},
     limits,
     process::{self, Environment},
-    state::{Ended, Progress, ServiceState, ServiceStatus},
+    state::{Ended, Io, Progress, ServiceState, ServiceStatus},
 };
 
 /// The services of one resource on this node.
@@ -200,20 +200,23 @@ impl Stack {
     }
 
     /// Of services that should all be up: those that are not, for certain, or are of no use. Each may take
-    /// [`limits::STATUS`]. A service that has to be silent for a time before it is of no use is asked by the same stack again.
-    pub async fn ended(&self) -> Vec<Ended> {
-        let lines = self.status(Role::Primary).await;
-        let ended = lines.into_iter().zip(&self.services);
-        let ended = ended.filter_map(|(line, entry)| {
-            let what = match line.state {
-                ServiceState::Up | ServiceState::Unknown(_) => return None,
-                ServiceState::Down => line.service,
-                ServiceState::Failed(why) => format!("{} ({why})", line.service),
+    /// [`limits::STATUS`]. A service that has to be silent for a time before it is of no use is asked by the same stack again;
+    /// its silence counts from when `io` flows.
+    pub async fn ended(&self, io: Io) -> Vec<Ended> {
+        let mut ended = Vec::new();
+        for entry in &self.services {
+            let environment = environment(&self.host, &entry.name, Role::Primary);
+            let mut step = step(&environment, limits::STATUS);
+            step.io = io;
+            let what = match entry.running.state(step).await {
+                ServiceState::Up | ServiceState::Unknown(_) => continue,
+                ServiceState::Down => entry.name.clone(),
+                ServiceState::Failed(why) => format!("{} ({why})", entry.name),
             };
             let for_good = entry.running.is_ours_alone();
-            Some(Ended { what, for_good })
-        });
-        ended.collect()
+            ended.push(Ended { what, for_good });
+        }
+        ended
     }
 
     /// Waits until a process that a service cannot do without, and which the last look has found, is gone. There may be none:
@@ -465,6 +468,7 @@ fn step(environment: &Environment, within: Duration) -> Step<'_> {
     Step {
         environment,
         until: Instant::now() + within,
+        io: Io::Flows,
     }
 }
 

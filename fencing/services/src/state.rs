@@ -41,6 +41,15 @@ pub struct Ended {
     pub for_good: bool,
 }
 
+/// Whether requests to the device are answered, as whoever serves it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Io {
+    /// They are.
+    Flows,
+    /// They wait, and so do its users.
+    Waits,
+}
+
 /// What a stack is at work on, for whoever asks while it is.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Mutex<Option<Work>>>);

@@ -20,4 +20,5 @@ mod power;
 mod processes;
 mod services;
 mod site;
+mod suspended;
 mod twice;

@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::harness::{arena::CONFIG, namespaces::VIRTUAL, process::program};
@@ -68,13 +69,25 @@ pub(crate) fn run(dir: &Path) -> PathBuf {
 
 /// The line in the table of the resource. Everything lies in `dir`.
 pub(crate) fn config(dir: &Path) -> String {
+    with_database(dir, STOP)
+}
+
+/// The same; a database that is silent for [`ANSWER`] has ended.
+pub(crate) fn impatient(dir: &Path) -> String {
+    let timeout = format!("answer-timeout = \"{}s\"", ANSWER.as_secs());
+    with_database(dir, &format!("{timeout}, {STOP}"))
+}
+
+pub(crate) const ANSWER: Duration = Duration::from_secs(5);
+
+fn with_database(dir: &Path, more: &str) -> String {
     let run = run(dir).display().to_string();
     let device = command(dir, "device");
     let mount =
         format!("{{ mount = \"{run}/srv\", device = \"{run}/device\", type = \"ext4\", {STOP} }}");
     let log = log(dir).display().to_string();
     let postgres = format!(
-        "{{ postgresql = \"{run}/srv/data\", user = \"postgres\", log = \"{log}\", {STOP} }}"
+        "{{ postgresql = \"{run}/srv/data\", user = \"postgres\", log = \"{log}\", {more} }}"
     );
     format!("services = [{device}, {mount}, {postgres}, {VIRTUAL}]")
 }

@@ -62,6 +62,15 @@ impl Site {
 
     /// The same, with these lines in the table of the resource.
     pub(crate) fn with(test: &str, resource: &str) -> Option<Self> {
+        Self::serving(test, resource, services::config)
+    }
+
+    /// The same, with these services.
+    pub(crate) fn serving(
+        test: &str,
+        resource: &str,
+        services: fn(&Path) -> String,
+    ) -> Option<Self> {
         if !have(&[PROGRAMS, host::PROGRAMS, unpowered::PROGRAMS].concat()) || !have_loop_and_fuse()
         {
             return None;
@@ -85,7 +94,7 @@ impl Site {
             resource: resource.to_owned(),
             namespaces: Some(namespaces),
             size: Some(image::SIZE),
-            services: Some(services::config),
+            services: Some(services),
             members: Some([member(&disks[0]), member(&disks[1])]),
             ..Plan::default()
         });

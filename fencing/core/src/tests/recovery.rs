@@ -181,3 +181,45 @@ fn nobody_is_started_in_maintenance_or_without_a_policy() {
     bench.ended();
     assert_eq!(bench.acts(), []);
 }
+
+#[test]
+fn who_waits_for_the_device_has_not_ended() {
+    let mut bench = serving();
+    let waits = |bench: &Bench| bench.agent.io_waits(R0);
+    assert!(!waits(&bench));
+    bench.view(frozen());
+    assert!(waits(&bench), "suspended");
+    bench.view(primary());
+    assert!(!waits(&bench), "it goes on");
+    // Its disk answers nothing, or its process says nothing: what takes no longer than a pause is none.
+    bench.live(DEAD);
+    assert!(!waits(&bench));
+    bench.live(INTERVAL);
+    assert!(waits(&bench), "it stands still");
+    bench.view(ReplicaView {
+        progress: 8,
+        ..primary()
+    });
+    assert!(!waits(&bench), "it goes on");
+    bench.gone();
+    assert!(waits(&bench), "nobody serves it");
+    bench.view(ReplicaView {
+        run: 2,
+        open: false,
+        ..primary()
+    });
+    assert!(waits(&bench), "it is not open yet");
+}
+
+#[test]
+fn what_is_really_gone_counts_also_while_the_device_waits() {
+    for stalled in [frozen(), primary()] {
+        let mut bench = serving();
+        bench.view(stalled);
+        bench.live(DEAD + INTERVAL);
+        bench.acts();
+        assert!(bench.agent.io_waits(R0));
+        bench.ended();
+        assert!(bench.was_told(Level::Warning, "ended by itself: db: started again"));
+    }
+}

@@ -28,7 +28,7 @@ use crate::{
     process::{self, Environment},
     processes::{self, Pick, User},
     stack::Host,
-    state::{Progress, ServiceState},
+    state::{Io, Progress, ServiceState},
 };
 
 #[derive(Debug)]
@@ -177,12 +177,12 @@ impl PostgreSql {
             return Ok(ServiceState::Failed(what.to_owned()));
         }
         self.postmaster.set(lock::Process::of(lock.pid));
-        self.ask(&lock).await
+        self.ask(&lock, step.io).await
     }
 
     /// Asks as a client would (pg_isready(1)), once it says of itself that it is ready: until then the question takes time from
     /// the recovery.
-    async fn ask(&self, lock: &Lock) -> Result<ServiceState, Problem> {
+    async fn ask(&self, lock: &Lock, io: Io) -> Result<ServiceState, Problem> {
         let starts = || Ok(ServiceState::Unknown(STARTS.to_owned()));
         if lock.status == "starting" {
             self.silent.set(None);
@@ -233,6 +233,11 @@ impl PostgreSql {
                 "stopping" => "it shuts down".to_owned(),
                 _ => STARTS.to_owned(),
             }),
+            // It may wait for its disk: whether it answers is seen when that does.
+            Some(NO_RESPONSE) if io == Io::Waits => {
+                self.silent.set(None);
+                ServiceState::Unknown("it lives, and its disk does not answer".to_owned())
+            }
             Some(NO_RESPONSE) => {
                 let since = self.silent.get().unwrap_or(begun);
                 self.silent.set(Some(since));

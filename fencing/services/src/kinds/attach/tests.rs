@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::*;
-use crate::{process::Environment, stack::Programs};
+use crate::{process::Environment, stack::Programs, state::Io};
 
 struct Scene {
     folder: TempDir,
@@ -58,6 +58,7 @@ impl Scene {
             let step = Step {
                 environment: &environment,
                 until: Instant::now() + Duration::from_secs(30),
+                io: Io::Flows,
             };
             run(&self.attach, step).await
         })
