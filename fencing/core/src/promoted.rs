@@ -6,7 +6,7 @@ use crate::{Action, Agent, Level, ResourceIndex, Services, Time};
 /// How far that is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Hook {
-    /// It has not run since the services came up for this time of the role.
+    /// It has not run since the services were down last.
     #[default]
     Due,
     /// It runs, for this term.
@@ -40,7 +40,7 @@ impl Agent {
         self.decide();
     }
 
-    /// It runs once for each time of the role: not when services are started again in place, and never beside itself.
+    /// It runs once for each time that the services come up: not when they are started again in place, and never beside itself.
     pub(crate) fn decide_hook(&mut self, resource: ResourceIndex) {
         let state = &mut self.resources[resource];
         match state.services {
