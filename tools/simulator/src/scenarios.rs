@@ -7,6 +7,7 @@ mod dead_meta;
 mod disks;
 mod epochs;
 mod failed_disks;
+mod granted;
 mod identity;
 mod latency;
 mod moments;
@@ -27,6 +28,7 @@ mod succession;
 mod suspended;
 mod three;
 mod two_resources;
+mod verify;
 mod vouched;
 
 use crate::{run::Outcome, swarm::Seed, trace::Telling};
@@ -50,9 +52,10 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let subjects: [(&str, &[(&str, Run)]); 25] = [
+    let subjects: [(&str, &[(&str, Run)]); 27] = [
         ("roles", roles::ALL),
         ("rights", rights::ALL),
+        ("granted", granted::ALL),
         ("power", power::ALL),
         ("moments", moments::ALL),
         ("network", network::ALL),
@@ -61,6 +64,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         ("dead metadata", dead_meta::ALL),
         ("latency", latency::ALL),
         ("resync", resync::ALL),
+        ("verify", verify::ALL),
         ("size", size::ALL),
         ("stalls", stalls::ALL),
         ("suspended", suspended::ALL),
