@@ -11,6 +11,7 @@ use crate::{
     mutants::{Mutant, Mutated},
     peer::Peer,
     resource::Resource,
+    succession::ROLL,
 };
 
 /// More beats than come within `dead` in quiet times, several times over.
@@ -46,6 +47,8 @@ pub struct Agent {
     pub(crate) beat_now: bool,
     pub(crate) leaving: bool,
     alarmed: Table<PeerIndex, bool>,
+    /// When it is looked at next who could take over.
+    pub(crate) next_roll: Time,
     actions: VecDeque<Action>,
     #[cfg_attr(
         not(feature = "mutants"),
@@ -82,6 +85,7 @@ impl Agent {
             sent: VecDeque::new(),
             numbers: boot,
             alarmed: config.peers.iter().map(|_| false).collect(),
+            next_roll: now.after(ROLL),
             peers: peers.collect(),
             resources: resources.collect(),
             stored: memory.version,
@@ -129,6 +133,7 @@ impl Agent {
         self.end_yields();
         self.decide();
         self.look_at_service();
+        self.look_at_succession();
     }
 
     /// A beat has arrived and its authentication is right. Says why it is not believed.
@@ -217,6 +222,7 @@ impl Agent {
     /// The fence device of a peer was asked whether it works: how long that took, or why it does not.
     pub fn handle_monitor(&mut self, now: Time, peer: PeerIndex, result: Result<Duration, String>) {
         self.advance(now);
+        self.peers[peer].fault = result.as_ref().err().cloned();
         match result {
             Ok(latency) => self.peers[peer].latency = latency,
             Err(why) => {

@@ -6,16 +6,19 @@
 //! the two have met again, is given back by who made it. Nothing here is a right: the replica is given one, about this
 //! very connection, and refuses it if the two have met since.
 
+mod words;
+
 use std::time::Duration;
 
 use twindisk_arbiter::{Answer, Ask, Nonce, Record, Version};
 
 use crate::{
     Action, Agent, Level, MemberIndex, Order, ReplicaView, ResourceIndex, Role, Time, as_ms,
-    conflict::Named,
     memory::{Seen, seen_of},
     mutants::Mutant,
 };
+
+pub use words::{KeeperSummary, RecordSummary};
 
 /// The other node: where there is an arbiter, it is the only one.
 pub(crate) const OTHER: MemberIndex = MemberIndex::new(0);
@@ -427,50 +430,6 @@ impl Agent {
         let mut to = Record::first(self.nonce(), view.term, both, me);
         to.stamp.version.epoch = epoch + 1;
         Ask::Adopt { from, to }
-    }
-
-    /// In a sentence: what the record says, and who could take over by it.
-    pub(crate) fn arbiter_in_words(&self, resource: ResourceIndex) -> Option<String> {
-        let config = &self.config.resources[resource];
-        if !config.arbiter {
-            return None;
-        }
-        let keeper = self.keeper_of(resource);
-        let arbiter = &self.resources[resource].arbiter;
-        let peer = &self.config.peers[self.peer_of(resource, OTHER)];
-        if let Some(since) = arbiter.missed {
-            let seconds = self.now.since(since).as_secs();
-            return Some(format!(
-                "nobody could take over: {keeper} has not answered for {seconds} s"
-            ));
-        }
-        if let Some(why) = &arbiter.refused {
-            return Some(format!(
-                "nobody could take over: {keeper} answers no claim: {why}"
-            ));
-        }
-        let Some(record) = &arbiter.record else {
-            return Some(format!(
-                "nobody could take over: {keeper} holds no record yet"
-            ));
-        };
-        let could = match (record.names(self.config.node), record.names(peer.node)) {
-            (true, true) => format!("{} or {} could go on alone", self.config.name, peer.name),
-            (true, false) => format!("only {} could go on alone", self.config.name),
-            (false, true) => format!("only {} could go on alone", peer.name),
-            (false, false) => "nobody could go on alone".to_owned(),
-        };
-        let Version { epoch, seq } = record.stamp.version;
-        Some(format!(
-            "{could}, by {keeper}'s record {epoch}.{seq} of term {}",
-            record.term
-        ))
-    }
-
-    /// Who keeps the record, in a sentence.
-    fn keeper_of(&self, resource: ResourceIndex) -> &str {
-        let config = &self.config.resources[resource];
-        Named::new(&config.arbiter_id, config.arbiter).word()
     }
 
     fn other(&self, resource: ResourceIndex) -> u8 {

@@ -87,6 +87,11 @@ impl Timetable {
 }
 
 impl Agent {
+    /// No level of a peer's fence devices can power it off without a person.
+    pub fn handle_by_hand(&mut self, peer: PeerIndex) {
+        self.peers[peer].by_hand = true;
+    }
+
     /// Whether a shot at `peer` that was asked for is still to be fired.
     #[must_use]
     pub fn still_wants(&self, peer: PeerIndex) -> bool {

@@ -59,8 +59,8 @@ impl Agent {
             })
     }
 
-    /// The members that would take over from this node, which is primary.
-    fn successors(&self, resource: ResourceIndex) -> impl Iterator<Item = MemberIndex> {
+    /// The members that would take over if the primary were lost, as their agents say.
+    pub(crate) fn successors(&self, resource: ResourceIndex) -> impl Iterator<Item = MemberIndex> {
         let view = self.resources[resource].view.as_ref();
         self.members(resource).filter(move |member| {
             let said = self.said_exactly(resource, *member);

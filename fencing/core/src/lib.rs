@@ -28,12 +28,14 @@ mod recovery;
 mod resource;
 mod services;
 mod status;
+mod succession;
 mod takeover;
 #[cfg(test)]
 mod tests;
 mod unserved;
 
 pub use agent::Agent;
+pub use arbiter::{KeeperSummary, RecordSummary};
 pub use beat::{Beat, BeatResource, Question, Serving};
 pub use config::{Config, HungIo, MemberConfig, PeerConfig, Profile, ResourceConfig};
 pub use event::{
@@ -46,3 +48,4 @@ pub use memory::{Failover, Freed, Intent, Memory, Seen, TermOf};
 pub use mutants::Mutant;
 pub use recovery::Recovery;
 pub use status::{AgentStatus, PathStatus, PeerSummary, ResourceSummary};
+pub use succession::{Obstacle, Succession, WhyNot};

@@ -40,6 +40,10 @@ pub(crate) struct Peer {
     pub(crate) shots: Vec<Time>,
     /// How long its fence device took to answer last.
     pub(crate) latency: Duration,
+    /// What it said when it did not work the last time that it was asked.
+    pub(crate) fault: Option<String>,
+    /// None of its levels works without a person.
+    pub(crate) by_hand: bool,
 }
 
 /// One heartbeat path.
@@ -70,6 +74,8 @@ impl Peer {
             deaf: None,
             shots: Vec::new(),
             latency: Duration::ZERO,
+            fault: None,
+            by_hand: false,
         }
     }
 

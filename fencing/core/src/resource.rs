@@ -12,6 +12,7 @@ use crate::{
     promoted::Hook,
     recovery::Ends,
     services::Yielded,
+    succession::Unmatched,
     takeover::Answer,
 };
 
@@ -82,6 +83,8 @@ pub(crate) struct Resource {
     pub(crate) unserved: Option<Time>,
     /// That was reported.
     pub(crate) unserved_told: bool,
+    /// Whether somebody could take over from this node: see `succession`.
+    pub(crate) unmatched: Unmatched,
 }
 
 /// Why a peer is to be fenced.

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Agent, Failover, PeerIndex, Profile, ResourceIndex, Services, as_ms, fence::Fencing};
+use crate::{
+    Agent, Failover, KeeperSummary, PeerIndex, Profile, ResourceIndex, Services, Succession, as_ms,
+    fence::Fencing,
+};
 
 /// Everything a person may want to know of an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,9 +82,15 @@ pub struct ResourceSummary {
     /// What has failed, or hangs, of its disks on either node, a sentence each.
     #[serde(default)]
     pub faults: Vec<String>,
-    /// What the record of its arbiter says, and who could take over by it, if it has one.
+    /// Who would take over if its primary were lost now, and who would not and why; `None` while its replica says nothing.
+    #[serde(default)]
+    pub succession: Option<Succession>,
+    /// What the record of its arbiter says, in a sentence, if it has one.
     #[serde(default)]
     pub arbiter: Option<String>,
+    /// The same for programs.
+    #[serde(default)]
+    pub keeper: Option<KeeperSummary>,
     /// Its services on this node.
     pub services: Services,
     /// How often they have ended by themselves lately, and what that leads to, if they have.
@@ -221,7 +230,9 @@ impl Agent {
             state: words,
             missing: self.missing(at),
             faults: state.faults.clone(),
+            succession: self.succession(at),
             arbiter: self.arbiter_in_words(at),
+            keeper: self.keeper(at),
             services: state.services,
             ended: self.ended_in_words(at),
             conflict: state.conflict.clone(),

@@ -343,7 +343,12 @@ impl Agent {
     }
 
     /// A member is primary, by the word of its replica or of its agent.
-    fn leads(&self, resource: ResourceIndex, view: &ReplicaView, member: MemberIndex) -> bool {
+    pub(crate) fn leads(
+        &self,
+        resource: ResourceIndex,
+        view: &ReplicaView,
+        member: MemberIndex,
+    ) -> bool {
         let said = self.said(resource, member);
         view.peers[member].role == Some(Role::Primary)
             || said.is_some_and(|said| {

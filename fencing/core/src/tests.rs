@@ -23,6 +23,7 @@ mod rules;
 mod services;
 mod shared;
 mod shot;
+mod succession;
 mod tenure;
 mod three;
 mod timetable;

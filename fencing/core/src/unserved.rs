@@ -1,7 +1,7 @@
 //! Nobody takes writes: after a while a person is told, with everything that is missing.
 
 use crate::{
-    Agent, Level, MemberIndex, ReplicaView, ResourceIndex, Role, Serving, mutants::Mutant,
+    Agent, Level, MemberIndex, ReplicaView, ResourceIndex, Role, Serving, WhyNot, mutants::Mutant,
 };
 
 impl Agent {
@@ -115,22 +115,17 @@ impl Agent {
     }
 
     fn of_member(&self, resource: ResourceIndex, member: MemberIndex) -> Option<String> {
-        let at = self.peer_of(resource, member);
-        let (peer, name) = (&self.peers[at], &self.config.peers[at].name);
-        let said = self.said(resource, member);
-        match said {
-            None if peer.proof.is_some() => Some(format!("{name} is off")),
-            None if peer.has_left() => Some(format!(
-                "the agent of {name} was stopped by a person: start it, or switch {name} off and say so: twindisk fence confirm \
-                 {name} --is-off {name}"
-            )),
-            None => Some(format!("{name} is not heard")),
-            Some(said) => match said.serving {
-                Serving::No => Some(format!("`twindisk serve` does not run on {name}: start it")),
-                Serving::Silent => Some(format!("`twindisk serve` on {name} does not answer")),
-                Serving::Yes => (!said.can_promote)
-                    .then(|| format!("{name} says that it can't be promoted either")),
-            },
+        let name = self.member_name(resource, member);
+        if let Some((code, why)) = self.absence(resource, member) {
+            return Some(if code == WhyNot::AgentStopped {
+                format!(
+                    "{why}: start it, or switch {name} off and say so: twindisk fence confirm {name} --is-off {name}"
+                )
+            } else {
+                why
+            });
         }
+        let said = self.said(resource, member)?;
+        (!said.can_promote).then(|| format!("{name} says that it can't be promoted either"))
     }
 }

@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::json;
+
 use crate::{
     harness::{
         arena::{Arena, Plan},
@@ -157,7 +159,10 @@ pub(crate) fn power_is_lost(mut keeper: impl Keeper, name: &'static str) {
     until_both_named(&arena, BETA);
     // The two are connected: nobody misses who keeps the record.
     keeper.kill();
-    until_says(&arena, ALPHA, "nobody could take over");
+    arena.until_agent(ALPHA, "nobody could take over", |said| {
+        let found = &said["resources"][0]["succession"];
+        found["successors"] == json!([]) && found["obstacles"][0]["code"] == "arbiter-silent"
+    });
     client.until_busy();
     // Now somebody does. It comes back, knows what it knew, and the service goes on.
     arena.lose_power(BETA);
