@@ -35,5 +35,6 @@ pub use proof::fence_test;
 pub use run::run;
 // What a reply is made of.
 pub use twindisk_fencing_core::{
-    AgentStatus, Level, PathStatus, PeerSummary, ResourceSummary, Services,
+    AgentStatus, KeeperSummary, Level, Obstacle, PathStatus, PeerSummary, RecordSummary,
+    ResourceSummary, Services, Succession, WhyNot,
 };

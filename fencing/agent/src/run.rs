@@ -290,7 +290,8 @@ impl Driver {
 
     /// Checks the fence devices, and starts everything that brings news.
     async fn begin(&mut self) {
-        for fencer in self.fencers.iter().flatten() {
+        for (peer, fencer) in self.fencers.entries() {
+            let Some(fencer) = fencer else { continue };
             let checkup = fencer.check().await;
             for fault in &checkup.faults {
                 self.warnings.push(format!(
@@ -303,6 +304,7 @@ impl Driver {
             }
             if checkup.automatic_levels.is_empty() {
                 self.warnings.push(no_automatic_level(fencer.node()));
+                self.agent.borrow_mut().handle_by_hand(peer);
             }
         }
         for resource in &self.settings.resources {

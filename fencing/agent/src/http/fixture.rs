@@ -14,7 +14,7 @@ use twindisk_core::{
     Activity, ConnectionState, DiskState, Latency, OnPeerLoss, PeerLatency, PeerStatus, Protocol,
     Role, Status, Time,
 };
-use twindisk_fencing_core::{Agent, Failover, Level, Memory, PeerIndex, Services};
+use twindisk_fencing_core::{Agent, Failover, Level, Memory, PeerIndex, Services, Succession};
 
 use super::published::{Member, Monitor, Said, Serve, Tally, View};
 use crate::{
@@ -53,6 +53,11 @@ impl Scene {
         );
         let mut status = agent.status();
         status.resources[0].services = Services::Up;
+        status.resources[0].succession = Some(Succession {
+            primary: Some("alpha".to_owned()),
+            successors: vec!["beta".to_owned()],
+            obstacles: Vec::new(),
+        });
         status.peers[0].fence_latency_ms = 250;
         status.peers[0].paths[0].silent_ms = Some(120);
         status.peers[0].paths[0].heard_there = true;

@@ -1,11 +1,11 @@
 //! What a reverse proxy is told: whether this node is the one, and if not, why.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 use twindisk_control::{protocol::ResourceStatus, words::disk};
 use twindisk_core::{ConnectionState, DiskState, Role, Status};
-use twindisk_fencing_core::{Level, Services};
+use twindisk_fencing_core::{Level, Services, Succession};
 
 use super::published::{FRESH, Member, View};
 use crate::ask::Told;
@@ -67,6 +67,8 @@ pub(crate) struct Health<'v> {
     maintenance: bool,
     /// Too many failovers: a person must look first.
     blocked: bool,
+    /// Who could take each resource over, and who not and why, as far as this node knows.
+    succession: BTreeMap<&'v str, &'v Succession>,
     /// Why automatic failover is not to be relied on.
     warnings: &'v [String],
     /// The newest, oldest first. They are not taken back when all is well again.
@@ -126,6 +128,12 @@ pub(crate) fn health<'v>(view: &View<'v>) -> Health<'v> {
         why,
         maintenance: reply.status.maintenance,
         blocked: reply.status.blocked,
+        succession: reply
+            .status
+            .resources
+            .iter()
+            .filter_map(|one| Some((&*one.name, one.succession.as_ref()?)))
+            .collect(),
         warnings: &reply.warnings,
         alarms,
     }

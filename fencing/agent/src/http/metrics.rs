@@ -2,6 +2,7 @@
 //! a number that is old looks like one that is true.
 
 mod page;
+mod votes;
 
 use twindisk_control::words::{CONNECTIONS, DISKS, ROLES, connection, disk, role};
 use twindisk_core::{Histogram, Latency, Progress, Stages, Status};
@@ -23,6 +24,7 @@ pub(crate) fn render(view: &View<'_>) -> String {
     page.heartbeats(view);
     page.fencing(view);
     page.takeovers(view);
+    page.votes(view);
     page.verdicts(view);
     let serve = view.serve();
     page.gauge(

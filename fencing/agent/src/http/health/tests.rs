@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use twindisk_core::Suspension;
+use twindisk_fencing_core::{Obstacle, WhyNot};
 
 use super::*;
 use crate::http::{fixture::Scene, published::Serve};
@@ -188,10 +189,22 @@ fn health_is_the_loop_and_serve_and_shows_alarms() {
     let mut scene = Scene::standby();
     // What a resource is in does not matter here, and nor does an alarm.
     scene.replica().disk = DiskState::Failed;
+    scene.said.reply.status.resources[0].succession = Some(Succession {
+        primary: Some("beta".to_owned()),
+        successors: Vec::new(),
+        obstacles: vec![Obstacle {
+            node: "alpha".to_owned(),
+            code: WhyNot::NoFenceDevice,
+            why: "there is no fence device for beta".to_owned(),
+        }],
+    });
     let said = serde_json::to_value(health(&scene.view())).expect("JSON");
     assert_eq!(
         said,
         json!({"node": "alpha", "ok": true, "why": [], "maintenance": false, "blocked": false,
+            "succession": {"r0": {"primary": "beta", "successors": [], "obstacles": [
+                {"node": "alpha", "code": "no-fence-device", "why": "there is no fence device for beta"},
+            ]}},
             "warnings": ["there is one heartbeat path"],
             "alarms": [{"at": 8, "level": "alarm", "resource": null, "what": "the fence device of beta does not work"}]})
     );

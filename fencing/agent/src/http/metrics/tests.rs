@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use twindisk_core::{Progress, Suspension, Time};
-use twindisk_fencing_core::Failover;
+use twindisk_fencing_core::{Failover, KeeperSummary, RecordSummary};
 
 use super::*;
 use crate::http::{fixture::Scene, published::Tally};
@@ -12,6 +12,15 @@ use crate::http::{fixture::Scene, published::Tally};
 fn a_page_byte_by_byte() {
     let mut scene = Scene::primary();
     scene.said.reply.status.clients_reachable = Some(true);
+    scene.said.reply.status.resources[0].keeper = Some(KeeperSummary {
+        answers: true,
+        record: Some(RecordSummary {
+            epoch: 1,
+            seq: 7,
+            term: 3,
+            names: vec!["alpha".into(), "beta".into()],
+        }),
+    });
     scene.now += Duration::from_millis(250);
     scene.replica().suspended = Some(Suspension {
         why: "beta is lost".into(),
@@ -95,6 +104,7 @@ fn what_is_not_known_is_not_said() {
     let mut scene = Scene::primary();
     scene.said.reply.status.peers[0].paths[1].silent_ms = None;
     scene.said.tally.monitors.clear();
+    scene.said.reply.status.resources[0].succession = None;
     scene.serve_is_silent(Duration::from_secs(2));
     let page = render(&scene.view());
     for there in [
@@ -113,6 +123,8 @@ fn what_is_not_known_is_not_said() {
         "twindisk_fence_up",
         "silence_seconds{peer=\"beta\",path=\"10.0.2.2:7790\"}",
         "clients_reachable",
+        "twindisk_agent_successors",
+        "twindisk_agent_arbiter",
     ] {
         assert!(!page.contains(old), "{old} is in\n{page}");
     }
