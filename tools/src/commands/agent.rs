@@ -250,8 +250,20 @@ pub(crate) fn table(reply: &AgentReply, with_services: &[String]) -> String {
         for one in reply.at_work.iter().filter(ours) {
             let _ = writeln!(text, "  {}", one.what);
         }
-        if let Some(said) = &resource.arbiter {
-            let _ = writeln!(text, "  {said}");
+        let could = resource.succession.as_ref().map(|found| {
+            let mark = if found.successors.is_empty() {
+                "! "
+            } else {
+                ""
+            };
+            format!("{mark}{}", found.in_words())
+        });
+        // What is wrong with its arbiter may be why nobody could: that is said once.
+        let said = could.as_deref().unwrap_or_default();
+        let record = resource.arbiter.as_ref();
+        let record = record.filter(|record| !said.contains(&***record));
+        for line in could.iter().chain(record) {
+            let _ = writeln!(text, "  {line}");
         }
         if let Some(said) = &resource.ended {
             let _ = writeln!(text, "  ! {said}");
@@ -297,7 +309,14 @@ mod tests {
     #[test]
     fn what_an_agent_tells_has_times_and_words() {
         let reply = r#"{"node":"alpha","profile":"default","maintenance":false,"blocked":false,"clients-reachable":null,
-            "peers":[],"resources":[{"name":"r0","state":"standby, beta lost","services":"down"}],
+            "peers":[],"resources":[{"name":"r0","state":"standby, beta lost","services":"down"},
+                {"name":"r1","state":"primary here, beta connected","services":"down",
+                    "succession":{"primary":"alpha","successors":["beta"],"obstacles":[]},
+                    "arbiter":"alpha or beta could go on alone, by the witness's record 1.7 of term 5",
+                    "keeper":{"answers":true,"record":{"epoch":1,"seq":7,"term":5,"names":["alpha","beta"]}}},
+                {"name":"r2","state":"standby, beta connected","services":"down","succession":{"primary":"beta","successors":[],
+                    "obstacles":[{"node":"alpha","code":"arbiter-silent","why":"the witness has not answered for 12 s"}]},
+                    "arbiter":"the witness has not answered for 12 s"}],
             "failovers":[{"resource":"r0","from":"beta","at":1700000000,"took-ms":7,"receipt":"fence"}],
             "at-work":[{"resource":"r0","what":"postgresql /srv/db starts, for 3 s: in recovery"}],"warnings":[],"told":[{"at":1700000001,"level":"alarm","resource":"r0","what":"look"}]}"#;
         let reply: AgentReply = serde_json::from_str(reply).expect("as an agent answers");
@@ -306,6 +325,11 @@ mod tests {
             "agent of alpha   profile default\n\
              resource r0   standby, beta lost   services down\n  \
              postgresql /srv/db starts, for 3 s: in recovery\n\
+             resource r1   primary here, beta connected\n  \
+             beta could take over\n  \
+             alpha or beta could go on alone, by the witness's record 1.7 of term 5\n\
+             resource r2   standby, beta connected\n  \
+             ! nobody could take over: the witness has not answered for 12 s\n\
              last failover   2023-11-14T22:13:20Z r0 from beta in 7 ms, by fence\n  \
              2023-11-14T22:13:21Z alarm: r0: look\n"
         );

@@ -3,7 +3,7 @@
 mod fixture;
 
 use ratatui::{Terminal, backend::TestBackend, buffer::Buffer, style::Color};
-use twindisk_agent::{AgentReply, words::no_automatic_level};
+use twindisk_agent::{AgentReply, Obstacle, WhyNot};
 
 use super::{
     draw::{self, Look},
@@ -212,27 +212,29 @@ fn an_agent_that_would_need_a_person_does_not_act_by_itself() {
     };
     assert_eq!(taker(&|_| {}), "beta could: in sync; by itself");
     let witnessed = taker(&|agent| {
-        agent.status.peers[0].can_fence = false;
         agent.status.resources[0].arbiter = Some("beta could go on alone".into());
     });
     assert_eq!(
         witnessed,
         "beta could: in sync; by itself, if its arbiter grants it"
     );
-    let cases: [(Change<'_>, &str); 6] = [
-        (&|agent| agent.status.maintenance = true, "maintenance"),
-        (&|agent| agent.status.blocked = true, "clear"),
+    let cases: [(Change<'_>, &str); 3] = [
         (
-            &|agent| agent.status.memory_fault = Some("full".into()),
-            "memory",
+            &|agent| {
+                let found = agent.status.resources[0].succession.as_mut();
+                let found = found.expect("it says so");
+                found.successors.clear();
+                found.obstacles = vec![Obstacle {
+                    node: "beta".to_owned(),
+                    code: WhyNot::NoFenceDevice,
+                    why: "there is no fence device for alpha".to_owned(),
+                }];
+            },
+            "by hand: there is no fence device for alpha",
         ),
         (
-            &|agent| agent.status.peers[0].can_fence = false,
-            "no device fences it",
-        ),
-        (
-            &|agent| agent.warnings = vec![no_automatic_level("alpha")],
-            "a person",
+            &|agent| agent.status.resources[0].succession = None,
+            "knows nothing",
         ),
         (&|agent| agent.status.resources.clear(), "alone"),
     ];
@@ -248,6 +250,15 @@ fn an_agent_that_would_need_a_person_does_not_act_by_itself() {
     scene.last.agent = Err("none".to_owned());
     let told = &scene.view().resources[0].takers[0].text;
     assert!(told.contains("by hand: no agent runs here"), "{told}");
+}
+
+#[test]
+fn services_that_end_again_and_again_are_to_be_looked_at() {
+    let mut scene = Scene::standby();
+    let agent = scene.last.agent.as_mut().expect("it answers");
+    agent.status.resources[0].ended = Some("its services ended 2 times".into());
+    let frame = frame(&scene, &mut Ui::default());
+    assert!(frame.contains("! its services ended 2 times"), "{frame}");
 }
 
 #[test]

@@ -220,6 +220,8 @@ fn troubles(replica: &Status, summary: Option<&ResourceSummary>) -> Vec<Word> {
     let mut all: Vec<&String> = faults.iter().chain(&replica.faults).collect();
     all.dedup();
     found.extend(all.into_iter().map(|fault| word(fault, Tone::Bad)));
+    let ended = summary.and_then(|summary| summary.ended.as_ref());
+    found.extend(ended.map(|ended| word(ended, Tone::Look)));
     if let Some(why) = &replica.disk_why
         && replica.disk != DiskState::UpToDate
     {

@@ -1,6 +1,6 @@
 //! Who could take over from whom, and why not, as this node knows it.
 
-use twindisk_agent::{AgentReply, words::no_automatic_level};
+use twindisk_agent::AgentReply;
 use twindisk_control::words::{connection, disk};
 use twindisk_core::{ConnectionState, DiskState, PeerStatus, Protocol, Role, Status};
 
@@ -37,10 +37,9 @@ fn this(snapshot: &Snapshot, resource: &str, replica: &Status) -> Word {
         Some(_) if replica.disk == DiskState::UpToDate && !in_sync => {
             could_not(name, "it is not in sync")
         }
-        Some(primary) if replica.disk == DiskState::UpToDate => could(
-            name,
-            by_whom(snapshot.agent.as_ref().ok(), resource, &primary.name),
-        ),
+        Some(_) if replica.disk == DiskState::UpToDate => {
+            could(name, &by_whom(snapshot.agent.as_ref().ok(), resource, name))
+        }
         Some(_) => {
             let why = replica.disk_why.as_deref().unwrap_or("it is not in sync");
             could_not(name, &format!("its disk is {}: {why}", disk(replica.disk)))
@@ -55,36 +54,31 @@ fn this(snapshot: &Snapshot, resource: &str, replica: &Status) -> Word {
     }
 }
 
-/// What would make this node take over from `primary`.
-fn by_whom(agent: Option<&AgentReply>, resource: &str, primary: &str) -> &'static str {
+/// What would make a node that could take over do so, as the agent of this one knows.
+fn by_whom(agent: Option<&AgentReply>, resource: &str, name: &str) -> String {
     let Some(agent) = agent else {
-        return "by hand: no agent runs here";
+        return "by hand: no agent runs here".to_owned();
     };
-    if agent.status.maintenance {
-        return "by hand: its agent is in maintenance";
-    }
-    if agent.status.memory_fault.is_some() {
-        return "by hand: its agent's memory can't be stored";
-    }
-    if agent.warnings.contains(&no_automatic_level(primary)) {
-        return "when a person has said that the primary is off: no device fences it alone";
-    }
-    if agent.status.blocked {
-        return "by hand: its agent is blocked (`twindisk agent clear`)";
-    }
     let mut resources = agent.status.resources.iter();
     let Some(looked_after) = resources.find(|one| one.name == resource) else {
-        return "by hand: its agent leaves this resource alone";
+        return "by hand: its agent leaves this resource alone".to_owned();
     };
-    if looked_after.arbiter.is_some() {
-        return "by itself, if its arbiter grants it";
+    let Some(succession) = &looked_after.succession else {
+        return "by hand: the agent here knows nothing of its replica".to_owned();
+    };
+    if succession.successors.iter().any(|one| one == name) {
+        let granted = looked_after.arbiter.is_some();
+        let how = if granted {
+            ", if its arbiter grants it"
+        } else {
+            ""
+        };
+        return format!("by itself{how}");
     }
-    let mut peers = agent.status.peers.iter();
-    if peers.any(|peer| peer.name == primary && peer.can_fence) {
-        "by itself"
-    } else {
-        "when a person has said that the primary is off: no device fences it"
-    }
+    let obstacles = succession.obstacles.iter();
+    let whys = obstacles.filter(|one| one.node == name);
+    let whys: Vec<&str> = whys.map(|one| &*one.why).collect();
+    format!("by hand: {}", whys.join("; "))
 }
 
 fn other(agent: Option<&AgentReply>, resource: &str, peer: &PeerStatus) -> Word {
@@ -111,28 +105,7 @@ fn other(agent: Option<&AgentReply>, resource: &str, peer: &PeerStatus) -> Word 
         let why = peer.joining_why.as_deref().unwrap_or("it is not in sync");
         return could_not(name, why);
     }
-    let heard = agent.is_some_and(|agent| {
-        let watched = agent
-            .status
-            .resources
-            .iter()
-            .any(|one| one.name == resource);
-        let mut peers = agent.status.peers.iter();
-        watched && peers.any(|one| one.name == *name && is_heard(one))
-    });
-    could(
-        name,
-        if heard {
-            "its agent is heard"
-        } else {
-            "by hand: no agent is heard there"
-        },
-    )
-}
-
-/// Whether an agent lives there.
-fn is_heard(peer: &twindisk_agent::PeerSummary) -> bool {
-    peer.state == "heard"
+    could(name, &by_whom(agent, resource, name))
 }
 
 fn could(name: &str, how: &str) -> Word {

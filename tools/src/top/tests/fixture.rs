@@ -120,13 +120,19 @@ fn node(name: &str, number: u8, replica: Value, half_seconds: u64) -> Snapshot {
         }],
     });
     let other = if name == "alpha" { "beta" } else { "alpha" };
+    let succession = match name {
+        "alpha" => json!({"primary": "alpha", "successors": [], "obstacles": [
+            {"node": "beta", "code": "not-in-sync", "why": "beta is being resynced"},
+        ]}),
+        _ => json!({"primary": "alpha", "successors": ["beta"], "obstacles": []}),
+    };
     let agent = json!({
         "node": name, "profile": "default", "maintenance": false, "blocked": false, "clients-reachable": null,
         "peers": [{"name": other, "state": "heard", "can-fence": true, "fence-latency-ms": 3, "paths": [
             {"path": "10.0.0.1:7790", "silent-ms": 86, "heard-there": true},
             {"path": "10.9.9.1:7790", "silent-ms": null, "heard-there": false},
         ]}],
-        "resources": [{"name": "r0", "state": "", "services": "up"}], "failovers": [], "warnings": [],
+        "resources": [{"name": "r0", "state": "", "services": "up", "succession": succession}], "failovers": [], "warnings": [],
         "told": [
             {"at": 1_793_263_440_u64, "level": "info", "resource": null, "what": "beta is heard again"},
             {"at": 1_793_263_381_u64, "level": "warning", "resource": null, "what": "alpha is not heard over 10.9.9.1:7790"},
