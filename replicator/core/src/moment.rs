@@ -158,9 +158,8 @@ impl Replica {
     /// process that is resumed from a snapshot of its memory.
     pub(crate) fn is_made_good_by(&self, leader: Slot, membership: &Membership) -> Option<Seen> {
         let said = self.peer(leader).said.as_ref()?;
-        let seen = self.store.peer(leader).seen;
         let whole = !said.rewound
-            && said.runs.remember(seen, said.moment)
+            && !self.peer(leader).went_back
             && said.lack != Lack::Anything
             && (membership.up_to_date || membership.in_sync.contains(&self.peer(leader).node));
         let forgotten = self.compares_all_with(leader) && !self.remembers(said.seen);
@@ -199,6 +198,7 @@ impl Replica {
         let told = self.peer(slot).told.as_ref();
         let seen = told.map_or(known, |told| told.seen);
         let went_back = |seen: Seen| !state.runs.remember(seen, state.moment);
+        self.peer_mut(slot).went_back = went_back(seen);
         if went_back(seen) && state.lineage.newest().is_some() {
             let lost = self.peer(slot).seen_when_lost;
             if lost.is_some_and(|lost| !went_back(lost)) {

@@ -43,6 +43,8 @@ pub(crate) struct Peer {
     pub(crate) told_others: Moment,
     /// What was known of its moments when the connection was lost, if a third one has told more since.
     pub(crate) seen_when_lost: Option<Seen>,
+    /// It was rolled back, as was seen when the two compared.
+    pub(crate) went_back: bool,
     /// What it said when it connected last, kept up to date with what it said since.
     pub(crate) said: Option<PeerState>,
     /// When it was heard last, or silence began to count anew: when it was connected, when this side reads on.

@@ -305,6 +305,7 @@ impl Replica {
                 told: None,
                 told_others: Moment(0),
                 seen_when_lost: None,
+                went_back: false,
                 authority: false,
                 waits_for_writes: false,
                 begin_held: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use twindisk_core::{Command, ConnectionState, DiskState, Mark, Protocol};
 use twindisk_format::superblock::ReceiptKind;
 
-use super::Run;
+use super::{Run, identity::Snapshot};
 use crate::{
     disk::Loss,
     node::slot_of,
@@ -41,6 +41,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
         "at-rest-is-stored-after-a-write-came",
         at_rest_is_stored_late,
     ),
+    ("rolled-back-and-its-primary-dies", its_primary_dies),
 ];
 
 /// The standby comes back and is to be resynced, so the primary goes on alone; its disk is slow, and it loses its power
@@ -363,5 +364,35 @@ fn at_rest_is_stored_late(seed: Seed, telling: Telling) -> Outcome {
     script.load(0);
     script.wait_all_equal();
     script.serve(20);
+    script.finish()
+}
+
+/// A standby was rolled back by a little and is made whole, which takes so long that it hears how far its primary comes. That
+/// one dies before it has stored how far the standby is: nothing is lost, and the standby is promoted.
+fn its_primary_dies(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    swarm.net.delay = 10 * MS;
+    swarm.size_blocks = 1024;
+    swarm.resync_bufs = 1;
+    let mut script = Script::new(swarm, telling);
+    for step in 0..8 {
+        script.wait_all_equal();
+        let snapshot = Snapshot::of(&mut script, 1);
+        script.serve(20);
+        script.pass(1000);
+        script.power_off(1, Loss::Nothing);
+        script.wait_lost(0, 1);
+        snapshot.restore(&mut script);
+        script.wait_link(0, 1, ConnectionState::Established);
+        script.pass(5 * step);
+        script.power_off(0, Loss::Nothing);
+        script.wait_lost(1, 0);
+        script.fenced(1, 0);
+        script.must(1, PROMOTE);
+        script.serve(20);
+        script.start(0);
+        script.wait_all_equal();
+        script.take_over(0);
+    }
     script.finish()
 }
