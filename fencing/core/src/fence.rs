@@ -186,16 +186,21 @@ impl Agent {
                 {
                     return true;
                 }
+                let over = |reason: &Reason| self.is_proof_over(reason.resource, peer);
+                if reasons.iter().any(over) {
+                    self.peers[peer].proof = None;
+                    return true;
+                }
                 if let Some(proof) = &self.peers[peer].proof {
+                    let needless = self.nobody_needs_it_off(peer);
                     // In maintenance somebody may be at work inside it.
-                    let due = !proof.turned_on
-                        && !self.memory.maintenance
-                        && self.nobody_needs_it_off(peer);
+                    let due = !proof.turned_on && !self.memory.maintenance && needless;
                     if due && self.config.peers[peer].can_fence {
                         self.act(Action::PowerOn(peer));
                     }
-                    if let Some(proof) = self.peers[peer].proof.as_mut().filter(|_| due) {
-                        proof.turned_on = true;
+                    if let Some(proof) = &mut self.peers[peer].proof {
+                        proof.turned_on |= due;
+                        proof.is_over |= needless;
                     }
                     return false;
                 }

@@ -15,6 +15,8 @@ pub(crate) struct Member {
     pub(crate) hung: Option<Time>,
     /// Since when the I/O of the local primary waits for it, whether it is connected or not.
     pub(crate) waits: Option<Time>,
+    /// The local replica has said last that it does not belong to the in-sync set.
+    pub(crate) is_out: bool,
     /// What gave the right to go on without it since it was lost.
     pub(crate) right: Option<Right>,
     /// What its agent is asked, if it is.

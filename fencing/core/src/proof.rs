@@ -13,6 +13,8 @@ pub(crate) struct Proof {
     pub(crate) boot: u64,
     /// It was switched on again since.
     pub(crate) turned_on: bool,
+    /// There was a moment since when nobody needed it off.
+    pub(crate) is_over: bool,
 }
 
 impl Agent {
@@ -57,7 +59,30 @@ impl Agent {
             detail,
             boot,
             turned_on: false,
+            is_over: false,
         });
+    }
+
+    /// R14: whether what a peer was off for is over, where a third node may have taken it in again since. Then it has to be
+    /// proved off once more.
+    pub(crate) fn is_proof_over(&self, resource: ResourceIndex, peer: PeerIndex) -> bool {
+        let proof = self.peers[peer].proof.as_ref();
+        self.members(resource).len() > 1 && proof.is_some_and(|proof| proof.is_over)
+    }
+
+    /// R14: a member was taken into the in-sync set. It has lived since whatever is known of its power, whether it was
+    /// heard here or not.
+    pub(crate) fn forget_power(&mut self, resource: ResourceIndex, member: MemberIndex) {
+        let peer = self.peer_of(resource, member);
+        if self.mutant(Mutant::OffIsForEver) {
+            return;
+        }
+        self.peers[peer].reading.interrupt();
+        if self.peers[peer].proof.take().is_some() {
+            let name = &self.config.peers[peer].name;
+            let what = format!("{name} is in sync again: it is not taken for off any more");
+            self.report(Level::Info, Some(resource), what);
+        }
     }
 
     /// The replicas have met since the peer was off: whatever it is now, that is over. Says whether it was.

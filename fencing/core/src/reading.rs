@@ -3,7 +3,9 @@
 //!
 //! A reading fires at nobody, keeps nobody waiting, and is broken off by a shot. Power that reads as on, or can't be read,
 //! changes nothing: what comes then comes when it would have come anyway. Whether somebody else has switched the node off, or
-//! on again since, does not matter: what it was before has ended, as after a shot that another person's *on* follows.
+//! on again since, does not matter: what it was before has ended, as after a shot that another person's *on* follows. But a
+//! node that others have taken in again since does count, whether it is heard here or not: off is off for a short time only,
+//! and is read again when it is needed later.
 
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ const GAP: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reading {
     step: Step,
-    /// Readings of this silence that did not read off.
+    /// Readings of this silence that did not read off, or of an off that nobody needed.
     in_vain: usize,
     /// When the device was asked last, but for the second one of two.
     asked: Option<Time>,
@@ -51,6 +53,8 @@ enum Step {
     },
     /// It read off twice.
     Off {
+        /// When that was known.
+        at: Time,
         /// What was read, in words.
         detail: String,
     },
@@ -64,6 +68,20 @@ impl Reading {
             Step::Asked { void, .. } => *void = true,
             Step::Idle | Step::OffOnce { .. } | Step::Off { .. } => self.step = Step::Idle,
         }
+    }
+
+    /// Nobody asks any more whether it is off.
+    fn forget(&mut self) {
+        if let Step::OffOnce { .. } | Step::Off { .. } = self.step {
+            self.step = Step::Idle;
+        }
+    }
+
+    /// Of a partition many readings tell no more than a few.
+    fn next(&self, from: Time) -> Time {
+        let pause = RETRY[self.in_vain.saturating_sub(1).min(RETRY.len() - 1)];
+        let again = self.asked.map(|asked| asked.after(pause));
+        again.map_or(from, |again| again.max(from))
     }
 
     /// A shot begins: its device has one thing to do at a time.
@@ -87,6 +105,7 @@ impl Agent {
                     reading.step = match before {
                         None if !one_is_enough => Step::OffOnce { at: now },
                         before => Step::Off {
+                            at: now,
                             detail: in_words(now.since(before.unwrap_or(now)), &what),
                         },
                     };
@@ -101,6 +120,9 @@ impl Agent {
     /// Reads the power of whoever is silent, and takes for off what is.
     pub(crate) fn decide_readings(&mut self) {
         for peer in self.peers.keys() {
+            if self.reads_from(peer).is_none() && !self.mutant(Mutant::OffIsForEver) {
+                self.peers[peer].reading.forget();
+            }
             if self.reading_due(peer).is_some_and(|due| due <= self.now) {
                 self.read_power(peer);
             }
@@ -113,11 +135,9 @@ impl Agent {
         let reading = &self.peers[peer].reading;
         let from = self.reads_from(peer)?;
         match reading.step {
-            // Of a partition many readings tell no more than a few.
-            Step::Idle => {
-                let pause = RETRY[reading.in_vain.saturating_sub(1).min(RETRY.len() - 1)];
-                let again = reading.asked.map(|asked| asked.after(pause));
-                Some(again.map_or(from, |again| again.max(from)))
+            Step::Idle => Some(reading.next(from)),
+            Step::Off { at, .. } if !self.mutant(Mutant::OffIsForEver) => {
+                Some(reading.next(at.after(self.config.profile.dead())))
             }
             Step::OffOnce { at } => Some(at.after(GAP)),
             Step::Asked { .. } | Step::Off { .. } => None,
@@ -125,9 +145,14 @@ impl Agent {
     }
 
     pub(crate) fn read_power(&mut self, peer: PeerIndex) {
-        let before = match self.peers[peer].reading.step {
+        let reading = &mut self.peers[peer].reading;
+        let before = match reading.step {
             Step::OffOnce { at } => Some(at),
-            Step::Idle | Step::Asked { .. } | Step::Off { .. } => None,
+            Step::Off { .. } => {
+                reading.in_vain += 1;
+                None
+            }
+            Step::Idle | Step::Asked { .. } => None,
         };
         if before.is_none() {
             let met = self.meetings(peer);
@@ -204,12 +229,15 @@ impl Agent {
     /// What read off twice is off: the same receipt that a shot gives, as soon as there is a reason for one.
     fn take_for_off(&mut self, peer: PeerIndex) {
         let state = &self.peers[peer];
-        let Step::Off { detail } = &state.reading.step else {
+        let Step::Off { at, detail } = &state.reading.step else {
             return;
         };
         let early = self.early();
         let silent = !state.is_heard(self.now, early) || self.mutant(Mutant::ReadBesideBeats);
-        if self.reads_from(peer).is_none() || !silent {
+        // R14: who was off then may be in the set again.
+        let old =
+            self.now.since(*at) >= self.config.profile.dead() && !self.mutant(Mutant::OffIsForEver);
+        if self.reads_from(peer).is_none() || !silent || old {
             return;
         }
         let detail = detail.clone();

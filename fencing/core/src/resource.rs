@@ -179,6 +179,7 @@ impl Agent {
         // A takeover that is seen before its order is answered is counted with the answer.
         let promoting = state.order == Some(Order::Promote);
         let several = state.members.len() > 1;
+        let mut back = Vec::new();
         for (at, member) in state.members.entries_mut() {
             let peer = state.view.as_ref().map(|view| &view.peers[at]);
             let linked = peer.is_some_and(|peer| peer.linked);
@@ -197,7 +198,15 @@ impl Agent {
             let void = several && !promoting && peer.is_some_and(|peer| !peer.has_receipt);
             let over = linked || void || primary && !is_suspended && !promoting;
             member.right.take_if(|right| over || has_met(right));
+            if let Some(peer) = peer {
+                back.extend((member.is_out && peer.in_sync).then_some(at));
+                member.is_out = !peer.in_sync;
+            }
         }
+        for member in back {
+            self.forget_power(resource, member);
+        }
+        let state = &self.resources[resource];
         let handing = matches!(state.order, Some(Order::HandOver { .. }));
         if state.switching.is_some() && standby && !handing {
             self.resources[resource].switching = None;
@@ -408,6 +417,7 @@ impl Agent {
                 met: view.peers[member].met,
             });
         }
+        let holds = holds && !self.is_proof_over(resource, about);
         let proof = self.peers[about].proof.as_ref().filter(|_| holds)?;
         Some(Order::ReceiptFenced {
             about,

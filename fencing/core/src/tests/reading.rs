@@ -338,3 +338,57 @@ fn the_time_to_the_first_reading_follows_the_profile() {
         assert_eq!(waited, as_ms(profile.dead()) / 4, "{profile:?}");
     }
 }
+
+#[test]
+fn off_that_nobody_needed_is_read_again_before_it_counts() {
+    let mut bench = reads(Role::Standby);
+    bench.pass(EARLY);
+    assert_eq!(bench.acts(), [READ]);
+    off_twice(&mut bench);
+    bench.pass(DEAD - 1);
+    assert_eq!(
+        bench.acts(),
+        [],
+        "nobody needs it off, and it is news still"
+    );
+    bench.pass(1);
+    assert_eq!(bench.acts(), [READ]);
+    bench.view(orphan());
+    assert_eq!(bench.acts(), [], "what was is no receipt any more");
+    bench.power(Some(true));
+    bench.pass(TICK);
+    assert_eq!(bench.order_among(), None);
+    assert!(bench.agent.peers[BETA].proof.is_none());
+}
+
+#[test]
+fn off_that_is_never_needed_is_read_again_ever_more_rarely() {
+    let mut bench = reads(Role::Standby);
+    let mut readings = 0;
+    for _ in 0..600_000 / TICK {
+        bench.pass(TICK);
+        for act in bench.acts() {
+            assert_eq!(act, READ);
+            readings += 1;
+            bench.power(Some(false));
+        }
+    }
+    assert!(
+        (20..40).contains(&readings),
+        "{readings} within ten minutes, two at a time"
+    );
+}
+
+#[test]
+fn off_is_forgotten_with_the_reason_to_ask() {
+    let mut bench = reads(Role::Standby);
+    bench.pass(EARLY);
+    assert_eq!(bench.acts(), [READ]);
+    off_twice(&mut bench);
+    bench.view(ReplicaView {
+        peer_in_sync: false,
+        ..standby()
+    });
+    bench.view(orphan());
+    assert_eq!(bench.order_among(), None, "it must be read once more");
+}

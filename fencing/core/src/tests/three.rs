@@ -8,7 +8,8 @@ use super::{
     },
 };
 use crate::{
-    Action, BeatResource, MemberIndex, Operator, Order, Profile, ReplicaView, Role, Services, Time,
+    Action, BeatResource, Led, MemberIndex, Operator, Order, Profile, ReplicaView, Role, Services,
+    Time,
 };
 
 #[test]
@@ -274,4 +275,94 @@ fn services_of_each_other_node_are_known_to_be_down_by_the_word_of_who_had_them(
     let freed = |bench: &Bench, node: &str| bench.agent.memory.freed_on("r0", node, false);
     assert_eq!(freed(&bench, "gamma"), Some(5));
     assert_eq!(freed(&bench, "alpha"), None, "its own are up");
+}
+
+/// A standby whose members are so, and the set without, or with, one of them.
+fn set_with(peers: [Option<Role>; 2], at: usize, in_sync: bool) -> ReplicaView {
+    let mut view = view(Role::Standby, peers);
+    for peer in view.peers.iter_mut() {
+        peer.has_receipt = false;
+    }
+    view.peers[MemberIndex::new(at)].in_sync = in_sync;
+    view
+}
+
+#[test]
+fn who_was_taken_in_again_is_not_off_by_what_was_read_before() {
+    let mut bench = Bench::reader(2);
+    bench.said[HIGH] = None;
+    let alone = [Some(Role::Primary), None];
+    bench.pass(DEAD / 4);
+    bench.off_twice(HIGH);
+    assert_eq!(bench.acts(), []);
+    bench.view(set_with(alone, HIGH, false));
+    bench.view(set_with(alone, HIGH, true));
+    bench.said[LOW] = None;
+    bench.view(set_with([None, None], HIGH, true));
+    let asks = |act: &Action| matches!(act, Action::ReadPower(_));
+    assert!(bench.acts().iter().all(asks), "no receipt");
+    assert!(bench.agent.peers[peer(HIGH)].proof.is_none());
+}
+
+/// It has everything, and may be without what comes after the loss of both others.
+fn who_was_shot(node: u8) -> Bench {
+    let mut bench = Bench::standby(node);
+    bench.said = [None, Some(orphan())];
+    bench.view(lost());
+    bench.waits_for_shot(LOW);
+    bench.fenced(LOW);
+    assert_eq!(bench.acts(), [receipt(LOW)]);
+    bench.obeyed();
+    // The other standby goes on.
+    bench.said[HIGH] = Some(primary());
+    bench
+}
+
+fn must_be_shot_again(mut bench: Bench) {
+    bench.said = [None, None];
+    let mut gone = set_with([None, None], LOW, true);
+    gone.led = Some(Led { node: 3, term: 6 });
+    bench.view(gone.clone());
+    let orders = |act: &Action| matches!(act, Action::Order(..));
+    assert!(!bench.acts().iter().any(orders));
+    // Who was primary comes first.
+    bench.waits_for_shot(HIGH);
+    bench.fenced(HIGH);
+    assert_eq!(bench.acts(), [receipt(HIGH)]);
+    bench.obeyed();
+    gone.peers[MemberIndex::new(HIGH)].has_receipt = true;
+    bench.view(gone);
+    bench.waits_for_shot(LOW);
+}
+
+#[test]
+fn who_was_taken_in_again_is_not_off_by_a_shot_of_before() {
+    let mut bench = who_was_shot(2);
+    let led = [None, Some(Role::Primary)];
+    bench.view(set_with(led, LOW, false));
+    bench.view(set_with(led, LOW, true));
+    must_be_shot_again(bench);
+}
+
+#[test]
+fn a_shot_that_nobody_needs_any_more_is_no_receipt_later() {
+    let mut bench = who_was_shot(2);
+    bench.view(set_with([None, Some(Role::Primary)], LOW, true));
+    assert!(bench.acts().contains(&Action::PowerOn(peer(LOW))));
+    must_be_shot_again(bench);
+    let mut bench = who_was_shot(2);
+    let wish = Operator::Maintenance(true);
+    bench
+        .agent
+        .handle_operator(Time(bench.now), wish)
+        .expect("possible");
+    bench.view(set_with([None, Some(Role::Primary)], LOW, true));
+    assert_eq!(bench.acts(), []);
+    let wish = Operator::Maintenance(false);
+    bench
+        .agent
+        .handle_operator(Time(bench.now), wish)
+        .expect("possible");
+    bench.acts();
+    must_be_shot_again(bench);
 }

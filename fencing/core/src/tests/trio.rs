@@ -3,7 +3,7 @@
 use super::bench::{Duration, INTERVAL, TICK, said};
 use crate::{
     Action, Agent, Beat, BeatResource, Config, HungIo, Led, Level, MemberConfig, Memory, Order,
-    PathIndex, PeerConfig, PeerIndex, PeerView, Profile, ReplicaView, ResourceConfig,
+    PathIndex, PeerConfig, PeerIndex, PeerView, Power, Profile, ReplicaView, ResourceConfig,
     ResourceIndex, Role, Time,
 };
 
@@ -33,6 +33,10 @@ pub(super) fn peer(at: usize) -> PeerIndex {
 impl Bench {
     /// The agent of a node, 1 to 3.
     pub(super) fn new(node: u8, has_services: bool) -> Self {
+        Self::with(node, has_services, false)
+    }
+
+    fn with(node: u8, has_services: bool, reads_power: bool) -> Self {
         let nodes = [1, 2, 3].into_iter().filter(|other| *other != node);
         let others: Vec<u8> = nodes.collect();
         let name = |node: u8| ["", "alpha", "beta", "gamma"][usize::from(node)].to_owned();
@@ -47,7 +51,7 @@ impl Bench {
                     node: *other,
                     paths: vec!["path".into()].into(),
                     can_fence: true,
-                    reads_power: false,
+                    reads_power,
                 })
                 .collect(),
             resources: vec![ResourceConfig {
@@ -86,15 +90,23 @@ impl Bench {
 
     /// The agent of beta or gamma, standby of alpha; all are heard and connected.
     pub(super) fn standby(node: u8) -> Self {
-        let mut bench = Self::new(node, false);
-        bench.said = [Some(primary()), Some(standby(1))];
-        bench.view(view(
+        Self::new(node, false).follow()
+    }
+
+    /// The same, and it reads power.
+    pub(super) fn reader(node: u8) -> Self {
+        Self::with(node, false, true).follow()
+    }
+
+    fn follow(mut self) -> Self {
+        self.said = [Some(primary()), Some(standby(1))];
+        self.view(view(
             Role::Standby,
             [Some(Role::Primary), Some(Role::Standby)],
         ));
-        bench.pass(3 * INTERVAL);
-        assert_eq!(bench.acts(), []);
-        bench
+        self.pass(3 * INTERVAL);
+        assert_eq!(self.acts(), []);
+        self
     }
 
     /// The agent of alpha, primary.
@@ -177,6 +189,17 @@ impl Bench {
     pub(super) fn obeyed(&mut self) {
         self.agent.handle_ordered(Time(self.now), R0, Ok(()));
         self.settle();
+    }
+
+    /// The power of a peer was read twice as off, as the agent asks for it now.
+    pub(super) fn off_twice(&mut self, at: usize) {
+        for _ in 0..2 {
+            assert_eq!(self.acts(), [Action::ReadPower(peer(at))]);
+            let power = Power::Off("the switch".into());
+            self.agent.handle_power(Time(self.now), peer(at), power);
+            self.settle();
+            self.pass(200);
+        }
     }
 
     pub(super) fn fenced(&mut self, at: usize) {

@@ -1,6 +1,7 @@
 //! Power that is read as off, and a node that has been switched on again since.
 
-use twindisk_core::Role;
+use twindisk_core::{PeerStatus, Role};
+use twindisk_format::superblock::Standing;
 
 use super::Run;
 use crate::{
@@ -19,13 +20,21 @@ pub(super) const ALL: &[(&str, Run)] = &[
         heard_again,
     ),
     ("a-node-has-met-before-its-power-has-been-read", met_again),
+    ("a-node-that-was-off-is-a-member-again", member_again),
 ];
 
 /// How long the device takes for a reading.
 const TAKES: u64 = 400;
+
 /// The role and the services are on the first node; agents read power, by a device that tells the truth.
 fn settled(seed: Seed, takes: u64, telling: Telling) -> Script {
+    settled_on(2, seed, takes, telling)
+}
+
+/// The same on so many nodes.
+fn settled_on(nodes: usize, seed: Seed, takes: u64, telling: Telling) -> Script {
     let mut swarm = Swarm::calm(seed);
+    swarm.nodes = nodes;
     let mut agents = AgentWorld::calm();
     agents.device.latency = takes * MS;
     agents.readings = Some(Readings {
@@ -88,6 +97,42 @@ fn met_again(seed: Seed, telling: Telling) -> Outcome {
     script.pass(900);
     script.join();
     script.world.cut_heartbeats(0, 0);
+    script.finish()
+}
+
+/// A standby loses its power and the cable to the other one, which reads it as off and has no use for that. The primary takes
+/// it out, switches it on, and takes it in again. Then the primary dies: of two standbys that hear nothing of each other one
+/// goes on, and not by what was read of the other one before.
+fn member_again(seed: Seed, telling: Telling) -> Outcome {
+    let mut script = settled_on(3, seed, 20, telling);
+    script.load(20);
+    script.pass(seed.number % 50);
+    script.power_off(2, Loss::All);
+    let odd = 1; // Heartbeats do not pass, either.
+    let until = (script.world.now + 120 * SEC) | odd;
+    for side in 0..2 {
+        script.world.block((1, 2), side, until);
+    }
+    script.wait("the primary has read it as off", |world| {
+        world.found_off(0, 2) == 2
+    });
+    script.wait("it is a member again", |world| {
+        let status = world.status_of(0);
+        let counts = |peer: &PeerStatus| peer.standing == Standing::In;
+        status.is_some_and(|status| status.peers.iter().all(counts)) && world.status_of(2).is_some()
+    });
+    script.load_done();
+    script.pass(3000 + seed.number * 20);
+    script.power_off(0, Loss::All);
+    script.load(200);
+    script.wait("one of the standbys serves", |world| {
+        [1, 2].into_iter().any(|number| {
+            let status = world.status_of(number);
+            status.is_some_and(|status| status.role == Role::Primary && status.export_open)
+        })
+    });
+    script.load_done();
+    script.join();
     script.finish()
 }
 
