@@ -97,7 +97,7 @@ impl FenceDevice {
 
     /// Whether the node has power, by one reading; `None`: this device can't say. One that has no `reboot` takes something else
     /// from a node than its power (its storage, its ports): that says nothing of a node which was not shot. And no `off` has
-    /// succeeded before: a program that breaks may end with the code that means off, so it has to say the word, too.
+    /// succeeded before: a program that breaks may end with the code that means off, so it has to say so, too.
     pub(crate) async fn reads_on(&self) -> Option<bool> {
         if self.is_manual() {
             return None;
@@ -108,8 +108,7 @@ impl FenceDevice {
             return None;
         }
         let answer = self.ask(known, Action::Status).await.ok()?;
-        let says_off = || answer.output.stdout.to_ascii_lowercase().contains("off");
-        if answer.off && !says_off() {
+        if answer.off && !says_off(&answer.output.stdout) {
             return None;
         }
         Some(!answer.off)
@@ -180,6 +179,12 @@ impl From<DeviceError> for NoShot {
     fn from(error: DeviceError) -> Self {
         Self::Failed(error)
     }
+}
+
+/// The line that both `fencing.py` and `fence_virt` print, and nothing like it: a usage or an error may have the word in it.
+fn says_off(printed: &str) -> bool {
+    let mut lines = printed.lines();
+    lines.any(|line| line.trim().eq_ignore_ascii_case("status: off"))
 }
 
 fn backoff(failed: u32) -> Duration {

@@ -76,3 +76,35 @@ async fn a_person_an_agent_that_takes_no_power_and_one_that_is_broken_prove_noth
     assert_eq!(fencer.reading().await, Power::Unknown);
     assert_eq!(fakes.fencer(&[]).reading().await, Power::Unknown);
 }
+
+#[tokio::test]
+async fn off_is_a_whole_line_and_not_a_word_in_another_one() {
+    let fakes = Fakes::new();
+    let says = async |name: &str, does: &str| {
+        let device = fakes.agent(name, &format!("{does}; exit 2"));
+        fakes.fencer(&[&[device]]).reading().await
+    };
+    for (name, text) in [
+        ("usage", "Usage: fence_usage action=on|off|reboot|status"),
+        ("offline", "device is offline"),
+        ("both", "Status: OFF or unknown"),
+        ("quoted", "'Status: OFF'"),
+        ("bare", "off"),
+    ] {
+        let does = format!(r#"echo "{text}""#);
+        assert_eq!(says(name, &does).await, Power::Unknown, "{text}");
+    }
+    let stderr = "echo Status: OFF >&2";
+    assert_eq!(says("elsewhere", stderr).await, Power::Unknown);
+    for (name, does) in [
+        ("plain", "echo Status: OFF"),
+        ("lower", "echo status: off"),
+        (
+            "among",
+            "echo connected; printf '  Status: OFF \\r\\n'; echo bye",
+        ),
+    ] {
+        let level = format!("level 1, {name}");
+        assert_eq!(says(name, does).await, off(&level));
+    }
+}
