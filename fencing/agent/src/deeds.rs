@@ -34,10 +34,29 @@ impl Driver {
             let _ = inputs.send(Input::Power { peer, power });
             return;
         };
+        let checked = self.settings.read_power;
         self.readings[peer] = Some(spawn_local(async move {
             end(before).await;
-            let power = news::read_power(&fencer).await;
+            let power = if checked {
+                fencer.checked_reading().await
+            } else {
+                fencer.reading().await
+            };
+            let power = news::power(power);
             let _ = inputs.send(Input::Power { peer, power });
+        }));
+    }
+
+    pub(crate) fn check_power(&mut self, peer: PeerIndex) {
+        // A person, or a device that takes something else than power, is not asked; what is not answered is not believed.
+        let Some(fencer) = self.fencers[peer].clone().filter(|one| one.can_read()) else {
+            return;
+        };
+        let (inputs, before) = (self.inputs.clone(), self.readings[peer].take());
+        self.readings[peer] = Some(spawn_local(async move {
+            end(before).await;
+            let power = news::power(fencer.check_power().await);
+            let _ = inputs.send(Input::Checked { peer, power });
         }));
     }
 

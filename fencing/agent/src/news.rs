@@ -136,9 +136,9 @@ pub(crate) async fn monitor(
     }
 }
 
-/// Whether a peer has power, in the core's words.
-pub(crate) async fn read_power(fencer: &Fencer) -> Power {
-    match fencer.reading().await {
+/// What was read of a peer's power, in the core's words.
+pub(crate) fn power(read: twindisk_stonith::Power) -> Power {
+    match read {
         twindisk_stonith::Power::On => Power::On,
         twindisk_stonith::Power::Off(what) => Power::Off(what),
         twindisk_stonith::Power::Unknown => Power::Unknown,

@@ -104,6 +104,11 @@ pub(crate) enum Input {
         peer: PeerIndex,
         power: Power,
     },
+    /// The power of a peer that was heard was read, or could not be.
+    Checked {
+        peer: PeerIndex,
+        power: Power,
+    },
     Monitored {
         peer: PeerIndex,
         result: Result<Duration, String>,
@@ -405,6 +410,7 @@ impl Driver {
             Input::Arbiter { resource, result } => agent.handle_arbiter(now, resource, result),
             Input::Fenced { peer, result } => agent.handle_fenced(now, peer, result),
             Input::Power { peer, power } => agent.handle_power(now, peer, power),
+            Input::Checked { peer, power } => agent.handle_checked(now, peer, power),
             Input::Monitored { peer, result } => agent.handle_monitor(now, peer, result),
             Input::Pinged(reachable) => agent.handle_ping(now, reachable),
             Input::Services { resource, result } => agent.handle_services(now, resource, result),
@@ -472,6 +478,7 @@ impl Driver {
                 }
             }
             Action::ReadPower(peer) => self.read_power(peer),
+            Action::CheckPower(peer) => self.check_power(peer),
             Action::Fence(peer) => self.fence(peer),
             Action::PowerOn(peer) => self.power_on(peer),
             Action::Arbiter {

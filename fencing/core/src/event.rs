@@ -263,6 +263,9 @@ pub enum Action {
     /// Read whether a peer's power is off, then call `handle_power`. A reading that is under way ends, unanswered, when this
     /// is asked once more, and when the peer is to be fenced.
     ReadPower(PeerIndex),
+    /// Read the power of a peer that is heard, by every device that can read it, then call `handle_checked`: whether all
+    /// levels that can be read say on. One that is under way ends, unanswered, as a reading does.
+    CheckPower(PeerIndex),
     /// Power a peer off and verify it, then call `handle_fenced`. Right before the shot, ask [`Agent::still_wants`]
     /// once more.
     ///

@@ -291,6 +291,7 @@ impl Agent {
             } if until <= now => {
                 self.peers[peer].fencing = Fencing::Firing { failed, table };
                 self.peers[peer].reading.break_off();
+                self.peers[peer].check.break_off();
                 self.peers[peer].fired_boot = self.peers[peer].boot;
                 self.note_meetings(peer);
                 if self.mutant(Mutant::ForgetIntentEarly) {

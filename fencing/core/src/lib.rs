@@ -8,6 +8,7 @@
 mod agent;
 mod arbiter;
 mod beat;
+mod check;
 mod config;
 mod conflict;
 mod event;

@@ -63,6 +63,8 @@ mutants! {
     ReadBesideBeats: "R6",
     /// Power that was read as off says something of a node that has connected since.
     MeetingsAfterReading: "R6",
+    /// A device is believed that was never seen to read on.
+    NeverReadOn: "R6",
     /// Power that was read as off once says so for ever.
     OffIsForEver: "R14",
     /// A standby does not wait in the race.

@@ -3,7 +3,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use crate::{
-    Beat, BeatResource, PathIndex, Table, Time, fence::Fencing, proof::Proof, reading::Reading,
+    Beat, BeatResource, PathIndex, Table, Time, check::Check, fence::Fencing, proof::Proof,
+    reading::Reading,
 };
 
 /// So many ended runs of a peer are remembered: more than its agent is restarted while a datagram is under way.
@@ -30,6 +31,8 @@ pub(crate) struct Peer {
     pub(crate) fencing: Fencing,
     /// What its power has read as since it fell silent.
     pub(crate) reading: Reading,
+    /// What its fence devices say while it is heard.
+    pub(crate) check: Check,
     /// Its run when it was fired at last.
     pub(crate) fired_boot: u64,
     /// It was read as off, and was not heard since.
@@ -69,6 +72,7 @@ impl Peer {
             answers: false,
             fencing: Fencing::Idle,
             reading: Reading::default(),
+            check: Check::default(),
             fired_boot: 0,
             proof: None,
             deaf: None,
@@ -142,6 +146,11 @@ impl Peer {
     /// Its agent was stopped by a person, and was not heard since.
     pub(crate) fn has_left(&self) -> bool {
         self.beat.as_ref().is_some_and(|beat| beat.leaving)
+    }
+
+    /// Its fence device is in use, or about to be.
+    pub(crate) fn is_aimed_at(&self) -> bool {
+        self.fencing != Fencing::Idle
     }
 
     /// When it was heard last, over whatever path.

@@ -74,7 +74,7 @@ impl Agent {
     /// heard here or not.
     pub(crate) fn forget_power(&mut self, resource: ResourceIndex, member: MemberIndex) {
         let peer = self.peer_of(resource, member);
-        if self.mutant(Mutant::OffIsForEver) {
+        if self.keeps_old_news() {
             return;
         }
         self.peers[peer].reading.interrupt();

@@ -120,13 +120,14 @@ impl Agent {
     /// Reads the power of whoever is silent, and takes for off what is.
     pub(crate) fn decide_readings(&mut self) {
         for peer in self.peers.keys() {
-            if self.reads_from(peer).is_none() && !self.mutant(Mutant::OffIsForEver) {
+            if self.reads_from(peer).is_none() && !self.keeps_old_news() {
                 self.peers[peer].reading.forget();
             }
             if self.reading_due(peer).is_some_and(|due| due <= self.now) {
                 self.read_power(peer);
             }
             self.take_for_off(peer);
+            self.decide_check(peer);
         }
     }
 
@@ -161,6 +162,7 @@ impl Agent {
         }
         let void = false;
         self.peers[peer].reading.step = Step::Asked { before, void };
+        self.peers[peer].check.break_off();
         self.act(Action::ReadPower(peer));
     }
 
@@ -169,7 +171,8 @@ impl Agent {
     fn reads_from(&self, peer: PeerIndex) -> Option<Time> {
         let state = &self.peers[peer];
         let decides = !self.memory.maintenance && !self.leaving && !state.has_left();
-        if !self.config.peers[peer].reads_power || !decides || state.proof.is_some() {
+        let believed = self.config.peers[peer].reads_power && self.trusts_readings(peer);
+        if !believed || !decides || state.proof.is_some() {
             return None;
         }
         match state.fencing {
@@ -217,12 +220,17 @@ impl Agent {
             })
     }
 
+    /// With these bugs nothing that happens to a node makes void what was known of its power.
+    pub(crate) fn keeps_old_news(&self) -> bool {
+        self.mutant(Mutant::OffIsForEver) || self.mutant(Mutant::MeetingsAfterReading)
+    }
+
     fn is_standby(&self, resource: ResourceIndex) -> bool {
         let view = self.resources[resource].view.as_ref();
         view.is_some_and(|view| view.role == Role::Standby)
     }
 
-    fn early(&self) -> Duration {
+    pub(crate) fn early(&self) -> Duration {
         self.config.profile.dead() / EARLY
     }
 

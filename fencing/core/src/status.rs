@@ -154,7 +154,10 @@ impl Agent {
                 (Some(_), _) if state.has_left() => {
                     "its agent was stopped: it is not fenced, whatever becomes of it".to_owned()
                 }
-                (Some(_), Some(_)) => "heard".to_owned(),
+                (Some(_), Some(_)) => match state.check.fault() {
+                    Some(fault) => format!("heard; {fault}"),
+                    None => "heard".to_owned(),
+                },
                 (Some(heard), None) => {
                     format!(
                         "silent on every path for {} ms",

@@ -2,6 +2,7 @@
 
 mod believe;
 mod bench;
+mod check;
 mod conflict;
 mod every;
 mod faults;

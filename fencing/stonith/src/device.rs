@@ -30,6 +30,14 @@ pub(crate) struct Known {
     pub(crate) metadata: Metadata,
 }
 
+impl Known {
+    /// It reads power, and takes nothing else from a node.
+    fn can_read(&self) -> bool {
+        let offers = |action| self.metadata.offers(action);
+        offers(Action::Status) && offers(Action::Reboot)
+    }
+}
+
 /// A shot that was verified.
 pub(crate) struct Shot {
     pub(crate) detail: String,
@@ -95,6 +103,11 @@ impl FenceDevice {
         known.agent.run(action, call).await
     }
 
+    /// It may be able to say whether the node has power.
+    pub(crate) fn can_read(&self) -> bool {
+        !self.is_manual() && self.known.get().is_none_or(Known::can_read)
+    }
+
     /// Whether the node has power, by one reading; `None`: this device can't say. One that has no `reboot` takes something else
     /// from a node than its power (its storage, its ports): that says nothing of a node which was not shot. And no `off` has
     /// succeeded before: a program that breaks may end with the code that means off, so it has to say so, too.
@@ -103,8 +116,7 @@ impl FenceDevice {
             return None;
         }
         let known = self.known().await.ok()?;
-        let offers = |action| known.metadata.offers(action);
-        if !offers(Action::Status) || !offers(Action::Reboot) {
+        if !known.can_read() {
             return None;
         }
         let answer = self.ask(known, Action::Status).await.ok()?;

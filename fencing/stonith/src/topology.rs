@@ -1,6 +1,10 @@
 //! All fence devices of one node: levels in order, every device of a level, and the proof at the end.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -15,8 +19,15 @@ use crate::{
 /// Powers one node off, by its topology.
 pub struct Fencer {
     node: String,
-    levels: Vec<Vec<FenceDevice>>,
+    levels: Vec<Level>,
     confirmations: Confirmations,
+}
+
+/// Devices that count together.
+struct Level {
+    devices: Vec<FenceDevice>,
+    /// It has read on at the last check.
+    read_on: AtomicBool,
 }
 
 /// That a node is off: every device of a level took `off` and then read off twice. Only [`Fencer::power_off`] makes one.
@@ -50,9 +61,11 @@ impl Fencer {
     ) -> Self {
         let levels = topology.levels.iter().map(|level| {
             let devices = level.devices.iter();
-            devices
-                .map(|device| FenceDevice::new(node, device.clone(), search))
-                .collect()
+            let devices = devices.map(|device| FenceDevice::new(node, device.clone(), search));
+            Level {
+                devices: devices.collect(),
+                read_on: AtomicBool::new(false),
+            }
         });
         Self {
             node: node.to_owned(),
@@ -79,7 +92,7 @@ impl Fencer {
         let started = Instant::now();
         let mut shots = 0;
         let mut failed = Vec::new();
-        for (number, devices) in (1..).zip(&self.levels) {
+        for (number, Level { devices, .. }) in (1..).zip(&self.levels) {
             match self.level_off(devices, &still_wanted, &mut shots).await {
                 Ok(details) => {
                     let proof = Proof {
@@ -163,7 +176,7 @@ impl Fencer {
             faults: Vec::new(),
             automatic_levels: Vec::new(),
         };
-        for (level, devices) in (1..).zip(&self.levels) {
+        for (level, Level { devices, .. }) in (1..).zip(&self.levels) {
             let mut automatic = !devices.is_empty();
             for device in devices {
                 if device.is_manual() {
@@ -187,17 +200,49 @@ impl Fencer {
     /// Reads once whether the node has power, without touching it. It is off if a shot would find it so: by every device of the
     /// first level that can be read. A person is not asked, and a level with one can't be read.
     pub async fn reading(&self) -> Power {
-        for (number, devices) in (1..).zip(&self.levels) {
-            match level_reads(devices).await {
+        self.reading_by(|_| true).await
+    }
+
+    /// The same by those levels alone that have read on at the last [`Self::check_power`]: what a level says that was never
+    /// seen to know this node says nothing of it.
+    pub async fn checked_reading(&self) -> Power {
+        self.reading_by(|level| level.read_on.load(Ordering::Relaxed))
+            .await
+    }
+
+    async fn reading_by(&self, counts: impl Fn(&Level) -> bool) -> Power {
+        let levels = (1..).zip(&self.levels);
+        for (number, level) in levels.filter(|(_, level)| counts(level)) {
+            match level.reads().await {
                 Some(true) => return Power::On,
-                Some(false) => {
-                    let names: Vec<_> = devices.iter().map(|one| one.config.to_string()).collect();
-                    return Power::Off(format!("level {number}, {}", names.join(" and ")));
-                }
+                Some(false) => return Power::Off(level.in_words(number)),
                 None => {}
             }
         }
         Power::Unknown
+    }
+
+    /// Whether the devices of a node that runs say so: every level is read. Off is a level that says off, which one as well; on
+    /// is one that says on, and none that says off.
+    pub async fn check_power(&self) -> Power {
+        let (mut on, mut off) = (false, Vec::new());
+        for (number, level) in (1..).zip(&self.levels) {
+            let reads = level.reads().await;
+            level.read_on.store(reads == Some(true), Ordering::Relaxed);
+            on |= reads == Some(true);
+            off.extend((reads == Some(false)).then(|| level.in_words(number)));
+        }
+        match (off.is_empty(), on) {
+            (false, _) => Power::Off(off.join("; ")),
+            (true, true) => Power::On,
+            (true, false) => Power::Unknown,
+        }
+    }
+
+    /// Whether power can be read by any level at all, for all that is known of its agents: where none can nobody need ask.
+    #[must_use]
+    pub fn can_read(&self) -> bool {
+        self.levels.iter().any(Level::can_read)
     }
 
     /// Switches the node on again, at every device. A person is not asked.
@@ -229,7 +274,7 @@ impl Fencer {
         question: impl AsyncFn(&FenceDevice, &Known) -> Result<T, DeviceError>,
     ) -> Vec<Told<T>> {
         let mut told = Vec::new();
-        for (level, devices) in (1..).zip(&self.levels) {
+        for (level, Level { devices, .. }) in (1..).zip(&self.levels) {
             for device in devices.iter().filter(|device| !device.is_manual()) {
                 // The metadata is read once in the life of a device; its time says nothing about the device.
                 let known = device.known().await;
@@ -255,7 +300,7 @@ impl Fencer {
             node: self.node.clone(),
             devices: Vec::new(),
         };
-        for (level, devices) in (1..).zip(&self.levels) {
+        for (level, Level { devices, .. }) in (1..).zip(&self.levels) {
             for device in devices {
                 report.devices.push(DeviceReport {
                     level,
@@ -300,14 +345,26 @@ impl Fencer {
     }
 }
 
-/// Whether the devices of a level read as on; `None`: one of them can't say, and a shot at this level would fail.
-async fn level_reads(devices: &[FenceDevice]) -> Option<bool> {
-    for device in devices {
-        if device.reads_on().await? {
-            return Some(true);
+impl Level {
+    /// Whether its devices read as on; `None`: one of them can't say, and a shot at this level would fail.
+    async fn reads(&self) -> Option<bool> {
+        for device in &self.devices {
+            if device.reads_on().await? {
+                return Some(true);
+            }
         }
+        (!self.devices.is_empty()).then_some(false)
     }
-    (!devices.is_empty()).then_some(false)
+
+    fn can_read(&self) -> bool {
+        !self.devices.is_empty() && self.devices.iter().all(FenceDevice::can_read)
+    }
+
+    fn in_words(&self, number: usize) -> String {
+        let devices = self.devices.iter();
+        let names: Vec<_> = devices.map(|one| one.config.to_string()).collect();
+        format!("level {number}, {}", names.join(" and "))
+    }
 }
 
 impl Proof {

@@ -24,7 +24,7 @@ use twindisk_fencing_core::{
 
 pub use draw::{AgentWorld, FenceDevice, ServiceTimes, WitnessWorld};
 pub(crate) use event::AgentEv;
-pub use meter::Readings;
+pub use meter::{Readings, Wrong};
 pub(crate) use mutants::OfWitness;
 pub(crate) use orders::Deed;
 use ward::Ward;
@@ -321,15 +321,15 @@ impl World {
                 victim,
                 result,
             } if run == current => self.shot(number, victim, result),
-            AgentEv::ReadPower { run, serial, of } if run == current => {
-                return self.read_power(number, run, serial, of);
+            AgentEv::ReadPower { run, asked, of } if run == current => {
+                return self.read_power(number, run, asked, of);
             }
             AgentEv::Power {
                 run,
-                serial,
+                asked,
                 of,
                 power,
-            } if run == current => self.power_read(number, serial, of, power),
+            } if run == current => self.power_read(number, asked, of, power),
             AgentEv::Services { work } => self.services_done(number, work),
             AgentEv::Ping { run } if run == current => self.pinged(number, run),
             AgentEv::Deed { deed } => self.do_deed(number, deed),
@@ -376,7 +376,8 @@ impl World {
                 let memory = Box::new(memory);
                 self.agent_later(delay, number, AgentEv::Stored { run, memory });
             }
-            Action::ReadPower(peer) => self.begin_reading(number, node_of(number, peer)),
+            Action::ReadPower(peer) => self.begin_reading(number, node_of(number, peer), false),
+            Action::CheckPower(peer) => self.begin_reading(number, node_of(number, peer), true),
             Action::Fence(peer) => {
                 self.break_reading_off(number, node_of(number, peer));
                 self.aim(number, node_of(number, peer));

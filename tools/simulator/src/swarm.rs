@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use twindisk_core::{Arbiter, OnDiskError, OnNoQuorum, OnPeerLoss, Protocol, Timings};
 
-pub use crate::agents::{AgentWorld, FenceDevice, Readings, ServiceTimes, WitnessWorld};
+pub use crate::agents::{AgentWorld, FenceDevice, Readings, ServiceTimes, WitnessWorld, Wrong};
 use crate::{bug::Mutant, rng::Rng};
 
 /// Nanoseconds of a millisecond.

@@ -48,6 +48,8 @@ pub(super) struct Bench {
     pub(super) told: Vec<(Level, String)>,
     /// Memories that were to be stored.
     pub(super) stores: Vec<Memory>,
+    /// What its fence devices say while beta is heard; `None`: no answer, and the question is among the acts.
+    pub(super) checks: Option<Power>,
     /// They are stored at once.
     pub(super) stores_at_once: bool,
 }
@@ -130,6 +132,7 @@ impl Bench {
             sent: Vec::new(),
             told: Vec::new(),
             stores: Vec::new(),
+            checks: Some(Power::On),
             stores_at_once: true,
         };
         bench.pass(0);
@@ -202,6 +205,10 @@ impl Bench {
                     if self.stores_at_once {
                         self.agent.handle_stored(Time(self.now), version, Ok(()));
                     }
+                }
+                Action::CheckPower(_) if self.checks.is_some() => {
+                    let power = self.checks.clone().expect("it is some");
+                    self.agent.handle_checked(Time(self.now), BETA, power);
                 }
                 other => self.acts.push(other),
             }

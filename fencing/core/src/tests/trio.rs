@@ -132,6 +132,9 @@ impl Bench {
                     self.agent
                         .handle_stored(Time(self.now), memory.version, Ok(()));
                 }
+                Action::CheckPower(peer) => {
+                    self.agent.handle_checked(Time(self.now), peer, Power::On);
+                }
                 other => self.acts.push(other),
             }
         }

@@ -108,3 +108,47 @@ async fn off_is_a_whole_line_and_not_a_word_in_another_one() {
         assert_eq!(says(name, does).await, off(&level));
     }
 }
+
+#[tokio::test]
+async fn only_levels_that_have_read_on_while_the_node_ran_say_that_it_is_off() {
+    let fakes = Fakes::new();
+    let good = fakes.agent("fence_good", GOOD);
+    let (wrong, denied) = (
+        fakes.agent("fence_off", OFF),
+        fakes.agent("fence_no", DENIED),
+    );
+    let fencer = fakes.fencer(&[&[denied], from_ref(&good)]);
+    fs::write(fakes.path("power"), "off\n").unwrap();
+    let reading = fencer.checked_reading().await;
+    assert_eq!(reading, Power::Unknown, "it was never seen to read on");
+    fs::write(fakes.path("power"), "on\n").unwrap();
+    assert_eq!(fencer.check_power().await, Power::On);
+    fs::write(fakes.path("power"), "off\n").unwrap();
+    assert_eq!(fencer.checked_reading().await, off("level 2, fence_good"));
+    // That is news: from now on it is not believed.
+    assert_eq!(fencer.check_power().await, off("level 2, fence_good"));
+    assert_eq!(fencer.checked_reading().await, Power::Unknown);
+
+    fs::write(fakes.path("power"), "on\n").unwrap();
+    let fencer = fakes.fencer(&[from_ref(&good), from_ref(&wrong)]);
+    let found = fencer.check_power().await;
+    assert_eq!(found, off("level 2, fence_off"), "each level is looked at");
+    assert_eq!(fencer.checked_reading().await, Power::On);
+    let two_plugs = fakes.fencer(&[&[wrong, good]]);
+    assert_eq!(two_plugs.check_power().await, Power::On, "it has power");
+}
+
+#[tokio::test]
+async fn where_nobody_can_read_power_nobody_asks() {
+    let fakes = Fakes::new();
+    let manual = Device::new(AgentName::Manual);
+    assert!(!fakes.fencer(&[from_ref(&manual)]).can_read());
+    let out = fakes.agent("fence_off", OFF);
+    let fencer = fakes.fencer(&[&[out.clone(), manual.clone()], from_ref(&out)]);
+    assert!(fencer.can_read());
+    fakes.describe_without("reboot");
+    let fencer = fakes.fencer(&[from_ref(&out), from_ref(&manual)]);
+    assert!(fencer.can_read(), "for all that is known");
+    fencer.check().await;
+    assert!(!fencer.can_read());
+}

@@ -4,7 +4,7 @@ use twindisk_fencing_core::{Beat, Memory, PathIndex, Power, ReplicaView};
 use twindisk_format::ids::BootId;
 
 use super::{
-    device,
+    device, meter,
     orders::Deed,
     register,
     replica::{Errand, Question},
@@ -63,11 +63,15 @@ pub(crate) enum AgentEv {
         result: Result<Box<register::Said>, String>,
     },
     /// The device reads the power of a node.
-    ReadPower { run: u64, serial: u64, of: usize },
+    ReadPower {
+        run: u64,
+        asked: meter::Asked,
+        of: usize,
+    },
     /// It hears whether the power of a node is off.
     Power {
         run: u64,
-        serial: u64,
+        asked: meter::Asked,
         of: usize,
         power: Power,
     },

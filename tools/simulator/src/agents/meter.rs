@@ -1,4 +1,5 @@
-//! Readings of power: late, of a moment ago, failing, and now and then off for an instant though the node is on. Somebody
+//! Readings of power: late, of a moment ago, failing, now and then off for an instant though the node is on, and by a device
+//! that never knew the node. Somebody
 //! else switches nodes off and on again. What two readings of off have to mean (R2, R6).
 
 use std::collections::BTreeMap;
@@ -30,6 +31,26 @@ pub struct Readings {
     pub faults: u32,
     /// Times that somebody switches a node off and on again.
     pub cycles: u32,
+    /// The device does not know this node: it reads off, or nothing, while faults last.
+    pub wrong: Option<Wrong>,
+}
+
+/// A plug that is not the node's.
+#[derive(Clone, Copy, Debug)]
+pub struct Wrong {
+    /// Whose.
+    pub of: usize,
+    /// It reads off; else it can't be read.
+    pub off: bool,
+}
+
+/// A question to a device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// Later ones have larger numbers.
+    serial: u64,
+    /// The node is heard: does the device say that it runs?
+    check: bool,
 }
 
 /// What an agent has done about the power of another node.
@@ -72,24 +93,32 @@ impl Readings {
             glitches,
             faults,
             cycles,
+            // With what is left of the die, so that seeds stay what they were.
+            wrong: die.chance(150).then(|| Wrong {
+                of: die.index(3),
+                off: die.chance(750),
+            }),
         })
     }
 
     pub(crate) const fn heal(&mut self) {
-        (self.glitches, self.faults) = (0, 0);
+        (self.glitches, self.faults, self.wrong) = (0, 0, None);
     }
 }
 
 impl World {
     /// An agent reads the power of another node.
-    pub(super) fn begin_reading(&mut self, number: usize, of: usize) {
+    pub(super) fn begin_reading(&mut self, number: usize, of: usize, check: bool) {
         let (now, agents) = (self.now, self.agents());
         let (run, latency) = (agents.nodes[number].run, agents.world.device.latency);
         let watch = agents.watches.entry((number, of)).or_default();
         watch.serial += 1;
         (watch.begun, watch.void) = (now, false);
-        let serial = watch.serial;
-        let event = AgentEv::ReadPower { run, serial, of };
+        let asked = Asked {
+            serial: watch.serial,
+            check,
+        };
+        let event = AgentEv::ReadPower { run, asked, of };
         self.agent_later(latency / 2, number, event);
     }
 
@@ -103,7 +132,7 @@ impl World {
     }
 
     /// The device looks, and the agent hears a while later what it saw.
-    pub(super) fn read_power(&mut self, number: usize, run: u64, serial: u64, of: usize) {
+    pub(super) fn read_power(&mut self, number: usize, run: u64, asked: Asked, of: usize) {
         let is_on = self.nodes[of].power == Power::On;
         let now = self.now;
         let agents = self.agents();
@@ -123,13 +152,20 @@ impl World {
             let watch = agents.watches.entry((number, of)).or_default();
             let glitch = glitches && is_on && power == Read::On && !watch.glitched;
             watch.glitched = glitch;
-            if fails {
+            let wrong = readings.wrong.filter(|wrong| wrong.of == of);
+            if let Some(wrong) = wrong {
+                power = if wrong.off {
+                    Read::Off("the switch, by another plug".into())
+                } else {
+                    Read::Unknown
+                };
+            } else if fails {
                 power = Read::Unknown;
             } else if glitch {
                 power = Read::Off("the switch, for an instant".into());
             }
         }
-        if matches!(power, Read::Off(_)) {
+        if matches!(power, Read::Off(_)) && !asked.check {
             agents.watches.entry((number, of)).or_default().found_off += 1;
         }
         tell!(
@@ -140,7 +176,7 @@ impl World {
         );
         let event = AgentEv::Power {
             run,
-            serial,
+            asked,
             of,
             power,
         };
@@ -148,11 +184,18 @@ impl World {
     }
 
     /// The agent hears what the power of a node has read as.
-    pub(super) fn power_read(&mut self, number: usize, serial: u64, of: usize, power: Read) {
+    pub(super) fn power_read(&mut self, number: usize, asked: Asked, of: usize, power: Read) {
         let at = self.now;
         let proves = self.agents().world.readings.is_some();
         let watch = self.agents().watches.entry((number, of)).or_default();
-        if watch.serial != serial {
+        if watch.serial != asked.serial {
+            return;
+        }
+        if asked.check {
+            let now = self.agent_time(number);
+            if let Some(agent) = &mut self.agents().nodes[number].agent {
+                agent.handle_checked(now, peer_of(number, of), power);
+            }
             return;
         }
         let off = matches!(power, Read::Off(_)) && !watch.void;

@@ -5,7 +5,7 @@ use twindisk_format::superblock::Standing;
 
 use super::Run;
 use crate::{
-    agents::{AgentWorld, Readings},
+    agents::{AgentWorld, Readings, Wrong},
     disk::Loss,
     run::Outcome,
     script::Script,
@@ -21,6 +21,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ),
     ("a-node-has-met-before-its-power-has-been-read", met_again),
     ("a-node-that-was-off-is-a-member-again", member_again),
+    ("a-plug-that-was-never-seen-to-be-on", never_on),
 ];
 
 /// How long the device takes for a reading.
@@ -28,11 +29,17 @@ const TAKES: u64 = 400;
 
 /// The role and the services are on the first node; agents read power, by a device that tells the truth.
 fn settled(seed: Seed, takes: u64, telling: Telling) -> Script {
-    settled_on(2, seed, takes, telling)
+    settled_on(2, None, seed, takes, telling)
 }
 
-/// The same on so many nodes.
-fn settled_on(nodes: usize, seed: Seed, takes: u64, telling: Telling) -> Script {
+/// The same on so many nodes, one of them with a plug that is not its own.
+fn settled_on(
+    nodes: usize,
+    wrong: Option<Wrong>,
+    seed: Seed,
+    takes: u64,
+    telling: Telling,
+) -> Script {
     let mut swarm = Swarm::calm(seed);
     swarm.nodes = nodes;
     let mut agents = AgentWorld::calm();
@@ -42,6 +49,7 @@ fn settled_on(nodes: usize, seed: Seed, takes: u64, telling: Telling) -> Script 
         glitches: 0,
         faults: 0,
         cycles: 0,
+        wrong,
     });
     swarm.agents = Some(agents);
     let mut script = Script::new(swarm, telling);
@@ -104,7 +112,7 @@ fn met_again(seed: Seed, telling: Telling) -> Outcome {
 /// it out, switches it on, and takes it in again. Then the primary dies: of two standbys that hear nothing of each other one
 /// goes on, and not by what was read of the other one before.
 fn member_again(seed: Seed, telling: Telling) -> Outcome {
-    let mut script = settled_on(3, seed, 20, telling);
+    let mut script = settled_on(3, None, seed, 20, telling);
     script.load(20);
     script.pass(seed.number % 50);
     script.power_off(2, Loss::All);
@@ -133,6 +141,19 @@ fn member_again(seed: Seed, telling: Telling) -> Outcome {
     });
     script.load_done();
     script.join();
+    script.finish()
+}
+
+/// The plug that should be the primary's belongs to nobody, and reads off. All cables of the primary are cut: that it reads off
+/// now as well is no news. Somebody is shot before anybody goes on alone.
+fn never_on(seed: Seed, telling: Telling) -> Outcome {
+    let wrong = Wrong { of: 0, off: true };
+    let mut script = settled_on(2, Some(wrong), seed, 20, telling);
+    script.load(100);
+    script.pass(seed.number % 50);
+    script.world.isolate(0, script.world.now + 60 * SEC);
+    script.wait("somebody is shot", |world| world.shots() > 0);
+    script.load_done();
     script.finish()
 }
 

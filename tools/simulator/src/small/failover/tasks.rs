@@ -80,6 +80,7 @@ impl Failover {
             Action::AfterPromote { .. }
             | Action::Kill { .. }
             | Action::Report { .. }
+            | Action::CheckPower(_)
             | Action::Arbiter { .. } => {}
         }
         Ok(())
