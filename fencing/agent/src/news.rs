@@ -7,9 +7,9 @@ use std::{
 };
 
 use tokio::{net::UdpSocket, sync::mpsc, time::interval};
-use tracing::{debug, warn};
+use tracing::debug;
 use twindisk_fencing_core::{
-    Agent, Looking, PathIndex, PeerIndex, Power, ReplicaView, ResourceIndex, Table,
+    Agent, Level, Looking, PathIndex, PeerIndex, Power, ReplicaView, ResourceIndex, Table,
 };
 use twindisk_stonith::Fencer;
 use twindisk_view as view;
@@ -44,7 +44,15 @@ pub(crate) async fn hear(
         let beat = sealer.open(path, &buffer[..length]);
         if !told && is_of_another_version(&buffer[..length]) {
             told = true; // Anybody can send such a thing.
-            warn!(%from, "a heartbeat of an agent of another version is not understood: bring all nodes to the same version");
+            let what = format!(
+                "a heartbeat of an agent of another version, from {}, is not understood: to this agent its node is silent, and is                  fenced when it is needed off, even one that was stopped in good order. `twindisk agent maintenance on` on all                  nodes until they have the same version",
+                from.ip()
+            );
+            let _ = inputs.send(Input::Noticed {
+                level: Level::Alarm,
+                resource: None,
+                what,
+            });
         }
         let known = beat.and_then(|beat| {
             let peer = nodes.position(|node| *node == beat.from)?;

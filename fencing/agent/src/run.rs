@@ -142,7 +142,8 @@ pub(crate) enum Input {
     /// Something that people should know.
     Noticed {
         level: Level,
-        resource: ResourceIndex,
+        /// The one it is about, if it is about one.
+        resource: Option<ResourceIndex>,
         what: String,
     },
     Leave,
@@ -433,7 +434,7 @@ impl Driver {
                 what,
             } => {
                 drop(agent);
-                self.tell(level, Some(resource), what);
+                self.tell(level, resource, what);
             }
             Input::Leave => {}
         }

@@ -73,7 +73,7 @@ pub(crate) async fn watch(
         told = twice;
         let _ = inputs.send(Input::Noticed {
             level,
-            resource,
+            resource: Some(resource),
             what,
         });
     }
