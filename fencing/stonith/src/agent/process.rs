@@ -150,7 +150,7 @@ async fn ended(leader: Pid) -> io::Result<()> {
 
 /// R6: an agent must not outlive the daemon that asked for the shot. Dropping the future cannot help when the daemon is
 /// killed; the kernel can, when the thread that started the agent ends. It kills the agent alone: what the agent has
-/// started itself ends with the rest of the unit's control group (systemd's `KillMode=control-group`).
+/// started itself lives on, as the unit's `KillMode=process` lets services do, and may fire late.
 fn command(agent: &Path) -> Command {
     let plain_file = Path::new(SETPRIV)
         .symlink_metadata()
