@@ -1,16 +1,37 @@
 //! What the core wants done that takes its time: each in a task of its own, which brings its outcome as an input.
 
+use std::thread;
+
 use tokio::task::{JoinHandle, spawn_local};
 use tracing::{info, warn};
 use twindisk_arbiter::{Ask, Version};
-use twindisk_fencing_core::{Order, PeerIndex, Power, ResourceIndex};
+use twindisk_fencing_core::{Memory, Order, PeerIndex, Power, ResourceIndex};
 
 use crate::{
-    arbiter, news, replica,
+    arbiter, memory, news, replica,
     run::{Driver, Input},
 };
 
 impl Driver {
+    /// On a thread that is none of the runtime's, whose number is limited: what hangs there must not keep it from being stored.
+    pub(crate) fn store(&mut self, memory: Memory) {
+        let (path, version) = (self.settings.memory.clone(), memory.version);
+        let inputs = self.inputs.clone();
+        let begun = thread::Builder::new()
+            .name("memory".to_owned())
+            .spawn(move || {
+                let result = memory::store(&path, &memory).map_err(|error| error.to_string());
+                let _ = inputs.send(Input::Stored { version, result });
+            });
+        match begun {
+            Ok(thread) => self.storing = Some(thread),
+            Err(error) => {
+                let result = Err(error.to_string());
+                let _ = self.inputs.send(Input::Stored { version, result });
+            }
+        }
+    }
+
     /// Asks whoever keeps the record; a question without an answer is told as one.
     pub(crate) fn ask_arbiter(&self, resource: ResourceIndex, known: Option<Version>, ask: Ask) {
         let errand = arbiter::Errand {

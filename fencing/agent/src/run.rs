@@ -449,7 +449,6 @@ impl Driver {
     }
 
     fn act(&mut self, action: Action) {
-        let inputs = self.inputs.clone();
         match action {
             Action::Send { peer, beat } => {
                 let addresses = &self.settings.peers[peer].heartbeat;
@@ -459,25 +458,7 @@ impl Driver {
                     let _ = socket.try_send_to(&datagram, *address);
                 }
             }
-            Action::Store(memory) => {
-                let (path, version) = (self.settings.memory.clone(), memory.version);
-                let to = inputs.clone();
-                // None of the runtime's, whose number is limited: what hangs there must not keep it from being stored.
-                let begun = thread::Builder::new()
-                    .name("memory".to_owned())
-                    .spawn(move || {
-                        let result = memory::store(&path, &memory);
-                        let result = result.map_err(|error| error.to_string());
-                        let _ = to.send(Input::Stored { version, result });
-                    });
-                match begun {
-                    Ok(thread) => self.storing = Some(thread),
-                    Err(error) => {
-                        let result = Err(error.to_string());
-                        let _ = inputs.send(Input::Stored { version, result });
-                    }
-                }
-            }
+            Action::Store(memory) => self.store(memory),
             Action::ReadPower(peer) => self.read_power(peer),
             Action::CheckPower(peer) => self.check_power(peer),
             Action::Fence(peer) => self.fence(peer),
