@@ -29,8 +29,10 @@ pub(crate) struct Moments {
     last: Option<Time>,
     /// The disk has something that no moment, or only one, speaks of: when the next is due.
     due: Option<Time>,
-    /// So many more.
+    /// So many are to be told still.
     owed: u8,
+    /// The newest that was told.
+    told: Moment,
     /// A peer's moment is known, and not stored: when it is to be.
     heard: Option<Time>,
 }
@@ -57,8 +59,7 @@ impl Replica {
     pub(crate) fn keep_moments(&mut self) {
         let now = self.now;
         if self.moments.due.is_some_and(|due| due <= now) {
-            self.moments.owed = self.moments.owed.saturating_sub(1);
-            self.moments.due = (self.moments.owed > 0).then(|| now + MOMENT_INTERVAL);
+            self.moments.due = None;
             self.moments.last = Some(now);
             if self.peers.iter().any(|peer| peer.link.is_some()) && !self.metadata_failed {
                 self.store.change(|_| {});
@@ -77,6 +78,15 @@ impl Replica {
     /// was rolled back, before that is stored here.
     pub(crate) fn tell_moment(&mut self) {
         let moment = self.store.moment();
+        // Two that one write has stored are one to whoever hears of them.
+        if moment > self.moments.told {
+            self.moments.told = moment;
+            self.moments.owed = self.moments.owed.saturating_sub(1);
+        }
+        if self.moments.owed > 0 {
+            let due = self.now + MOMENT_INTERVAL;
+            self.moments.due.get_or_insert(due);
+        }
         for slot in self.slots() {
             let settled = match &self.peer(slot).phase {
                 Phase::Established => true,

@@ -52,8 +52,11 @@ impl Replica {
         let peer = self.peer(about);
         let equal = peer.takes_everything() && peer.bitmap.dirty() == 0;
         let joins = matches!(self.peer(to).phase, Phase::Leading { .. });
-        // Those who follow one primary hear from that; who joins becomes what this node is, and is told by it alone.
-        let silent = self.follows().is_some() && !joins || self.mutant(Mutant::SeenUntold);
+        // Those who follow one primary hear from that. But of one that was rolled back who joins has to hear before it meets it.
+        let said = peer.said.as_ref();
+        let made_good = said.is_some_and(|said| !said.runs.made_good.is_empty());
+        let urgent = joins && (made_good || peer.went_back);
+        let silent = self.follows().is_some() && !urgent || self.mutant(Mutant::SeenUntold);
         let seen = self.store.peer(about).seen;
         if to == about || !(equal || joins) || silent || seen == Seen::NEVER {
             return;

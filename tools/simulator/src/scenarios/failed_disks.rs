@@ -392,22 +392,26 @@ fn read_elsewhere_shows_nothing(seed: Seed, telling: Telling) -> Outcome {
     for _ in 0..6 {
         script.serve(20);
         fail_a_flush(&mut script, 0, 20);
-        script.serve(20);
+        script.load(20);
+        served_by_somebody(&mut script);
         script.load(30);
         script.pass(3);
         script.world.break_link((0, 1), "the scenario wants it");
-        // Whoever has no disk steps down each time that it meets one who has.
-        let busy = |world: &World| {
-            world.clients.issued < world.clients.budget || world.clients.waiting() > 0
-        };
-        while busy(&script.world) && script.world.violation.is_none() {
-            script.pass(500);
-            script.somebody_primary();
-        }
+        served_by_somebody(&mut script);
         script.take_over(0);
         script.wait_all_equal();
     }
     script.finish()
+}
+
+/// Whoever has no disk steps down each time that it meets one who has: another one is promoted until clients are done.
+fn served_by_somebody(script: &mut Script) {
+    let busy =
+        |world: &World| world.clients.issued < world.clients.budget || world.clients.waiting() > 0;
+    while busy(&script.world) && script.world.violation.is_none() {
+        script.pass(500);
+        script.somebody_primary();
+    }
 }
 
 /// Reads fail and would not a moment later: those of clients come from the peer, a resync or verify begins again.
