@@ -190,7 +190,11 @@ impl Driver {
                 let linked = view.as_ref().is_some_and(|view| view.linked);
                 let met = view.as_ref().map(|view| view.met);
                 let same = met.is_none_or(|met| met == self.right_mets[at]);
-                self.rights[at] &= same && !linked;
+                // A primary that goes on has used it, unless it was promoted by it just now.
+                let goes_on = |view: &ReplicaView| view.role == Role::Primary && !view.suspended;
+                let used = view.as_ref().is_some_and(goes_on);
+                let used = used && self.orders[at] != Some(Order::Promote);
+                self.rights[at] &= same && !linked && !used;
                 self.views[at].clone_from(&view);
                 let resource = ResourceIndex::new(at);
                 let looking = self.agent.looking(resource);
@@ -271,7 +275,7 @@ impl Driver {
         if at == 0 && led.is_some_and(|led| led.node == 1 && led.term == self.started + 1) {
             self.started += 1;
         }
-        self.doubted |= is.is_some_and(|view| view.met != self.fired_met[at]);
+        self.doubted |= is.is_some_and(|view| view.linked || view.met != self.fired_met[at]);
         let was = self.views[at].as_ref();
         let stands = was
             .zip(is)

@@ -37,6 +37,10 @@ impl Driver {
 
     /// R12: the services of the first resource, which is primary here, may be started. What runs there can be gone by now.
     pub(super) fn may_start(&self, view: &ReplicaView) -> bool {
+        self.proven || self.rights[0] || self.may_start_unproven(view)
+    }
+
+    fn may_start_unproven(&self, view: &ReplicaView) -> bool {
         let led = view.led.expect("there is data");
         let freed = self.agent.memory.freed.iter();
         let free = freed
@@ -46,7 +50,15 @@ impl Driver {
             let said = &beat.resources[0];
             self.now - heard < DEAD && said.services != Services::Down && said.services_term != 0
         });
-        self.proven || self.rights[0] || free && !runs
+        free && !runs
+    }
+
+    /// As `needs`, where the agent may have forgotten the proof and what was made of it: the two have met since.
+    pub(super) fn may_need(&self, at: usize) -> bool {
+        let starts = |view: &ReplicaView| view.role == Role::Primary && view.open;
+        let view = self.views[0].as_ref().filter(|view| starts(view));
+        let forgotten = at == 0 && self.doubted;
+        forgotten && view.is_some_and(|view| !self.may_start_unproven(view)) || self.needs(at)
     }
 
     pub(super) fn peer_is_free(&self, at: usize, view: &ReplicaView) -> bool {
@@ -91,7 +103,7 @@ impl Driver {
         assert_eq!((view.run, view.role), (run, Role::Primary));
         assert!(self.stands_still(resource.index()) >= as_ms(Profile::Default.hung()));
         let (heard, beat) = self.heard.as_ref().expect("somebody to take over");
-        assert!(self.now - heard < DEAD && !self.proven);
+        assert!(self.now - heard < DEAD && (!self.proven || self.doubted));
         for (view, said) in self.views.iter().zip(&beat.resources) {
             let primary = view.as_ref().filter(|view| view.role == Role::Primary);
             assert!(primary.is_none_or(|view| view.peer_in_sync && said.ready));
@@ -104,7 +116,8 @@ impl Driver {
             !memory.maintenance && !self.agent.leaving,
             "it decides nothing"
         );
-        assert!((0..2).any(|at| self.needs(at)), "nobody needs it off");
+        let needed = (0..2).any(|at| self.may_need(at));
+        assert!(needed, "nobody needs it off");
         let left = self.heard.as_ref().is_some_and(|(_, beat)| beat.leaving);
         assert!(!left, "it said goodbye");
         assert!(
@@ -124,7 +137,7 @@ impl Driver {
             standby && matches!(self.orders[at], Some(Order::Outdate { .. }))
         };
         assert!(
-            (0..2).any(|at| self.needs(at) && !releases(at)),
+            (0..2).any(|at| self.may_need(at) && !releases(at)),
             "it is being released"
         );
     }
