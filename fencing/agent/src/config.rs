@@ -1,6 +1,6 @@
 //! What the configuration says of the agent: `[agent]`, and `heartbeat`, `fence` and `services` where they stand.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 use twindisk_control::config::{Arbiter, Config, ConfigError, Member, Node, Resource, Section};
@@ -278,6 +278,19 @@ impl Settings {
                 peer.name
             ));
         }
+        let served = |resource: &&ResourceSettings| {
+            resource.arbiter.keeps_record() && resource.services.is_some()
+        };
+        let unwatched = settings.resources.iter().filter(served);
+        let unwatched = unwatched.filter(|_| settings.watchdog.is_none());
+        for resource in unwatched {
+            settings.warnings.push(format!(
+                "{} has services, nobody is powered off for it, and there is no `watchdog` in [agent]: services of a node that is \
+                 cut off and that can't be stopped, or whose agent hangs, stay beside those of the other one, with the same \
+                 addresses",
+                resource.name
+            ));
+        }
         Ok(settings)
     }
 
@@ -350,6 +363,7 @@ impl Settings {
             node: self.node,
             profile: self.profile,
             hung_io: self.hung_io,
+            host: host_boot(),
             peers: self
                 .peers
                 .iter()
@@ -412,6 +426,12 @@ fn addresses(node: &Node) -> Result<Table<PathIndex, SocketAddr>, SettingsError>
             .into());
     }
     Ok(addresses)
+}
+
+/// The name of this boot of the host (Linux: proc(5), `/proc/sys/kernel/random/boot_id`).
+fn host_boot() -> String {
+    let read = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    read.unwrap_or_default().trim().to_owned()
 }
 
 #[cfg(test)]

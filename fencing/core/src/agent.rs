@@ -7,7 +7,7 @@ use crate::{
     Question, ResourceIndex, Role, Services, Serving, Table, Time, as_ms,
     fence::{Fencing, RETRY},
     member::Member,
-    memory::term_of,
+    memory::started_of,
     mutants::{Mutant, Mutated},
     peer::Peer,
     resource::Resource,
@@ -72,7 +72,7 @@ impl Agent {
     pub fn new(now: Time, config: Config, memory: Memory, boot: u64, started: u64) -> Self {
         let peers = config.peers.iter().map(|peer| Peer::new(&peer.paths));
         let resources = config.resources.iter().map(|one| Resource {
-            services_term: term_of(&memory.services, &one.name).unwrap_or(0),
+            services_term: started_of(&memory.services, &one.name).map_or(0, |one| one.term),
             members: one.members.iter().map(|_| Member::default()).collect(),
             ..Resource::default()
         });

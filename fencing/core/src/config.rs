@@ -112,6 +112,8 @@ pub struct Config {
     pub profile: Profile,
     /// What is done about I/O that stands still.
     pub hung_io: HungIo,
+    /// The name of this boot of the host, which no other one has.
+    pub host: String,
     /// The nodes it shares a resource with.
     pub peers: Table<PeerIndex, PeerConfig>,
     /// The resources that it looks after.

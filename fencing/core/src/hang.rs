@@ -19,8 +19,9 @@ impl Resource {
 }
 
 impl Agent {
-    /// Whether no primary of this node hangs: what a watchdog is fed for. One that waits for a receipt or for the peer does
-    /// not hang, and one whose process is gone does not either. What is gentler than a reset gets its time first.
+    /// Whether no primary of this node hangs, and no services stay that have to be gone: what a watchdog is fed for. A primary
+    /// that waits for a receipt or for the peer does not hang, and one whose process is gone does not either. What is gentler
+    /// than a reset gets its time first.
     #[must_use]
     pub fn is_well(&self) -> bool {
         let profile = self.config.profile;
@@ -29,10 +30,8 @@ impl Agent {
         } else {
             profile.hang()
         };
-        !self
-            .resources
-            .keys()
-            .any(|resource| self.hangs(resource, last))
+        let mut resources = self.resources.keys();
+        !resources.any(|resource| self.hangs(resource, last) || self.overstays(resource))
     }
 
     /// Whether a primary of this node has stood still for so long.

@@ -44,7 +44,7 @@ pub use event::{
     Time, as_ms,
 };
 pub use index::{Key, MemberIndex, PathIndex, PeerIndex, ResourceIndex, Table};
-pub use memory::{Failover, Freed, Intent, Memory, Seen, TermOf};
+pub use memory::{Failover, Freed, Intent, Memory, Seen, Started};
 #[cfg(feature = "mutants")]
 pub use mutants::Mutant;
 pub use recovery::Recovery;

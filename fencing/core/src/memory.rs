@@ -21,7 +21,7 @@ pub struct Memory {
     pub holds: Vec<String>,
     /// Services that may run here, with the term of the role that they were started for (R17).
     #[serde(default)]
-    pub services: Vec<TermOf>,
+    pub services: Vec<Started>,
     /// Resources whose services were down on another node in this term of the role, whoever had it, or after it (R12, R17).
     #[serde(default)]
     pub freed: Vec<Freed>,
@@ -82,29 +82,22 @@ pub(crate) fn seen_of(records: &[Seen], resource: &str) -> Option<Version> {
     found.map(|one| one.version)
 }
 
-/// A term of a resource.
+/// Services of a resource that were started and are not known to be down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct TermOf {
+pub struct Started {
     /// Which resource.
     pub resource: String,
-    /// Which term.
+    /// For which term of its role.
     pub term: u64,
+    /// In which boot of the host, as [`Config::host`](crate::Config): nothing runs on through another one.
+    #[serde(default)]
+    pub host: String,
 }
 
-/// The term that is remembered of a resource.
-pub(crate) fn term_of(terms: &[TermOf], resource: &str) -> Option<u64> {
-    let found = terms.iter().find(|one| one.resource == resource);
-    found.map(|one| one.term)
-}
-
-/// Remembers a term of a resource, or that there is none.
-pub(crate) fn set_term(terms: &mut Vec<TermOf>, resource: &str, term: Option<u64>) {
-    terms.retain(|one| one.resource != resource);
-    terms.extend(term.map(|term| TermOf {
-        resource: resource.to_owned(),
-        term,
-    }));
+/// What is remembered of a resource's services.
+pub(crate) fn started_of<'a>(services: &'a [Started], resource: &str) -> Option<&'a Started> {
+    services.iter().find(|one| one.resource == resource)
 }
 
 /// This node has taken a resource over.

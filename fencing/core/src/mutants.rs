@@ -89,6 +89,8 @@ mutants! {
     // Services.
     /// The role is handed over although services run.
     HandOverWithServices: "R12",
+    /// A watchdog is fed while services stay that have to be gone.
+    FeedWhileServicesStay: "R10",
     /// A node is promoted although the services of the other one are not known to be down.
     IgnorePeersServices: "R12",
     /// Services are started although those of the other node are not known to be down.

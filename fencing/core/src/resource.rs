@@ -59,6 +59,8 @@ pub(crate) struct Resource {
     pub(crate) hook: Hook,
     /// The same as `services_not_before`, for those that did not go down.
     pub(crate) stop_not_before: Time,
+    /// They were to go down last, and did not.
+    pub(crate) stop_failed: bool,
     /// Since when they would be started if those of the other nodes were known to be down (R12).
     pub(crate) held_up: Option<Time>,
     /// That was reported.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     Action, Agent, Level, MemberIndex, ReplicaView, ResourceIndex, Role, Services, Time,
-    memory::{set_term, term_of},
+    memory::{Started, started_of},
     mutants::Mutant,
     resource::Resource,
 };
@@ -50,11 +50,11 @@ impl Agent {
         };
         match result {
             Ok(()) if starting => {
-                state.services = Services::Up;
+                (state.services, state.stop_failed) = (Services::Up, false);
                 state.ends.came_up();
             }
             Ok(()) => {
-                state.services = Services::Down;
+                (state.services, state.stop_failed) = (Services::Down, false);
                 self.belong(resource, None);
                 self.beat_now = true; // The other node may wait for it.
             }
@@ -70,6 +70,7 @@ impl Agent {
         if !starting {
             // What did not come up goes down as soon as it has to.
             state.stop_not_before = state.services_not_before;
+            state.stop_failed = true;
         }
         let words = if starting {
             "did not come up"
@@ -80,7 +81,12 @@ impl Agent {
             let what = "the switchover is given up: its services did not go down";
             self.report(Level::Alarm, Some(resource), what.into());
         }
-        let what = format!("its services {words}: {why}");
+        let next = if self.overstays(resource) {
+            "; the role is not this node's any more, so a watchdog, if there is one, is fed no longer and resets this host"
+        } else {
+            ""
+        };
+        let what = format!("its services {words}: {why}{next}");
         self.report(Level::Alarm, Some(resource), what);
         if starting {
             self.did_not_come_up(resource);
@@ -94,10 +100,9 @@ impl Agent {
             return self.hold_up(resource, false);
         }
         self.give_up_when_possible(resource);
-        let holds = self.holds(resource);
         let state = &self.resources[resource];
-        let cut_off = self.is_cut_off(resource);
-        let goes = state.switching.is_some() || state.yielded.is_some() || cut_off;
+        let has_role = self.has_their_role(resource);
+        let goes = state.switching.is_some() || state.yielded.is_some();
         // What an order has made of the replica has to be seen first.
         let seen = state.view.as_ref().filter(|_| state.known);
         let open = |view: &&ReplicaView| view.role == Role::Primary && view.open;
@@ -105,10 +110,8 @@ impl Agent {
             let led = view.led.map_or(view.term, |led| led.term);
             led.max(1)
         });
-        let term = term.filter(|_| !goes);
-        let ours = seen.is_none_or(|view| self.is_same_tenure(resource, view));
-        // While its process comes back the services stay: their clients wait.
-        let stays = holds && !goes && ours;
+        let term = term.filter(|_| !goes && !self.is_cut_off(resource));
+        let stays = has_role && !goes;
         let due = self.now >= state.services_not_before && !self.mutant(Mutant::ServicesOnce);
         let may_stop = self.now >= state.stop_not_before && !self.mutant(Mutant::ServicesOnce);
         let wanted = state.services == Services::Down && term.is_some();
@@ -137,13 +140,43 @@ impl Agent {
         }
     }
 
-    /// Remembers which term the services of this node belong to; `None`: they are down.
-    pub(crate) fn belong(&mut self, resource: ResourceIndex, term: Option<u64>) {
-        self.resources[resource].services_term = term.unwrap_or(0);
+    /// Whether the role that services of this node were started for is its own still. While its process comes back they stay:
+    /// their clients wait.
+    fn has_their_role(&self, resource: ResourceIndex) -> bool {
+        let state = &self.resources[resource];
+        let seen = state.view.as_ref().filter(|_| state.known);
+        let ours = seen.is_none_or(|view| self.is_same_tenure(resource, view));
+        self.holds(resource) && ours && !self.is_cut_off(resource)
+    }
+
+    /// Services of this node have to be gone, since another one may have the role, and did not go down. Where nobody fences
+    /// this node, beside a witness, nothing but its watchdog ends them (R10). Those of before the last boot are gone, whatever
+    /// their stop says: a reset would help nobody.
+    pub(crate) fn overstays(&self, resource: ResourceIndex) -> bool {
+        let decides = !self.memory.maintenance && !self.leaving;
         let name = &self.config.resources[resource].name;
-        if term_of(&self.memory.services, name) != term {
+        let started = started_of(&self.memory.services, name);
+        let may_run = started.is_some_and(|one| one.host == self.config.host);
+        let failed = self.resources[resource].stop_failed && may_run;
+        let stays = failed && decides && !self.has_their_role(resource);
+        stays && !self.mutant(Mutant::FeedWhileServicesStay)
+    }
+
+    /// Remembers which term the services of this node belong to; `None`: they are down.
+    pub(crate) fn belong(&mut self, at: ResourceIndex, term: Option<u64>) {
+        self.resources[at].services_term = term.unwrap_or(0);
+        let name = &self.config.resources[at].name;
+        let is = term.map(|term| Started {
+            resource: name.clone(),
+            term,
+            host: self.config.host.clone(),
+        });
+        if started_of(&self.memory.services, name) != is.as_ref() {
             let name = name.clone();
-            self.remember(|memory| set_term(&mut memory.services, &name, term));
+            self.remember(|memory| {
+                memory.services.retain(|one| one.resource != name);
+                memory.services.extend(is);
+            });
         }
     }
 

@@ -13,6 +13,7 @@ mod register;
 mod replica;
 mod services;
 mod ward;
+mod watchdog;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -89,6 +90,8 @@ struct Node {
     told_off: BTreeSet<usize>,
     /// All its cables are cut until then.
     isolated_until: u64,
+    /// When its watchdog was fed last, while that is armed.
+    fed: Option<u64>,
 }
 
 impl Agents {
@@ -101,6 +104,7 @@ impl Agents {
             aims: BTreeSet::new(),
             told_off: BTreeSet::new(),
             isolated_until: 0,
+            fed: None,
         };
         Self {
             nodes: (0..nodes).map(node).collect(),
@@ -150,6 +154,7 @@ impl World {
             node: number as u8,
             profile: world.profile,
             hung_io: HungIo::Act,
+            host: self.nodes[number].host.0.to_string(),
             peers: others
                 .iter()
                 .map(|other| PeerConfig {
@@ -202,6 +207,7 @@ impl World {
             ward.sides[number].follows = None;
         }
         tell!(self, "{}: its agent starts", name(number));
+        self.arm_watchdog(number);
         if world.pings {
             self.agent_later(0, number, AgentEv::Ping { run });
         }
@@ -217,6 +223,7 @@ impl World {
         let node = &mut agents.nodes[number];
         node.agent = None;
         node.run += 1;
+        node.fed = node.fed.filter(|_| !with_power);
         for ward in &mut agents.wards {
             let side = &mut ward.sides[number];
             side.order = None;
@@ -249,7 +256,11 @@ impl World {
             AgentEv::Start => return self.start_agent(number),
             AgentEv::PowerOn { node } => return self.power_on_again(node),
             AgentEv::Shoot { command } => return self.shoot(number, command),
-            AgentEv::Stop => return self.stop_agent(number, false),
+            AgentEv::Stop => {
+                self.disarm_watchdog(number);
+                return self.stop_agent(number, false);
+            }
+            AgentEv::Reset => return self.reset(number),
             AgentEv::Cycle => return self.power_cycle(number),
             AgentEv::Dies { run } => return self.dies(number, run),
             AgentEv::Asked { question } => return self.witness_asked(number, *question),
@@ -277,6 +288,7 @@ impl World {
                 if self.agents().nodes[number].tick_at > at {
                     return;
                 }
+                self.tend_watchdogs(number);
                 self.each_resource(|world| {
                     world.check_services();
                     world.check_liveness();

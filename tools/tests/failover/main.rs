@@ -15,6 +15,7 @@ mod heartbeats;
 mod http;
 mod hung;
 mod outages;
+mod overstay;
 mod power_loss;
 mod process_death;
 mod promoted;

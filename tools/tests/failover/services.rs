@@ -25,6 +25,7 @@ start)
 stop)
     # Others that start it meanwhile see that it is still up.
     sleep 0.5
+    [ ! -e "$dir/sticks-on-$TWINDISK_NODE" ] || exit 1
     rm -f "$here"
     echo "down on $TWINDISK_NODE" >>"$dir/history"
     ;;
@@ -62,6 +63,17 @@ impl Marker {
     /// It is not up on a node any more, and nobody has stopped it.
     pub(crate) fn ends(&self, node: &str) {
         fs::remove_file(self.0.with_file_name(format!("up-on-{node}"))).expect("it was up");
+    }
+
+    /// On a node it can't be stopped, or can again.
+    pub(crate) fn sticks(&self, node: &str, sticks: bool) {
+        let file = self.0.with_file_name(format!("sticks-on-{node}"));
+        let done = if sticks {
+            fs::write(file, "")
+        } else {
+            fs::remove_file(file)
+        };
+        done.expect("our own folder");
     }
 
     /// It is up again, and the agent has not started it.

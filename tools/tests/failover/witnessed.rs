@@ -42,14 +42,14 @@ pub(crate) trait Keeper {
 }
 
 /// A witness on this host, in a folder of its own; its process comes and goes.
-struct Witness {
+pub(crate) struct Witness {
     folder: tempfile::TempDir,
     address: String,
     process: Option<Child>,
 }
 
 impl Witness {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let port = free_port().local_addr().expect("an address").port();
         let address = format!("127.0.0.1:{port}");

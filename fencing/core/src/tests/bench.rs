@@ -8,7 +8,7 @@ pub(super) use super::pair::{
 use crate::{
     Action, Agent, Beat, BeatResource, Config, HungIo, Level, MemberConfig, Memory, Operator,
     Order, PathIndex, PeerConfig, PeerIndex, Power, Profile, ResourceConfig, ResourceIndex, Role,
-    Services, Serving, TermOf, Time,
+    Services, Serving, Started, Time,
 };
 pub(super) use crate::{Question, as_ms};
 
@@ -25,6 +25,8 @@ pub(super) const R1: ResourceIndex = ResourceIndex::new(1);
 
 /// The run of the agent on the bench.
 pub(super) const ME: u64 = 1001;
+/// The boot of its host.
+pub(super) const HOST: &str = "a boot";
 /// The run of its peer.
 pub(super) const RUN: u64 = 2001;
 /// How often the clock is looked at while time passes, milliseconds.
@@ -69,9 +71,10 @@ impl Bench {
         let memory = Memory {
             version: 1,
             holds: vec!["r0".into()],
-            services: vec![TermOf {
+            services: vec![Started {
                 resource: "r0".into(),
                 term: 5,
+                host: HOST.into(),
             }],
             ..Memory::default()
         };
@@ -100,6 +103,7 @@ impl Bench {
             failover_window: Duration::from_secs(3600),
             recovery: None,
             hung_io: HungIo::Act,
+            host: HOST.into(),
         };
         change(&mut config);
         // As the configuration has it where nobody says otherwise: by their numbers.

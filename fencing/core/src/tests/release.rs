@@ -312,9 +312,10 @@ fn services_go_down_before_their_replica_is_released() {
     let memory = crate::Memory {
         version: 1,
         holds: vec!["r0".into()],
-        services: vec![crate::TermOf {
+        services: vec![crate::Started {
             resource: "r0".into(),
             term: 5,
+            host: HOST.into(),
         }],
         ..crate::Memory::default()
     };

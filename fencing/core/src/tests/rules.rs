@@ -116,6 +116,7 @@ impl Driver {
                 window: Duration::from_secs(60),
             }),
             hung_io: HungIo::Act,
+            host: "a boot".into(),
         };
         config.resources[R0].has_services = true;
         let now = 100_000;

@@ -1,13 +1,14 @@
 //! R17, R12: who was a client of an earlier time of the role is gone before anybody is promoted, here and there.
 
 use super::bench::*;
-use crate::{Action, Led, Level, Memory, Operator, Order, Role, Services, Serving, TermOf};
+use crate::{Action, Led, Level, Memory, Operator, Order, Role, Services, Serving, Started};
 
 /// A node whose services were started in term 5, as its agent remembers.
 fn remembering(term: Option<u64>) -> Bench {
-    let services = term.map(|term| TermOf {
+    let services = term.map(|term| Started {
         resource: "r0".into(),
         term,
+        host: HOST.into(),
     });
     let memory = Memory {
         version: 1,

@@ -74,6 +74,7 @@ impl Bench {
             failover_window: Duration::from_secs(3600),
             recovery: None,
             hung_io: HungIo::Act,
+            host: "a boot".into(),
         };
         let agent = Agent::new(Time(100_000), config, Memory::default(), 77, 1);
         Self {

@@ -38,6 +38,8 @@ pub struct AgentWorld {
     pub readings: Option<Readings>,
     /// A witness grants the next term, and nobody is fenced.
     pub witness: Option<WitnessWorld>,
+    /// Each node has a watchdog with this timeout, in nanoseconds.
+    pub watchdog: Option<u64>,
 }
 
 /// A witness and the ways to it; times in nanoseconds.
@@ -55,6 +57,20 @@ pub struct WitnessWorld {
     pub restarts: u32,
     /// Times that a node does not reach it for a while.
     pub cuts: u32,
+}
+
+impl WitnessWorld {
+    /// Where nothing goes wrong by itself.
+    pub(crate) const fn calm() -> Self {
+        Self {
+            delay: MS,
+            lost: 0,
+            late: 0,
+            down_until: 0,
+            restarts: 0,
+            cuts: 0,
+        }
+    }
 }
 
 /// A fence device; times in nanoseconds.
@@ -85,6 +101,8 @@ pub struct ServiceTimes {
     pub fail_start: u32,
     /// Of 1000 stops: one that fails.
     pub fail_stop: u32,
+    /// Stops have failed: some are tried again when faults have ended.
+    pub stops_fail: bool,
 }
 
 impl Swarm {
@@ -138,7 +156,8 @@ impl Swarm {
     pub fn draw_with_witness(seed: u64) -> Self {
         let mut swarm = Self::draw_with_agents(seed);
         let mut rng = Rng::new(seed ^ 0x5749_544e_4553);
-        swarm.have_witness(&mut rng);
+        let witness = swarm.draw_witness(&mut rng);
+        swarm.have_witness(witness);
         if let Some(second) = &mut swarm.second {
             (second.arbiter, second.timings) = (swarm.arbiter, swarm.timings);
             second.agents.clone_from(&swarm.agents);
@@ -165,17 +184,21 @@ impl Swarm {
     }
 
     /// A witness takes the place of the fence device.
-    pub(crate) fn have_witness(&mut self, rng: &mut Rng) {
+    pub(crate) fn have_witness(&mut self, witness: WitnessWorld) {
         let Some(world) = &mut self.agents else {
             return;
         };
         self.arbiter = Arbiter::Witness;
+        world.witness = Some(witness);
         // As the configuration's defaults are to the agents' times.
         let dead = world.profile.dead();
         self.timings.ping_interval = dead * 15 / 100;
         self.timings.peer_timeout = dead * 75 / 100;
         self.timings.read_lease = dead * 45 / 100;
         self.timings.request_timeout = self.timings.request_timeout.max(dead * 2);
+    }
+
+    fn draw_witness(&mut self, rng: &mut Rng) -> WitnessWorld {
         let mut some = |share: u32, most: u64| {
             if rng.chance(share) {
                 rng.between(1, most)
@@ -186,15 +209,21 @@ impl Swarm {
         let (lost, late) = (some(500, 300) as u32, some(500, 200) as u32);
         let (restarts, cuts) = (some(300, 3) as u32, some(400, 4) as u32);
         let down_until = some(100, self.duration);
-        world.isolations += some(300, 2) as u32;
-        world.witness = Some(WitnessWorld {
-            delay: rng.pick(&[MS, 5 * MS, 100 * MS]),
+        if let Some(world) = &mut self.agents {
+            world.isolations += some(300, 2) as u32;
+        }
+        let delay = rng.pick(&[MS, 5 * MS, 100 * MS]);
+        if let Some(world) = &mut self.agents {
+            world.watchdog = rng.pick(&[None, Some(10 * SEC), Some(60 * SEC)]);
+        }
+        WitnessWorld {
+            delay,
             lost,
             late,
             down_until,
             restarts,
             cuts,
-        });
+        }
     }
 
     /// Another resource on the same nodes: its first copy may be on either, and its disks and load are its own.
@@ -264,6 +293,7 @@ impl AgentWorld {
                 takes: 50 * MS,
                 fail_start: some(200, 400),
                 fail_stop: some(200, 400),
+                stops_fail: false,
             },
             store_faults: some(200, 600),
             pings: false,
@@ -274,7 +304,9 @@ impl AgentWorld {
             ends: 0,
             readings: None,
             witness: None,
+            watchdog: None,
         };
+        world.services.stops_fail = world.services.fail_stop > 0;
         world.device.dead_for = rng.chance(80).then(|| rng.index(2));
         world.device.shared = rng.chance(200);
         world.services.takes = rng.pick(&[50 * MS, 50 * MS, SEC, 4 * SEC]);
@@ -309,6 +341,7 @@ impl AgentWorld {
                 takes: 50 * MS,
                 fail_start: 0,
                 fail_stop: 0,
+                stops_fail: false,
             },
             store_faults: 0,
             pings: false,
@@ -319,6 +352,7 @@ impl AgentWorld {
             ends: 0,
             readings: None,
             witness: None,
+            watchdog: None,
         }
     }
 

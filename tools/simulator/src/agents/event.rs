@@ -77,6 +77,8 @@ pub(crate) enum AgentEv {
     },
     /// Somebody switches the node off and on again.
     Cycle,
+    /// The watchdog of the node fires.
+    Reset,
     /// A node is to be switched on.
     PowerOn { node: usize },
     /// The disk of a process that was killed answers: now it is gone.

@@ -297,11 +297,8 @@ impl World {
     /// Services of a node that is cut off go down in time, and not at once.
     pub(super) fn may_overlap(&self) -> bool {
         let hear = (0..2).all(|side| self.pairs[&(0, 1)].blocked[side] <= self.now);
-        let fails = self
-            .agents
-            .as_ref()
-            .is_some_and(|agents| agents.world.services.fail_stop > 0);
-        self.has_witness() && (fails || !hear || self.is_isolated(0) || self.is_isolated(1))
+        let fails = || self.may_overstay().is_none();
+        self.has_witness() && (fails() || !hear || self.is_isolated(0) || self.is_isolated(1))
     }
 
     /// Once faults have ended the record names both.

@@ -105,6 +105,12 @@ impl World {
         tell!(self, "{}: its services {words}", name(number));
     }
 
+    /// From now on they stay, whatever is done to stop them.
+    pub(crate) fn services_cannot_be_stopped(&mut self) {
+        let services = &mut self.agents().world.services;
+        (services.fail_stop, services.stops_fail) = (1000, true);
+    }
+
     /// Services that are up end by themselves.
     pub(crate) fn end_services(&mut self, number: usize, all: bool) {
         let index = self.its_index().index();
@@ -152,7 +158,8 @@ impl World {
         } else {
             0
         };
-        let limit = 5 * SEC + takes;
+        let overstay = self.may_overstay();
+        let limit = 5 * SEC + takes + overstay.unwrap_or_default();
         let gone = as_ms(self.agents().world.profile.dead()) * MS + limit + takes;
         let ward = self.ward();
         ward.both_since = both.then(|| ward.both_since.unwrap_or(now));
@@ -190,7 +197,7 @@ impl World {
             && !self.reaches_witness(number)
             && (!self.is_named(number) || self.is_named(1 - number))
             && self.decides(number)
-            && !self.may_stay_up(number)
+            && self.may_overstay().is_some()
             && self.its_ward().sides[number].services.run()
     }
 

@@ -7,7 +7,7 @@ use twindisk_fencing_core::Recovery;
 
 use super::Run;
 use crate::{
-    agents::AgentWorld,
+    agents::{AgentWorld, WitnessWorld},
     run::Outcome,
     script::Script,
     swarm::{MS, SEC, Seed, Swarm},
@@ -21,6 +21,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
         and_the_agent_is_gone,
     ),
     ("services-end-too-often", end_too_often),
+    ("services-stay-and-the-watchdog-ends-them", stay),
 ];
 
 /// The role and the services are on the first node, whose services need so long to go down. Then its disk fails, and the
@@ -47,6 +48,32 @@ fn handed_over(seed: Seed, takes: u64, telling: Telling, between: fn(&mut Script
         status.is_some_and(|status| status.role == Role::Primary && status.export_open)
     });
     script
+}
+
+/// Beside a witness a primary is cut off, and its services can't be stopped. Nobody fences it: its watchdog resets it, once.
+fn stay(seed: Seed, telling: Telling) -> Outcome {
+    let mut swarm = Swarm::calm(seed);
+    let mut agents = AgentWorld::calm();
+    agents.watchdog = Some(10 * SEC);
+    swarm.agents = Some(agents);
+    swarm.have_witness(WitnessWorld::calm());
+    let mut script = Script::new(swarm, telling);
+    script.wait_all_equal();
+    script.wait("the role and the services are on the first node", |world| {
+        let role = world.status_of(0).map(|status| status.role);
+        role == Some(Role::Primary) && world.services_run_on(0)
+    });
+    script.world.services_cannot_be_stopped();
+    let host = script.world.nodes[0].host;
+    let until = script.world.now + 60 * SEC;
+    script.world.isolate(0, until);
+    script.wait("the services run on the other node alone", |world| {
+        world.services_run_on(1) && !world.services_run_on(0)
+    });
+    script.pass(60_000);
+    let resets = script.world.nodes[0].host.0 - host.0;
+    script.expect(resets == 1, "the watchdog resets it once");
+    script.finish()
 }
 
 /// Services that end by themselves are started again, so often; then the role goes to the other node. When that has to give

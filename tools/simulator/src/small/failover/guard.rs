@@ -77,6 +77,7 @@ impl Guard {
             node: number as u8,
             profile: PROFILE,
             hung_io: HungIo::Act,
+            host: "a boot".into(),
             peers: vec![PeerConfig {
                 name: name(peer).into(),
                 node: peer as u8,
