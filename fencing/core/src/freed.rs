@@ -229,13 +229,21 @@ impl Agent {
             && other
                 .waits
                 .is_some_and(|since| self.now.since(since) >= dead);
-        let mute = view.is_none() || state.stands_still(self.now) >= dead;
+        // A process that has come back since is standby, and waits as well.
+        let came_back = |view: &ReplicaView| view.role == Role::Standby && apart;
+        let mute = view.is_none_or(came_back) || state.stands_still(self.now) >= dead;
+        let alone = waits || mute && self.is_silent(resource, OTHER);
+        self.config.resources[resource].arbiter && (alone || self.is_overruled(resource))
+    }
+
+    /// The other node says that it is primary, in a later term.
+    pub(crate) fn is_overruled(&self, resource: ResourceIndex) -> bool {
+        let state = &self.resources[resource];
+        let view = state.view.as_ref();
         let term = view.map_or(state.services_term, |view| view.term);
-        let overruled = self.said(resource, OTHER).is_some_and(|said| {
+        self.said(resource, OTHER).is_some_and(|said| {
             said.role == Role::Primary && said.serving == Serving::Yes && said.term > term
-        });
-        self.config.resources[resource].arbiter
-            && (waits || mute && self.is_silent(resource, OTHER) || overruled)
+        })
     }
 
     /// Whether the services of the other node, which may live and know nothing, have had their time to go down: it is

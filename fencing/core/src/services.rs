@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::{
     Action, Agent, Level, MemberIndex, ReplicaView, ResourceIndex, Role, Services, Time,
+    arbiter::OTHER,
     memory::{Started, started_of},
     mutants::Mutant,
     resource::Resource,
@@ -64,13 +65,14 @@ impl Agent {
     }
 
     fn services_failed(&mut self, resource: ResourceIndex, starting: bool, why: &str) {
+        let has_role = self.has_their_role(resource);
         let state = &mut self.resources[resource];
         state.services = Services::Failed;
         state.services_not_before = self.now.after(SERVICES_RETRY);
         if !starting {
             // What did not come up goes down as soon as it has to.
             state.stop_not_before = state.services_not_before;
-            state.stop_failed = true;
+            state.stop_failed = !has_role;
         }
         let words = if starting {
             "did not come up"
@@ -82,7 +84,7 @@ impl Agent {
             self.report(Level::Alarm, Some(resource), what.into());
         }
         let next = if self.overstays(resource) {
-            "; the role is not this node's any more, so a watchdog, if there is one, is fed no longer and resets this host"
+            "; the role may be another node's: a watchdog, if there is one, is fed no longer and resets this host"
         } else {
             ""
         };
@@ -105,7 +107,9 @@ impl Agent {
         let goes = state.switching.is_some() || state.yielded.is_some();
         // What an order has made of the replica has to be seen first.
         let seen = state.view.as_ref().filter(|_| state.known);
-        let open = |view: &&ReplicaView| view.role == Role::Primary && view.open;
+        // Beside a witness nothing begins on a node that may be cut off.
+        let waits = |view: &ReplicaView| self.config.resources[resource].arbiter && view.suspended;
+        let open = |view: &&ReplicaView| view.role == Role::Primary && view.open && !waits(view);
         let term = seen.filter(open).map(|view| {
             let led = view.led.map_or(view.term, |led| led.term);
             led.max(1)
@@ -127,8 +131,9 @@ impl Agent {
         };
         match next {
             Some(Some(term)) => {
-                self.resources[resource].held_up = None;
-                self.resources[resource].services = Services::Starting;
+                let state = &mut self.resources[resource];
+                (state.held_up, state.stop_failed) = (None, false);
+                state.services = Services::Starting;
                 self.belong(resource, Some(term));
                 self.act(Action::StartServices { resource, term });
             }
@@ -149,17 +154,29 @@ impl Agent {
         self.holds(resource) && ours && !self.is_cut_off(resource)
     }
 
-    /// Services of this node have to be gone, since another one may have the role, and did not go down. Where nobody fences
-    /// this node, beside a witness, nothing but its watchdog ends them (R10). Those of before the last boot are gone, whatever
-    /// their stop says: a reset would help nobody.
+    /// Services of this node have to be gone, since another one may have the role, and did not go down. Beside a witness nobody
+    /// fences this node: nothing but its watchdog ends them (R10). Those of before the last boot are gone, whatever their stop
+    /// says: a reset would help nobody.
     pub(crate) fn overstays(&self, resource: ResourceIndex) -> bool {
-        let decides = !self.memory.maintenance && !self.leaving;
-        let name = &self.config.resources[resource].name;
-        let started = started_of(&self.memory.services, name);
-        let may_run = started.is_some_and(|one| one.host == self.config.host);
-        let failed = self.resources[resource].stop_failed && may_run;
-        let stays = failed && decides && !self.has_their_role(resource);
-        stays && !self.mutant(Mutant::FeedWhileServicesStay)
+        let state = &self.resources[resource];
+        if !state.stop_failed || !self.config.resources[resource].arbiter {
+            return false;
+        }
+        let host = &self.config.host;
+        let started = started_of(&self.memory.services, &self.config.resources[resource].name);
+        let may_run = started.is_some_and(|one| one.host == *host) && !host.is_empty();
+        let decides = !self.memory.maintenance && !self.leaving && !self.in_conflict(resource);
+        let view = state.view.as_ref();
+        let is_primary = view.is_some_and(|view| view.role == Role::Primary);
+        let cut_off = self.is_cut_off(resource);
+        // Who lacks what this node has acknowledged can't have the role.
+        let safe = state.members[OTHER].is_out && !self.is_overruled(resource);
+        let gone = if is_primary {
+            cut_off
+        } else {
+            !self.has_their_role(resource)
+        };
+        may_run && decides && gone && !safe && !self.mutant(Mutant::FeedWhileServicesStay)
     }
 
     /// Remembers which term the services of this node belong to; `None`: they are down.

@@ -12,6 +12,7 @@ mod judge;
 mod memory;
 mod no_space;
 mod operator;
+mod overstay;
 mod pair;
 mod promoted;
 mod race;

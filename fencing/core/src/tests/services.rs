@@ -1,7 +1,7 @@
 //! Services follow the primary role.
 
 use super::bench::*;
-use crate::{Action, Config, Level, Memory, Operator, Role, Services, Started};
+use crate::{Action, Level, Operator, Role, Services};
 
 fn bench() -> Bench {
     Bench::serving(|_| ())
@@ -121,63 +121,6 @@ fn those_that_do_not_go_down_are_an_alarm_and_tried_again() {
     assert!(bench.was_told(Level::Alarm, "its services did not go down: busy"));
     bench.live(10_000);
     assert_eq!(bench.acts(), [Action::StopServices(R0)]);
-}
-
-#[test]
-fn a_watchdog_is_left_to_fire_while_services_stay_that_have_to_be_gone() {
-    let mut bench = serving();
-    bench.view(standby());
-    bench.acts();
-    assert!(bench.agent.is_well(), "they have their time");
-    bench.services(Err("busy"));
-    assert!(bench.was_told(Level::Alarm, "is fed no longer and resets this host"));
-    assert!(!bench.agent.is_well());
-    bench.live(10_000);
-    bench.acts();
-    assert!(!bench.agent.is_well(), "while it is tried again");
-    bench.services(Ok(()));
-    assert!(bench.agent.is_well());
-}
-
-#[test]
-fn a_watchdog_is_fed_where_services_that_do_not_go_down_may_stay() {
-    let mut bench = serving();
-    bench.said.resources[0].ready = true;
-    bench.said.resources[0].services = Services::Down;
-    bench.live(INTERVAL);
-    bench.ask(switchover(R0)).expect("possible");
-    assert_eq!(bench.acts(), [Action::StopServices(R0)]);
-    bench.services(Err("busy"));
-    assert!(bench.agent.is_well(), "it is primary still");
-
-    let mut bench = serving();
-    bench.view(standby());
-    bench.acts();
-    bench.services(Err("busy"));
-    bench.ask(Operator::Maintenance(true)).expect("possible");
-    assert!(bench.agent.is_well(), "a person looks after them");
-}
-
-/// A stop that fails for ever would reset its host for ever.
-#[test]
-fn a_watchdog_is_fed_when_nothing_can_run_since_the_host_has_booted() {
-    for (host, resets) in [(HOST, true), ("an earlier boot", false)] {
-        let services = vec![Started {
-            resource: "r0".into(),
-            term: 5,
-            host: host.into(),
-        }];
-        let memory = Memory {
-            services,
-            ..Memory::default()
-        };
-        let serve = |config: &mut Config| config.resources[R0].has_services = true;
-        let mut bench = Bench::remembering(memory, serve);
-        bench.view(standby());
-        assert_eq!(state(&bench), Services::Stopping);
-        bench.services(Err("no such unit"));
-        assert_eq!(bench.agent.is_well(), !resets, "{host}");
-    }
 }
 
 #[test]

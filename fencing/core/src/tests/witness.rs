@@ -3,7 +3,7 @@
 use super::bench::*;
 use crate::{Action, Role, Services};
 
-fn witnessed() -> Bench {
+pub(super) fn witnessed() -> Bench {
     let mut bench = Bench::with(|config| {
         config.resources[R0].arbiter = true;
         config.resources[R0].has_services = true;
@@ -13,7 +13,7 @@ fn witnessed() -> Bench {
 }
 
 /// A primary whose services are up.
-fn serving() -> Bench {
+pub(super) fn serving() -> Bench {
     let mut bench = witnessed();
     bench.services(Ok(()));
     bench.view(primary());
@@ -52,6 +52,35 @@ fn a_primary_with_neither_standby_nor_witness_takes_its_services_down() {
         waited += TICK;
     }
     assert_eq!(waited, DEAD);
+}
+
+/// Its process was started anew meanwhile: that it is no primary any more says nothing of the other node.
+#[test]
+fn one_that_comes_back_as_a_standby_and_meets_nobody_takes_its_services_down() {
+    let mut bench = serving();
+    let end = bench.now + 3 * DEAD;
+    let back = ReplicaView {
+        run: 2,
+        led: primary().led,
+        ..orphan()
+    };
+    while bench.now < end {
+        bench.view(back.clone());
+        bench.pass(TICK);
+    }
+    assert!(bench.acts().contains(&Action::StopServices(R0)));
+}
+
+/// An agent that was started anew does not know how long it has been cut off.
+#[test]
+fn nothing_is_started_on_a_primary_that_waits() {
+    let mut bench = witnessed();
+    bench.services(Ok(()));
+    bench.view(frozen());
+    bench.live(INTERVAL);
+    assert!(!bench.acts().contains(&start(5)));
+    bench.view(primary());
+    assert!(bench.acts().contains(&start(5)));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Services: a third party that must never run twice. They start and stop slowly, fail to, and are left over.
 
-use twindisk_core::{ConnectionState, PeerStatus};
+use twindisk_core::{ConnectionState, PeerStatus, Role};
 use twindisk_fencing_core::{Services as State, as_ms};
 
 use super::{AgentEv, orders::Deed};
@@ -190,7 +190,8 @@ impl World {
     fn is_cut_off(&self, number: usize) -> bool {
         let lacks = self.nodes[number].status(self.now).is_some_and(|status| {
             let apart = |peer: &PeerStatus| peer.connection == ConnectionState::Connecting;
-            status.suspended.is_some() && status.peers.iter().all(apart)
+            let waits = status.suspended.is_some() || status.role == Role::Standby;
+            waits && status.peers.iter().all(apart)
         });
         self.has_witness()
             && lacks
