@@ -9,8 +9,8 @@ pub const MAX_HELD_REQUESTS: usize = 4096;
 /// Mutations in flight or waiting at one replica. A driver stops reading from clients long before, for want of buffers.
 pub const MAX_MUTATIONS: usize = 8192;
 
-/// Sequence numbers from the oldest mutation in flight to the newest: clients wait beyond that. Only a write that waits for
-/// space is ever overtaken by so many, for hours; what is remembered of them takes 16 MiB.
+/// Mutations from the oldest in flight to the newest: clients wait beyond that. Only a write that waits for space is ever
+/// overtaken by so many, for hours; what is remembered of them takes 24 MiB.
 pub const MAX_WINDOW: usize = 1 << 20;
 
 /// Ranges sent to a peer and not yet known to be stable there; a flush is asked for at half of it, 512 MiB of the

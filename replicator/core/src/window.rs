@@ -1,4 +1,5 @@
-//! From sequence numbers to mutations in flight. The numbers in flight lie close together, so a ring does.
+//! From sequence numbers to mutations in flight. The numbers in flight mostly lie close together, so that a number says where
+//! its mutation stands; where a peer's numbers have left a gap, it is looked for.
 
 use std::collections::VecDeque;
 
@@ -9,21 +10,16 @@ use crate::limits::MAX_WINDOW;
 /// The mutations in flight by sequence number.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Window {
-    /// Of the first entry.
-    first: u64,
-    entries: VecDeque<Option<usize>>,
+    /// In order of their numbers; the first one is in flight.
+    entries: VecDeque<(Seq, Option<usize>)>,
 }
 
 impl Window {
     /// Adds a mutation with a number above all others.
     pub(crate) fn push(&mut self, seq: Seq, mutation: usize) {
-        if self.entries.is_empty() {
-            self.first = seq.0;
-        }
-        let at = usize::try_from(seq.0 - self.first).expect("numbers in flight lie close together");
-        assert!(at >= self.entries.len(), "sequence numbers grow");
-        self.entries.resize(at, None);
-        self.entries.push_back(Some(mutation));
+        let last = self.entries.back();
+        assert!(last.is_none_or(|(last, _)| *last < seq), "numbers grow");
+        self.entries.push_back((seq, Some(mutation)));
     }
 
     /// Whether no more may be added before the oldest one is done.
@@ -33,26 +29,37 @@ impl Window {
 
     /// The mutation `seq`, if it is in flight.
     pub(crate) fn get(&self, seq: Seq) -> Option<usize> {
-        let at = seq.0.checked_sub(self.first)?;
-        self.entries
-            .get(usize::try_from(at).ok()?)
-            .copied()
-            .flatten()
+        self.entries.get(self.place_of(seq)?)?.1
     }
 
     /// The mutation `seq` is done.
     pub(crate) fn remove(&mut self, seq: Seq) {
-        let at = usize::try_from(seq.0 - self.first).expect("it was in flight");
-        assert!(self.entries[at].take().is_some(), "a mutation ends once");
-        while let Some(None) = self.entries.front() {
+        let at = self.place_of(seq).expect("it was in flight");
+        assert!(self.entries[at].1.take().is_some(), "a mutation ends once");
+        while let Some((_, None)) = self.entries.front() {
             self.entries.pop_front();
-            self.first += 1;
         }
     }
 
     /// The mutations in flight, oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        self.entries.iter().flatten().copied()
+        self.entries.iter().filter_map(|(_, mutation)| *mutation)
+    }
+
+    /// Without gaps it stands as far from the first one as its number is.
+    fn place_of(&self, seq: Seq) -> Option<usize> {
+        let ahead = seq.0.checked_sub(self.entries.front()?.0.0)?;
+        let near = usize::try_from(ahead).ok();
+        let near = near.filter(|at| {
+            self.entries
+                .get(*at)
+                .is_some_and(|(other, _)| *other == seq)
+        });
+        near.or_else(|| {
+            self.entries
+                .binary_search_by_key(&seq, |(seq, _)| *seq)
+                .ok()
+        })
     }
 }
 
@@ -94,13 +101,27 @@ mod tests {
     #[test]
     fn is_full_while_the_oldest_is_too_far_behind() {
         let mut window = Window::default();
-        window.push(Seq(1), 10);
-        window.push(Seq(MAX_WINDOW as u64 - 1), 20);
+        (1..MAX_WINDOW).for_each(|seq| window.push(Seq(seq as u64), seq));
+        (2..MAX_WINDOW).for_each(|seq| window.remove(Seq(seq as u64)));
         assert!(!window.is_full());
         window.push(Seq(MAX_WINDOW as u64), 30);
         assert!(window.is_full());
         window.remove(Seq(1));
         assert!(!window.is_full());
+    }
+
+    #[test]
+    fn a_gap_in_the_numbers_costs_nothing() {
+        let mut window = Window::default();
+        let far = [1, 2, 1 << 48, (1 << 48) + 1, u64::MAX];
+        (far.iter().enumerate()).for_each(|(at, seq)| window.push(Seq(*seq), at));
+        assert!(!window.is_full());
+        for (at, seq) in far.iter().enumerate() {
+            assert_eq!(window.get(Seq(*seq)), Some(at));
+            assert_eq!(window.get(Seq(seq ^ 1 << 20)), None);
+            window.remove(Seq(*seq));
+        }
+        assert_eq!(window.iter().count(), 0);
     }
 
     #[test]
