@@ -10,8 +10,8 @@ use twindisk_format::{
 };
 
 use crate::{
-    Cause, Mark, Report, Role, compare::forget_unconfirmed, limits::MAX_TERM_JUMP, mark::No,
-    membership::Kind, mutants::Mutant, peer::Phase, replica::Replica,
+    Cause, Mark, Report, Role, compare::forget_unconfirmed, mark::No, membership::Kind,
+    mutants::Mutant, peer::Phase, replica::Replica,
 };
 
 impl Replica {
@@ -75,55 +75,6 @@ impl Replica {
             // A membership brings its term with everything that belongs to it.
             self.store.change(|superblock| superblock.term = term);
         }
-    }
-
-    /// Why a term that a peer names can't be one: so many changes of roles there never were.
-    pub(crate) fn impossible_term(&self, term: Term) -> Option<String> {
-        let mine = self.store.get().term;
-        let jump = term.0.checked_sub(mine.0)?;
-        (jump > MAX_TERM_JUMP && !self.mutant(Mutant::AnyTermGoes)).then(|| {
-            format!(
-                "it speaks of term {term}, this node is in term {mine}: that many there never were"
-            )
-        })
-    }
-
-    /// The terms that a message names beside the one that it was sent in.
-    pub(crate) fn impossible_terms(&self, message: &ControlMessage) -> Option<String> {
-        let (term, lineage) = match message {
-            ControlMessage::State(state) => (None, Some(&state.lineage)),
-            ControlMessage::Membership(membership) => {
-                (Some(membership.term), Some(&membership.lineage))
-            }
-            ControlMessage::TermRequest { term, lineage, .. } => (Some(*term), Some(lineage)),
-            ControlMessage::TermGranted { term, .. } | ControlMessage::TermRefused { term, .. } => {
-                (Some(*term), None)
-            }
-            ControlMessage::Ready { .. }
-            | ControlMessage::BeginResync { .. }
-            | ControlMessage::ResyncBegun
-            | ControlMessage::MembershipStored { .. }
-            | ControlMessage::SwitchoverRequest
-            | ControlMessage::TakeOver
-            | ControlMessage::Refused { .. }
-            | ControlMessage::Released
-            | ControlMessage::ReleaseStored
-            | ControlMessage::DiskFailed { .. }
-            | ControlMessage::Resize { .. }
-            | ControlMessage::Resized { .. }
-            | ControlMessage::Discard
-            | ControlMessage::Goodbye { .. }
-            | ControlMessage::Moment { .. }
-            | ControlMessage::Seen { .. } => (None, None),
-        };
-        let generations = lineage
-            .into_iter()
-            .flat_map(|lineage| lineage.generations());
-        let highest = generations
-            .map(|generation| generation.term)
-            .chain(term)
-            .max()?;
-        self.impossible_term(highest)
     }
 
     /// Whether what a peer says may change anything here: one that is not related only says what it is.

@@ -36,6 +36,8 @@ impl Replica {
                 self.peer_mut(slot).said = Some(state);
                 if demoted {
                     self.peer_demoted(slot);
+                    let gave_up = (was == Some(slot)).then_some(term);
+                    self.peer_mut(slot).gave_up = gave_up;
                 }
                 if was == Some(slot) && self.follows().is_none() {
                     // The primary's word held the others back.
@@ -65,7 +67,13 @@ impl Replica {
             ControlMessage::TermRefused { term, why } => self.term_refused(slot, term, &why),
             ControlMessage::SwitchoverRequest => self.switchover_requested(slot),
             ControlMessage::TakeOver if stale => {}
-            ControlMessage::TakeOver => self.take_over(slot),
+            ControlMessage::TakeOver if self.peer(slot).gave_up == Some(term) => {
+                self.take_over(slot);
+            }
+            ControlMessage::TakeOver => {
+                let why = "it wants to hand a role over that it did not have";
+                self.drop_link(slot, Mark::TakeOverUnasked, why);
+            }
             ControlMessage::Refused { why } => self.peer_refused(slot, &why),
             ControlMessage::Released => self.peer_released(slot, "it has left in good order"),
             ControlMessage::ReleaseStored => self.release_stored(slot),

@@ -17,6 +17,7 @@ mod backoff;
 mod binding;
 mod bitmap;
 mod bitmap_store;
+mod breach;
 mod client;
 mod command;
 mod compare;

@@ -35,6 +35,24 @@ pub const UNDECIDED_REQUEST_TIMEOUTS: u32 = 8;
 /// can never be passed again must not be stored.
 pub const MAX_TERM_JUMP: u64 = 1 << 32;
 
+/// In-sync sets that a peer may be ahead by: as with terms, every change of them takes seconds.
+pub const MAX_EPOCH_JUMP: u64 = 1 << 32;
+
+/// Writes and flushes that a peer may be ahead by: a million a second for eight years. Numbers are not stored and begin
+/// anew with a process, so that whoever joins an old primary has a long way to go at once.
+pub const MAX_SEQ_JUMP: u64 = 1 << 48;
+
+/// Writes, flushes, or reads of one peer that may wait here: twice what a primary has under way in all, since a resync
+/// comes on top. More is a broken peer, and would cost memory without end where no buffer is asked for.
+pub const MAX_UNANSWERED: usize = 2 * MAX_MUTATIONS;
+
+/// Comparisons of one peer that may wait here, of 4 KiB of hashes each: far more than the buffers of its resync.
+pub const MAX_COMPARES: usize = 4096;
+
+/// Sizes that one peer may ask for at the same time: a resize asks for room, then for it to be stored, and then perhaps
+/// for the former size.
+pub const MAX_RESIZES: usize = 4;
+
 /// While writes come, a superblock is written once in such a time, so that its count tells how old a replica is. A replica
 /// that was rolled back by less may not be noticed; five writes of 4 KiB a second cost little.
 pub const MOMENT_INTERVAL: Duration = Duration::from_millis(200);

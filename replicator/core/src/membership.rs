@@ -383,8 +383,8 @@ impl Replica {
         if let Some(change) = &mut self.change
             && change.id == id
             && counts
+            && change.awaiting.remove(slot)
         {
-            change.awaiting.remove(slot);
             self.peer_mut(slot).confirmed = Some(term);
             // It has data by now.
             self.peer_mut(slot).authority = true;

@@ -35,6 +35,8 @@ pub(crate) struct Peer {
     pub(crate) told: Option<PeerState>,
     /// On this connection it has shown that the two are related, and has data: what it says of terms counts.
     pub(crate) authority: bool,
+    /// It was followed from here on this connection, as primary, and gave the role up in this term: it may hand it over.
+    pub(crate) gave_up: Option<Term>,
     /// Nothing comes of the comparison before this node has written what it had received.
     pub(crate) waits_for_writes: bool,
     /// It has begun a resync to a device of so many blocks, which waits until there is space here.
@@ -195,8 +197,8 @@ pub(crate) struct Received {
     pub(crate) stable: Seq,
     /// Received, and not known to be stable on every in-sync replica: what other standbys may lack.
     pub(crate) recent: VecDeque<(Seq, BlockRange)>,
-    /// The device is about to grow to this size: zeros are taken up to there.
-    pub(crate) growing_to: u64,
+    /// The device is about to grow from one size to another: zeros are taken up to there.
+    pub(crate) growing: Option<(u64, u64)>,
     /// How far third ones had come that are equal to it, for when this node is so, too.
     pub(crate) told: Vec<(NodeId, Seen)>,
     /// Ranges that resync made equal; their bits are cleared here once they are stable here.

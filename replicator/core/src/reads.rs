@@ -13,7 +13,7 @@ use twindisk_format::{
 
 use crate::{
     Action, Arbiter, BufId, ClientRequest, ConnectionId, DiskError, DiskIo, Failure, Fill, LinkId,
-    Report, Time,
+    Mark, Report, Time,
     locks::LockId,
     mutants::Mutant,
     peer::Phase,
@@ -203,7 +203,7 @@ impl Replica {
             // What a disk that has failed meanwhile holds is not to be trusted: it may never have become stable.
             Ok(()) if !self.disk_attached() => self.ask_elsewhere(index),
             Ok(()) if self.shows_what_may_go(index) => {
-                self.marks.mark(crate::Mark::ReadBehindWrite);
+                self.marks.mark(Mark::ReadBehindWrite);
                 self.reads_behind.push_back(index);
             }
             Ok(()) => self.finish_read(index, true),
@@ -262,7 +262,7 @@ impl Replica {
     fn read_elsewhere(&mut self, index: usize) {
         let read = &self.reads[index];
         if self.would_show_too_much(read) {
-            self.marks.mark(crate::Mark::ReadBehindWrite);
+            self.marks.mark(Mark::ReadBehindWrite);
             return self.reads_behind.push_back(index);
         }
         let tried = read.tried;
@@ -302,22 +302,30 @@ impl Replica {
         }
     }
 
-    /// A peer has answered one of our reads.
-    pub(crate) fn read_replied(&mut self, slot: Slot, tag: u64, buf: Option<BufId>) {
+    /// The blocks that a peer was asked for, and has not answered yet.
+    fn asked_to_read(&self, slot: Slot, tag: u64) -> Option<BlockRange> {
         if tag & REPAIR_TAG != 0 {
-            return self.repair_replied((tag & !REPAIR_TAG) as usize, slot, buf);
+            return self.asked_to_repair(slot, (tag & !REPAIR_TAG) as usize);
         }
-        let index = tag as usize;
-        let expected = self
-            .reads
-            .get(index)
-            .is_some_and(|read| read.asked == Some(slot));
-        if !expected {
+        let read = self.reads.get(tag as usize)?;
+        (read.asked == Some(slot)).then_some(read.range)
+    }
+
+    /// A peer has answered one of our reads.
+    pub(crate) fn read_replied(&mut self, slot: Slot, tag: u64, got: Option<(BlockRange, BufId)>) {
+        let buf = got.map(|(_, buf)| buf);
+        let wanted = self.asked_to_read(slot, tag);
+        if wanted.is_none_or(|wanted| got.is_some_and(|(range, _)| range != wanted)) {
             if let Some(buf) = buf {
                 self.act(Action::Release { buf });
             }
-            return;
+            let why = "it answered a read with blocks that it was not asked for";
+            return self.drop_link(slot, Mark::AnsweredUnasked, why);
         }
+        if tag & REPAIR_TAG != 0 {
+            return self.repair_replied((tag & !REPAIR_TAG) as usize, buf);
+        }
+        let index = tag as usize;
         self.reads[index].asked = None;
         let Some(from) = buf else {
             return self.read_elsewhere(index);

@@ -15,7 +15,7 @@ use twindisk_format::{
 
 use crate::{
     Action, BufId, ClientRequest, CommandId, Config, DiskDone, DiskIo, DiskState, Event,
-    ExportState, Latency, LinkId, Mark, OpId, PeerLatency, Report, Role, Time,
+    ExportState, Latency, LinkId, OpId, PeerLatency, Report, Role, Time,
     activity::ActivityLog,
     backoff::Backoff,
     bitmap::Bitmap,
@@ -307,6 +307,7 @@ impl Replica {
                 seen_when_lost: None,
                 went_back: false,
                 authority: false,
+                gave_up: None,
                 waits_for_writes: false,
                 begin_held: None,
                 said: None,
@@ -538,12 +539,8 @@ impl Replica {
         let now = self.now;
         let peer = &mut self.peers[slot.index()];
         peer.heard = now;
-        let impossible = match &envelope.frame {
-            Frame::Control(message) => self.impossible_terms(message),
-            _ => None,
-        };
-        if let Some(why) = self.impossible_term(envelope.term).or(impossible) {
-            self.drop_link(slot, Mark::TermJump, why);
+        if let Err((mark, why)) = self.breach(slot, &envelope) {
+            self.drop_link(slot, mark, why);
             return self.release_payload(payload);
         }
         if self.peer(slot).authority {
@@ -584,9 +581,9 @@ impl Replica {
             }
             Frame::Stable { seq } => self.peer_stable(slot, seq),
             Frame::Read { tag, range } => self.serve_read(slot, tag, range),
-            Frame::ReadReply { tag, .. } => {
+            Frame::ReadReply { tag, range } => {
                 let buf = payload.expect("the driver hands the payload over");
-                self.read_replied(slot, tag, Some(buf));
+                self.read_replied(slot, tag, Some((range, buf)));
             }
             Frame::ReadFailed { tag } => self.read_replied(slot, tag, None),
             Frame::Hash { tag, range, hashes } => self.compare(slot, tag, range, hashes),

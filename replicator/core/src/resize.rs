@@ -153,6 +153,12 @@ impl Replica {
         self.act(Action::ProbeCapacity { op });
     }
 
+    /// Sizes that a peer has asked for, and has no answer to.
+    pub(crate) fn resizes_for(&self, slot: Slot) -> usize {
+        let resizes = self.peer_resizes.iter();
+        resizes.filter(|resize| resize.slot == slot).count()
+    }
+
     fn answer_peer_resize(&mut self, asked: PeerResize) {
         let PeerResize {
             slot,
@@ -172,14 +178,23 @@ impl Replica {
             let why = format!("there is room for {} blocks here", self.capacity_blocks);
             return self.send(slot, Frame::Control(ControlMessage::Refused { why }));
         }
-        if self.role == Role::Primary || self.peer(slot).phase != Phase::Established {
+        if self.follows() != Some(slot) {
             self.marks.mark(Mark::ResizeUnfollowed);
             let why = "this node does not follow".to_owned();
             return self.send(slot, Frame::Control(ControlMessage::Refused { why }));
         }
-        if !store {
-            self.peer_mut(slot).received.growing_to = size_blocks;
+        let size = self.size_blocks();
+        let growing = &mut self.peer_mut(slot).received.growing;
+        if !store && size_blocks >= size {
+            *growing = Some((size, size_blocks));
             return self.send_resized(slot, link, size_blocks);
+        }
+        // Zeros lie in what was asked for; and what is stored may be taken back.
+        if growing.is_none_or(|(from, to)| ![from, to].contains(&size_blocks)) {
+            let why = format!(
+                "it wants a device of {size_blocks} blocks, which it has not asked room for"
+            );
+            return self.drop_link(slot, Mark::ResizeUnasked, why);
         }
         self.adopt_size(size_blocks);
         self.store.then(Then::Resized {

@@ -118,12 +118,18 @@ impl Replica {
         } else if seq <= peer.received.newest {
             let why = format!("its write {seq} came after {}", peer.received.newest);
             Err((Mark::MutationOrder, why))
-        } else if !self.within(range, self.size_blocks().max(peer.received.growing_to)) {
+        } else if !self.within(range, self.grown_size(slot)) {
             let why = format!("its write of blocks {range} lies beyond the device");
             Err((Mark::MutationBeyond, why))
         } else {
             Ok(())
         }
+    }
+
+    /// How large the device is, or is about to become by the word of its primary.
+    fn grown_size(&self, slot: Slot) -> u64 {
+        let growing = self.peer(slot).received.growing;
+        growing.map_or(0, |(_, to)| to).max(self.size_blocks())
     }
 
     /// Nothing had to be resynced: writes may come before the in-sync set with this node in it does.

@@ -310,6 +310,10 @@ impl Replica {
         let Some(range) = self.step(slot, step).map(|step| step.range) else {
             return;
         };
+        if (range.blocks as usize..BlockMask::BLOCKS).any(|at| mask.contains(at)) {
+            let why = format!("it compared blocks {range}, and more of them differ than there are");
+            return self.drop_link(slot, Mark::ComparedUnasked, why);
+        }
         let purpose = self.peer(slot).sweep.as_ref().map(|sweep| sweep.purpose);
         match purpose {
             Some(Purpose::Resync { .. }) => self.note_equal(slot, range, mask),
@@ -640,6 +644,12 @@ impl Replica {
             repaired_blocks: sweep.repaired_blocks,
             complete: sweep.done_blocks == sweep.total_blocks,
         });
+    }
+
+    /// Comparisons of a peer that wait here.
+    pub(crate) fn compares_for(&self, slot: Slot) -> usize {
+        let compares = self.compares.iter();
+        compares.filter(|(_, compare)| compare.slot == slot).count()
     }
 
     /// A peer wants its blocks compared with ours.

@@ -131,6 +131,9 @@ pub const BITS_WORDS: usize = 512;
 pub struct BlockMask(pub [u64; 4]);
 
 impl BlockMask {
+    /// So many blocks it can speak of.
+    pub const BLOCKS: usize = 256;
+
     /// Marks block `index` of the range.
     pub const fn set(&mut self, index: usize) {
         self.0[index / 64] |= 1 << (index % 64);

@@ -111,6 +111,19 @@ impl Lineage {
         self.0.pop();
     }
 
+    /// Whether it can have come about beside `other`: its terms grow, and what both know is the same generation.
+    #[must_use]
+    pub fn is_sound(&self, other: &Self) -> bool {
+        let (ancestors, generations) = self.ancestors_and_generations();
+        let named = ancestors.iter().all(|one| one.term == Term(0));
+        let in_order = generations.is_sorted_by(|one, next| one.term < next.term);
+        let known = |one: &Generation| {
+            let mut others = other.0.iter().filter(|other| other.id == one.id);
+            others.all(|other| other == one || other.term == Term(0) || one.term == Term(0))
+        };
+        named && in_order && self.0.iter().all(known)
+    }
+
     /// How `self` stands to `other`. Symmetric: swapping the two swaps `Behind` and `Ahead` and nothing else.
     #[must_use]
     pub fn relation(&self, other: &Self) -> Relation {

@@ -200,8 +200,7 @@ impl Replica {
         else {
             return;
         };
-        if *term == granted {
-            waiting.remove(slot);
+        if *term == granted && waiting.remove(slot) {
             if peer_released {
                 released.insert(slot);
             }
@@ -213,11 +212,9 @@ impl Replica {
 
     /// A peer has refused it.
     pub(crate) fn term_refused(&mut self, slot: Slot, term: Term, why: &str) {
-        if self
-            .job
-            .as_ref()
-            .is_some_and(|job| matches!(job.step, Step::Asking { .. }))
-        {
+        if self.job.as_ref().is_some_and(
+            |job| matches!(&job.step, Step::Asking { waiting, .. } if waiting.contains(slot)),
+        ) {
             let name = &self.peer(slot).name;
             self.finish_job(Err(No {
                 cause: Cause::TermRefused,

@@ -11,6 +11,7 @@ use twindisk_format::{
 
 use crate::{
     DiskState, LinkId, Mark, Role,
+    membership::Kind,
     mutants::Mutant,
     peer::{FollowStep, Phase},
     replica::{Replica, Then},
@@ -66,6 +67,12 @@ impl Replica {
         }
     }
 
+    /// The term in which this node is primary is being stored.
+    fn is_promoting(&self) -> bool {
+        let change = self.change.as_ref();
+        change.is_some_and(|change| change.kind == Kind::Promote)
+    }
+
     fn may_follow(&self, slot: Slot, membership: &Membership) -> Result<(), (Mark, String)> {
         let mine = self.store.get();
         let follows = match &self.peer(slot).phase {
@@ -104,7 +111,7 @@ impl Replica {
                 membership.epoch, mine.epoch
             );
             Err((Mark::MembershipEpoch, why))
-        } else if self.role == Role::Primary || !follows {
+        } else if self.role == Role::Primary || self.is_promoting() || !follows {
             let why = "it sent an in-sync set although this node does not follow it";
             Err((Mark::MembershipUnfollowed, why.into()))
         } else if !matches!(relation, Relation::Same | Relation::Behind) {

@@ -11,6 +11,10 @@ impl Replica {
         let Some(index) = self.window.get(seq) else {
             return;
         };
+        // R1: an answer over this connection, to what was sent over it.
+        if !self.mutations[index].outstanding.contains(slot) {
+            return;
+        }
         self.saw_peer(slot, index, written);
         if written || self.is_received_enough(slot, index) {
             self.mutations[index].waiting.remove(slot);

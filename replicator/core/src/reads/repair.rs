@@ -18,6 +18,7 @@ pub(crate) struct Repair {
     range: BlockRange,
     lock: Option<LockId>,
     from: Slot,
+    asked: bool,
     buf: Option<BufId>,
 }
 
@@ -43,6 +44,7 @@ impl Replica {
             range,
             lock: None,
             from,
+            asked: false,
             buf: None,
         });
         let lock = self.locks.acquire(range, LockOwner::Repair(index));
@@ -55,6 +57,7 @@ impl Replica {
         if self.peer(from).phase != Phase::Established || !self.disk_attached() {
             return self.end_repair(index);
         }
+        self.repairs[index].asked = true;
         self.send(
             from,
             Frame::Read {
@@ -64,13 +67,16 @@ impl Replica {
         );
     }
 
-    pub(super) fn repair_replied(&mut self, index: usize, slot: Slot, buf: Option<BufId>) {
-        let expected = self
-            .repairs
-            .get(index)
-            .is_some_and(|repair| repair.from == slot && repair.buf.is_none());
+    /// What is to come for a repair from this peer.
+    pub(super) fn asked_to_repair(&self, slot: Slot, index: usize) -> Option<BlockRange> {
+        let repair = self.repairs.get(index)?;
+        (repair.from == slot && repair.asked && repair.buf.is_none()).then_some(repair.range)
+    }
+
+    /// The blocks that were asked for have come, or can't be had.
+    pub(super) fn repair_replied(&mut self, index: usize, buf: Option<BufId>) {
         match buf {
-            Some(buf) if expected && self.disk_attached() => {
+            Some(buf) if self.disk_attached() => {
                 let range = self.repairs[index].range;
                 self.repairs[index].buf = Some(buf);
                 self.disk(
@@ -85,12 +91,9 @@ impl Replica {
             }
             Some(buf) => {
                 self.act(Action::Release { buf });
-                if expected {
-                    self.end_repair(index);
-                }
+                self.end_repair(index);
             }
-            None if expected => self.end_repair(index),
-            None => {}
+            None => self.end_repair(index),
         }
     }
 

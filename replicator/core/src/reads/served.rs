@@ -8,10 +8,20 @@ use twindisk_format::{
 use super::ServedRead;
 use crate::{
     BufId, DiskError, DiskIo,
+    limits::MAX_UNANSWERED,
     replica::{LockOwner, Op, Replica},
 };
 
 impl Replica {
+    /// Reads of a peer that wait here.
+    pub(crate) fn reads_served_for(&self, slot: Slot) -> usize {
+        if self.served_reads.len() < MAX_UNANSWERED {
+            return self.served_reads.len(); // Not counted for each read.
+        }
+        let served = self.served_reads.iter();
+        served.filter(|(_, served)| served.slot == slot).count()
+    }
+
     /// A peer wants blocks of ours. It gets in line behind the writes that it sent before.
     pub(crate) fn serve_read(&mut self, slot: Slot, tag: u64, range: BlockRange) {
         let Some(link) = self.peer(slot).link else {

@@ -5,6 +5,38 @@ use proptest::{prelude::*, sample::Index};
 use super::*;
 use crate::arbitrary::lineages;
 
+#[test]
+fn generations_that_can_not_have_followed_each_other() {
+    let one = |term, id, node| Generation {
+        term: Term(term),
+        id: GenerationId(id),
+        node: NodeId(node),
+    };
+    let mine = Lineage::new(vec![one(1, 10, 0), one(4, 40, 1)]);
+    let sound = |generations: &[Generation]| Lineage(generations.to_vec()).is_sound(&mine);
+    assert!(sound(&[]) && mine.is_sound(&mine));
+    assert!(sound(&[one(1, 10, 0), one(2, 20, 0), one(9, 90, 1)]));
+    assert!(!sound(&[one(4, 40, 1), one(1, 10, 0)]), "terms fall");
+    assert!(!sound(&[one(2, 20, 0), one(2, 21, 0)]), "twice in one term");
+    assert!(
+        !sound(&[one(1, 10, 0), one(5, 40, 1)]),
+        "known to be of term 4"
+    );
+    assert!(!sound(&[one(1, 10, 1)]), "known to be of node 0");
+    let mut long = mine.clone();
+    (5..=MAX_LINEAGE as u64 + 2).for_each(|term| long.begin(one(term, term * 10, 0)));
+    assert!(
+        long.is_sound(&mine) && mine.is_sound(&long),
+        "by name alone"
+    );
+    let mut whole = long.generations().to_vec();
+    whole[0].term = Term(1);
+    assert!(
+        !Lineage(whole).is_sound(&mine),
+        "more is known of it than can be"
+    );
+}
+
 /// Every generation has its parent before it, or none: a forest, since nodes may have been initialised apart.
 #[derive(Clone, Debug)]
 struct Forest(Vec<Option<usize>>);
