@@ -18,6 +18,10 @@ test *ARGS:
 simulate SEEDS="10000":
     cargo run --release -p twindisk-simulator -- --seeds {{SEEDS}}
 
+# a peer that knows the secret and keeps to nothing, against living cores, so many stories
+hostile SEEDS="20000":
+    TWINDISK_HOSTILE_SEEDS={{SEEDS}} cargo test --release -p twindisk-core --test hostile -- --nocapture
+
 # SIGKILL of either side, so many times
 crash ROUNDS="100":
     TWINDISK_CRASH_ROUNDS={{ROUNDS}} cargo test -p twindisk --test crash_random -- --nocapture
