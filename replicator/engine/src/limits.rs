@@ -54,6 +54,11 @@ pub(crate) const MAX_SEND_PIECES: usize = 1024;
 /// Bytes of one `sendmsg`: a batch that is larger gains nothing and makes the others wait.
 pub(crate) const MAX_SEND_BYTES: usize = 4 * 1024 * 1024;
 
+/// Frames that wait to be sent to a peer, but for dirty bits: four times the writes of it that may wait here
+/// (`twindisk_core::limits::MAX_UNANSWERED`), each of which is answered twice at most. More is a peer that asks and does not
+/// read; they take 15 MiB.
+pub(crate) const MAX_QUEUED_FRAMES: usize = 4 * twindisk_core::limits::MAX_UNANSWERED;
+
 /// Bytes of one write into the page cache.
 pub(crate) const CACHED_WRITE_BYTES: usize = 64 * 1024;
 

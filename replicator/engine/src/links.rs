@@ -4,6 +4,7 @@
 //! buffers which were being sent are free.
 
 mod link;
+mod queue;
 mod receive;
 mod tls;
 mod transmit;
@@ -84,7 +85,14 @@ impl Links {
         }
         let frame = Outgoing { envelope, payload };
         match self.link(peer) {
-            Some(link) if link.id == id && link.state == State::Open => link.queue.push_back(frame),
+            Some(link) if link.id == id && link.state == State::Open => {
+                link.queue.push(frame);
+                if link.queue.is_full() {
+                    let why =
+                        "it takes nothing of what is sent to it, and goes on asking".to_owned();
+                    self.end(peer, Why::Broken(why), context);
+                }
+            }
             _ => {
                 if let Some(held) = frame.held() {
                     held.let_go(context);

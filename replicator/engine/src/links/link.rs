@@ -1,7 +1,6 @@
 //! One connection to a peer: its socket, its chains, what is queued and what is being received.
 
 use std::{
-    collections::VecDeque,
     io,
     os::fd::{AsRawFd, OwnedFd},
     time::Duration,
@@ -13,7 +12,7 @@ use twindisk_format::{
     wire::{ChainDecoder, ChainEncoder, Header},
 };
 
-use super::{Context, tls::Tls};
+use super::{Context, queue::Queue, tls::Tls};
 use crate::{
     PeerLink,
     limits::LINK_READAHEAD_BYTES,
@@ -33,7 +32,7 @@ pub(super) struct Link {
     pub(super) why: String,
     pub(super) encoder: ChainEncoder,
     pub(super) decoder: ChainDecoder,
-    pub(super) queue: VecDeque<Outgoing>,
+    pub(super) queue: Queue,
     pub(super) batch: SendBatch,
     /// Held by the batch.
     pub(super) batch_bufs: Vec<Held>,
@@ -121,7 +120,7 @@ impl Link {
             why: String::new(),
             encoder: ChainEncoder::new(link.session.send_seed),
             decoder: ChainDecoder::new(link.session.receive_seed),
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             batch: SendBatch::new(),
             batch_bufs: Vec::new(),
             window: Window::new(LINK_READAHEAD_BYTES, &link.leftover),
@@ -165,7 +164,8 @@ impl Link {
     /// The buffers of frames that will never be sent.
     pub(super) fn take_queue(&mut self) -> Vec<Held> {
         self.batch.clear();
-        let queued = self.queue.drain(..).filter_map(|frame| frame.held());
+        let queue = std::mem::take(&mut self.queue);
+        let queued = queue.into_frames().filter_map(|frame| frame.held());
         self.batch_bufs.drain(..).chain(queued).collect()
     }
 }

@@ -30,7 +30,7 @@ impl Links {
         }
         let within = link.tls.as_ref().is_some_and(Tls::is_within_batch);
         while !within && link.batch.has_room(1) {
-            let Some(frame) = link.queue.pop_front() else {
+            let Some(frame) = link.queue.pop() else {
                 break;
             };
             link.add(&frame, context.buffers);

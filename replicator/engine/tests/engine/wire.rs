@@ -74,6 +74,24 @@ fn is_closed(far: &mut TcpStream) {
     let _ = far.read_to_end(&mut bytes);
 }
 
+/// Each ping has an answer, and nobody takes them: the link ends before they fill the memory.
+#[test]
+fn who_asks_and_reads_no_answer_loses_the_link() {
+    let (node, mut far, mut encoder) = standby();
+    far.set_write_timeout(Some(DEADLINE)).expect("timeout");
+    let mut ping = || encoder.encode(&envelope(Frame::Ping), 0, &mut Vec::new());
+    // What is on the way in the kernel, and what waits, is less than half of this.
+    for _ in 0..200 {
+        let pings: Vec<u8> = (0..10_000).flat_map(|_| ping()).collect();
+        if far.write_all(&pings).is_err() {
+            break;
+        }
+    }
+    let why = broken(&node);
+    assert!(why.contains("goes on asking"), "{why}");
+    assert_eq!(node.status().role, twindisk_core::Role::Standby);
+}
+
 #[test]
 fn a_flipped_bit_in_a_header_breaks_the_chain() {
     let (node, mut far, mut encoder) = standby();
