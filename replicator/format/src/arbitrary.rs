@@ -75,7 +75,7 @@ pub(crate) fn control_messages() -> impl Strategy<Value = ControlMessage> {
     use ControlMessage as M;
     let number = any::<u64>;
     let term = || any::<u64>().prop_map(Term);
-    let why = || "\\PC{0,80}";
+    let why = || "[^\\pC\\p{Zl}\\p{Zp}]{0,80}"; // As it comes out.
     prop_oneof![
         peer_states().prop_map(M::State),
         any::<bool>().prop_map(|released| M::Ready { released }),

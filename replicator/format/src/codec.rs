@@ -59,10 +59,12 @@ pub fn decode(bytes: &[u8]) -> Result<ControlMessage, CodecError> {
     Ok(message)
 }
 
-/// What a peer says is shown on terminals and stands in logs: nothing in it moves a cursor, rings, or turns a line around
-/// (Unicode's bidirectional controls).
+/// What a peer says is shown on terminals and stands in logs: nothing in it moves a cursor, rings, begins a line, turns one
+/// around (Unicode's bidirectional controls), or is there and can't be seen.
 fn is_mischief(letter: char) -> bool {
-    letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(letter, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Why bytes are not a control message.
@@ -108,6 +110,7 @@ fn within_limits(message: &ControlMessage) -> Result<(), CodecError> {
     at_most(parts.in_sync.len(), MAX_PEERS + 1, "nodes in sync")?;
     at_most(parts.joining.len(), MAX_PEERS + 1, "nodes beside them")?;
     at_most(parts.copies.len(), MAX_PEERS + 1, "copies")?;
+    at_most(parts.equal.len(), MAX_PEERS + 1, "equal nodes")?;
     at_most(parts.generations.len(), MAX_LINEAGE, "generations")
 }
 
@@ -129,6 +132,7 @@ struct Parts<'a> {
     in_sync: &'a [NodeId],
     joining: &'a [NodeId],
     copies: &'a [NodeId],
+    equal: &'a [NodeId],
 }
 
 impl<'a> Parts<'a> {
@@ -154,11 +158,13 @@ impl<'a> Parts<'a> {
                 lineage,
                 in_sync,
                 joining,
+                equal,
                 ..
             }) => Self {
                 generations: lineage.generations(),
                 in_sync,
                 joining,
+                equal,
                 ..Self::default()
             },
             ControlMessage::TermRequest { lineage, .. } => Self {

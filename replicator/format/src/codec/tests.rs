@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     arbitrary::control_messages,
-    ids::{GenerationId, Term},
+    ids::{Epoch, GenerationId, Seq, Term},
     lineage::Lineage,
 };
 
@@ -72,7 +72,11 @@ fn a_long_reason_is_cut_between_characters() {
 
 #[test]
 fn a_reason_moves_no_cursor() {
-    for why in ["\u{1b}[2Jall is well\r\n", "\u{202e}llew si\u{85}\u{7f}\0"] {
+    for why in [
+        "\u{1b}[2Jall is well\r\n",
+        "\u{202e}llew si\u{85}\u{7f}\0",
+        "two\u{2028}lines, \u{61c}\u{200f}turned, \u{200b}\u{2060}\u{feff}\u{e0041}unseen",
+    ] {
         let message = ControlMessage::Goodbye { why: why.into() };
         let heard = decode(&bytes_of(&message)).unwrap();
         let said = Parts::of(&heard).why;
@@ -107,4 +111,32 @@ fn parts_above_their_limits_are_refused() {
         limit: MAX_LINEAGE,
     };
     assert_eq!(decode(&bytes), Err(error));
+}
+
+#[test]
+fn more_equal_nodes_than_there_can_be_are_refused() {
+    let membership = |equal| {
+        ControlMessage::Membership(Membership {
+            change: 1,
+            term: Term(1),
+            lineage: Lineage::default(),
+            epoch: Epoch(1),
+            in_sync: Vec::new(),
+            joining: Vec::new(),
+            equal: vec![NodeId(1); equal],
+            newest: Seq(0),
+            primary: true,
+            up_to_date: true,
+            unconfirmed: false,
+            size_blocks: 1,
+        })
+    };
+    let most = MAX_PEERS + 1;
+    assert!(decode(&bytes_of(&membership(most))).is_ok());
+    let error = CodecError::AboveLimit {
+        what: "equal nodes",
+        found: most + 1,
+        limit: most,
+    };
+    assert_eq!(decode(&bytes_of(&membership(most + 1))), Err(error));
 }
