@@ -15,14 +15,36 @@ use crate::{
     Mark,
     limits::{
         MAX_COMPARES, MAX_EPOCH_JUMP, MAX_RESIZES, MAX_SEQ_JUMP, MAX_TERM_JUMP, MAX_UNANSWERED,
+        MAX_UNSTORED,
     },
     mutants::Mutant,
     peer::Phase,
-    replica::Replica,
+    replica::{Replica, Then},
 };
 
 /// What is wrong with a frame.
 pub(crate) type Breach = (Mark, String);
+
+/// Whether a link ended by what its peer must not say: the next one will hardly be better.
+pub(crate) const fn is_breach(why: Mark) -> bool {
+    matches!(
+        why,
+        Mark::TermJump
+            | Mark::EpochJump
+            | Mark::SeqJump
+            | Mark::MomentJump
+            | Mark::LineageImpossible
+            | Mark::SizeImpossible
+            | Mark::SpokeEarly
+            | Mark::AnsweredUnasked
+            | Mark::ComparedUnasked
+            | Mark::TakeOverUnasked
+            | Mark::ResizeUnasked
+            | Mark::AskedTooMuch
+            | Mark::MutationOrder
+            | Mark::MutationBeyond
+    )
+}
 
 impl Replica {
     /// Why a frame can't be, if it can't.
@@ -104,6 +126,12 @@ impl Replica {
 
     fn may_be_message(&self, slot: Slot, message: &ControlMessage) -> Result<(), Breach> {
         self.may_be_terms(message)?;
+        let waiting = self.store.waiting();
+        let waiting = match waiting.len() {
+            0..MAX_UNSTORED => 0, // Not counted for each message.
+            _ => waiting.filter(|then| then.of_peer() == Some(slot)).count(),
+        };
+        has_room(waiting, MAX_UNSTORED, "promises")?;
         match message {
             ControlMessage::State(state) => self.may_be_state(state),
             ControlMessage::Membership(membership) => {
@@ -232,6 +260,35 @@ impl Replica {
             "it numbers a write or flush {seq}, and the newest known here is {mine}: that many there never were"
         );
         Err((Mark::SeqJump, why))
+    }
+}
+
+impl Then {
+    /// The peer that has said, or asked for, what is being stored.
+    const fn of_peer(&self) -> Option<Slot> {
+        match self {
+            Self::Prepared { slot, .. }
+            | Self::Rewound { slot, .. }
+            | Self::BeginResync { slot, .. }
+            | Self::Inconsistent { slot, .. }
+            | Self::MembershipStored { slot, .. }
+            | Self::Granted { slot, .. }
+            | Self::NoCopyStored { slot, .. }
+            | Self::ReleaseStored { slot, .. }
+            | Self::ReceiptStored { slot, .. }
+            | Self::Resized { slot, .. }
+            | Self::Discarded { slot } => Some(*slot),
+            Self::Changed(_)
+            | Self::Moment
+            | Self::Confirmed(_)
+            | Self::Demoted
+            | Self::LeaveStored
+            | Self::DiskFailureStored
+            | Self::Withdrawn
+            | Self::Outdated { .. }
+            | Self::ResizeDone
+            | Self::Stopped => None,
+        }
     }
 }
 

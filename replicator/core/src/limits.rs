@@ -49,6 +49,10 @@ pub const MAX_UNANSWERED: usize = 2 * MAX_MUTATIONS;
 /// Comparisons of one peer that may wait here, of 4 KiB of hashes each: far more than the buffers of its resync.
 pub const MAX_COMPARES: usize = 4096;
 
+/// What one peer has said, or asked for, that may wait to be stored: a handful while a metadata device hangs. More is a
+/// peer that repeats itself.
+pub const MAX_UNSTORED: usize = 1024;
+
 /// Sizes that one peer may ask for at the same time: a resize asks for room, then for it to be stored, and then perhaps
 /// for the former size.
 pub const MAX_RESIZES: usize = 4;

@@ -7,6 +7,7 @@ use twindisk_format::{frame::Frame, ids::Slot};
 
 use crate::{
     LinkId, Mark, Reading, Time,
+    breach::is_breach,
     limits::{MAX_UNANSWERED_PINGS, STOOD_STILL_PINGS},
     mutants::Mutant,
     replica::Replica,
@@ -135,7 +136,7 @@ impl Replica {
         let futile = matches!(
             why,
             Mark::Silent | Mark::Unanswered | Mark::NotRead | Mark::LeftForSpace | Mark::Outrun
-        );
+        ) || is_breach(why);
         let (now, timings) = (self.now, self.config.timings);
         let peer = self.peer_mut(slot);
         if why == Mark::PrimaryInstead {

@@ -94,6 +94,11 @@ impl<T> Store<T> {
         self.then.push_back((self.changes, then));
     }
 
+    /// What waits to be stored.
+    pub(crate) fn waiting(&self) -> impl ExactSizeIterator<Item = &T> {
+        self.then.iter().map(|(_, then)| then)
+    }
+
     /// The write that is due now: block number and contents. One is under way at a time.
     pub(crate) fn next_write(&mut self) -> Option<(u64, Box<MetaBlock>)> {
         if !self.is_due() {

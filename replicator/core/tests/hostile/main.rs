@@ -22,8 +22,8 @@ use std::{env, panic, time::Instant};
 
 use dice::Dice;
 
-/// How many stories a test run tells: about twenty seconds.
-const SEEDS: u64 = 200;
+/// How many stories a test run tells: fifteen to thirty seconds.
+const SEEDS: u64 = 150;
 
 fn from_environment(name: &str, otherwise: u64) -> u64 {
     let value = env::var(name).ok().map(|value| value.parse());

@@ -1,6 +1,6 @@
 //! Stories: a cluster goes through its states, and at many moments a copy of it meets a hostile peer.
 
-use twindisk_core::{Command, Protocol};
+use twindisk_core::{Command, Protocol, Role, Status};
 
 use crate::{
     dice::Dice,
@@ -83,6 +83,7 @@ fn attack(world: &World, dice: &mut Dice) {
     let mut world = world.clone();
     let from = dice.below(world.nodes.len());
     let to = (from + 1 + dice.below(world.nodes.len() - 1)) % world.nodes.len();
+    let (before, kept) = (world.status(to), world.keeps_book(to));
     let trace = std::env::var("TWINDISK_HOSTILE_TRACE").is_ok();
     if trace {
         println!("attack");
@@ -106,6 +107,13 @@ fn attack(world: &World, dice: &mut Dice) {
         let steps = dice.below(4);
         world.run(steps, dice);
         is_bounded(&world, to);
+    }
+    let after = world.status(to);
+    let served = |status: &Status| (status.role, status.generation.clone());
+    // What can't be read here is taken from the peer.
+    let unreadable = world.nodes.iter().any(|node| node.unreadable);
+    if before.role == Role::Primary && served(&before) == served(&after) && kept && !unreadable {
+        assert!(world.keeps_book(to), "what was acknowledged is there");
     }
     // It goes, and comes back as what it was before.
     world.restart(from);
