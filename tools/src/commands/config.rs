@@ -2,13 +2,9 @@
 
 use clap::Subcommand;
 use twindisk_agent::Settings;
-use twindisk_control::config::{Finding, Severity, check};
+use twindisk_control::config::{Config, Finding, Node, Severity, check};
 
-use crate::{
-    ask::{Context, Where},
-    exit::Failure,
-    out,
-};
+use crate::{ask::Where, exit::Failure, out};
 
 /// Look at the configuration.
 #[derive(clap::Args, Debug)]
@@ -33,10 +29,7 @@ enum What {
 pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
     let What::Check { json, strict } = &args.what;
     let context = place.load()?;
-    let mut findings = check(&context.config, &context.node);
-    if context.config.agent.is_some() {
-        findings.extend(agent(&context));
-    }
+    let findings = findings(&context.config, &context.node);
     if *json {
         let text = serde_json::to_string_pretty(&findings).map_err(Failure::error)?;
         out::say!("{text}");
@@ -59,23 +52,27 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// What the agent of this node would say of its part.
-fn agent(context: &Context) -> Vec<Finding> {
-    let about = || "agent".to_owned();
-    match Settings::new(&context.config, &context.node) {
-        Ok(settings) => settings
-            .warnings
-            .into_iter()
-            .map(|text| Finding {
-                severity: Severity::Risk,
-                about: about(),
-                text,
-            })
+/// What is missing or risky on a node, its agent's part at the end.
+pub(crate) fn findings(config: &Config, node: &Node) -> Vec<Finding> {
+    let mut findings = check(config, node);
+    if config.agent.is_some() {
+        findings.extend(agent(config, node));
+    }
+    findings
+}
+
+/// What the agent of a node would say of its part.
+pub(crate) fn agent(config: &Config, node: &Node) -> Vec<Finding> {
+    let finding = |severity, text| Finding {
+        severity,
+        about: "agent".to_owned(),
+        text,
+        made_by_init: None,
+    };
+    match Settings::new(config, node) {
+        Ok(settings) => (settings.warnings.into_iter())
+            .map(|text| finding(Severity::Risk, text))
             .collect(),
-        Err(error) => vec![Finding {
-            severity: Severity::Missing,
-            about: about(),
-            text: error.to_string(),
-        }],
+        Err(error) => vec![finding(Severity::Missing, error.to_string())],
     }
 }

@@ -13,8 +13,8 @@ use serde::Serialize;
 use twindisk_core::{OnPeerLoss, Protocol};
 use twindisk_engine::store::IoMode;
 
-use super::{Config, Endpoint, Member, NbdAddress, Node, Resource, SecretSource};
-use crate::limits;
+use super::{Arbiter, Config, Endpoint, Member, NbdAddress, Node, Resource, SecretSource};
+use crate::{limits, units::Span};
 
 /// One thing that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,6 +25,18 @@ pub struct Finding {
     pub about: String,
     /// What is so, what it means, what to do.
     pub text: String,
+    /// What `twindisk init` would make, and it is well.
+    #[serde(skip)]
+    pub made_by_init: Option<Makes>,
+}
+
+/// What `twindisk init` makes where it is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Makes {
+    /// Metadata.
+    Metadata,
+    /// A backing file, when it is told its size.
+    BackingFile,
 }
 
 impl fmt::Display for Finding {
@@ -98,7 +110,8 @@ pub fn check(config: &Config, node: &Node) -> Vec<Finding> {
     found.witness(config);
     found.etcd(config);
     for resource in &config.resources {
-        found.resource(resource);
+        let judged = config.agent.is_some() || resource.arbiter == Arbiter::External;
+        found.resource(resource, judged);
         if let Some(member) = resource.member(node.id) {
             found.member(resource, member);
         }
@@ -119,7 +132,16 @@ impl Findings {
             severity,
             about: about.into(),
             text: text.into(),
+            made_by_init: None,
         });
+    }
+
+    /// Missing, and `twindisk init` makes it.
+    fn unmade(&mut self, what: Makes, about: String, text: String) {
+        self.missing(about, text);
+        if let Some(last) = self.0.last_mut() {
+            last.made_by_init = Some(what);
+        }
     }
 
     pub(super) fn note(&mut self, about: impl Into<String>, text: impl Into<String>) {
@@ -280,7 +302,8 @@ impl Findings {
         }
     }
 
-    fn resource(&mut self, resource: &Resource) {
+    /// `judged`: by an agent or a cluster manager, which find out themselves that a peer is dead.
+    fn resource(&mut self, resource: &Resource, judged: bool) {
         let about = format!("resource.{}", resource.name);
         if resource.members.len() == 1 {
             self.risk(&about, "only one replica: nothing is mirrored");
@@ -291,10 +314,15 @@ impl Findings {
                 "`continue` is unsafe: after a cut link both nodes may take writes, and what one of them acknowledged is lost; `suspend` waits for a receipt",
             );
         }
-        if resource.timings.peer_timeout < Duration::from_secs(2) {
+        // With somebody who judges, the shortest is what it is by default.
+        let shortest = Duration::from_millis(if judged { 1500 } else { 2000 });
+        if resource.timings.peer_timeout < shortest {
             self.risk(
                 format!("{about}.peer-timeout"),
-                "below 2s a busy host is taken for a dead one",
+                format!(
+                    "below {} a busy host is taken for a dead one",
+                    Span(shortest)
+                ),
             );
         }
         for member in &resource.members {
@@ -326,7 +354,8 @@ impl Findings {
                     member.backing.display()
                 ),
             ),
-            Err(error) => self.missing(
+            Err(error) => self.unmade(
+                Makes::BackingFile,
                 format!("{about}.backing"),
                 format!(
                     "{}: {error}; `twindisk init {} --size SIZE` creates a file",
@@ -344,7 +373,8 @@ impl Findings {
         if let Some(metadata) = &member.metadata
             && let Err(error) = fs::metadata(metadata)
         {
-            self.missing(
+            self.unmade(
+                Makes::Metadata,
                 format!("{about}.metadata"),
                 format!(
                     "{}: {error}; `twindisk init {}` creates it",

@@ -25,7 +25,7 @@ use twindisk_core::{OnDiskError, OnNoQuorum, OnPeerLoss, Protocol, Timings};
 use twindisk_engine::{BufferSizes, BusyPoll, store::IoMode};
 use twindisk_format::ids::NodeId;
 
-pub use check::{Finding, Severity, check};
+pub use check::{Finding, Makes, Severity, check};
 pub use error::ConfigError;
 pub use etcd::{Certificate, Etcd, Url, User};
 pub use raw::keys;
