@@ -17,6 +17,8 @@ pub(crate) struct Cli {
 /// What can be done.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    /// Write the configuration and the secret of a new pair, and say what to run next
+    Setup(commands::setup::Args),
     /// Prepare this node's replica of a resource: metadata, and the backing file if it is one
     Init(commands::init::Args),
     /// Serve this node's replicas: to the peers, to NBD clients, to the other commands

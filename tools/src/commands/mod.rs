@@ -22,6 +22,7 @@ pub(crate) mod resolve;
 pub(crate) mod resync;
 pub(crate) mod score;
 pub(crate) mod serve;
+pub(crate) mod setup;
 pub(crate) mod status;
 pub(crate) mod switchover;
 pub(crate) mod top;
@@ -39,6 +40,7 @@ use crate::{
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     let place = &cli.place;
     match cli.command {
+        Command::Setup(args) => setup::run(place, &args),
         Command::Init(args) => init::run(place, &args),
         Command::Serve(args) => serve::run(place, &args),
         Command::Agent(args) => agent::run(place, &args),

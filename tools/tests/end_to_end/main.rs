@@ -13,6 +13,7 @@ mod for_programs;
 mod growth;
 mod identity;
 mod no_space;
+mod setup;
 mod strangers;
 mod thin;
 mod three_nodes;
