@@ -38,6 +38,11 @@ postgres ROUNDS="10":
 pacemaker ROUNDS="3":
     TWINDISK_PACEMAKER_ROUNDS={{ROUNDS}} cargo test -p twindisk --test pacemaker -- --nocapture --test-threads=1
 
+# the Debian package, installed, used, upgraded and removed in a clean Debian tree; needs debootstrap, and root
+package SUITE="bookworm":
+    [ -e target/debian-{{SUITE}}/bin/systemctl ] || debootstrap --variant=minbase --include=systemd,systemd-sysv {{SUITE}} target/debian-{{SUITE}}
+    TWINDISK_TREE=$PWD/target/debian-{{SUITE}} cargo test -p twindisk --test package -- --nocapture
+
 # the architecture as a test
 tidy:
     cargo test -p twindisk --test tidy

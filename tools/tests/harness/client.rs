@@ -32,6 +32,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn start(cluster: &Cluster) -> Self {
+        Self::of(cluster.names().map(|node| cluster.uri(node)).collect())
+    }
+
+    /// Of whichever of these serves, a device of the usual size.
+    pub(crate) fn of(uris: Vec<Uri>) -> Self {
         let plan = Plan {
             // Enough to be in the middle of something, and little enough for two processors that others need, too.
             depth: 4,
@@ -44,7 +49,6 @@ impl Client {
         let book = Arc::new(Mutex::default());
         let gauge = Arc::new(Gauge::default());
         let thread = {
-            let uris: Vec<Uri> = cluster.names().map(|node| cluster.uri(node)).collect();
             let (book, gauge) = (book.clone(), gauge.clone());
             thread::spawn(move || live(&uris, plan, &book, &gauge))
         };

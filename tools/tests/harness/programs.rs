@@ -46,7 +46,7 @@ pub(crate) fn postgresql() -> Option<PathBuf> {
     answer("PostgreSQL's server and clients", whole.is_some()).then_some(whole)?
 }
 
-fn answer(what: &str, is_here: bool) -> bool {
+pub(crate) fn answer(what: &str, is_here: bool) -> bool {
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");
     assert!(
         is_here || !ci,

@@ -1,0 +1,232 @@
+//! The Debian package from its making to its removal: two machines with nothing but Debian on them, a pair with agents in
+//! ten commands, an upgrade under load, a lost machine, and what a removal leaves. `just package` has a clean tree for it;
+//! without one (`TWINDISK_TREE`) the machines are made over this one's own files.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod machine;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use harness::{
+    client::Client,
+    fence_agent,
+    process::{program, said},
+    programs,
+};
+use machine::Machine;
+
+/// The power of the machines is with the test.
+const DEED: &str = r#"case $action in
+off)
+    : >"$power/$plug.shot"
+    while [ ! -e "$power/$plug.off" ]; do sleep 0.05; done
+    ;;
+status) [ ! -e "$power/$plug.off" ] || exit 2 ;;
+esac
+"#;
+
+/// The repository.
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The package of this program, in that revision.
+fn package(revision: &str, into: &Path) -> PathBuf {
+    let mut command = Command::new(top().join("tools/package/build"));
+    command.arg("--program").arg(program());
+    command.args(["--revision", revision]);
+    // The folder of the test takes what is built, and it need not be small.
+    command
+        .env("CARGO_TARGET_DIR", into)
+        .env("DPKG_DEB_COMPRESSOR_TYPE", "none");
+    let said = said(&command.output().unwrap());
+    assert_eq!(said.code, 0, "{said:?}");
+    let deb = said
+        .out
+        .lines()
+        .find(|line| line.ends_with(".deb"))
+        .unwrap();
+    Path::new("/packages/package").join(Path::new(deb).file_name().unwrap())
+}
+
+/// What is next, as `twindisk setup` says it: each line on its machine.
+fn run(step: &str, [alpha, beta]: [&Machine; 2]) {
+    let (name, line) = step.split_once("# ").unwrap();
+    let machine = [alpha, beta]
+        .into_iter()
+        .find(|one| one.name == name)
+        .unwrap();
+    if line.starts_with("scp ") {
+        assert!(line.contains(" root@127.88.0.2:/etc/twindisk/"), "{line}");
+        alpha.ok("cp -p /etc/twindisk/twindisk.toml /etc/twindisk/secret /packages/");
+        beta.ok("mv /packages/twindisk.toml /packages/secret /etc/twindisk/");
+    } else if line.contains(" fence test ") {
+        // The agent begins to run as it is asked.
+        machine.until(line);
+    } else {
+        machine.ok(line);
+    }
+}
+
+fn until_in_sync(primary: &Machine) {
+    primary.until(
+        r#"twindisk status --json | tr -d ' \n' | grep -q '"role":"primary".*"in-sync":true'"#,
+    );
+}
+
+/// Whether every process of it runs the program that is installed now.
+fn runs_what_is_installed(machine: &Machine) -> bool {
+    let stale = machine.said("ls -l /proc/[0-9]*/exe | grep 'twindisk.*(deleted)'");
+    stale.code != 0
+}
+
+#[test]
+fn a_package_is_installed_used_upgraded_and_removed() {
+    let systemd = machine::tree().join("lib/systemd/systemd").exists();
+    let root = nix::unistd::geteuid().is_root();
+    let tools = [
+        machine::PROGRAMS,
+        &["dpkg-deb", "dpkg-shlibdeps", "objcopy", "strip"],
+    ]
+    .concat();
+    if !programs::have(&tools)
+        || !programs::answer("root, and a tree with systemd", root && systemd)
+    {
+        return;
+    }
+    if programs::have(&["shellcheck"]) {
+        let scripts = "cd tools/package && shellcheck build debian/*";
+        let mut command = Command::new("sh");
+        let said = said(
+            &command
+                .args(["-c", scripts])
+                .current_dir(top())
+                .output()
+                .unwrap(),
+        );
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for shared in ["power", "packages"] {
+        fs::create_dir(dir.path().join(shared)).unwrap();
+    }
+    let [old, new] = ["1", "2"].map(|revision| {
+        package(revision, &dir.path().join("packages"))
+            .display()
+            .to_string()
+    });
+    let fence = dir.path().join("power/fence_test");
+    fs::write(&fence, fence_agent::script("/power", DEED)).unwrap();
+    fs::set_permissions(&fence, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut alpha = Machine::boot("alpha", dir.path());
+    let beta = Machine::boot("beta", dir.path());
+
+    // Nothing starts by itself, and nothing will at the next boot.
+    for machine in [&alpha, &beta] {
+        machine.ok(&format!("dpkg --install {old}"));
+        machine.ok("id twindisk && test -x /usr/lib/ocf/resource.d/twindisk/twindisk");
+        for unit in ["twindisk", "twindisk-agent", "twindisk-witness"] {
+            assert_ne!(machine.said(&format!("systemctl is-active {unit}")).code, 0);
+            assert_ne!(
+                machine.said(&format!("systemctl is-enabled {unit}")).code,
+                0
+            );
+        }
+    }
+    for example in ["agents", "by-hand"] {
+        let file = format!("/usr/share/doc/twindisk/examples/{example}.toml");
+        let found = alpha.said(&format!("twindisk --config {file} config check --json"));
+        assert!(found.out.starts_with('['), "{example}: {found:?}");
+    }
+
+    alpha.ok(
+        "tar -xzf /packages/package/*.tar.gz -C /tmp && /tmp/twindisk-*/usr/bin/twindisk --version",
+    );
+
+    // From nothing in ten commands: an installation each, this, and what it says.
+    let said = alpha.ok(
+        "twindisk setup alpha=127.88.0.1,127.88.1.1 beta=127.88.0.2,127.88.1.2 --backing /srv/r0.img --size 32MiB \
+         --fence 'alpha=/power/fence_test plug=alpha' --fence 'beta=/power/fence_test plug=beta'",
+    );
+    let next: Vec<&str> = said
+        .lines()
+        .skip_while(|line| *line != "Next:")
+        .skip(1)
+        .collect();
+    assert!(next.len() + 3 <= 10, "{next:#?}");
+    for step in next {
+        run(step, [&alpha, &beta]);
+    }
+    until_in_sync(&alpha);
+    let uri = |machine: &Machine| {
+        let socket = machine.path("run/twindisk/r0.sock");
+        format!("nbd+unix:///r0?socket={}", socket.display())
+            .parse()
+            .unwrap()
+    };
+    let client = Client::of([&alpha, &beta].map(uri).to_vec());
+
+    // As operations.md has it: agents in maintenance, then the standby, the role, the other one.
+    let both = [&alpha, &beta];
+    for machine in both {
+        machine.ok("twindisk agent maintenance on");
+    }
+    for machine in both {
+        let before = machine.ok("systemctl show --property MainPID twindisk twindisk-agent");
+        machine.ok(&format!("dpkg --install {new}"));
+        let after = machine.ok("systemctl show --property MainPID twindisk twindisk-agent");
+        assert_eq!(before, after, "an upgrade restarts nothing");
+        assert!(!runs_what_is_installed(machine));
+        machine.ok("systemctl restart twindisk-agent");
+    }
+    for machine in both {
+        machine.until("twindisk agent status | grep -E '^peer .* heard'");
+        machine.ok("twindisk agent maintenance off");
+    }
+    beta.ok("systemctl restart twindisk");
+    until_in_sync(&alpha);
+    client.until_busy();
+    alpha.ok("twindisk switchover");
+    until_in_sync(&beta);
+    alpha.ok("systemctl restart twindisk");
+    until_in_sync(&beta);
+    client.until_busy();
+    for machine in both {
+        assert!(runs_what_is_installed(machine), "{}", machine.name);
+        assert!(machine.ok("dpkg-query --show twindisk").contains("-2"));
+    }
+
+    // The role goes back by hand, and then by the loss of its host.
+    beta.ok("twindisk switchover");
+    until_in_sync(&alpha);
+    client.until_busy();
+    alpha.lose_power();
+    fs::write(dir.path().join("power/alpha.off"), "").unwrap();
+    client.until_busy();
+    let connections = client.end(&uri(&beta));
+    assert_eq!(
+        connections, 4,
+        "one, and one for each time that the role went"
+    );
+    assert!(
+        !dir.path().join("power/beta.shot").exists(),
+        "nobody was shot for an upgrade"
+    );
+
+    // Removed in good order; what tells whose data a device holds stays.
+    beta.ok("dpkg --remove twindisk");
+    let left = beta.said("pgrep -x twindisk || ls -l /proc/[0-9]*/exe | grep /twindisk");
+    assert_ne!(left.code, 0, "{left:?}");
+    beta.ok("dpkg --purge twindisk");
+    beta.ok("test -e /var/lib/twindisk/r0.meta && test -e /etc/twindisk/twindisk.toml");
+    let left = beta.ok("find /usr /etc/systemd -xdev -iname '*twindisk*' -not -path '/usr/src/*'");
+    assert_eq!(left, "", "a purge leaves nothing of the package");
+}
