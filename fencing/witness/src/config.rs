@@ -122,11 +122,12 @@ impl Config {
 }
 
 impl Config {
-    /// Where it is reached from its own host.
+    /// Where it is reached from its own host: by an address, which needs no resolver.
     #[must_use]
     pub fn reached_at(&self) -> String {
         match self.listen.rsplit_once(':') {
-            Some(("0.0.0.0" | "[::]", port)) => format!("localhost:{port}"),
+            Some(("0.0.0.0", port)) => format!("127.0.0.1:{port}"),
+            Some(("[::]", port)) => format!("[::1]:{port}"),
             _ => self.listen.clone(),
         }
     }
