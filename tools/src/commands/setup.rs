@@ -25,11 +25,16 @@ use crate::{
     out,
 };
 
-/// Writes the configuration (--config), which is the same on all nodes, and beside it the secret that they share, and says
-/// what to copy and what to run next. What is there already is never overwritten. At a terminal, without nodes, it asks.
-///
-/// twindisk setup alpha=10.0.0.1,10.9.9.1 beta=10.0.0.2,10.9.9.2 --backing /dev/vg/r0
+/// What the options do not say.
+const MORE: &str = "\
+The configuration (--config) is the same on all nodes; the secret that they share is put beside it. Nothing that is there
+is overwritten. What is to be copied, and run on which node, is said. At a terminal, without nodes, it asks.
+
+  twindisk setup alpha=10.0.0.1,10.9.9.1 beta=10.0.0.2,10.9.9.2 --backing /dev/vg/r0";
+
+/// Write a new pair.
 #[derive(clap::Args, Debug)]
+#[command(after_help = MORE)]
 pub(crate) struct Args {
     /// A node and its addresses. Peers reach it at the first one, at port 7800 if none is written; agents hear each
     /// other over each of them. The initial data is that of the node named first
@@ -92,11 +97,13 @@ pub(crate) fn run(place: &Where, args: &Args) -> Result<(), Failure> {
         out::say!("{finding}");
     }
     if here.is_none() {
-        out::say!("note: this host is none of the nodes, so its devices were not looked at");
+        out::say!(
+            "note: this host is none of the nodes (by its name, or --node), so its devices were not looked at"
+        );
     }
     out::say!("written, for root alone: {}", written.done());
     out::say!("Next:");
-    let by_name = config.this_node(None).is_ok();
+    let by_name = here.is_none() || config.this_node(None).is_ok();
     for step in steps::all(&plan, &files, here.map(|node| &*node.name), by_name) {
         out::say!("{step}");
     }
