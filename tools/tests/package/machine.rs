@@ -2,6 +2,7 @@
 //! its first process. When its power goes, all that runs there is gone. It shares the network with the others.
 
 use std::{
+    cell::RefCell,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -59,7 +60,9 @@ mknod -m 666 dev/random c 1 8
 mknod -m 666 dev/urandom c 1 9
 mknod -m 666 dev/console c 1 3
 ln -s /proc/self/fd dev/fd
-mkdir dev/shm
+mkdir dev/shm dev/pts
+mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
 exec chroot . env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --unit=sysinit.target
 "#;
 
@@ -137,11 +140,14 @@ impl Machine {
 
     /// Looks until a command line succeeds.
     pub(crate) fn until(&self, line: &str) {
-        eventually(
-            line,
-            || self.journal(),
-            || (self.said(line).code == 0).then_some(()),
-        );
+        let last = RefCell::new(None);
+        let why = || format!("{:?}\n{}", last.borrow(), self.journal());
+        eventually(line, why, || {
+            let said = self.said(line);
+            let done = said.code == 0;
+            *last.borrow_mut() = Some(said);
+            done.then_some(())
+        });
     }
 
     /// What its units have said.

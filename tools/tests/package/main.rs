@@ -88,36 +88,62 @@ fn runs_what_is_installed(machine: &Machine) -> bool {
     stale.code != 0
 }
 
-#[test]
-fn a_package_is_installed_used_upgraded_and_removed() {
+/// What machines share; `None`: it can't be tested here.
+fn shared() -> Option<tempfile::TempDir> {
     let systemd = machine::tree().join("lib/systemd/systemd").exists();
     let root = nix::unistd::geteuid().is_root();
-    let tools = [
-        machine::PROGRAMS,
-        &["dpkg-deb", "dpkg-shlibdeps", "objcopy", "strip"],
-    ]
-    .concat();
+    let makers = &["dpkg-deb", "dpkg-shlibdeps", "objcopy", "strip"];
+    let tools = [machine::PROGRAMS, makers].concat();
     if !programs::have(&tools)
         || !programs::answer("root, and a tree with systemd", root && systemd)
     {
-        return;
-    }
-    if programs::have(&["shellcheck"]) {
-        let scripts = "cd tools/package && shellcheck build debian/*";
-        let mut command = Command::new("sh");
-        let said = said(
-            &command
-                .args(["-c", scripts])
-                .current_dir(top())
-                .output()
-                .unwrap(),
-        );
-        assert_eq!(said.code, 0, "{said:?}");
+        return None;
     }
     let dir = tempfile::tempdir().unwrap();
     for shared in ["power", "packages"] {
         fs::create_dir(dir.path().join(shared)).unwrap();
     }
+    Some(dir)
+}
+
+#[test]
+fn its_scripts_are_sound() {
+    if !programs::have(&["shellcheck"]) {
+        return;
+    }
+    let mut command = programs::command("sh");
+    command.args(["-c", "shellcheck build debian/*"]);
+    let said = said(
+        &command
+            .current_dir(top().join("tools/package"))
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(said.code, 0, "{said:?}");
+}
+
+#[test]
+fn the_witness_runs_as_a_user_of_its_own() {
+    let Some(dir) = shared() else { return };
+    let deb = package("1", &dir.path().join("packages"));
+    let gamma = Machine::boot("gamma", dir.path());
+    gamma.ok(&format!("dpkg --install {}", deb.display()));
+    let said = gamma.ok(
+        "twindisk setup alpha=127.88.0.1 beta=127.88.0.2 --backing /srv/r0.img --size 32MiB --witness 127.88.0.3",
+    );
+    let here = said
+        .lines()
+        .find_map(|line| line.strip_prefix("127.88.0.3# "));
+    gamma.ok(here.unwrap());
+    gamma.until("twindisk witness status");
+    gamma.ok("test \"$(stat -c %U /proc/$(systemctl show --property MainPID --value twindisk-witness))\" = twindisk");
+    gamma.ok("test \"$(stat -c %U:%a /var/lib/twindisk-witness /etc/twindisk/secret | tr '\\n' ' ')\" = 'twindisk:700 twindisk:600 '");
+    gamma.ok("dpkg --purge twindisk && ! systemctl is-active twindisk-witness");
+}
+
+#[test]
+fn a_package_is_installed_used_upgraded_and_removed() {
+    let Some(dir) = shared() else { return };
     let [old, new] = ["1", "2"].map(|revision| {
         package(revision, &dir.path().join("packages"))
             .display()
