@@ -8,12 +8,7 @@ mod harness;
 
 mod machine;
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use harness::{
     client::Client,
@@ -38,8 +33,8 @@ fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// The package of this program, in that revision.
-fn package(revision: &str, into: &Path) -> PathBuf {
+/// The package of this program, in that revision, as machines find it.
+fn package(revision: &str, into: &Path) -> String {
     let mut command = Command::new(top().join("tools/package/build"));
     command.arg("--program").arg(program());
     command.args(["--revision", revision]);
@@ -54,7 +49,8 @@ fn package(revision: &str, into: &Path) -> PathBuf {
         .lines()
         .find(|line| line.ends_with(".deb"))
         .unwrap();
-    Path::new("/packages/package").join(Path::new(deb).file_name().unwrap())
+    let name = Path::new(deb).file_name().unwrap();
+    format!("/packages/package/{}", name.display())
 }
 
 /// What is next, as `twindisk setup` says it: each line on its machine.
@@ -123,11 +119,44 @@ fn its_scripts_are_sound() {
 }
 
 #[test]
-fn the_witness_runs_as_a_user_of_its_own() {
+fn a_package_is_installed_used_upgraded_and_removed() {
     let Some(dir) = shared() else { return };
-    let deb = package("1", &dir.path().join("packages"));
-    let gamma = Machine::boot("gamma", dir.path());
-    gamma.ok(&format!("dpkg --install {}", deb.display()));
+    let packages = dir.path().join("packages");
+    let [old, new] = ["1", "2"].map(|revision| package(revision, &packages));
+    let fence = dir.path().join("power/fence_test");
+    fs::write(&fence, fence_agent::script("/power", DEED)).unwrap();
+    fs::set_permissions(&fence, fs::Permissions::from_mode(0o755)).unwrap();
+    witness(&Machine::boot("gamma", dir.path()), &old);
+
+    let mut alpha = Machine::boot("alpha", dir.path());
+    let beta = Machine::boot("beta", dir.path());
+    install([&alpha, &beta], &old);
+    begin([&alpha, &beta]);
+    let uri = |machine: &Machine| {
+        let socket = machine.path("run/twindisk/r0.sock");
+        let text = format!("nbd+unix:///r0?socket={}", socket.display());
+        text.parse().unwrap()
+    };
+    let client = Client::of([&alpha, &beta].map(uri).to_vec());
+    upgrade([&alpha, &beta], &new, &client);
+
+    // The role goes back by hand, and then by the loss of its host.
+    beta.ok("twindisk switchover");
+    until_in_sync(&alpha);
+    client.until_busy();
+    alpha.lose_power();
+    fs::write(dir.path().join("power/alpha.off"), "").unwrap();
+    client.until_busy();
+    // Its first one, and one for each time that the role went: a restart of what was upgraded cost none.
+    assert_eq!(client.end(&uri(&beta)), 4);
+    let shot = dir.path().join("power/beta.shot").exists();
+    assert!(!shot, "nobody is shot for an upgrade");
+    remove(&beta);
+}
+
+/// On the third host: it runs as a user of its own.
+fn witness(gamma: &Machine, deb: &str) {
+    gamma.ok(&format!("dpkg --install {deb}"));
     let said = gamma.ok(
         "twindisk setup alpha=127.88.0.1 beta=127.88.0.2 --backing /srv/r0.img --size 32MiB --witness 127.88.0.3",
     );
@@ -141,23 +170,10 @@ fn the_witness_runs_as_a_user_of_its_own() {
     gamma.ok("dpkg --purge twindisk && ! systemctl is-active twindisk-witness");
 }
 
-#[test]
-fn a_package_is_installed_used_upgraded_and_removed() {
-    let Some(dir) = shared() else { return };
-    let [old, new] = ["1", "2"].map(|revision| {
-        package(revision, &dir.path().join("packages"))
-            .display()
-            .to_string()
-    });
-    let fence = dir.path().join("power/fence_test");
-    fs::write(&fence, fence_agent::script("/power", DEED)).unwrap();
-    fs::set_permissions(&fence, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut alpha = Machine::boot("alpha", dir.path());
-    let beta = Machine::boot("beta", dir.path());
-
-    // Nothing starts by itself, and nothing will at the next boot.
-    for machine in [&alpha, &beta] {
-        machine.ok(&format!("dpkg --install {old}"));
+/// Nothing starts by itself, and nothing will at the next boot.
+fn install(both: [&Machine; 2], deb: &str) {
+    for machine in both {
+        machine.ok(&format!("dpkg --install {deb}"));
         machine.ok("id twindisk && test -x /usr/lib/ocf/resource.d/twindisk/twindisk");
         for unit in ["twindisk", "twindisk-agent", "twindisk-witness"] {
             assert_ne!(machine.said(&format!("systemctl is-active {unit}")).code, 0);
@@ -169,15 +185,18 @@ fn a_package_is_installed_used_upgraded_and_removed() {
     }
     for example in ["agents", "by-hand"] {
         let file = format!("/usr/share/doc/twindisk/examples/{example}.toml");
-        let found = alpha.said(&format!("twindisk --config {file} config check --json"));
+        let found = both[0].said(&format!("twindisk --config {file} config check --json"));
         assert!(found.out.starts_with('['), "{example}: {found:?}");
     }
 
-    alpha.ok(
+    both[0].ok(
         "tar -xzf /packages/package/*.tar.gz -C /tmp && /tmp/twindisk-*/usr/bin/twindisk --version",
     );
+}
 
-    // From nothing in ten commands: an installation each, this, and what it says.
+/// From nothing in ten commands: an installation each, a setup, and what that says.
+fn begin(both: [&Machine; 2]) {
+    let [alpha, _] = both;
     let said = alpha.ok(
         "twindisk setup alpha=127.88.0.1,127.88.1.1 beta=127.88.0.2,127.88.1.2 --backing /srv/r0.img --size 32MiB \
          --fence 'alpha=/power/fence_test plug=alpha' --fence 'beta=/power/fence_test plug=beta'",
@@ -189,25 +208,20 @@ fn a_package_is_installed_used_upgraded_and_removed() {
         .collect();
     assert!(next.len() + 3 <= 10, "{next:#?}");
     for step in next {
-        run(step, [&alpha, &beta]);
+        run(step, both);
     }
-    until_in_sync(&alpha);
-    let uri = |machine: &Machine| {
-        let socket = machine.path("run/twindisk/r0.sock");
-        format!("nbd+unix:///r0?socket={}", socket.display())
-            .parse()
-            .unwrap()
-    };
-    let client = Client::of([&alpha, &beta].map(uri).to_vec());
+    until_in_sync(alpha);
+}
 
-    // As operations.md has it: agents in maintenance, then the standby, the role, the other one.
-    let both = [&alpha, &beta];
+/// As operations.md has it: agents in maintenance, then the standby, the role, the other one. Alpha is primary.
+fn upgrade(both: [&Machine; 2], deb: &str, client: &Client) {
+    let [alpha, beta] = both;
     for machine in both {
         machine.ok("twindisk agent maintenance on");
     }
     for machine in both {
         let before = machine.ok("systemctl show --property MainPID twindisk twindisk-agent");
-        machine.ok(&format!("dpkg --install {new}"));
+        machine.ok(&format!("dpkg --install {deb}"));
         let after = machine.ok("systemctl show --property MainPID twindisk twindisk-agent");
         assert_eq!(before, after, "an upgrade restarts nothing");
         assert!(!runs_what_is_installed(machine));
@@ -218,36 +232,21 @@ fn a_package_is_installed_used_upgraded_and_removed() {
         machine.ok("twindisk agent maintenance off");
     }
     beta.ok("systemctl restart twindisk");
-    until_in_sync(&alpha);
+    until_in_sync(alpha);
     client.until_busy();
     alpha.ok("twindisk switchover");
-    until_in_sync(&beta);
+    until_in_sync(beta);
     alpha.ok("systemctl restart twindisk");
-    until_in_sync(&beta);
+    until_in_sync(beta);
     client.until_busy();
     for machine in both {
         assert!(runs_what_is_installed(machine), "{}", machine.name);
         assert!(machine.ok("dpkg-query --show twindisk").contains("-2"));
     }
+}
 
-    // The role goes back by hand, and then by the loss of its host.
-    beta.ok("twindisk switchover");
-    until_in_sync(&alpha);
-    client.until_busy();
-    alpha.lose_power();
-    fs::write(dir.path().join("power/alpha.off"), "").unwrap();
-    client.until_busy();
-    let connections = client.end(&uri(&beta));
-    assert_eq!(
-        connections, 4,
-        "one, and one for each time that the role went"
-    );
-    assert!(
-        !dir.path().join("power/beta.shot").exists(),
-        "nobody was shot for an upgrade"
-    );
-
-    // Removed in good order; what tells whose data a device holds stays.
+/// In good order; what tells whose data a device holds stays.
+fn remove(beta: &Machine) {
     beta.ok("dpkg --remove twindisk");
     let left = beta.said("pgrep -x twindisk || ls -l /proc/[0-9]*/exe | grep /twindisk");
     assert_ne!(left.code, 0, "{left:?}");
