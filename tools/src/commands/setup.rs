@@ -27,7 +27,7 @@ use crate::{
 
 /// What the options do not say.
 const MORE: &str = "\
-The configuration (--config) is the same on all nodes; the secret that they share is put beside it. Nothing that is there
+The configuration (--config) is the same on all nodes; the secret that they share is put beside it. Nothing that is there \
 is overwritten. What is to be copied, and run on which node, is said. At a terminal, without nodes, it asks.
 
   twindisk setup alpha=10.0.0.1,10.9.9.1 beta=10.0.0.2,10.9.9.2 --backing /dev/vg/r0";
