@@ -47,6 +47,8 @@ mkdir -p power packages
 mount --bind "$dir/../power" power
 mount --bind "$dir/../packages" packages
 echo "$name" >etc/hostname
+# The index of all man pages is not made anew for ours.
+rm -f var/lib/man-db/auto-update
 mount -t proc proc proc
 mount --bind -o ro proc/sys proc/sys
 mount -t tmpfs tmpfs tmp
