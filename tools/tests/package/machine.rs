@@ -25,6 +25,22 @@ echo $$ >"$group/cgroup.procs"
 exec unshare --mount --pid --uts --ipc --cgroup --fork --kill-child sh -ec "$4" boot "$@"
 "#;
 
+/// Whether this may be done here at all: a container may have no control groups to write to, or no layers over its own.
+const PROBE: &str = r#"
+group=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)/twindisk-test-$$-probe
+mkdir "$group"
+trap 'rmdir "$group"' EXIT
+unshare --mount --pid --uts --ipc --cgroup --fork sh -ec '
+    mount --make-rprivate /
+    mount -t tmpfs tmpfs "$2"
+    mkdir "$2/upper" "$2/work" "$2/root" "$2/cgroup"
+    mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
+    mount -t cgroup2 cgroup2 "$2/cgroup"
+    mount -t devpts -o newinstance,ptmxmode=0666 devpts "$2/root/mnt"
+    mknod -m 666 "$2/null" c 1 3
+' probe "$1" "$2"
+"#;
+
 /// What is left of that.
 const SWEEP: &str = r#"
 group=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)/twindisk-test-$1-$2
@@ -80,6 +96,17 @@ pub(crate) struct Machine {
 pub(crate) fn tree() -> PathBuf {
     let given = std::env::var_os("TWINDISK_TREE").map_or("/".into(), PathBuf::from);
     given.canonicalize().expect("TWINDISK_TREE is a folder")
+}
+
+/// Why no machine can be made here.
+pub(crate) fn obstacle(scratch: &Path) -> Option<String> {
+    let mut command = Command::new("sh");
+    command
+        .args(["-ec", PROBE, "probe"])
+        .arg(tree())
+        .arg(scratch);
+    let said = said(&command.stdin(Stdio::null()).output().expect("sh runs"));
+    (said.code != 0).then_some(said.err)
 }
 
 impl Machine {

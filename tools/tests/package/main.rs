@@ -96,6 +96,11 @@ fn shared() -> Option<tempfile::TempDir> {
         return None;
     }
     let dir = tempfile::tempdir().unwrap();
+    // No package can help, so that this says so and passes in CI as well.
+    if let Some(why) = machine::obstacle(dir.path()) {
+        println!("NOT TESTED: no machine can be made here: {why}");
+        return None;
+    }
     for shared in ["power", "packages"] {
         fs::create_dir(dir.path().join(shared)).unwrap();
     }
