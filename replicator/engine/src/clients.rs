@@ -8,6 +8,7 @@ mod connection;
 mod receive;
 mod replies;
 mod requests;
+mod share;
 mod split;
 mod status;
 
@@ -128,16 +129,14 @@ impl Clients {
         result: Result<(), Failure>,
         context: &mut Context<'_>,
     ) {
-        if let Some(request) = self.requests.completed(part, result) {
-            self.answer(request, context);
-        }
+        let request = self.requests.completed(part, result);
+        self.went_on(request, context);
     }
 
     /// A request's part will not be answered.
     pub(crate) fn forgotten(&mut self, part: RequestId, context: &mut Context<'_>) {
-        if let Some(request) = self.requests.forgotten(part) {
-            self.answer(request, context);
-        }
+        let request = self.requests.forgotten(part);
+        self.went_on(request, context);
     }
 
     /// To which role clients may be bound from now on. It changes only while the device is closed.
@@ -255,7 +254,9 @@ impl Clients {
             if deadline.is_some_and(|deadline| deadline <= context.now) {
                 info!(
                     client = connection.id.0,
-                    "a client that moves nothing is cut off"
+                    "a client is cut off: for {} s it has taken no reply or sent no payload, and others wait for the \
+                     memory that it holds",
+                    STALL_TIMEOUT.as_secs()
                 );
                 self.drop_connection(slot, "it moved nothing while others waited", context);
             } else if matches!(connection.state, State::Closing { .. }) {
@@ -264,14 +265,20 @@ impl Clients {
         }
     }
 
-    /// First come, first served: whoever waits longest gets the memory that becomes free, and nobody passes by.
+    /// Those that wait for room try again, in the order in which they came. None waits for another one's turn: what each
+    /// may have is its own affair (`share`).
     fn serve_waiting(&mut self, context: &mut Context<'_>) {
-        while let Some(&slot) = self.waiting.front() {
-            if !self.begin_waiting(slot, context) {
+        for _ in 0..self.waiting.len() {
+            let Some(slot) = self.waiting.pop_front() else {
                 return;
-            }
-            self.waiting.pop_front();
+            };
+            let connection = self.connection(slot);
+            let (since, before) = (connection.waits.take(), connection.step());
             self.pump(slot, context);
+            let connection = self.connection(slot);
+            if connection.waits.is_some() && connection.step() == before {
+                connection.waits = since;
+            }
         }
     }
 

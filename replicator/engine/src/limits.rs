@@ -21,6 +21,15 @@ pub(crate) const MAX_CLIENT_REQUESTS: usize = 256;
 /// it (`twindisk_core::limits::MAX_HELD_REQUESTS`).
 pub(crate) const MAX_PARTS: usize = twindisk_core::limits::MAX_HELD_REQUESTS;
 
+/// Blocks for payloads that are kept for each connection: a request of 64 KiB, and the blocks at its edges.
+pub(crate) const SHARE_BLOCKS: u32 = 18;
+
+/// Parts of requests that are kept for each connection: half of all, and some at a time keep a disk busy.
+pub(crate) const SHARE_PARTS: u32 = 8;
+
+/// A large request goes on in parts of no less than this (64 KiB), unless nothing larger can be had at all.
+pub(crate) const MIN_STEP_BLOCKS: u32 = 16;
+
 /// Bytes read ahead of a client's requests: a batch of 16 small writes comes in one receive.
 pub(crate) const CLIENT_READAHEAD_BYTES: usize = 128 * 1024;
 
@@ -129,3 +138,10 @@ pub(crate) const IN_USE_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How often it is tried.
 pub(crate) const IN_USE_RETRY: Duration = Duration::from_millis(10);
+
+const _: () = {
+    // What is kept for connections is there, and leaves room for more.
+    assert!(2 * SHARE_BLOCKS as usize * MAX_CLIENTS * 4096 < MIN_CLIENT_BYTES);
+    assert!(2 * SHARE_PARTS as usize * MAX_CLIENTS <= MAX_PARTS);
+    assert!(MIN_STEP_BLOCKS < SHARE_BLOCKS);
+};

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, os::fd::OwnedFd};
 
 use twindisk_core::{ConnectionId, Time};
-use twindisk_nbd::{Errno, Negotiated, Request, reply};
+use twindisk_nbd::{Errno, Negotiated, reply};
 
 use crate::{
     NbdConnection, limits::CLIENT_READAHEAD_BYTES, ring::RingFile, send::SendBatch,
@@ -30,14 +30,20 @@ pub(super) struct Connection {
     pub(super) batch: SendBatch,
     /// Replies in the batch.
     pub(super) batch_replies: usize,
-    /// Reads whose buffers the batch refers to.
+    /// Parts of reads whose buffers the batch refers to.
+    pub(super) batch_parts: Vec<u32>,
+    /// Reads that are answered with the batch.
     pub(super) batch_reads: Vec<u32>,
+    /// The read whose answer has begun and not ended: nothing else may be sent.
+    pub(super) streaming: Option<u32>,
     /// Requests taken and not answered yet.
     pub(super) owed: usize,
     /// Requests of it in the table.
     pub(super) requests: usize,
     /// When bytes last went either way.
     pub(super) moved: Time,
+    /// Since when the request that it is at waits for room: it is on the list of those that do.
+    pub(super) waits: Option<Time>,
     /// It is on the list of connections to be looked at.
     pub(super) dirty: bool,
 }
@@ -60,8 +66,8 @@ pub(super) enum State {
 pub(super) enum Receiving {
     /// The header of a request.
     Header,
-    /// Nothing is received until there is memory for this request.
-    NoRoom(Request),
+    /// A request that is not in parts yet, or not all of it.
+    Step { request: u32 },
     /// The payload of a request.
     Payload {
         /// Which.
@@ -93,7 +99,7 @@ pub(super) enum Target {
 pub(super) enum Reply {
     /// Success without data.
     Done(reply::ReplyHeader),
-    /// The data of a read, which is freed once it is sent.
+    /// The data of a read, or as much of it as is there; it is freed once it is sent.
     Read { request: u32 },
     /// A failure.
     Error {
@@ -121,10 +127,13 @@ impl Connection {
             replies: VecDeque::new(),
             batch: SendBatch::new(),
             batch_replies: 0,
+            batch_parts: Vec::new(),
             batch_reads: Vec::new(),
+            streaming: None,
             owed: 0,
             requests: 0,
             moved: now,
+            waits: None,
             dirty: false,
         }
     }
@@ -144,8 +153,16 @@ impl Connection {
     }
 
     /// It holds memory for as long as the client likes.
-    pub(super) fn holds_memory(&self) -> bool {
-        matches!(self.receiving, Receiving::Payload { .. }) || self.is_sending()
+    pub(super) const fn holds_memory(&self) -> bool {
+        matches!(self.receiving, Receiving::Payload { .. }) || self.batch.is_under_way()
+    }
+
+    /// The request that is not all in parts.
+    pub(super) const fn step(&self) -> Option<u32> {
+        match self.receiving {
+            Receiving::Step { request } => Some(request),
+            Receiving::Header | Receiving::Payload { .. } | Receiving::Refused { .. } => None,
+        }
     }
 
     /// Neither the ring nor the core refers to it.

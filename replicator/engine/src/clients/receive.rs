@@ -11,6 +11,7 @@ use twindisk_nbd::{
 use super::{
     Clients, Context,
     connection::{Receiving, Reply, State, Target},
+    requests::Next,
     status,
 };
 use crate::{
@@ -67,7 +68,7 @@ impl Clients {
             }
             let flow = match connection.receiving {
                 Receiving::Header => self.take_header(slot, context),
-                Receiving::NoRoom(_) => Flow::Paused,
+                Receiving::Step { request } => self.step(slot, request, context),
                 Receiving::Payload { .. } => self.take_payload(slot, context),
                 Receiving::Refused { .. } => self.skip_payload(slot),
             };
@@ -158,12 +159,9 @@ impl Clients {
             | Command::Trim { .. }
             | Command::WriteZeroes { .. } => {
                 connection.owed += 1;
-                connection.receiving = Receiving::NoRoom(request);
-                // Whoever waits longer comes first, though this one may need less.
-                if !self.waiting.is_empty() || !self.begin_waiting(slot, context) {
-                    self.waiting.push_back(slot);
-                    return Flow::Paused;
-                }
+                connection.requests += 1;
+                let request = self.requests.begin(slot, request);
+                connection.receiving = Receiving::Step { request };
                 return Flow::On;
             }
         };
@@ -172,37 +170,48 @@ impl Clients {
         Flow::On
     }
 
-    /// Begins the request that a connection waits with; says whether there was room for it.
-    pub(super) fn begin_waiting(&mut self, slot: u32, context: &mut Context<'_>) -> bool {
+    /// Begins the next part of the request that a connection is at, if there is room for it.
+    fn step(&mut self, slot: u32, request: u32, context: &mut Context<'_>) -> Flow {
         let connection = self.connections.get_mut(slot).expect("in use");
-        let Receiving::NoRoom(request) = connection.receiving else {
-            panic!("{:?} waits for no room", connection.receiving);
-        };
-        let Some(begun) = self.requests.begin(slot, request, context.buffers) else {
-            return false;
-        };
-        connection.requests += 1;
-        connection.receiving = Receiving::Header;
-        let Some(first) = begun.first_part else {
-            self.answer(begun.request, context);
-            return true;
-        };
-        if matches!(request.command, Command::Write { .. }) {
-            connection.receiving = Receiving::Payload {
-                request: begun.request,
-                part: first,
-                done: 0,
-            };
-            return true;
+        if connection.waits.is_some() {
+            return Flow::Paused;
+        }
+        let active = self.requests.get(request);
+        let is_write = active.is_write();
+        // A promise takes no memory: a small payload is there before it has any, a large one has begun to come.
+        if is_write
+            && connection.window.filled().len() < active.rest_bytes().min(SMALL_PAYLOAD_BYTES)
+        {
+            return Flow::Starved;
         }
         let id = connection.id;
-        let mut part = Some(first);
-        while let Some(this) = part {
-            part = self.requests.next_part(this);
-            let request = self.requests.submit(this, id);
-            context.events.push_back(Event::Client(request));
+        match self.requests.next_part(request, context.buffers) {
+            Next::NoRoom => {
+                connection.waits = Some(context.now);
+                self.waiting.push_back(slot);
+                // What of a read is there goes out first, and makes room.
+                self.stream(request);
+                return Flow::Paused;
+            }
+            Next::Part(part) if is_write => {
+                connection.receiving = Receiving::Payload {
+                    request,
+                    part,
+                    done: 0,
+                };
+                return Flow::On;
+            }
+            Next::Part(part) => {
+                let part = self.requests.submit(part, id);
+                context.events.push_back(Event::Client(part));
+            }
+            Next::Over => {}
         }
-        true
+        if self.requests.get(request).is_begun() {
+            self.connection(slot).receiving = Receiving::Header;
+            self.went_on(request, context);
+        }
+        Flow::On
     }
 
     /// Moves what is in the window to where it belongs; hands a part that is whole to the core.
@@ -233,16 +242,13 @@ impl Clients {
         if done < len {
             return Flow::Starved;
         }
-        connection.receiving = match self.requests.next_part(part) {
-            Some(next) => Receiving::Payload {
-                request,
-                part: next,
-                done: 0,
-            },
-            None => Receiving::Header,
+        connection.receiving = if self.requests.get(request).is_begun() {
+            Receiving::Header
+        } else {
+            Receiving::Step { request }
         };
-        let request = self.requests.submit(part, connection.id);
-        context.events.push_back(Event::Client(request));
+        let part = self.requests.submit(part, connection.id);
+        context.events.push_back(Event::Client(part));
         Flow::On
     }
 
@@ -287,7 +293,7 @@ impl Clients {
                 let (buf, from, len) = self.requests.place(part);
                 (len - done > SMALL_PAYLOAD_BYTES).then_some((buf, from + done, len - done))
             }
-            Receiving::Header | Receiving::NoRoom(_) | Receiving::Refused { .. } => None,
+            Receiving::Header | Receiving::Step { .. } | Receiving::Refused { .. } => None,
         };
         let (address, len, flags) = if let Some((buf, at, len)) = direct {
             assert!(connection.window.filled().is_empty(), "it comes first");
@@ -329,14 +335,20 @@ impl Clients {
         }
         connection.window.clear();
         match std::mem::replace(&mut connection.receiving, Receiving::Header) {
-            Receiving::Payload { part, .. } => {
-                if let Some(request) = self.requests.abandon_from(part) {
-                    self.answer(request, context);
-                }
+            Receiving::Payload { request, part, .. } => {
+                self.requests.abandon(request, Some(part), context.buffers);
+                self.went_on(request, context);
             }
-            Receiving::NoRoom(_) => {
-                connection.owed -= 1;
+            Receiving::Step { request } => {
+                connection.waits = None;
                 self.waiting.retain(|&other| other != slot);
+                self.requests.abandon(request, None, context.buffers);
+                if self.requests.get(request).queued {
+                    // The rest of what its answer promises will not come.
+                    self.drop_connection(slot, "a read was given up in its middle", context);
+                } else {
+                    self.went_on(request, context);
+                }
             }
             Receiving::Refused { .. } => connection.owed -= 1,
             Receiving::Header => {}

@@ -1,12 +1,19 @@
 //! The requests under way and their parts: tables of slots that are reused, so that a request costs no allocation.
+//!
+//! A request becomes parts one after the other, each when there is room for it ([`share`](super::share)): the larger the
+//! more room there is.
 
 use twindisk_core::{BufId, ClientOp, ClientRequest, ConnectionId, Failure, RequestId};
+use twindisk_format::limits::MAX_DATA_BLOCKS;
 use twindisk_nbd::{Command, Request};
 
-use super::split::{self, PartKind, PartPlan};
+use super::{
+    share::Held,
+    split::{self, PartKind, PartPlan},
+};
 use crate::{
     buffers::{Buffers, Class},
-    limits::MAX_PARTS,
+    limits::{MAX_CLIENTS, MAX_PARTS, MIN_STEP_BLOCKS},
     slab::Slab,
 };
 
@@ -14,9 +21,8 @@ use crate::{
 pub(super) struct Requests {
     requests: Slab<Active>,
     parts: Slab<Part>,
-    /// The parts of the request that is being planned; kept for its memory.
-    plan: Vec<PartPlan>,
-    taken: Vec<Option<BufId>>,
+    /// By the connection's slot.
+    held: [Held; MAX_CLIENTS],
 }
 
 /// A request under way.
@@ -24,20 +30,82 @@ pub(super) struct Active {
     /// Slot of its connection.
     pub(super) connection: u32,
     pub(super) request: Request,
-    first_part: u32,
+    /// From which byte on it is not in parts yet; `None`: all of it is.
+    rest: Option<u64>,
     /// Parts that are not over.
     left: u32,
+    /// A read's parts that are not being sent yet, in order.
+    first_part: u32,
+    last_part: u32,
+    /// A read that is among its connection's replies.
+    pub(super) queued: bool,
+    /// A read whose answer has begun: nothing but its data may follow.
+    pub(super) headed: bool,
     failure: Option<Failure>,
     forgotten: bool,
 }
 
+impl Active {
+    pub(super) const fn is_read(&self) -> bool {
+        matches!(self.request.command, Command::Read { .. })
+    }
+
+    pub(super) const fn is_write(&self) -> bool {
+        matches!(self.request.command, Command::Write { .. })
+    }
+
+    /// All of it is in parts.
+    pub(super) const fn is_begun(&self) -> bool {
+        self.rest.is_none()
+    }
+
+    /// No part of it is under way.
+    pub(super) const fn is_still(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Bytes that are not in parts yet.
+    pub(super) fn rest_bytes(&self) -> usize {
+        self.rest.map_or(0, |at| (self.end() - at) as usize)
+    }
+
+    fn end(&self) -> u64 {
+        self.request.offset + u64::from(self.request.length)
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        match self.failure {
+            _ if self.forgotten => Outcome::Forgotten,
+            Some(failure) => Outcome::Failed(failure),
+            None => Outcome::Done,
+        }
+    }
+
+    /// Its next part, of at most so many blocks of data.
+    fn plan(&self, at: u64, most: u32) -> Option<PartPlan> {
+        let end = self.end();
+        match self.request.command {
+            Command::Read { .. } | Command::Write { .. } => Some(split::data(at, end, most)),
+            Command::WriteZeroes { .. } => Some(split::zero(at, end)),
+            Command::Trim { .. } => split::trim(at, end),
+            Command::Flush | Command::BlockStatus { .. } | Command::Cache | Command::Disconnect => {
+                unreachable!("it has no parts with blocks")
+            }
+        }
+    }
+}
+
 struct Part {
     request: u32,
+    /// Slot of its connection.
+    connection: u32,
     /// `None`: a flush.
     plan: Option<PartPlan>,
-    /// A read's until it is answered; a write's until it is handed to the core.
+    /// A read's until it is sent; a write's until it is handed to the core.
     buf: Option<BufId>,
+    /// A read's next one.
     next: u32,
+    over: bool,
 }
 
 /// How a request ended.
@@ -49,21 +117,24 @@ pub(super) enum Outcome {
     Forgotten,
 }
 
-/// A begun request.
+/// How a request goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Begun {
-    pub(super) request: u32,
-    /// None for a request without effect (a trim of less than a block).
-    pub(super) first_part: Option<u32>,
+pub(super) enum Next {
+    /// With this part.
+    Part(u32),
+    /// With nothing: all of it is in parts.
+    Over,
+    /// Once there is room for its next part.
+    NoRoom,
 }
 
 impl Requests {
     pub(super) fn new() -> Self {
         Self {
-            requests: Slab::new(MAX_PARTS),
+            // Each but those that the connections are at has a part.
+            requests: Slab::new(MAX_PARTS + MAX_CLIENTS),
             parts: Slab::new(MAX_PARTS),
-            plan: Vec::new(),
-            taken: Vec::new(),
+            held: [Held::default(); MAX_CLIENTS],
         }
     }
 
@@ -71,94 +142,94 @@ impl Requests {
         self.requests.get(request).expect("a request in use")
     }
 
-    /// Sets aside everything that a request needs, or nothing. `None`: there is no room now.
-    pub(super) fn begin(
-        &mut self,
-        connection: u32,
-        request: Request,
-        buffers: &mut Buffers,
-    ) -> Option<Begun> {
-        self.plan(&request);
-        let parts = match request.command {
-            Command::Flush => 1,
-            _ => self.plan.len(),
-        };
-        if self.requests.room() == 0 || self.parts.room() < parts {
-            return None;
-        }
-        self.take_buffers(buffers)?;
-        let index = self.requests.insert(Active {
+    pub(super) fn get_mut(&mut self, request: u32) -> &mut Active {
+        self.requests.get_mut(request).expect("a request in use")
+    }
+
+    /// Notes a request. It takes nothing but its place.
+    pub(super) fn begin(&mut self, connection: u32, request: Request) -> u32 {
+        self.requests.insert(Active {
             connection,
             request,
+            rest: Some(request.offset),
+            left: 0,
             first_part: NONE,
-            left: u32::try_from(parts).expect("below a limit"),
+            last_part: NONE,
+            queued: false,
+            headed: false,
             failure: None,
             forgotten: false,
-        });
-        let mut next = NONE;
-        for part in (0..parts).rev() {
-            next = self.parts.insert(Part {
-                request: index,
-                plan: self.plan.get(part).copied(),
-                buf: self.taken.get(part).copied().flatten(),
-                next,
-            });
-        }
-        self.requests.get_mut(index).expect("just made").first_part = next;
-        Some(Begun {
-            request: index,
-            first_part: (next != NONE).then_some(next),
         })
     }
 
-    fn plan(&mut self, request: &Request) {
-        self.plan.clear();
-        let (offset, length) = (request.offset, request.length);
-        match request.command {
-            Command::Read { .. } | Command::Write { .. } => {
-                self.plan.extend(split::data(offset, length));
-            }
-            Command::WriteZeroes { .. } => self.plan.extend(split::zero(offset, length)),
-            Command::Trim { .. } => self.plan.extend(split::trim(offset, length)),
-            Command::Flush => {}
-            Command::BlockStatus { .. } | Command::Cache | Command::Disconnect => {
-                unreachable!("answered without the core")
-            }
+    /// Sets aside what the next part of a request needs.
+    pub(super) fn next_part(&mut self, request: u32, buffers: &mut Buffers) -> Next {
+        let active = self.requests.get_mut(request).expect("a request in use");
+        let Some(at) = active.rest else {
+            return Next::Over;
+        };
+        if active.is_read() && active.outcome() != Outcome::Done {
+            active.rest = None;
+            return Next::Over;
         }
-    }
-
-    /// All or nothing: a request that holds a part of what it needs could wait for another that does the same.
-    fn take_buffers(&mut self, buffers: &mut Buffers) -> Option<()> {
-        self.taken.clear();
-        let needed: u32 = self.plan.iter().filter_map(PartPlan::buffer_blocks).sum();
-        if needed > buffers.free_blocks(Class::Client) {
-            return None;
+        let held = &mut self.held[active.connection as usize];
+        if !held.may_take_part(self.parts.room() as u32) {
+            return Next::NoRoom;
         }
-        for part in &self.plan {
-            let Some(blocks) = part.buffer_blocks() else {
-                self.taken.push(None);
-                continue;
+        let mut most = MAX_DATA_BLOCKS;
+        let (plan, buf) = loop {
+            if matches!(active.request.command, Command::Flush) {
+                break (None, None);
+            }
+            let Some(plan) = active.plan(at, most) else {
+                active.rest = None;
+                return Next::Over;
             };
-            let Some(buf) = buffers.take(Class::Client, blocks) else {
-                for buf in self.taken.drain(..).flatten() {
-                    buffers.give_back(buf);
-                }
-                return None;
-            };
-            if matches!(part.kind, PartKind::PartialZero { .. }) {
-                buffers
-                    .bytes_mut(buf, 0, part.range.bytes() as usize)
-                    .fill(0);
+            let blocks = plan.buffer_blocks();
+            if blocks == 0 {
+                break (Some(plan), None);
             }
-            self.taken.push(Some(buf));
+            if held.may_take_blocks(blocks, buffers.free_blocks(Class::Client))
+                && let Some(buf) = buffers.take(Class::Client, blocks)
+            {
+                break (Some(plan), Some(buf));
+            }
+            most = blocks.div_ceil(2);
+            // Its share is free, but may be in pieces.
+            let least = if held.blocks == 0 { 1 } else { MIN_STEP_BLOCKS };
+            if blocks <= least {
+                return Next::NoRoom;
+            }
+        };
+        if let (Some(plan), Some(buf)) = (plan, buf)
+            && matches!(plan.kind, PartKind::PartialZero { .. })
+        {
+            buffers
+                .bytes_mut(buf, 0, plan.range.bytes() as usize)
+                .fill(0);
         }
-        Some(())
-    }
-
-    /// The part behind `part`.
-    pub(super) fn next_part(&self, part: u32) -> Option<u32> {
-        let next = self.parts.get(part).expect("in use").next;
-        (next != NONE).then_some(next)
+        held.parts += 1;
+        held.blocks += plan.map_or(0, |plan| plan.buffer_blocks());
+        active.rest = plan.map(|plan| plan.end()).filter(|&at| at < active.end());
+        active.left += 1;
+        let part = self.parts.insert(Part {
+            request,
+            connection: active.connection,
+            plan,
+            buf,
+            next: NONE,
+            over: false,
+        });
+        if active.is_read() {
+            if active.first_part == NONE {
+                active.first_part = part;
+            } else {
+                let last = self.parts.get_mut(active.last_part).expect("in use");
+                last.next = part;
+            }
+            active.last_part = part;
+        }
+        Next::Part(part)
     }
 
     /// Where the client's bytes of a part are: buffer, first byte, number of bytes.
@@ -217,93 +288,104 @@ impl Requests {
         }
     }
 
-    /// A part is done; gives the request when it was the last one.
-    pub(super) fn completed(
-        &mut self,
-        part: RequestId,
-        result: Result<(), Failure>,
-    ) -> Option<u32> {
-        let request = self.request_of(part);
+    /// A part is done; of which request.
+    pub(super) fn completed(&mut self, part: RequestId, result: Result<(), Failure>) -> u32 {
+        let (slot, request) = self.part_of(part);
+        let active = self.get_mut(request);
         if let Err(failure) = result {
-            self.active(request).failure.get_or_insert(failure);
+            active.failure.get_or_insert(failure);
         }
-        self.part_over(request, 1)
+        self.part_over(slot, request);
+        request
     }
 
-    /// A part will not be answered; gives the request when it was the last one.
-    pub(super) fn forgotten(&mut self, part: RequestId) -> Option<u32> {
-        let request = self.request_of(part);
-        self.active(request).forgotten = true;
-        self.part_over(request, 1)
+    /// A part will not be answered; of which request.
+    pub(super) fn forgotten(&mut self, part: RequestId) -> u32 {
+        let (slot, request) = self.part_of(part);
+        self.get_mut(request).forgotten = true;
+        self.part_over(slot, request);
+        request
     }
 
-    /// `part` and those behind it were never handed to the core and never will be; gives the request when nothing
-    /// else of it is under way.
-    pub(super) fn abandon_from(&mut self, part: u32) -> Option<u32> {
-        let request = self.parts.get(part).expect("in use").request;
-        let mut count = 1;
-        let mut at = part;
-        while let Some(next) = self.next_part(at) {
-            count += 1;
-            at = next;
+    /// What is not in parts yet never will be, and `part` is never handed to the core.
+    pub(super) fn abandon(&mut self, request: u32, part: Option<u32>, buffers: &mut Buffers) {
+        let active = self.get_mut(request);
+        active.rest = None;
+        active.forgotten = true;
+        if let Some(part) = part {
+            active.left -= 1;
+            self.free_part(part, buffers);
         }
-        self.active(request).forgotten = true;
-        self.part_over(request, count)
     }
 
-    fn part_over(&mut self, request: u32, count: u32) -> Option<u32> {
-        let active = self.active(request);
-        active.left = active.left.checked_sub(count).expect("a part ends once");
-        (active.left == 0).then_some(request)
+    fn part_over(&mut self, slot: u32, request: u32) {
+        let active = self.get_mut(request);
+        active.left = active.left.checked_sub(1).expect("a part ends once");
+        if active.is_read() {
+            self.parts.get_mut(slot).expect("in use").over = true;
+        } else {
+            // Its buffer went to the core.
+            let part = self.remove_part(slot);
+            assert_eq!(part.buf, None, "a part that was not handed over has ended");
+        }
     }
 
-    pub(super) fn outcome(&self, request: u32) -> Outcome {
+    /// Takes the first part of a read that is not being sent yet, if it is there. Whoever takes it frees it.
+    pub(super) fn take_ready(&mut self, request: u32) -> Option<u32> {
+        let active = self.requests.get_mut(request).expect("a request in use");
+        let first = self.parts.get(active.first_part)?;
+        if !first.over {
+            return None;
+        }
+        Some(std::mem::replace(&mut active.first_part, first.next))
+    }
+
+    /// Whether there is a part that `take_ready` would give.
+    pub(super) fn has_ready(&self, request: u32) -> bool {
+        let first = self.parts.get(self.get(request).first_part);
+        first.is_some_and(|part| part.over)
+    }
+
+    /// Every part of a read has been taken.
+    pub(super) fn is_taken(&self, request: u32) -> bool {
         let active = self.get(request);
-        match active.failure {
-            _ if active.forgotten => Outcome::Forgotten,
-            Some(failure) => Outcome::Failed(failure),
-            None => Outcome::Done,
+        active.is_begun() && active.first_part == NONE
+    }
+
+    /// Frees a part and the buffer that it still has.
+    pub(super) fn free_part(&mut self, part: u32, buffers: &mut Buffers) {
+        if let Some(buf) = self.remove_part(part).buf {
+            buffers.give_back(buf);
         }
     }
 
-    /// The parts of a read that is done: what to send of each.
-    pub(super) fn read_parts(
-        &self,
-        request: u32,
-    ) -> impl Iterator<Item = (BufId, usize, usize)> + '_ {
-        let first = self.get(request).first_part;
-        std::iter::successors((first != NONE).then_some(first), |&part| {
-            self.next_part(part)
-        })
-        .map(|part| self.place(part))
+    fn remove_part(&mut self, slot: u32) -> Part {
+        let part = self.parts.remove(slot);
+        let held = &mut self.held[part.connection as usize];
+        held.parts -= 1;
+        held.blocks -= part.plan.map_or(0, |plan| plan.buffer_blocks());
+        part
     }
 
-    /// Frees a request and every buffer that it still has.
+    /// Frees a request and every part that it still has.
     pub(super) fn free(&mut self, request: u32, buffers: &mut Buffers) -> Active {
-        let active = self.requests.remove(request);
-        let mut part = active.first_part;
+        let mut part = self.get(request).first_part;
         while part != NONE {
-            let over = self.parts.remove(part);
-            if let Some(buf) = over.buf {
-                buffers.give_back(buf);
-            }
-            part = over.next;
+            let next = self.parts.get(part).expect("in use").next;
+            self.free_part(part, buffers);
+            part = next;
         }
-        active
+        self.requests.remove(request)
     }
 
-    fn request_of(&self, part: RequestId) -> u32 {
+    fn part_of(&self, part: RequestId) -> (u32, u32) {
         let slot = part.0 as u32;
         assert_eq!(
             u64::from(self.parts.generation(slot)),
             part.0 >> 32,
             "{part:?} ended before"
         );
-        self.parts.get(slot).expect("in use").request
-    }
-
-    fn active(&mut self, request: u32) -> &mut Active {
-        self.requests.get_mut(request).expect("a request in use")
+        (slot, self.parts.get(slot).expect("in use").request)
     }
 }
 

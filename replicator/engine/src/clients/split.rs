@@ -1,11 +1,12 @@
-//! A client's request as parts for the core: whole blocks, bounded lengths, and what of them the client's bytes cover.
+//! A client's request as parts for the core, one after the other: whole blocks, bounded lengths, and what of them the
+//! client's bytes cover.
 //!
 //! Pure: bytes in, block ranges out.
 
 use twindisk_core::Fill;
 use twindisk_format::{
     ids::BlockRange,
-    limits::{BLOCK_BYTES, MAX_DATA_BLOCKS, MAX_ZERO_BLOCKS},
+    limits::{BLOCK_BYTES, MAX_ZERO_BLOCKS},
 };
 
 /// One part of a request.
@@ -35,11 +36,21 @@ pub(crate) enum PartKind {
 }
 
 impl PartPlan {
-    /// The blocks of a buffer that the part needs.
-    pub(crate) const fn buffer_blocks(&self) -> Option<u32> {
+    /// The blocks that its buffer has; 0: it needs none.
+    pub(crate) const fn buffer_blocks(&self) -> u32 {
         match self.kind {
-            PartKind::Data { .. } | PartKind::PartialZero { .. } => Some(self.range.blocks),
-            PartKind::Zero => None,
+            PartKind::Data { .. } | PartKind::PartialZero { .. } => self.range.blocks,
+            PartKind::Zero => 0,
+        }
+    }
+
+    /// The first byte of the device behind the client's bytes.
+    pub(crate) fn end(&self) -> u64 {
+        match self.kind {
+            PartKind::Data { bytes: (_, to) } | PartKind::PartialZero { bytes: (_, to) } => {
+                self.range.byte_offset() + u64::from(to)
+            }
+            PartKind::Zero => self.range.end() * BLOCK,
         }
     }
 
@@ -53,70 +64,50 @@ impl PartPlan {
     }
 }
 
-/// The parts of a read or write of `length` bytes at `offset`.
-pub(crate) fn data(offset: u64, length: u32) -> impl Iterator<Item = PartPlan> + Clone {
-    pieces(offset, length, MAX_DATA_BLOCKS).map(move |range| PartPlan {
+/// The first part of a read or write of the bytes from `at` to `end`, of at most `most` blocks.
+pub(crate) fn data(at: u64, end: u64, most: u32) -> PartPlan {
+    let first = at / BLOCK;
+    let blocks = (end.div_ceil(BLOCK) - first).min(u64::from(most));
+    let range = BlockRange::new(first, blocks as u32);
+    PartPlan {
         range,
         kind: PartKind::Data {
-            bytes: covered(range, offset, length),
+            bytes: covered(range, at, end),
         },
-    })
+    }
 }
 
-/// The parts of a write of zeros: unaligned edges are written, the blocks between are zeroed.
-pub(crate) fn zero(offset: u64, length: u32) -> impl Iterator<Item = PartPlan> + Clone {
-    let end = offset + u64::from(length);
-    let whole = (offset.div_ceil(BLOCK), end / BLOCK);
-    let edge = move |start: u64, stop: u64| {
-        (start < stop).then(|| {
-            let range = BlockRange::new(start / BLOCK, 1);
-            let bytes = covered(range, start, (stop - start) as u32);
-            PartPlan {
-                range,
-                kind: PartKind::PartialZero { bytes },
-            }
-        })
-    };
-    let (first, last) = if whole.0 > whole.1 {
-        // Both ends lie inside of one block.
-        (edge(offset, end), None)
-    } else {
-        (edge(offset, whole.0 * BLOCK), edge(whole.1 * BLOCK, end))
-    };
-    first.into_iter().chain(whole_blocks(whole)).chain(last)
-}
-
-/// The parts of a trim: only whole blocks become zero.
-pub(crate) fn trim(offset: u64, length: u32) -> impl Iterator<Item = PartPlan> + Clone {
-    let end = offset + u64::from(length);
-    whole_blocks((offset.div_ceil(BLOCK), end / BLOCK))
-}
-
-fn whole_blocks((start, end): (u64, u64)) -> impl Iterator<Item = PartPlan> + Clone {
-    let start = start.min(end);
-    block_pieces(start, end, MAX_ZERO_BLOCKS).map(|range| PartPlan {
+/// The first part of a write of zeros: unaligned edges are written, the blocks between are zeroed.
+pub(crate) fn zero(at: u64, end: u64) -> PartPlan {
+    if at.is_multiple_of(BLOCK)
+        && let Some(part) = trim(at, end)
+    {
+        return part;
+    }
+    let range = BlockRange::new(at / BLOCK, 1);
+    PartPlan {
         range,
+        kind: PartKind::PartialZero {
+            bytes: covered(range, at, end),
+        },
+    }
+}
+
+/// The first part of a trim: only whole blocks become zero. `None`: there are none.
+pub(crate) fn trim(at: u64, end: u64) -> Option<PartPlan> {
+    let (first, stop) = (at.div_ceil(BLOCK), end / BLOCK);
+    let blocks = stop.saturating_sub(first).min(u64::from(MAX_ZERO_BLOCKS));
+    (blocks > 0).then(|| PartPlan {
+        range: BlockRange::new(first, blocks as u32),
         kind: PartKind::Zero,
     })
 }
 
-fn pieces(offset: u64, length: u32, most: u32) -> impl Iterator<Item = BlockRange> + Clone {
-    let end = offset + u64::from(length);
-    block_pieces(offset / BLOCK, end.div_ceil(BLOCK), most)
-}
-
-fn block_pieces(start: u64, end: u64, most: u32) -> impl Iterator<Item = BlockRange> + Clone {
-    (0..(end - start).div_ceil(u64::from(most))).map(move |index| {
-        let first = start + index * u64::from(most);
-        BlockRange::new(first, (end - first).min(u64::from(most)) as u32)
-    })
-}
-
-/// The bytes of a buffer for `range` that `length` bytes at `offset` cover.
-fn covered(range: BlockRange, offset: u64, length: u32) -> (u32, u32) {
+/// The bytes of a buffer for `range` that those from `at` to `end` cover.
+fn covered(range: BlockRange, at: u64, end: u64) -> (u32, u32) {
     let start = range.byte_offset();
-    let from = offset.saturating_sub(start);
-    let to = (offset + u64::from(length) - start).min(range.bytes());
+    let from = at.saturating_sub(start);
+    let to = (end - start).min(range.bytes());
     (from as u32, to as u32)
 }
 
@@ -124,7 +115,26 @@ const BLOCK: u64 = BLOCK_BYTES as u64;
 
 #[cfg(test)]
 mod tests {
+    use twindisk_format::limits::MAX_DATA_BLOCKS;
+
     use super::*;
+
+    /// All parts of a request, each from where the one before ended.
+    fn parts(
+        (offset, length): (u64, u32),
+        next: impl Fn(u64, u64) -> Option<PartPlan>,
+    ) -> Vec<PartPlan> {
+        let end = offset + u64::from(length);
+        let mut at = offset;
+        let mut parts = Vec::new();
+        while at < end
+            && let Some(part) = next(at, end)
+        {
+            at = part.end();
+            parts.push(part);
+        }
+        parts
+    }
 
     /// Every request near the limits of blocks and parts.
     fn requests() -> impl Iterator<Item = (u64, u32)> {
@@ -151,7 +161,9 @@ mod tests {
     fn data_parts_cover_every_byte_once_and_in_order() {
         for (offset, length) in requests() {
             let mut at = offset;
-            for part in data(offset, length) {
+            for part in parts((offset, length), |at, end| {
+                Some(data(at, end, MAX_DATA_BLOCKS))
+            }) {
                 let PartKind::Data { bytes: (from, to) } = part.kind else {
                     panic!("{part:?}");
                 };
@@ -172,7 +184,7 @@ mod tests {
     fn zero_parts_cover_every_byte_once_and_in_order() {
         for (offset, length) in requests() {
             let mut at = offset;
-            for part in zero(offset, length) {
+            for part in parts((offset, length), |at, end| Some(zero(at, end))) {
                 let (from, to) = match part.kind {
                     PartKind::Zero => (0, part.range.bytes() as u32),
                     PartKind::PartialZero { bytes } => {
@@ -198,12 +210,13 @@ mod tests {
     fn trims_touch_whole_blocks_only() {
         for (offset, length) in requests() {
             let end = offset + u64::from(length);
-            let blocks: u64 = trim(offset, length)
+            let parts = parts((offset, length), trim);
+            let blocks: u64 = (parts.iter())
                 .map(|part| u64::from(part.range.blocks))
                 .sum();
             let whole = (end / 4096).saturating_sub(offset.div_ceil(4096));
             assert_eq!(blocks, whole);
-            for part in trim(offset, length) {
+            for part in parts {
                 assert!(part.range.byte_offset() >= offset);
                 assert!(part.range.end() * 4096 <= end);
             }

@@ -12,5 +12,6 @@ mod encrypted;
 mod harness;
 mod peers;
 mod starting;
+mod starve;
 mod tls;
 mod wire;
