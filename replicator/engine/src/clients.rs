@@ -10,9 +10,9 @@ mod replies;
 mod requests;
 mod share;
 mod split;
-mod status;
+pub(crate) mod status;
 
-use std::{collections::VecDeque, os::fd::AsRawFd};
+use std::{collections::VecDeque, os::fd::AsRawFd, sync::Arc};
 
 use io_uring::opcode;
 use tracing::{debug, info};
@@ -23,12 +23,14 @@ use twindisk_nbd::Export;
 use self::{
     connection::{Connection, State},
     requests::Requests,
+    status::Looker,
 };
 use crate::{
     NbdConnection,
     buffers::Buffers,
     disk::Disk,
     limits::{DRAIN_TIMEOUT, MAX_CLIENTS, STALL_TIMEOUT},
+    mailbox::Sender,
     ring::{Completion, Ring, Turn},
     slab::Slab,
     socket::{set_blocking, tune_client},
@@ -42,7 +44,7 @@ pub(crate) struct Context<'a> {
     pub(crate) buffers: &'a mut Buffers,
     pub(crate) events: &'a mut VecDeque<Event>,
     pub(crate) disk: &'a Disk,
-    pub(crate) backing: &'a Backing,
+    pub(crate) backing: &'a Arc<Backing>,
     pub(crate) now: Time,
 }
 
@@ -50,6 +52,7 @@ pub(crate) struct Context<'a> {
 pub(crate) struct Clients {
     connections: Slab<Connection>,
     requests: Requests,
+    looker: Looker,
     /// Connections whose next request waits for memory, in the order in which they asked.
     waiting: VecDeque<u32>,
     export: Export,
@@ -62,8 +65,10 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    pub(crate) fn new() -> Self {
+    /// What is found by other threads comes back by `sender`.
+    pub(crate) fn new(sender: Sender) -> Self {
         Self {
+            looker: Looker::new(sender),
             connections: Slab::new(MAX_CLIENTS),
             requests: Requests::new(),
             waiting: VecDeque::new(),

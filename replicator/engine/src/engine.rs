@@ -232,6 +232,10 @@ impl Engine {
                 status.warnings.extend_from_slice(&self.warnings);
                 take(status);
             }
+            Message::Looked(looked) => {
+                let (clients, mut context) = self.clients();
+                clients.looked(looked, &mut context);
+            }
             Message::Saved { op, result } => self.events.push_back(Event::Saved { op, result }),
         }
     }

@@ -96,7 +96,7 @@ pub(crate) const ZERO_BUFFER_BLOCKS: u32 = 256;
 /// and a request to zero costs about as much as a write.
 pub(crate) const DEVICE_HOLE_BLOCKS: u32 = 16;
 
-/// Extents in one block status reply: each costs two system calls on the resource's thread.
+/// Extents in one block status reply: each costs two system calls, and others wait for their turn meanwhile.
 pub(crate) const MAX_STATUS_EXTENTS: usize = 128;
 
 /// Spinning never takes longer than this without a completion (`BusyPoll::Auto`): as long as a batch of small requests

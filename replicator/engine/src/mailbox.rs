@@ -13,7 +13,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use thiserror::Error;
 use twindisk_core::OpId;
 
-use crate::{api::Input, limits::MAILBOX_MESSAGES};
+use crate::{api::Input, clients::status::Looked, limits::MAILBOX_MESSAGES};
 
 /// Sends to a resource's thread. Never blocks.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub(crate) enum Message {
         op: OpId,
         result: Result<String, String>,
     },
+    /// The extents of a client's block status request have been found.
+    Looked(Looked),
 }
 
 /// The writing end, also for the engine's own helpers.

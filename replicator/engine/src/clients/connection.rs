@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, os::fd::OwnedFd};
 
 use twindisk_core::{ConnectionId, Time};
-use twindisk_nbd::{Errno, Negotiated, reply};
+use twindisk_nbd::{Errno, Negotiated, Request, reply};
 
 use crate::{
     NbdConnection, limits::CLIENT_READAHEAD_BYTES, ring::RingFile, send::SendBatch,
@@ -44,6 +44,8 @@ pub(super) struct Connection {
     pub(super) moved: Time,
     /// Since when the request that it is at waits for room: it is on the list of those that do.
     pub(super) waits: Option<Time>,
+    /// The extents of a block status request are looked for.
+    pub(super) looking: bool,
     /// It is on the list of connections to be looked at.
     pub(super) dirty: bool,
 }
@@ -68,6 +70,8 @@ pub(super) enum Receiving {
     Header,
     /// A request that is not in parts yet, or not all of it.
     Step { request: u32 },
+    /// A block status request that waits for the one before it.
+    Status(Request),
     /// The payload of a request.
     Payload {
         /// Which.
@@ -134,6 +138,7 @@ impl Connection {
             requests: 0,
             moved: now,
             waits: None,
+            looking: false,
             dirty: false,
         }
     }
@@ -161,7 +166,10 @@ impl Connection {
     pub(super) const fn step(&self) -> Option<u32> {
         match self.receiving {
             Receiving::Step { request } => Some(request),
-            Receiving::Header | Receiving::Payload { .. } | Receiving::Refused { .. } => None,
+            Receiving::Header
+            | Receiving::Status(_)
+            | Receiving::Payload { .. }
+            | Receiving::Refused { .. } => None,
         }
     }
 

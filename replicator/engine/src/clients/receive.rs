@@ -12,7 +12,6 @@ use super::{
     Clients, Context,
     connection::{Receiving, Reply, State, Target},
     requests::Next,
-    status,
 };
 use crate::{
     limits::{CLIENT_READAHEAD_BYTES, LARGE_RECEIVE_BYTES, MAX_CLIENT_REQUESTS},
@@ -71,6 +70,7 @@ impl Clients {
                 Receiving::Step { request } => self.step(slot, request, context),
                 Receiving::Payload { .. } => self.take_payload(slot, context),
                 Receiving::Refused { .. } => self.skip_payload(slot),
+                Receiving::Status(_) => Flow::Paused,
             };
             match flow {
                 Flow::On => {}
@@ -138,13 +138,13 @@ impl Clients {
             }
             // Nothing is cached here that could be read ahead.
             Command::Cache => Reply::Done(reply::done(style, request.cookie)),
-            Command::BlockStatus { one_extent } => {
-                let context_id = connection.negotiated.base_allocation;
-                let id = context_id.expect("validated: a context was selected");
-                let extents = status::extents(&request, one_extent, context);
-                let mut bytes = Vec::new();
-                reply::block_status(&mut bytes, request.cookie, id, &extents);
-                Reply::Bytes(bytes)
+            Command::BlockStatus { .. } => {
+                connection.owed += 1;
+                if self.begin_status(slot, request, context) {
+                    return Flow::On;
+                }
+                self.connection(slot).receiving = Receiving::Status(request);
+                return Flow::Paused;
             }
             Command::WriteZeroes { fast: true, .. } if !context.disk.zeroes_fast() => {
                 Reply::Error {
@@ -293,7 +293,10 @@ impl Clients {
                 let (buf, from, len) = self.requests.place(part);
                 (len - done > SMALL_PAYLOAD_BYTES).then_some((buf, from + done, len - done))
             }
-            Receiving::Header | Receiving::Step { .. } | Receiving::Refused { .. } => None,
+            Receiving::Header
+            | Receiving::Step { .. }
+            | Receiving::Status(_)
+            | Receiving::Refused { .. } => None,
         };
         let (address, len, flags) = if let Some((buf, at, len)) = direct {
             assert!(connection.window.filled().is_empty(), "it comes first");
@@ -350,7 +353,7 @@ impl Clients {
                     self.went_on(request, context);
                 }
             }
-            Receiving::Refused { .. } => connection.owed -= 1,
+            Receiving::Refused { .. } | Receiving::Status(_) => connection.owed -= 1,
             Receiving::Header => {}
         }
     }

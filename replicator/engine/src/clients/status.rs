@@ -1,29 +1,161 @@
-//! Answers to block status: holes of the backing file, where there can be any.
+//! Answers to block status: holes of the backing file, where there can be any. Looking for them may wait for the disk, and
+//! takes two system calls an extent: a thread of its own does it, one request of each connection at a time.
 
-use std::{fs::File, os::fd::AsFd};
+use std::{
+    fs::File,
+    os::fd::AsFd,
+    sync::{
+        Arc, Weak,
+        mpsc::{self, Receiver},
+    },
+};
 
 use nix::{
     errno::Errno,
     unistd::{Whence, lseek},
 };
+use tracing::warn;
 use twindisk_nbd::{
-    Request,
+    Command, Request,
     protocol::{STATE_HOLE, STATE_ZERO},
-    reply::Extent,
+    reply::{self, Extent},
 };
 
-use super::Context;
-use crate::{limits::MAX_STATUS_EXTENTS, store::BackingKind};
+use super::{
+    Clients, Context,
+    connection::{Receiving, Reply, State},
+};
+use crate::{
+    limits::MAX_STATUS_EXTENTS,
+    mailbox::{Message, Sender},
+    store::{Backing, BackingKind},
+};
 
-/// The extents of a request's range. Whatever is not surely a hole counts as data.
-pub(super) fn extents(request: &Request, one: bool, context: &Context<'_>) -> Vec<Extent> {
-    let most = if one { 1 } else { MAX_STATUS_EXTENTS };
-    match context.backing.kind() {
-        // A device whose writes failed is not what clients read.
-        BackingKind::File if !context.disk.has_failed() => {
-            of_file(context.backing.data(), request.offset, request.length, most)
+/// A request whose extents are looked for.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    slot: u32,
+    generation: u32,
+    request: Request,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    look: Look,
+    extents: Vec<Extent>,
+}
+
+/// The way to the thread that looks; it begins with the first request, and ends when this is dropped.
+pub(super) struct Looker {
+    jobs: Option<mpsc::Sender<Look>>,
+    done: Sender,
+}
+
+impl Looker {
+    pub(super) const fn new(done: Sender) -> Self {
+        Self { jobs: None, done }
+    }
+
+    /// Hands a request over; says whether somebody took it. There is at most one of each connection.
+    fn look(&mut self, look: Look, backing: &Arc<Backing>) -> bool {
+        if self.jobs.is_none() {
+            let (jobs, taken) = mpsc::channel();
+            // A replica that has stopped must not be held by this thread: whoever starts it again needs the file.
+            let (backing, done) = (Arc::downgrade(backing), self.done.clone());
+            let thread = std::thread::Builder::new()
+                .name("twindisk-status".into())
+                .spawn(move || look_for_ever(&taken, &backing, &done));
+            match thread {
+                Ok(_) => self.jobs = Some(jobs),
+                Err(error) => {
+                    warn!(%error, "no thread for block status: everything counts as data")
+                }
+            }
         }
-        BackingKind::File | BackingKind::BlockDevice => vec![data(request.length)],
+        (self.jobs.as_ref()).is_some_and(|jobs| jobs.send(look).is_ok())
+    }
+}
+
+fn look_for_ever(jobs: &Receiver<Look>, backing: &Weak<Backing>, done: &Sender) {
+    while let Ok(look) = jobs.recv() {
+        let Some(backing) = backing.upgrade() else {
+            return;
+        };
+        let Request { offset, length, .. } = look.request;
+        let one = matches!(
+            look.request.command,
+            Command::BlockStatus { one_extent: true }
+        );
+        let most = if one { 1 } else { MAX_STATUS_EXTENTS };
+        let extents = of_file(backing.data(), offset, length, most);
+        drop(backing);
+        done.send_patiently(Message::Looked(Looked { look, extents }));
+    }
+}
+
+impl Clients {
+    /// Begins a block status request; says whether it has. One of the connection that is under way comes first.
+    pub(super) fn begin_status(
+        &mut self,
+        slot: u32,
+        request: Request,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let generation = self.connections.generation(slot);
+        let connection = self.connections.get_mut(slot).expect("in use");
+        if connection.looking {
+            return false;
+        }
+        let look = Look {
+            slot,
+            generation,
+            request,
+        };
+        // A device whose writes failed is not what clients read.
+        let holes = context.backing.kind() == BackingKind::File && !context.disk.has_failed();
+        if holes && self.looker.look(look, context.backing) {
+            connection.looking = true;
+        } else {
+            // Whatever is not surely a hole counts as data.
+            self.tell_status(slot, request, &[data(request.length)]);
+        }
+        true
+    }
+
+    /// The thread that looks has found something.
+    pub(crate) fn looked(&mut self, looked: Looked, context: &mut Context<'_>) {
+        let Looked { look, extents } = looked;
+        let slot = look.slot;
+        // It may have gone meanwhile, and another one have its place.
+        if self.connections.get(slot).is_none()
+            || self.connections.generation(slot) != look.generation
+        {
+            return;
+        }
+        let connection = self.connection(slot);
+        connection.looking = false;
+        match connection.state {
+            State::Open | State::Leaving => self.tell_status(slot, look.request, &extents),
+            State::Closing { .. } | State::Dead => {
+                connection.owed -= 1;
+                self.mark(slot);
+            }
+        }
+        let connection = self.connection(slot);
+        if let Receiving::Status(next) = connection.receiving {
+            connection.receiving = Receiving::Header;
+            self.begin_status(slot, next, context);
+        }
+        self.pump(slot, context);
+    }
+
+    fn tell_status(&mut self, slot: u32, request: Request, extents: &[Extent]) {
+        let negotiated = &self.connection(slot).negotiated;
+        let id = (negotiated.base_allocation).expect("validated: a context was selected");
+        let mut bytes = Vec::new();
+        reply::block_status(&mut bytes, request.cookie, id, extents);
+        self.reply(slot, Reply::Bytes(bytes));
     }
 }
 

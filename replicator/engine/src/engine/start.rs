@@ -111,7 +111,7 @@ pub(crate) fn start(
         core,
         disk,
         meta,
-        clients: Clients::new(),
+        clients: Clients::new(sender.clone()),
         links: Links::new(patience),
         backing,
         metadata,

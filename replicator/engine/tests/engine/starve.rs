@@ -190,3 +190,35 @@ fn a_device_that_closes_beside_them_opens_again() {
         assert_served(&node);
     }
 }
+
+/// Many at once are answered one after the other, beside everything else, and a device that closes meanwhile loses none of
+/// its requests' places.
+#[test]
+fn block_status_is_answered_beside_the_rest() {
+    let node = primary();
+    for round in 0..2 {
+        let mut asking: Vec<_> = (0..8).map(|_| node.structured_client()).collect();
+        for client in &mut asking {
+            let one_extent = false;
+            for at in 0..200_u64 {
+                let status = Command::BlockStatus { one_extent };
+                (client.submit(status, at * 8192, LARGE, &[])).expect("submit");
+            }
+        }
+        assert_served_beside(&node);
+        for client in &mut asking {
+            for _ in 0..if round == 0 { 200 } else { 10 } {
+                let done = client.receive().expect("answered");
+                match done.result.expect("success") {
+                    Answer::Extents(extents) => assert!(!extents.is_empty()),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        node.command(twindisk_core::Command::Demote { abandon: false })
+            .expect("demoted");
+        drop(asking);
+        node.promote();
+    }
+    assert_served_beside(&node);
+}
