@@ -38,12 +38,21 @@ pub const MAX_BUFFER_BYTES: u64 = 64 << 30;
 /// Longest time a peer or a client may take to prove itself or to negotiate.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Peers that have not proved themselves yet, at once. Each costs a task and a few KiB; with TLS a key exchange, a signature, and
-/// what rustls keeps of a handshake: some tens of KiB, at most what it takes of unread records.
+/// Connections that have not proved themselves yet, at once, besides those from the addresses of nodes. Each costs a task and
+/// a few KiB; with TLS a key exchange, a signature, and what rustls keeps of a handshake: some tens of KiB, at most what it takes
+/// of unread records.
 pub const MAX_UNAUTHENTICATED: usize = 32;
 
-/// One refused peer in so long is told in the event log; the others are counted.
-pub const KNOCK_INTERVAL: Duration = Duration::from_secs(1);
+/// The same from one source: a node that comes back has one for each resource, and those that find no place wait for one.
+pub const MAX_UNAUTHENTICATED_OF_SOURCE: usize = 16;
+
+/// So long a connection from a node's address may take to prove itself before it yields to others from there: some
+/// round trips and two signatures, on a busy machine.
+pub const STRANGER_PATIENCE: Duration = Duration::from_millis(250);
+
+/// One refused peer in so long is told in the event log; the others are counted. Who knocks for days fills a hundredth of it
+/// a day.
+pub const KNOCK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Bytes read from a peer before it has proved itself.
 pub const MAX_AUTH_BYTES: usize = 4096;

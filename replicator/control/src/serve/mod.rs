@@ -14,6 +14,7 @@ mod roster;
 mod sockets;
 mod start;
 mod stdio;
+mod strangers;
 mod systemd;
 mod tls;
 

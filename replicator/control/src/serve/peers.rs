@@ -22,31 +22,30 @@ use super::{
     nbd::pause_after,
     node::Node,
     replica::{Peer, Replica},
+    strangers::{self, Strangers},
 };
 use crate::{config::Endpoint, limits};
 
 /// Accepts peers for ever.
 pub(crate) async fn accept(listener: TcpListener, node: Rc<Node>) {
-    let strangers = Rc::new(Cell::new(0_usize));
+    let strangers = Strangers::new(&node.whole);
     let knocks = Rc::new(Knocks::default());
     loop {
         match listener.accept().await {
-            Ok((socket, from)) if strangers.get() < limits::MAX_UNAUTHENTICATED => {
-                let node = Rc::clone(&node);
-                let strangers = Rc::clone(&strangers);
-                let knocks = Rc::clone(&knocks);
-                strangers.set(strangers.get() + 1);
+            Ok((socket, from)) => {
+                let place = strangers.enter(from.ip()).await;
+                let (node, knocks) = (Rc::clone(&node), Rc::clone(&knocks));
                 tokio::task::spawn_local(async move {
-                    let outcome = welcome(socket, &node).await;
-                    strangers.set(strangers.get() - 1);
+                    let outcome = tokio::select! {
+                        biased;
+                        outcome = welcome(socket, &node) => outcome,
+                        () = place.evicted() => Err(strangers::EVICTED.to_owned()),
+                    };
+                    drop(place);
                     if let Err(why) = outcome {
                         knocks.tell(&node, from, why);
                     }
                 });
-            }
-            Ok((socket, from)) => {
-                drop(socket);
-                tracing::warn!(%from, "a connection was dropped: too many have not proved themselves");
             }
             Err(error) => pause_after(&error).await,
         }
