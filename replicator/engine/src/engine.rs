@@ -234,7 +234,9 @@ impl Engine {
             }
             Message::Looked(looked) => {
                 let (clients, mut context) = self.clients();
-                clients.looked(looked, &mut context);
+                for looked in looked {
+                    clients.looked(looked, &mut context);
+                }
             }
             Message::Saved { op, result } => self.events.push_back(Event::Saved { op, result }),
         }

@@ -17,6 +17,16 @@ pub(crate) const MAX_CLIENTS: usize = 256;
 /// Requests of one client connection that may be under way. The Linux kernel keeps 128 (`nbds_max` queue depth).
 pub(crate) const MAX_CLIENT_REQUESTS: usize = 256;
 
+/// Requests of one connection that are answered at once, without the core, before its answers are sent: a client that asks
+/// for nothing very often must not keep the thread to itself.
+pub(crate) const MAX_QUICK_ANSWERS: u32 = 16;
+
+/// Block status requests that are looked at between two pauses of so long: what a flood of them may cost the resource's
+/// thread, and little enough for a lone client not to notice.
+pub(crate) const STATUS_BURST: usize = 8;
+/// See [`STATUS_BURST`].
+pub(crate) const STATUS_PAUSE: Duration = Duration::from_millis(1);
+
 /// Parts of clients' requests that may be under way in all: what the core holds while I/O is suspended is bounded by
 /// it (`twindisk_core::limits::MAX_HELD_REQUESTS`).
 pub(crate) const MAX_PARTS: usize = twindisk_core::limits::MAX_HELD_REQUESTS;

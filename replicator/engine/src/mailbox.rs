@@ -52,8 +52,8 @@ pub(crate) enum Message {
         op: OpId,
         result: Result<String, String>,
     },
-    /// The extents of a client's block status request have been found.
-    Looked(Looked),
+    /// The extents of clients' block status requests have been found.
+    Looked(Vec<Looked>),
 }
 
 /// The writing end, also for the engine's own helpers.

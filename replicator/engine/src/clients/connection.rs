@@ -36,6 +36,8 @@ pub(super) struct Connection {
     pub(super) batch_reads: Vec<u32>,
     /// The read whose answer has begun and not ended: nothing else may be sent.
     pub(super) streaming: Option<u32>,
+    /// Requests answered at once since replies were last sent.
+    pub(super) quick: u32,
     /// Requests taken and not answered yet.
     pub(super) owed: usize,
     /// Requests of it in the table.
@@ -134,6 +136,7 @@ impl Connection {
             batch_parts: Vec::new(),
             batch_reads: Vec::new(),
             streaming: None,
+            quick: 0,
             owed: 0,
             requests: 0,
             moved: now,

@@ -14,7 +14,7 @@ use super::{
     requests::Next,
 };
 use crate::{
-    limits::{CLIENT_READAHEAD_BYTES, LARGE_RECEIVE_BYTES, MAX_CLIENT_REQUESTS},
+    limits::{CLIENT_READAHEAD_BYTES, LARGE_RECEIVE_BYTES, MAX_CLIENT_REQUESTS, MAX_QUICK_ANSWERS},
     ring::{Completion, Turn},
     tokens::{Kind, Token},
 };
@@ -82,7 +82,7 @@ impl Clients {
 
     fn take_header(&mut self, slot: u32, context: &mut Context<'_>) -> Flow {
         let connection = self.connections.get_mut(slot).expect("in use");
-        if connection.owed >= MAX_CLIENT_REQUESTS {
+        if connection.owed >= MAX_CLIENT_REQUESTS || connection.quick >= MAX_QUICK_ANSWERS {
             // Goes on when a reply has been sent.
             return Flow::Paused;
         }
@@ -107,11 +107,13 @@ impl Clients {
             Verdict::Empty(cookie) => {
                 let style = connection.negotiated.replies;
                 connection.owed += 1;
+                connection.quick += 1;
                 self.reply(slot, Reply::Done(reply::done(style, cookie)));
                 Flow::On
             }
             Verdict::Reject(rejected) => {
                 connection.owed += 1;
+                connection.quick += 1;
                 connection.receiving = Receiving::Refused {
                     left: rejected.payload_bytes_to_drain as usize,
                     rejected,
@@ -166,6 +168,7 @@ impl Clients {
             }
         };
         connection.owed += 1;
+        connection.quick += 1;
         self.reply(slot, reply);
         Flow::On
     }

@@ -183,6 +183,7 @@ impl Clients {
     /// Frees what the last batch held.
     fn batch_over(&mut self, slot: u32, context: &mut Context<'_>) {
         let connection = self.connection(slot);
+        connection.quick = 0;
         connection.owed -= std::mem::take(&mut connection.batch_replies);
         let mut parts = std::mem::take(&mut connection.batch_parts);
         let mut reads = std::mem::take(&mut connection.batch_reads);

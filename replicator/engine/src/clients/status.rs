@@ -3,11 +3,13 @@
 
 use std::{
     fs::File,
+    iter,
     os::fd::AsFd,
     sync::{
         Arc, Weak,
         mpsc::{self, Receiver},
     },
+    thread,
 };
 
 use nix::{
@@ -26,7 +28,7 @@ use super::{
     connection::{Receiving, Reply, State},
 };
 use crate::{
-    limits::MAX_STATUS_EXTENTS,
+    limits::{MAX_STATUS_EXTENTS, STATUS_BURST, STATUS_PAUSE},
     mailbox::{Message, Sender},
     store::{Backing, BackingKind},
 };
@@ -63,7 +65,7 @@ impl Looker {
             let (jobs, taken) = mpsc::channel();
             // A replica that has stopped must not be held by this thread: whoever starts it again needs the file.
             let (backing, done) = (Arc::downgrade(backing), self.done.clone());
-            let thread = std::thread::Builder::new()
+            let thread = thread::Builder::new()
                 .name("twindisk-status".into())
                 .spawn(move || look_for_ever(&taken, &backing, &done));
             match thread {
@@ -78,19 +80,25 @@ impl Looker {
 }
 
 fn look_for_ever(jobs: &Receiver<Look>, backing: &Weak<Backing>, done: &Sender) {
-    while let Ok(look) = jobs.recv() {
+    while let Ok(first) = jobs.recv() {
         let Some(backing) = backing.upgrade() else {
             return;
         };
-        let Request { offset, length, .. } = look.request;
-        let one = matches!(
-            look.request.command,
-            Command::BlockStatus { one_extent: true }
-        );
-        let most = if one { 1 } else { MAX_STATUS_EXTENTS };
-        let extents = of_file(backing.data(), offset, length, most);
+        let burst = iter::once(first).chain(jobs.try_iter());
+        let looked = burst.take(STATUS_BURST).map(|look| {
+            let Request { offset, length, .. } = look.request;
+            let one = matches!(
+                look.request.command,
+                Command::BlockStatus { one_extent: true }
+            );
+            let most = if one { 1 } else { MAX_STATUS_EXTENTS };
+            let extents = of_file(backing.data(), offset, length, most);
+            Looked { look, extents }
+        });
+        let looked = looked.collect();
         drop(backing);
-        done.send_patiently(Message::Looked(Looked { look, extents }));
+        done.send_patiently(Message::Looked(looked));
+        thread::sleep(STATUS_PAUSE);
     }
 }
 
