@@ -92,6 +92,17 @@ pub struct NbdConnection {
     pub bound: Option<Binding>,
     /// Bytes that were read past the negotiation: the first requests.
     pub leftover: Vec<u8>,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Where a client came from. Strangers of a network must not take the places of this host's own clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This host, by a Unix socket.
+    Local,
+    /// Anywhere, by TCP.
+    Network,
 }
 
 /// A peer's authenticated connection.

@@ -26,10 +26,12 @@ use self::{
     status::Looker,
 };
 use crate::{
-    NbdConnection,
+    NbdConnection, Origin,
     buffers::Buffers,
     disk::Disk,
-    limits::{DRAIN_TIMEOUT, MAX_CLIENTS, STALL_TIMEOUT},
+    limits::{
+        DRAIN_TIMEOUT, MAX_CLIENTS, MAX_NETWORK_CLIENTS, STALL_TIMEOUT, TURNED_AWAY_INTERVAL,
+    },
     mailbox::Sender,
     ring::{Completion, Ring, Turn},
     slab::Slab,
@@ -62,6 +64,9 @@ pub(crate) struct Clients {
     dirty: Vec<u32>,
     /// Some connection may be closing.
     closing: bool,
+    /// For want of a place, since that was told last, and when it was.
+    turned_away: u64,
+    told: Option<Time>,
 }
 
 impl Clients {
@@ -77,6 +82,8 @@ impl Clients {
             binding: None,
             dirty: Vec::new(),
             closing: false,
+            turned_away: 0,
+            told: None,
         }
     }
 
@@ -96,9 +103,8 @@ impl Clients {
             info!("a client came that is bound to a role that is over: sent away");
             return;
         }
-        if self.connections.room() == 0 {
-            info!(limit = MAX_CLIENTS, "too many clients: one sent away");
-            return;
+        if !self.has_place(client.origin) {
+            return self.turn_away(context.now);
         }
         if let Err(error) = set_blocking(&client.socket) {
             info!(%error, "a client's socket can't be used");
@@ -118,6 +124,27 @@ impl Clients {
         unsafe { context.ring.stage(Turn::Receive, file, entry, token) };
         self.connection(slot).polling = true;
         self.pump(slot, context);
+    }
+
+    fn has_place(&self, origin: Origin) -> bool {
+        let slots = self.connections.indexes();
+        let of_network = slots.filter_map(|slot| self.connections.get(slot));
+        let of_network = of_network.filter(|other| other.origin == Origin::Network);
+        self.connections.room() > 0
+            && (origin == Origin::Local || of_network.count() < MAX_NETWORK_CLIENTS)
+    }
+
+    fn turn_away(&mut self, now: Time) {
+        self.turned_away += 1;
+        if (self.told).is_some_and(|told| now.since(told) < TURNED_AWAY_INTERVAL) {
+            return;
+        }
+        self.told = Some(now);
+        let count = std::mem::take(&mut self.turned_away);
+        info!(
+            count,
+            "too many clients: some were sent away (at most {MAX_CLIENTS}, {MAX_NETWORK_CLIENTS} of them by TCP)"
+        );
     }
 
     /// A client hung up. To be called before anything that was received in the same batch is handed in.

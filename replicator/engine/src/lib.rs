@@ -52,7 +52,7 @@ mod tokens;
 mod window;
 
 pub use api::{
-    BufferSizes, BusyPoll, CommandOutcome, Host, Input, NbdConnection, Notice, PeerLink,
+    BufferSizes, BusyPoll, CommandOutcome, Host, Input, NbdConnection, Notice, Origin, PeerLink,
     ReplicaOptions,
 };
 pub use mailbox::{InputSender, SendError};

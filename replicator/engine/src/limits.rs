@@ -14,6 +14,12 @@ pub(crate) const MAILBOX_MESSAGES: usize = 256;
 /// Clients' connections to one export: the Linux kernel opens at most one per CPU, QEMU up to 16.
 pub(crate) const MAX_CLIENTS: usize = 256;
 
+/// Those of them that come over a network: the others are kept for this host's own.
+pub(crate) const MAX_NETWORK_CLIENTS: usize = 192;
+
+/// Clients that are turned away are told of once in so long: whoever knocks in a loop must not fill the log.
+pub(crate) const TURNED_AWAY_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Requests of one client connection that may be under way. The Linux kernel keeps 128 (`nbds_max` queue depth).
 pub(crate) const MAX_CLIENT_REQUESTS: usize = 256;
 

@@ -96,7 +96,6 @@ impl Listeners {
 
     /// Clients are let in from now on.
     pub(super) fn accept_clients(&mut self, node: &Rc<Node>) {
-        let negotiating = Rc::new(Negotiating::new(node.config.nbd_max_connections));
         for (socket, serves) in self.nbd.drain(..) {
             let served = Served {
                 node: Rc::clone(node),
@@ -104,7 +103,7 @@ impl Listeners {
                     Serves::All => None,
                     Serves::One(name) => Some(name),
                 },
-                negotiating: Rc::clone(&negotiating),
+                negotiating: Rc::new(Negotiating::new(node.config.nbd_max_connections)),
             };
             match socket {
                 Socket::Unix(bound) => {

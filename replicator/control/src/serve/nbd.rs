@@ -1,13 +1,13 @@
 //! NBD clients: accepted, led through the negotiation, then handed to their resource's thread.
 
-use std::{cell::Cell, io, os::fd::OwnedFd, rc::Rc};
+use std::{cell::Cell, io, os::fd::OwnedFd, rc::Rc, time::Instant};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     time::timeout,
 };
-use twindisk_engine::{Input, NbdConnection};
+use twindisk_engine::{Input, NbdConnection, Origin};
 use twindisk_nbd::{Handshake, Outcome};
 
 use super::{
@@ -25,7 +25,7 @@ pub(crate) struct Served {
     pub(crate) node: Rc<Node>,
     /// Only this one.
     pub(crate) only: Option<String>,
-    /// Shared by all listeners of the node.
+    /// A listener's own: who fills one keeps nobody out of another.
     pub(crate) negotiating: Rc<Negotiating>,
 }
 
@@ -56,10 +56,13 @@ impl Served {
     }
 }
 
-/// Clients in their negotiation, counted: those handed over are counted by the engine.
+/// Clients of one listener in their negotiation, counted: those handed over are counted by the engine.
 pub(crate) struct Negotiating {
     now: Cell<usize>,
     most: usize,
+    /// For want of a place, since that was told last, and when it was.
+    turned_away: Cell<u64>,
+    told: Cell<Option<Instant>>,
 }
 
 impl Negotiating {
@@ -68,7 +71,25 @@ impl Negotiating {
         Self {
             now: Cell::new(0),
             most,
+            turned_away: Cell::new(0),
+            told: Cell::new(None),
         }
+    }
+
+    /// Whoever knocks in a loop must not fill the log.
+    fn turn_away(&self, from: &str) {
+        self.turned_away.set(self.turned_away.get() + 1);
+        let recent = |told: Instant| told.elapsed() < limits::KNOCK_INTERVAL;
+        if self.told.get().is_some_and(recent) {
+            return;
+        }
+        self.told.set(Some(Instant::now()));
+        let count = self.turned_away.take();
+        tracing::warn!(
+            %from,
+            count,
+            "NBD clients were turned away, this one the last: nbd-max-connections of its listener are negotiating"
+        );
     }
 
     fn enter(self: &Rc<Self>) -> Option<Place> {
@@ -119,8 +140,7 @@ pub(crate) async fn accept_tcp(listener: TcpListener, served: Served) {
 /// Leads one client through its negotiation, in a task of its own.
 fn begin<S: ClientSocket>(socket: S, from: String, served: &Served) {
     let Some(place) = served.negotiating.enter() else {
-        tracing::warn!(%from, "an NBD client was turned away: nbd-max-connections are negotiating");
-        return;
+        return served.negotiating.turn_away(&from);
     };
     let served = served.clone();
     tokio::task::spawn_local(async move {
@@ -169,6 +189,7 @@ pub(crate) async fn negotiate<S: ClientSocket>(mut socket: S, served: &Served) -
                 negotiated: negotiated.clone(),
                 bound,
                 leftover,
+                origin: S::ORIGIN,
             };
             found.send(Input::Nbd(connection)).map_err(io::Error::other)
         }
@@ -179,17 +200,24 @@ pub(crate) async fn negotiate<S: ClientSocket>(mut socket: S, served: &Served) -
 
 /// A socket that can be taken out of the runtime.
 pub(crate) trait ClientSocket: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// Where its clients come from.
+    const ORIGIN: Origin;
+
     /// The descriptor, in blocking mode or not.
     fn into_fd(self) -> io::Result<OwnedFd>;
 }
 
 impl ClientSocket for UnixStream {
+    const ORIGIN: Origin = Origin::Local;
+
     fn into_fd(self) -> io::Result<OwnedFd> {
         self.into_std().map(OwnedFd::from)
     }
 }
 
 impl ClientSocket for TcpStream {
+    const ORIGIN: Origin = Origin::Network;
+
     fn into_fd(self) -> io::Result<OwnedFd> {
         self.into_std().map(OwnedFd::from)
     }

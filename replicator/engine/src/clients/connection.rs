@@ -6,7 +6,7 @@ use twindisk_core::{ConnectionId, Time};
 use twindisk_nbd::{Errno, Negotiated, Request, reply};
 
 use crate::{
-    NbdConnection, limits::CLIENT_READAHEAD_BYTES, ring::RingFile, send::SendBatch,
+    NbdConnection, Origin, limits::CLIENT_READAHEAD_BYTES, ring::RingFile, send::SendBatch,
     socket::shut_down, window::Window,
 };
 
@@ -17,6 +17,7 @@ pub(super) struct Connection {
     /// Its name towards the core; unique for as long as anything refers to it.
     pub(super) id: ConnectionId,
     pub(super) negotiated: Negotiated,
+    pub(super) origin: Origin,
     pub(super) state: State,
     pub(super) window: Window,
     pub(super) receiving: Receiving,
@@ -124,6 +125,7 @@ impl Connection {
             file,
             id: ConnectionId(0),
             negotiated: client.negotiated,
+            origin: client.origin,
             state: State::Open,
             window: Window::new(CLIENT_READAHEAD_BYTES, &client.leftover),
             receiving: Receiving::Header,

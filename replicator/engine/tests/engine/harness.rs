@@ -17,7 +17,7 @@ use twindisk_core::{
     Protocol, Status, Timings,
 };
 use twindisk_engine::{
-    BufferSizes, BusyPoll, CommandOutcome, Host, Input, InputSender, NbdConnection, Notice,
+    BufferSizes, BusyPoll, CommandOutcome, Host, Input, InputSender, NbdConnection, Notice, Origin,
     PeerLink, ReplicaOptions, ReplicaThread, StartError, spawn,
     store::{IoMode, Metadata},
 };
@@ -270,7 +270,7 @@ impl Node {
         let export = Export::new("r0", self.blocks * 4096).expect("name");
         let sender = self.sender();
         let server = thread::spawn(move || {
-            let connection = negotiate(theirs, &export);
+            let connection = negotiate(theirs, &export, Origin::Local);
             sender.send(Input::Nbd(connection)).expect("running");
         });
         let client = Client::negotiate(ours, "r0", options).expect("negotiated");
@@ -295,7 +295,7 @@ impl Node {
         let export = Export::new("r0", self.blocks * 4096).expect("name");
         let sender = self.sender();
         let server = thread::spawn(move || {
-            let connection = negotiate(theirs, &export);
+            let connection = negotiate(theirs, &export, Origin::Network);
             sender.send(Input::Nbd(connection)).expect("running");
         });
         let options = ConnectOptions::for_the_kernel();
@@ -326,7 +326,11 @@ impl Drop for Node {
 }
 
 /// The server's side of a negotiation, as the control plane does it.
-fn negotiate<S: Read + Write + Into<OwnedFd>>(mut socket: S, export: &Export) -> NbdConnection {
+fn negotiate<S: Read + Write + Into<OwnedFd>>(
+    mut socket: S,
+    export: &Export,
+    origin: Origin,
+) -> NbdConnection {
     let exports = std::slice::from_ref(export);
     let mut handshake = Handshake::new();
     let mut leftover = Vec::new();
@@ -342,6 +346,7 @@ fn negotiate<S: Read + Write + Into<OwnedFd>>(mut socket: S, export: &Export) ->
                     negotiated: negotiated.clone(),
                     socket: socket.into(),
                     leftover,
+                    origin,
                 };
             }
             Some(other) => panic!("{other:?}"),

@@ -222,3 +222,15 @@ fn block_status_is_answered_beside_the_rest() {
     }
     assert_served_beside(&node);
 }
+
+#[test]
+fn strangers_of_a_network_leave_places_for_this_host() {
+    let node = primary();
+    let many: Vec<_> = (0..300).map(|_| node.tcp_client()).collect();
+    assert_served_beside(&node);
+    let mut locals: Vec<_> = (0..60).map(|_| node.kernel_client()).collect();
+    for client in &mut locals {
+        client.flush().expect("it has its place");
+    }
+    drop(many);
+}
