@@ -233,6 +233,7 @@ impl Replica {
                 + self.reads.len()
                 + self.flushes.len()
                 + self.held.len()) as u64,
+            waiting: 0,
             oldest_ms: oldest.map_or(0, |began| millis(now, began)),
             disk_oldest_ms: self.oldest_op().map_or(0, |since| millis(now, since)),
             al_extents: self.al.len() as u64,

@@ -252,7 +252,10 @@ pub struct NoSpace {
 pub struct Activity {
     /// Client requests not yet answered (parts of requests).
     pub requests: u64,
-    /// Age of the oldest mutation in flight, milliseconds.
+    /// Client requests that wait for memory, of which the driver knows. They are not among the others.
+    pub waiting: u64,
+    /// Age of the oldest mutation in flight, or of a request that waits for memory through no fault of its client's,
+    /// milliseconds.
     pub oldest_ms: u64,
     /// Age of the oldest operation that this node's disk or metadata device has not finished, milliseconds.
     pub disk_oldest_ms: u64,

@@ -16,7 +16,7 @@ use std::{collections::VecDeque, os::fd::AsRawFd, sync::Arc};
 
 use io_uring::opcode;
 use tracing::{debug, info};
-use twindisk_core::{Event, ExportState, Failure, RequestId, Time};
+use twindisk_core::{Activity, Event, ExportState, Failure, RequestId, Time};
 use twindisk_format::{binding::Binding, limits::BLOCK_BYTES};
 use twindisk_nbd::Export;
 
@@ -235,6 +235,16 @@ impl Clients {
                 Some(connection.moved + STALL_TIMEOUT)
             }
             State::Open | State::Leaving | State::Dead => None,
+        }
+    }
+
+    /// Counts what waits for room. Whoever leaves its answers unread waits for itself, and makes nobody's device slow.
+    pub(crate) fn tell_waiting(&self, activity: &mut Activity, now: Time) {
+        activity.waiting = self.waiting.len() as u64;
+        let waiting = (self.waiting.iter()).filter_map(|&slot| self.connections.get(slot));
+        let blameless = waiting.filter(|connection| !connection.holds_memory());
+        if let Some(since) = blameless.filter_map(|connection| connection.waits).min() {
+            activity.oldest_ms = activity.oldest_ms.max(now.since(since).as_millis() as u64);
         }
     }
 

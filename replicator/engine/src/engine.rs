@@ -230,6 +230,7 @@ impl Engine {
             Message::Input(Input::Status(take)) => {
                 let mut status = self.core.status(self.now);
                 status.warnings.extend_from_slice(&self.warnings);
+                self.clients.tell_waiting(&mut status.activity, self.now);
                 take(status);
             }
             Message::Looked(looked) => {

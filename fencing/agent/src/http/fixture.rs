@@ -248,7 +248,7 @@ fn replica() -> Status {
         warnings: Vec::new(),
     };
     let activity = &mut status.activity;
-    (activity.requests, activity.oldest_ms) = (4, 15);
+    (activity.requests, activity.waiting, activity.oldest_ms) = (4, 1, 15);
     (activity.al_extents, activity.al_writes) = (12, 34);
     (activity.writes, activity.reads) = (1000, 2000);
     (activity.written_bytes, activity.read_bytes) = (1 << 40, 8_192_000);

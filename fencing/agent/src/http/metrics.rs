@@ -303,8 +303,13 @@ impl Page {
             each(replicas, |status| status.activity.requests as f64),
         );
         self.gauge(
+            "twindisk_requests_waiting",
+            "Client requests that wait for memory.",
+            each(replicas, |status| status.activity.waiting as f64),
+        );
+        self.gauge(
             "twindisk_oldest_request_seconds",
-            "Age of the oldest write that is not answered yet; 0 when there is none.",
+            "Age of the oldest write that is not answered yet, or of a request that waits for memory; 0 when there is none.",
             each(replicas, |status| seconds(status.activity.oldest_ms)),
         );
         self.gauge(
