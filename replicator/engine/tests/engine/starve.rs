@@ -1,6 +1,11 @@
 //! Clients that promise and do not send, that ask and do not read: nobody else waits for them.
 
-use std::{io::Write, os::unix::net::UnixStream, time::Instant};
+use std::{
+    io::Write,
+    os::unix::net::UnixStream,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
 
 use twindisk_nbd::{
     Command, Cookie, Header,
@@ -233,4 +238,31 @@ fn strangers_of_a_network_leave_places_for_this_host() {
         client.flush().expect("it has its place");
     }
     drop(many);
+}
+
+/// Each flood is answered, too, but sixteen at a time.
+#[test]
+fn a_flood_of_requests_that_cost_nothing_leaves_the_thread_to_others() {
+    let node = primary();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..MANY / 4 {
+            let mut client = node.structured_client();
+            let over = &over;
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    while client.in_flight() < 200 {
+                        client
+                            .submit(Command::Cache, 0, LARGE, &[])
+                            .expect("submit");
+                    }
+                    while client.in_flight() > 100 {
+                        client.receive().expect("answered");
+                    }
+                }
+            });
+        }
+        assert_served_beside(&node);
+        over.store(true, Ordering::Relaxed);
+    });
 }
