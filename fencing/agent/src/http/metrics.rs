@@ -3,9 +3,10 @@
 
 mod page;
 mod votes;
+mod walks;
 
 use twindisk_control::words::{CONNECTIONS, DISKS, ROLES, connection, disk, role};
-use twindisk_core::{Histogram, Latency, Progress, Stages, Status};
+use twindisk_core::{Histogram, Latency, Stages, Status};
 use twindisk_fencing_core::{Failover, PeerIndex, as_ms};
 
 use super::{
@@ -428,40 +429,6 @@ impl Page {
             "twindisk_peer_in_flight",
             "Writes that were sent to the peer and are not answered yet.",
             peers().map(|(labels, peer)| (labels, peer.in_flight as f64)),
-        );
-    }
-
-    /// Resync and verify, while one is under way.
-    fn walks(&mut self, replicas: &[(&str, &Status)]) {
-        let walks = || {
-            replicas.iter().flat_map(|(name, status)| {
-                let peers = status.peers.iter();
-                peers.filter_map(|peer| {
-                    let progress: &Progress = peer.progress.as_ref()?;
-                    let kind = ("kind", &*progress.kind);
-                    Some(([("resource", *name), ("peer", &*peer.name), kind], progress))
-                })
-            })
-        };
-        self.gauge(
-            "twindisk_sync_done_bytes",
-            "What the resync or verify with the peer has done.",
-            walks().map(|(labels, one)| (labels, one.done_bytes as f64)),
-        );
-        self.gauge(
-            "twindisk_sync_left_bytes",
-            "What it has still to do; left out where that is not known: the source knows it.",
-            walks()
-                .filter(|(_, one)| one.total_bytes > 0)
-                .map(|(labels, one)| {
-                    let left = one.total_bytes.saturating_sub(one.done_bytes);
-                    (labels, left as f64)
-                }),
-        );
-        self.gauge(
-            "twindisk_sync_seconds",
-            "Since it began.",
-            walks().map(|(labels, one)| (labels, seconds(one.elapsed_ms))),
         );
     }
 }
