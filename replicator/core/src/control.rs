@@ -36,8 +36,6 @@ impl Replica {
                 self.peer_mut(slot).said = Some(state);
                 if demoted {
                     self.peer_demoted(slot);
-                    let gave_up = (was == Some(slot)).then_some(term);
-                    self.peer_mut(slot).gave_up = gave_up;
                 }
                 if was == Some(slot) && self.follows().is_none() {
                     // The primary's word held the others back.
@@ -67,13 +65,12 @@ impl Replica {
             ControlMessage::TermRefused { term, why } => self.term_refused(slot, term, &why),
             ControlMessage::SwitchoverRequest => self.switchover_requested(slot),
             ControlMessage::TakeOver if stale => {}
-            ControlMessage::TakeOver if self.peer(slot).gave_up == Some(term) => {
-                self.take_over(slot);
-            }
-            ControlMessage::TakeOver => {
-                let why = "it wants to hand a role over that it did not have";
+            // Whoever gives the role up says so first, on this connection or when it began.
+            ControlMessage::TakeOver if self.follows().is_some() => {
+                let why = "it wants to hand a role over that it did not give up";
                 self.drop_link(slot, Mark::TakeOverUnasked, why);
             }
+            ControlMessage::TakeOver => self.take_over(slot),
             ControlMessage::Refused { why } => self.peer_refused(slot, &why),
             ControlMessage::Released => self.peer_released(slot, "it has left in good order"),
             ControlMessage::ReleaseStored => self.release_stored(slot),

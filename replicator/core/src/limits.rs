@@ -42,9 +42,10 @@ pub const MAX_EPOCH_JUMP: u64 = 1 << 32;
 /// anew with a process, so that whoever joins an old primary has a long way to go at once.
 pub const MAX_SEQ_JUMP: u64 = 1 << 48;
 
-/// Writes, flushes, or reads of one peer that may wait here: twice what a primary has under way in all, since a resync
-/// comes on top. More is a broken peer, and would cost memory without end where no buffer is asked for.
-pub const MAX_UNANSWERED: usize = 2 * MAX_MUTATIONS;
+/// Writes, flushes, or reads of one peer that may wait here: far more than a primary has under way in all, since a resync comes
+/// on top, of as many runs as its buffers hold (these, of 256 MiB). More is a broken peer, and would cost memory without end where
+/// no buffer is asked for.
+pub const MAX_UNANSWERED: usize = 4 * MAX_MUTATIONS;
 
 /// Comparisons of one peer that may wait here, of 4 KiB of hashes each: far more than the buffers of its resync.
 pub const MAX_COMPARES: usize = 4096;
@@ -54,8 +55,8 @@ pub const MAX_COMPARES: usize = 4096;
 pub const MAX_UNSTORED: usize = 1024;
 
 /// Sizes that one peer may ask for at the same time: a resize asks for room, then for it to be stored, and then perhaps
-/// for the former size.
-pub const MAX_RESIZES: usize = 4;
+/// for the former size; a person may give it up and ask again while a disk is slow.
+pub const MAX_RESIZES: usize = 64;
 
 /// While writes come, a superblock is written once in such a time, so that its count tells how old a replica is. A replica
 /// that was rolled back by less may not be noticed; five writes of 4 KiB a second cost little.

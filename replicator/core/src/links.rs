@@ -53,7 +53,6 @@ impl Replica {
         peer.said = None;
         peer.told_others = Moment(0);
         peer.authority = false;
-        peer.gave_up = None;
         peer.waits_for_writes = false;
         peer.begin_held = None;
         self.set_phase(slot, Phase::Comparing, "comparing what both have");

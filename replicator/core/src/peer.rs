@@ -35,8 +35,6 @@ pub(crate) struct Peer {
     pub(crate) told: Option<PeerState>,
     /// On this connection it has shown that the two are related, and has data: what it says of terms counts.
     pub(crate) authority: bool,
-    /// It was followed from here on this connection, as primary, and gave the role up in this term: it may hand it over.
-    pub(crate) gave_up: Option<Term>,
     /// Nothing comes of the comparison before this node has written what it had received.
     pub(crate) waits_for_writes: bool,
     /// It has begun a resync to a device of so many blocks, which waits until there is space here.

@@ -307,7 +307,6 @@ impl Replica {
                 seen_when_lost: None,
                 went_back: false,
                 authority: false,
-                gave_up: None,
                 waits_for_writes: false,
                 begin_held: None,
                 said: None,

@@ -189,6 +189,9 @@ impl Replica {
             *growing = Some((size, size_blocks));
             return self.send_resized(slot, link, size_blocks);
         }
+        if size_blocks == size {
+            return self.send_resized(slot, link, size_blocks);
+        }
         // Zeros lie in what was asked for; and what is stored may be taken back.
         if growing.is_none_or(|(from, to)| ![from, to].contains(&size_blocks)) {
             let why = format!(

@@ -81,7 +81,7 @@ pub(crate) const MAX_SEND_BYTES: usize = 4 * 1024 * 1024;
 
 /// Frames that wait to be sent to a peer, but for dirty bits: four times the writes of it that may wait here
 /// (`twindisk_core::limits::MAX_UNANSWERED`), each of which is answered twice at most. More is a peer that asks and does not
-/// read; they take 15 MiB.
+/// read; they take 30 MiB.
 pub(crate) const MAX_QUEUED_FRAMES: usize = 4 * twindisk_core::limits::MAX_UNANSWERED;
 
 /// Bytes of one write into the page cache.

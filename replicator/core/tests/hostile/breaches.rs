@@ -243,7 +243,7 @@ fn answers_to_nothing() {
         breaks_its_link(&mut world, &mut dice, (1, 0), frame, "was not asked for");
     }
     let take_over = control(ControlMessage::TakeOver);
-    breaks_its_link(&mut world, &mut dice, (0, 1), take_over, "did not have");
+    breaks_its_link(&mut world, &mut dice, (0, 1), take_over, "did not give up");
     let store = control(ControlMessage::Resize {
         size_blocks: 7,
         store: true,
@@ -385,7 +385,7 @@ fn floods_end() {
         if matches!(flood(0), Frame::Flush { .. }) {
             says(&mut world, from, to, zero(0)); // It waits, and they behind it.
         }
-        for number in 0..20_000 {
+        for number in 0..40_000 {
             if world.nodes[to].why.is_empty() {
                 says(&mut world, from, to, flood(number + 1));
             }
@@ -393,7 +393,7 @@ fn floods_end() {
         let why = world.nodes[to].why.last().cloned().unwrap_or_default();
         assert!(why.contains("may wait here"), "{:?}: {why}", flood(0));
         world.restart(from);
-        world.run(40_000, &mut dice);
+        world.run(80_000, &mut dice);
         assert!(world.is_equal(), "{:?}: equal again", flood(0));
     }
 }
