@@ -230,12 +230,16 @@ impl Clients {
         match connection.state {
             State::Closing { deadline } => Some(deadline),
             State::Open | State::Leaving
-                if !self.waiting.is_empty() && connection.holds_memory() =>
+                if self.others_wait(connection) && connection.holds_memory() =>
             {
                 Some(connection.moved + STALL_TIMEOUT)
             }
             State::Open | State::Leaving | State::Dead => None,
         }
+    }
+
+    fn others_wait(&self, connection: &Connection) -> bool {
+        self.waiting.len() > usize::from(connection.waits.is_some())
     }
 
     /// Counts what waits for room. Whoever leaves its answers unread waits for itself, and makes nobody's device slow.

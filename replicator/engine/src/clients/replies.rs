@@ -21,6 +21,15 @@ impl Clients {
         if !active.is_still() {
             return;
         }
+        if active.queued && active.outcome() != Outcome::Done {
+            // It ends as a failure, or with its connection, and not with what lies in its buffers.
+            let slot = active.connection;
+            self.requests.get_mut(request).queued = false;
+            let others =
+                |reply: &Reply| !matches!(reply, Reply::Read { request: read } if *read == request);
+            self.connection(slot).replies.retain(others);
+        }
+        let active = self.requests.get(request);
         if !active.is_begun() {
             return self.stream(request);
         }
@@ -38,6 +47,10 @@ impl Clients {
         }
         if active.outcome() != Outcome::Done {
             // Nobody wants the rest of it: the next step will say so.
+            return;
+        }
+        // What else is owed goes first: behind the rest of this one it would keep the memory that the rest needs.
+        if !active.headed && self.connection(slot).requests > 1 {
             return;
         }
         if self.connection(slot).state == State::Open && self.requests.has_ready(request) {
@@ -215,7 +228,11 @@ impl Clients {
 
     fn free_request(&mut self, request: u32, context: &mut Context<'_>) {
         let active = self.requests.free(request, context.buffers);
-        self.connection(active.connection).requests -= 1;
+        let connection = self.connection(active.connection);
+        connection.requests -= 1;
+        if let Some(waiting) = connection.step() {
+            self.stream(waiting);
+        }
     }
 }
 
@@ -223,6 +240,9 @@ impl Clients {
 fn send_read(connection: &mut Connection, request: u32, requests: &mut Requests) -> bool {
     let active = requests.get_mut(request);
     active.queued = false;
+    if active.outcome() != Outcome::Done {
+        return false;
+    }
     if !active.headed {
         active.headed = true;
         let asked = active.request;
@@ -237,6 +257,9 @@ fn send_read(connection: &mut Connection, request: u32, requests: &mut Requests)
         let (buf, at, len) = requests.place(part);
         connection.batch.push_payload(buf, at, len);
         connection.batch_parts.push(part);
+        if !connection.batch.has_room(1) {
+            break;
+        }
     }
     if requests.is_taken(request) {
         connection.streaming = None;

@@ -126,6 +126,7 @@ impl Clients {
             connection.looking = true;
         } else {
             // Whatever is not surely a hole counts as data.
+            connection.quick += 1;
             self.tell_status(slot, request, &[data(request.length)]);
         }
         true

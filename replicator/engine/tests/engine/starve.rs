@@ -1,10 +1,12 @@
 //! Clients that promise and do not send, that ask and do not read: nobody else waits for them.
 
 use std::{
+    fs::File,
     io::Write,
     os::unix::net::UnixStream,
     sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use twindisk_nbd::{
@@ -265,4 +267,43 @@ fn a_flood_of_requests_that_cost_nothing_leaves_the_thread_to_others() {
         assert_served_beside(&node);
         over.store(true, Ordering::Relaxed);
     });
+}
+
+/// A read that found room for its first parts only fails in the others, after those are there: what lies in the buffers is no
+/// answer.
+#[test]
+fn the_rest_of_a_read_fails() {
+    let node = primary();
+    let mut writer = node.kernel_client();
+    for (offset, byte) in [(0, 0xAA), (32 << 20, 0xAA), (0, 0x55)] {
+        let bytes = vec![byte; LARGE as usize];
+        writer.write(offset, &bytes, Fua::No).expect("write");
+    }
+    drop(writer);
+    let read = |client: &mut Client<UnixStream>, offset, length| {
+        let command = Command::Read {
+            dont_fragment: false,
+        };
+        client.submit(command, offset, length, &[]).expect("sent");
+    };
+    // It takes nothing of what it has asked for: half of all memory is with it.
+    let mut holds = node.kernel_client();
+    read(&mut holds, 0, 16 << 20);
+    sleep(Duration::from_millis(500));
+    let mut client = node.kernel_client();
+    read(&mut client, 40 << 20, 20 << 20);
+    sleep(Duration::from_millis(500));
+    let file = File::options().write(true).open(node.backing());
+    file.expect("its file").set_len(41 << 20).expect("cut");
+    drop(holds);
+    // An error, or no connection any more, is an answer.
+    let Ok(done) = client.receive() else { return };
+    match done.result {
+        Ok(Answer::Data(data)) => assert!(
+            data.iter().all(|byte| *byte == 0xAA),
+            "bytes of another client"
+        ),
+        Ok(other) => panic!("{other:?}"),
+        Err(_) => {}
+    }
 }
