@@ -59,7 +59,6 @@ impl World {
         if self.nodes[number].power != Power::On {
             return;
         }
-        self.coverage.reach("agent", "watchdog");
         tell!(self, ">> the watchdog resets {}", name(number));
         self.lose_power(number, Loss::All, Power::Off);
         let run = self.nodes[number].run;

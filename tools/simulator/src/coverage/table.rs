@@ -50,6 +50,12 @@ pub(super) const EXCEPTIONS: &[(&str, &str, Must)] = &[
         ),
     ),
     exception(Mark::MomentJump, HONEST),
+    exception(
+        Mark::MembershipLineage,
+        Must::Luck(
+            "whoever is behind was found so when they met; what no lineage can be is refused before",
+        ),
+    ),
     exception(Mark::EpochJump, HONEST),
     exception(Mark::SeqJump, HONEST),
     exception(Mark::LineageImpossible, HONEST),
