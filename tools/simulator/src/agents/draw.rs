@@ -209,12 +209,12 @@ impl Swarm {
         let (lost, late) = (some(500, 300) as u32, some(500, 200) as u32);
         let (restarts, cuts) = (some(300, 3) as u32, some(400, 4) as u32);
         let down_until = some(100, self.duration);
-        if let Some(world) = &mut self.agents {
-            world.isolations += some(300, 2) as u32;
-        }
+        let isolations = some(300, 2) as u32;
         let delay = rng.pick(&[MS, 5 * MS, 100 * MS]);
+        let watchdog = rng.pick(&[None, Some(10 * SEC), Some(60 * SEC)]);
         if let Some(world) = &mut self.agents {
-            world.watchdog = rng.pick(&[None, Some(10 * SEC), Some(60 * SEC)]);
+            world.isolations += isolations;
+            world.watchdog = watchdog;
         }
         WitnessWorld {
             delay,

@@ -53,7 +53,7 @@ pub(super) const EXCEPTIONS: &[(&str, &str, Must)] = &[
     exception(
         Mark::MembershipLineage,
         Must::Luck(
-            "whoever is behind was found so when they met; what no lineage can be is refused before",
+            "who has begun a generation of its own is being promoted, or primary, and follows nobody",
         ),
     ),
     exception(Mark::EpochJump, HONEST),
